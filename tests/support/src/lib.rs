@@ -1,0 +1,11 @@
+//! What the tests, the benchmark and the demonstration stand on: a local control plane made of the
+//! real programs, an in-memory API server for virtual time, a layer of faults, and a leak scanner.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::missing_errors_doc,
+    reason = "support for tests: a panic is a failed test"
+)]
