@@ -9,3 +9,5 @@
     clippy::missing_errors_doc,
     reason = "support for tests: a panic is a failed test"
 )]
+
+pub mod leak;
