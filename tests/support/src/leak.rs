@@ -277,8 +277,8 @@ mod tests {
         for text in [client_secret(1), verifier(1)] {
             for form in Form::ALL {
                 let leak = plant(*form, &text);
-                let source = [noise(3, 100), leak, noise(4, 100)].concat();
-                for chunk in [1, 7, 61, 64, 128, 199] {
+                let source = [noise(3, 5000), leak, noise(4, 5000)].concat();
+                for chunk in [5, 61, 64, 1000, 5010] {
                     let mut scan = in_chunks_of(chunk, LeakScan::new().secret("it", &text));
 
                     scan.bytes("source", &source);

@@ -327,6 +327,26 @@ mod tests {
     }
 
     #[test]
+    fn a_form_is_written_as_its_documentation_says() {
+        let rows = [
+            (Form::HexLower, "6b4a"),
+            (Form::HexUpper, "6B4A"),
+            (Form::PercentLower, "%6b%4a"),
+            (Form::PercentUpper, "%6B%4A"),
+            (Form::JsonLower, r"\u006b\u004a"),
+            (Form::JsonUpper, r"\u006B\u004A"),
+            (Form::RustByte, r"\x6b\x4a"),
+            (Form::RustUnicode, r"\u{6b}\u{4a}"),
+            (Form::DecimalSpaced, "107, 74"),
+            (Form::DecimalTight, "107,74"),
+            (Form::DecimalLines, "107,\n        74"),
+        ];
+        for (form, written) in rows {
+            assert_eq!(encode(form, b"kJ"), written.as_bytes(), "{form}");
+        }
+    }
+
+    #[test]
     fn an_encoding_stands_in_every_plant_of_its_form() {
         let text = b"public-part-and-a-secret-part-of-fair-length";
         for form in Form::ALL.iter().filter(|form| form.is_searched()) {

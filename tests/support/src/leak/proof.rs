@@ -67,7 +67,10 @@ pub(super) fn noise(seed: u64, length: usize) -> Vec<u8> {
 const SAMPLE: usize = 50;
 
 /// Shorter than most plants, so that they lie across boundaries.
-const CHUNK: usize = 64;
+const CHUNK: usize = 31;
+
+/// More than the search keeps in view at once, so that it has to move on in the middle of a leak.
+const AROUND: usize = 5000;
 
 fn word(seed: u64, length: usize) -> String {
     // Two in three printable characters are letters or digits.
@@ -88,12 +91,7 @@ fn forms_of(text: &[u8]) -> impl Iterator<Item = Form> {
 
 fn leaks_of(form: Form, text: &[u8], scan: &mut LeakScan) -> Vec<Leak> {
     let leak = forms::plant(form, text, public_part(text));
-    let source = [
-        noise(1, CHUNK - leak.len().min(CHUNK) / 2),
-        leak,
-        noise(2, CHUNK),
-    ]
-    .concat();
+    let source = [noise(1, AROUND), leak, noise(2, AROUND)].concat();
     scan.leaks.clear();
     scan.bytes("planted", &source);
     scan.leaks.clone()
