@@ -1,0 +1,50 @@
+//! The vocabulary of the API: the group, the names of labels and annotations, and conditions.
+//!
+//! What users see is spelt here once. Nothing in this layer decides or does anything.
+
+#[expect(
+    unreachable_pub,
+    reason = "KubeSchema derives a hidden twin of every struct"
+)]
+pub mod condition;
+#[expect(
+    unreachable_pub,
+    reason = "KubeSchema derives a hidden twin of every struct"
+)]
+pub mod technical_user;
+
+/// The API group of every resource of this project.
+pub const GROUP: &str = "iam.cyoda.com";
+/// The version that is served and stored.
+pub const VERSION: &str = "v1alpha1";
+/// The field manager of every write, and the `provider` entry of a delivered Secret.
+pub const MANAGER: &str = "technical-user-operator";
+
+/// Annotation on a `TechnicalUser`: any new token asks for a new client secret, with overlap.
+pub const ROTATE_REQUESTED_AT: &str = "iam.cyoda.com/rotate-requested-at";
+/// Annotation on a `TechnicalUser`: any new token ends every client secret now and asks for a new
+/// one.
+pub const REVOKE_REQUESTED_AT: &str = "iam.cyoda.com/revoke-requested-at";
+
+/// Annotation on a delivered Secret: the id of the credential that it carries.
+pub const CREDENTIAL_ID: &str = "iam.cyoda.com/credential-id";
+/// Annotation on a delivered Secret: the fields, separated by commas, that carry the client secret.
+pub const CLIENT_SECRET_FIELDS: &str = "iam.cyoda.com/client-secret-fields";
+/// Annotation on a delivered Secret: a digest of everything in it but the client secret.
+pub const CONTENT_DIGEST: &str = "iam.cyoda.com/content-digest";
+/// Annotation on a delivered Secret: moved to make a delivery that may be in flight impossible.
+pub const DELIVERY_ATTEMPT: &str = "iam.cyoda.com/delivery-attempt";
+
+/// Label on everything the operator makes. The watch on delivered Secrets selects by it.
+pub const MANAGED: &str = "iam.cyoda.com/managed";
+/// Label on a delivered Secret: the name of its `TechnicalUser`.
+pub const TECHNICAL_USER: &str = "iam.cyoda.com/technical-user";
+/// Prefix of every label and annotation that belongs to the operator.
+pub const RESERVED_PREFIX: &str = "iam.cyoda.com/";
+
+/// The type of a delivered Secret, after the Service Binding specification.
+pub const DELIVERED_TYPE: &str = "servicebinding.io/oauth2";
+/// The type of a verifier record.
+pub const RECORD_TYPE: &str = "iam.cyoda.com/verifier";
+/// The one field of a verifier record.
+pub const RECORD_FIELD: &str = "record.json";

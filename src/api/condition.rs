@@ -1,0 +1,50 @@
+//! Conditions as kstatus, `kubectl wait`, Flux and Helm understand them.
+//!
+//! `Ready` is always present. `Reconciling`, `Stalled` and every other type are present only while
+//! they are true, since Flux reads their mere presence.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One observation of the state of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// The type of the condition, in CamelCase. `Ready` is always present; `Reconciling`,
+    /// `Stalled`, `RotationInProgress`, `AliasesPending` and `ClockSkew` are present only while
+    /// they are true.
+    #[serde(rename = "type")]
+    #[schemars(length(min = 1, max = 316))]
+    pub type_: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: ConditionStatus,
+    /// The generation of the resource that this condition was set upon.
+    #[serde(default)]
+    #[schemars(range(min = -1))]
+    pub observed_generation: i64,
+    /// When the status of the condition changed last.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub last_transition_time: Time,
+    /// A word in CamelCase for machines, such as `Issued` or `SecretConflict`.
+    #[schemars(
+        length(min = 1, max = 1024),
+        regex(pattern = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
+    )]
+    pub reason: String,
+    /// A sentence for people that says what is the matter and what to do about it.
+    #[schemars(length(max = 32768))]
+    pub message: String,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// Nobody can say.
+    Unknown,
+}

@@ -1,0 +1,428 @@
+//! The `TechnicalUser` as its users write it: a machine identity with a client id, a client secret
+//! that is delivered once, and the roles its access tokens carry.
+//!
+//! The docs of the fields are the manual: they become the text of `kubectl explain`.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::condition::Condition;
+
+pub use self::schema::crd;
+
+mod schema;
+
+/// A machine identity: a client id and a client secret, delivered once in a Kubernetes Secret, with
+/// which a workload obtains short-lived access tokens.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "iam.cyoda.com",
+    version = "v1alpha1",
+    kind = "TechnicalUser",
+    namespaced,
+    status = "TechnicalUserStatus",
+    derive = "PartialEq",
+    shortname = "tu",
+    shortname = "techuser",
+    category = "iam",
+    selectable = ".spec.clientID",
+    selectable = ".spec.signingKeyRef.name",
+    doc = "A TechnicalUser is a machine identity: the operator generates a client id and a client secret for it, keeps only a bcrypt verifier, and delivers the client secret exactly once, in a Kubernetes Secret of the same namespace.",
+    label("servicebinding.io/provisioned-service", "true"),
+    label("app.kubernetes.io/part-of", "technical-user-operator"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether the delivered client secret works."),
+    printcolumn(name = "Client ID", type_ = "string", json_path = ".status.clientID", description = "The OAuth 2.0 client id."),
+    printcolumn(name = "Secret", type_ = "string", json_path = ".status.binding.name", description = "The Secret that carries the client secret."),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
+    printcolumn(name = "Signing Key", type_ = "string", json_path = ".spec.signingKeyRef.name", priority = 1),
+    printcolumn(name = "Roles", type_ = "string", json_path = ".spec.roles", priority = 1),
+    printcolumn(name = "Serial", type_ = "integer", json_path = ".status.serial", priority = 1),
+    printcolumn(name = "Rotated", type_ = "date", json_path = ".status.lastRotationTime", priority = 1),
+    printcolumn(name = "Next Rotation", type_ = "string", json_path = ".status.nextRotationTime", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
+    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name is used as a label value and may have at most 63 characters")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.clientID) == has(oldSelf.clientID)").message("clientID is immutable: it cannot be added or removed; create a new TechnicalUser instead")
+)]
+pub struct TechnicalUserSpec {
+    /// The OAuth 2.0 client id, 1 to 100 letters and digits. It is unique in the cluster and cannot
+    /// be changed, added or removed later. Default: `tu` and 24 characters derived from the uid of
+    /// this object.
+    #[serde(default, rename = "clientID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100), regex(pattern = r"^[A-Za-z0-9]{1,100}$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("clientID is immutable: create a new TechnicalUser instead"))]
+    pub client_id: Option<String>,
+
+    /// What this identity is for, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub description: Option<String>,
+
+    /// The roles that access tokens carry in `user_roles`, at most 16, for example `ROLE_M2M`.
+    /// Each must be allowed by the tenant of this namespace. Default: `ROLE_M2M`.
+    #[serde(default = "default_roles")]
+    #[schemars(
+        length(max = 16),
+        inner(length(min = 1, max = 100), regex(pattern = r"^[A-Za-z0-9_.:/-]+$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub roles: Vec<String>,
+
+    /// The audiences an access token may be issued for, at most 8, for example
+    /// `https://api.example.com`. Each must be allowed by the tenant. Without any, tokens carry no
+    /// `aud` claim.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 8),
+        inner(length(min = 1, max = 253), regex(pattern = r"^[!#-\[\]-~]+$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub audiences: Vec<String>,
+
+    /// How long an access token is valid, `1m` to `24h`, and not above the maximum of the tenant.
+    /// A duration such as `90s`, `5m` or `1h30m`. Default: `5m`.
+    #[serde(default = "default_access_token_ttl", rename = "accessTokenTTL")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,8}(h|m|s)){1,3}$"))]
+    #[x_kube(
+        validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('24h')").message("accessTokenTTL must be between 1m and 24h")
+    )]
+    pub access_token_ttl: String,
+
+    /// The `SigningKey` that signs the access tokens. Default: the one named `default`.
+    #[serde(default)]
+    pub signing_key_ref: SigningKeyReference,
+
+    /// The shape of the delivered Secret: its name, further fields, labels and annotations.
+    #[serde(default)]
+    #[x_kube(
+        validation = Rule::new("has(self.name) == has(oldSelf.name)").message("secretTemplate.name is immutable: it cannot be added or removed; create a new TechnicalUser instead"),
+        validation = Rule::new("!has(self.name) || !has(oldSelf.name) || self.name == oldSelf.name").message("secretTemplate.name is immutable: create a new TechnicalUser instead")
+    )]
+    pub secret_template: SecretTemplate,
+
+    /// How the client secret reaches its user, and what the loss of the delivered Secret means.
+    #[serde(default)]
+    pub delivery: Delivery,
+
+    /// When a new client secret replaces the present one, and how long both work.
+    #[serde(default)]
+    #[x_kube(
+        validation = Rule::new("!has(self.period) || duration(self.overlap) < duration(self.period)").message("rotation.overlap (default 24h) must be shorter than rotation.period: the previous client secret has to end before the next rotation")
+    )]
+    pub rotation: Rotation,
+
+    /// While true, the token service refuses this identity, and nothing is issued, rotated or
+    /// deleted. Default: `false`.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// Which `SigningKey` signs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SigningKeyReference {
+    /// The name of the `SigningKey`. Default: `default`.
+    #[serde(default = "default_signing_key")]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
+}
+
+/// The shape of the delivered Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretTemplate {
+    /// The name of the delivered Secret. It cannot be changed, added or removed later. Default: the
+    /// name of this object and `-credentials`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    pub name: Option<String>,
+
+    /// Further fields of the delivered Secret, at most 32, each a copy of one that is always there:
+    /// `CLIENT_ID: client_id` serves `envFrom`. A further field for the client secret itself
+    /// appears with the next client secret, since nobody holds the present one any more.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    #[x_kube(
+        validation = Rule::new("self.all(k, k.size() <= 253 && k.matches('^[-._a-zA-Z0-9]+$'))").message("secretTemplate.keys: a field of a Secret has at most 253 letters, digits, '-', '_' or '.'"),
+        validation = Rule::new("self.all(k, !(k in ['client_id','client-id','client_secret','client-secret','token_url','token-uri','issuer','issuer-uri','jwk-set-uri','type','provider','authorization-grant-type','client-authentication-method']))").message("secretTemplate.keys: this field is always written by the operator; choose another name")
+    )]
+    pub keys: BTreeMap<String, CredentialField>,
+
+    /// Labels of the delivered Secret, at most 32. Those of GitOps tools (`argocd.argoproj.io/`,
+    /// `kustomize.toolkit.fluxcd.io/`, `app.kubernetes.io/instance`) and those of this operator
+    /// (`iam.cyoda.com/`) are refused. Labels that you set on the Secret yourself survive.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 63, "pattern": "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"}))]
+    #[x_kube(
+        validation = Rule::new("self.all(k, k.size() <= 317 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))").message("secretTemplate.labels: not a valid label name"),
+        validation = Rule::new("self.all(k, !k.startsWith('iam.cyoda.com/') && !k.startsWith('argocd.argoproj.io/') && !k.startsWith('kustomize.toolkit.fluxcd.io/') && !k.startsWith('helm.toolkit.fluxcd.io/') && !k.startsWith('app.kubernetes.io/'))").message("secretTemplate.labels: labels of iam.cyoda.com/, app.kubernetes.io/ and of GitOps tools would make others delete the Secret; choose another name")
+    )]
+    pub labels: BTreeMap<String, String>,
+
+    /// Annotations of the delivered Secret, at most 32, for example
+    /// `reloader.stakater.com/match: "true"`. The same prefixes are refused as for labels, and
+    /// those of kubectl and Helm.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
+    #[x_kube(
+        validation = Rule::new("self.all(k, k.size() <= 317 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))").message("secretTemplate.annotations: not a valid annotation name"),
+        validation = Rule::new("self.all(k, !k.startsWith('iam.cyoda.com/') && !k.startsWith('argocd.argoproj.io/') && !k.startsWith('kustomize.toolkit.fluxcd.io/') && !k.startsWith('helm.toolkit.fluxcd.io/') && !k.startsWith('meta.helm.sh/') && !k.startsWith('kubectl.kubernetes.io/'))").message("secretTemplate.annotations: annotations of iam.cyoda.com/, kubectl, Helm and GitOps tools would make others change the Secret; choose another name")
+    )]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A value of the credential that a further field of the delivered Secret may carry.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum CredentialField {
+    /// The client id.
+    #[serde(rename = "client_id")]
+    ClientId,
+    /// The client secret.
+    #[serde(rename = "client_secret")]
+    ClientSecret,
+    /// The URL of the token endpoint.
+    #[serde(rename = "token_url")]
+    TokenUrl,
+    /// The issuer.
+    #[serde(rename = "issuer")]
+    Issuer,
+    /// The URL of the JWKS.
+    #[serde(rename = "jwks_uri")]
+    JwksUri,
+}
+
+/// How the client secret reaches its user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
+    /// `Retained`: the Secret stays, for workloads to mount. `OneTime`: the Secret goes after
+    /// `ttl`, or when its reader deletes it, and is not written again until the next rotation.
+    /// Default: `Retained`.
+    #[serde(default)]
+    pub mode: DeliveryMode,
+
+    /// How long a `OneTime` Secret stays, `1m` to `720h`. Default: `24h`.
+    #[serde(default = "default_ttl")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,8}(h|m|s)){1,3}$"))]
+    #[x_kube(
+        validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('720h')").message("delivery.ttl must be between 1m and 720h")
+    )]
+    pub ttl: String,
+
+    /// What a deleted or altered Secret means in `Retained` mode. `Rotate`: a new client secret is
+    /// issued, since the present one cannot be recovered. `Ignore`: nothing happens until the next
+    /// rotation. Default: `Rotate`.
+    #[serde(default)]
+    pub on_deleted: OnDeleted,
+}
+
+/// Whether the delivered Secret stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeliveryMode {
+    /// It stays.
+    #[default]
+    Retained,
+    /// It goes once read, or after a while.
+    OneTime,
+}
+
+/// What a deleted or altered Secret means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnDeleted {
+    /// A new client secret is issued.
+    #[default]
+    Rotate,
+    /// Nothing happens until the next rotation.
+    Ignore,
+}
+
+/// When a new client secret replaces the present one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rotation {
+    /// How often a new client secret is issued, `2m` to `87600h`, for example `720h`. Default: only
+    /// on request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,8}(h|m|s)){1,3}$"))]
+    #[x_kube(
+        validation = Rule::new("duration(self) >= duration('2m') && duration(self) <= duration('87600h')").message("rotation.period must be between 2m and 87600h")
+    )]
+    pub period: Option<String>,
+
+    /// How long the previous client secret stays valid after a rotation, `1m` to `8760h`, and
+    /// shorter than `period`. Default: `24h`.
+    #[serde(default = "default_overlap")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,8}(h|m|s)){1,3}$"))]
+    #[x_kube(
+        validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('8760h')").message("rotation.overlap must be between 1m and 8760h")
+    )]
+    pub overlap: String,
+}
+
+/// What the operator observed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TechnicalUserStatus {
+    /// The generation of the spec that this status was computed from.
+    #[serde(default)]
+    #[schemars(range(min = -1))]
+    pub observed_generation: i64,
+
+    /// The OAuth 2.0 client id.
+    #[serde(default, rename = "clientID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub client_id: Option<String>,
+
+    /// The delivered Secret, as the Service Binding specification asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
+
+    /// The legal entity (tenant) this identity belongs to.
+    #[serde(
+        default,
+        rename = "legalEntityID",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(length(max = 253))]
+    pub legal_entity_id: Option<String>,
+
+    /// The number of the newest client secret: it grows with every rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub serial: Option<i64>,
+
+    /// The client secrets that work now, the newest first. Never a secret, never a verifier.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
+    pub credentials: Vec<CredentialStatus>,
+
+    /// When the present client secret was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub last_rotation_time: Option<Time>,
+
+    /// When the next client secret is due by schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub next_rotation_time: Option<Time>,
+
+    /// The token of the annotation `iam.cyoda.com/rotate-requested-at` that was answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub last_handled_rotate_at: Option<String>,
+
+    /// The token of the annotation `iam.cyoda.com/revoke-requested-at` that was answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub last_handled_revoke_at: Option<String>,
+
+    /// The conditions. `kubectl wait --for=condition=Ready` waits for a working client secret.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// The delivered Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct Binding {
+    /// The name of the Secret, in the namespace of this object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// One client secret, without anything that would help to guess it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialStatus {
+    /// The public id of the credential, the 10 characters after `tus` in its client secret.
+    #[schemars(length(min = 1, max = 32))]
+    pub id: String,
+    /// The number of the client secret.
+    #[schemars(range(min = 0))]
+    pub serial: i64,
+    /// `Pending`: about to be delivered. `Current`: delivered, without an end. `Old`: replaced, and
+    /// valid until `expiresAt`.
+    pub state: CredentialState,
+    /// When it was issued.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub issued_at: Time,
+    /// When it stops working.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub expires_at: Option<Time>,
+}
+
+/// Where a client secret is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CredentialState {
+    /// About to be delivered.
+    Pending,
+    /// Delivered, without an end.
+    Current,
+    /// Replaced, and valid for the overlap.
+    Old,
+}
+
+impl Default for SigningKeyReference {
+    fn default() -> Self {
+        Self {
+            name: default_signing_key(),
+        }
+    }
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            mode: DeliveryMode::Retained,
+            ttl: default_ttl(),
+            on_deleted: OnDeleted::Rotate,
+        }
+    }
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Self {
+            period: None,
+            overlap: default_overlap(),
+        }
+    }
+}
+
+fn default_ttl() -> String {
+    "24h".to_owned()
+}
+
+fn default_overlap() -> String {
+    "24h".to_owned()
+}
+
+fn default_roles() -> Vec<String> {
+    vec!["ROLE_M2M".to_owned()]
+}
+
+fn default_access_token_ttl() -> String {
+    "5m".to_owned()
+}
+
+fn default_signing_key() -> String {
+    "default".to_owned()
+}

@@ -1,0 +1,69 @@
+//! The CRD as the API server gets it: what the derived schema lacks, and what it has too much.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use kube::CustomResourceExt;
+use serde_json::json;
+
+use super::TechnicalUser;
+
+/// Returns the `CustomResourceDefinition` of `TechnicalUser`, as `crds/` and the chart ship it.
+///
+/// Beyond the derived schema: no `nullable` (a stored `null` never settles under server-side
+/// apply), a default status, so that an object that no operator has seen yet is not taken for
+/// ready by kstatus, and descriptions of `spec` and `status`.
+pub fn crd() -> CustomResourceDefinition {
+    let mut crd = TechnicalUser::crd();
+    for version in &mut crd.spec.versions {
+        let schema = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let Some(schema) = schema else { continue };
+        strip_nullable(schema);
+        let Some(properties) = schema.properties.as_mut() else {
+            continue;
+        };
+        if let Some(spec) = properties.get_mut("spec") {
+            spec.description = Some("What this identity shall be.".to_owned());
+        }
+        if let Some(status) = properties.get_mut("status") {
+            status.description =
+                Some("What the operator observed. Written by it alone.".to_owned());
+            status.default = Some(JSON(untouched_status()));
+        }
+    }
+    crd
+}
+
+fn untouched_status() -> serde_json::Value {
+    json!({
+        "observedGeneration": -1,
+        "conditions": [{
+            "type": "Ready",
+            "status": "Unknown",
+            "observedGeneration": -1,
+            "lastTransitionTime": "1970-01-01T00:00:00Z",
+            "reason": "Pending",
+            "message": "Waiting for technical-user-operator to see this object.",
+        }],
+    })
+}
+
+fn strip_nullable(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema
+        .properties
+        .iter_mut()
+        .flat_map(|properties| properties.values_mut())
+        .for_each(strip_nullable);
+    match schema.items.as_mut() {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => strip_nullable(items),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(strip_nullable),
+        None => {}
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = schema.additional_properties.as_mut() {
+        strip_nullable(values);
+    }
+}

@@ -1,0 +1,10 @@
+//! Decides, and does nothing.
+//!
+//! A decision takes what was observed and an instant, and returns one [`technical_user::Step`]: a
+//! conditional write, or rest. Nothing here awaits, logs, reads a clock or draws a random byte, so
+//! the operator, the model checker and the simulation run the same functions.
+
+pub mod credential;
+pub mod delivery;
+pub mod schedule;
+pub mod technical_user;

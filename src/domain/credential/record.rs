@@ -1,0 +1,448 @@
+//! The verifier record: what the operator keeps of a client's secrets.
+//!
+//! One record per client id. It never holds a client secret, and what it holds of verifiers cannot
+//! be printed. Every change is a function from record to record; none forgets an entry that somebody
+//! may still use.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{ClientId, CredentialId, Verifier};
+use crate::domain::schedule::{Now, later};
+
+/// The verifiers of one client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// The client id that this record claims for the whole cluster.
+    pub client_id: ClientId,
+    /// The `TechnicalUser` that the record belongs to.
+    pub owner: Owner,
+    /// The number of the newest client secret that was begun.
+    pub serial: i64,
+    /// At most [`Record::CAPACITY`] verifiers.
+    pub entries: BTreeMap<CredentialId, Entry>,
+    /// Requests to rotate that were answered.
+    pub rotated: Handled,
+    /// Requests to revoke that were answered.
+    pub revoked: Handled,
+}
+
+/// A `TechnicalUser` that is one and no other: names do not identify, uids do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Owner {
+    /// The uid.
+    pub uid: String,
+    /// The namespace it lived in when the record was made.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+/// One verifier.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Entry {
+    /// The bcrypt hash of the client secret.
+    pub verifier: Verifier,
+    /// Where it is in its life.
+    pub state: State,
+    /// The number of the client secret.
+    pub serial: i64,
+    /// When it was begun; once current, when it was seen delivered.
+    pub issued_at: Timestamp,
+}
+
+/// Where a client secret is in its life. It is accepted in all three.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// About to be revealed in the Secret at exactly this version.
+    Pending(Version),
+    /// Revealed, without an end.
+    Current,
+    /// Replaced, or perhaps revealed: accepted until then.
+    Old(Timestamp),
+}
+
+/// One version of one object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Version {
+    /// The uid of the object.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
+}
+
+/// The tokens of requests that were answered, so that none acts twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Handled {
+    /// Digests of the last [`Handled::REMEMBERED`] tokens, the newest last.
+    digests: Vec<String>,
+    /// The newest token, cut to what a status can show.
+    last: Option<String>,
+}
+
+/// Why a stored record cannot be read. It never quotes what was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// There is no such field in the Secret.
+    #[error("it has no field `record.json`")]
+    Missing,
+    /// Not the JSON of a record.
+    #[error("its field `record.json` is not a record")]
+    Malformed,
+    /// Written by a newer operator.
+    #[error("it has a format version that this operator does not know")]
+    FormatVersion,
+    /// For another client id than its name says.
+    #[error("it is of another client id than its name says")]
+    ClientId,
+    /// The Secret is not of the type of a record.
+    #[error("the Secret of that name is not of type iam.cyoda.com/verifier")]
+    Type,
+}
+
+/// What the delivered Secret shows of a credential: enough to tell which pending entries are dead.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// The version of the delivered Secret.
+    pub version: &'a Version,
+    /// The credential that it carries unaltered, if any.
+    pub unaltered_id: Option<&'a CredentialId>,
+}
+
+// === impl Record ===
+
+impl Record {
+    /// How many verifiers a record holds: with each secret 62 bytes and each hash 60, the bound
+    /// keeps one client from growing without end.
+    pub const CAPACITY: usize = 8;
+
+    /// A record without verifiers: it claims the client id.
+    pub fn empty(client_id: ClientId, owner: Owner) -> Self {
+        Self {
+            client_id,
+            owner,
+            serial: 0,
+            entries: BTreeMap::new(),
+            rotated: Handled::default(),
+            revoked: Handled::default(),
+        }
+    }
+
+    /// The verifier that a client secret of this id is checked against, unless it has ended.
+    pub fn verifier(&self, id: &CredentialId, now: Timestamp) -> Option<&Verifier> {
+        self.entries
+            .get(id)
+            .filter(|entry| entry.is_accepted(now))
+            .map(|entry| &entry.verifier)
+    }
+
+    /// The current entry, if any.
+    pub fn current(&self) -> Option<(&CredentialId, &Entry)> {
+        self.entries
+            .iter()
+            .find(|(_, entry)| entry.state == State::Current)
+    }
+
+    /// Whether a pending entry may still be revealed in the Secret at this version.
+    pub fn awaits(&self, version: &Version) -> bool {
+        self.entries
+            .values()
+            .any(|entry| matches!(&entry.state, State::Pending(at) if at == version))
+    }
+
+    /// Without what has ended; pending entries that can no longer be revealed, but may have been
+    /// seen, get an end instead of a current place.
+    ///
+    /// # Guarantees
+    ///
+    /// An entry leaves only past its end.
+    #[must_use]
+    pub fn tidied(&self, shown: Option<Shown<'_>>, overlap: SignedDuration, now: Now) -> Self {
+        let mut tidy = self.clone();
+        tidy.entries.retain(|_, entry| !entry.has_ended(now));
+        for (id, entry) in &mut tidy.entries {
+            if entry.is_dead(id, shown) {
+                entry.state = State::Old(later(now.latest(), overlap));
+            }
+        }
+        tidy
+    }
+
+    /// With the entry `id` current, and the former current one ending after `overlap`.
+    #[must_use]
+    pub fn promoted(&self, id: &CredentialId, overlap: SignedDuration, now: Now) -> Self {
+        let mut promoted = self.clone();
+        for (each, entry) in &mut promoted.entries {
+            if each == id {
+                entry.state = State::Current;
+                entry.issued_at = now.earliest();
+            } else if entry.state == State::Current {
+                entry.state = State::Old(later(now.latest(), overlap));
+            }
+        }
+        promoted
+    }
+
+    /// With every client secret ended now, and the request answered.
+    #[must_use]
+    pub fn all_ended(&self, token: &str) -> Self {
+        let mut ended = self.clone();
+        ended.entries.clear();
+        ended.serial = self.serial.saturating_add(1);
+        ended.revoked = self.revoked.with(token);
+        ended
+    }
+
+    /// With one more verifier, to be revealed in the Secret at exactly `placeholder`.
+    #[must_use]
+    pub fn with_pending(
+        &self,
+        id: CredentialId,
+        verifier: Verifier,
+        placeholder: &Version,
+        now: Now,
+    ) -> Self {
+        let mut more = self.clone();
+        let entry = Entry {
+            verifier,
+            state: State::Pending(placeholder.clone()),
+            serial: self.serial,
+            issued_at: now.earliest(),
+        };
+        more.entries.insert(id, entry);
+        more
+    }
+
+    /// Whether there is room for one more verifier.
+    pub fn has_room(&self) -> bool {
+        self.entries.len() < Self::CAPACITY
+    }
+
+    /// The JSON that is stored.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(Stored::from(self)).unwrap_or_default()
+    }
+
+    /// Reads what is stored under the name of `client_id`.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`]. Such a record is never written over: the verifiers in it may be all there is.
+    pub fn from_json(bytes: &[u8], client_id: Option<&ClientId>) -> Result<Self, Unreadable> {
+        let format: Format = serde_json::from_slice(bytes).map_err(|_| Unreadable::Malformed)?;
+        if format.format_version != FORMAT_VERSION {
+            return Err(Unreadable::FormatVersion);
+        }
+        let stored: Stored = serde_json::from_slice(bytes).map_err(|_| Unreadable::Malformed)?;
+        let record = stored.into_record().ok_or(Unreadable::Malformed)?;
+        if client_id.is_some_and(|expected| *expected != record.client_id) {
+            return Err(Unreadable::ClientId);
+        }
+        Ok(record)
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Whether the client secret of this entry works at that instant.
+    pub fn is_accepted(&self, now: Timestamp) -> bool {
+        match self.state {
+            State::Pending(_) | State::Current => true,
+            State::Old(not_after) => now < not_after,
+        }
+    }
+
+    /// Whether its end has come for certain.
+    pub fn has_ended(&self, now: Now) -> bool {
+        match self.state {
+            State::Pending(_) | State::Current => false,
+            State::Old(not_after) => now.has_reached(not_after),
+        }
+    }
+
+    /// Whether it is pending, can no longer be revealed, and is not what the Secret shows. Somebody
+    /// may have seen it all the same, before the Secret was deleted or altered.
+    pub fn is_dead(&self, id: &CredentialId, shown: Option<Shown<'_>>) -> bool {
+        let State::Pending(placeholder) = &self.state else {
+            return false;
+        };
+        let Some(shown) = shown else { return true };
+        shown.version != placeholder && shown.unaltered_id != Some(id)
+    }
+}
+
+// === impl Handled ===
+
+impl Handled {
+    /// How many tokens are remembered: a GitOps repository that goes back further acts again.
+    pub const REMEMBERED: usize = 32;
+
+    /// Whether this token was answered.
+    pub fn includes(&self, token: &str) -> bool {
+        self.digests.contains(&token_digest(token))
+    }
+
+    /// With this token answered.
+    #[must_use]
+    pub fn with(&self, token: &str) -> Self {
+        let mut digests = self.digests.clone();
+        digests.retain(|digest| *digest != token_digest(token));
+        digests.push(token_digest(token));
+        let surplus = digests.len().saturating_sub(Self::REMEMBERED);
+        Self {
+            digests: digests.split_off(surplus),
+            last: Some(shown_token(token)),
+        }
+    }
+
+    /// The token that a status shows as answered: the present one if it was, else the newest.
+    pub fn shown(&self, present: Option<&str>) -> Option<String> {
+        present
+            .filter(|token| self.includes(token))
+            .map(shown_token)
+            .or_else(|| self.last.clone())
+    }
+}
+
+fn token_digest(token: &str) -> String {
+    let digest = Sha256::digest(token.as_bytes());
+    digest
+        .iter()
+        .take(16)
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+fn shown_token(token: &str) -> String {
+    token.chars().take(MOST_SHOWN).collect()
+}
+
+/// The bound of the field in the CRD.
+const MOST_SHOWN: usize = 253;
+
+// === the stored form ===
+
+const FORMAT_VERSION: i64 = 1;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Format {
+    format_version: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Stored {
+    format_version: i64,
+    #[serde(rename = "clientID")]
+    client_id: String,
+    owner: Owner,
+    serial: i64,
+    entries: BTreeMap<String, StoredEntry>,
+    #[serde(default)]
+    rotated: Handled,
+    #[serde(default)]
+    revoked: Handled,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct StoredEntry {
+    bcrypt: String,
+    state: StoredState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    placeholder: Option<Version>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_after: Option<Timestamp>,
+    serial: i64,
+    issued_at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum StoredState {
+    Pending,
+    Current,
+    Old,
+}
+
+impl From<&Record> for Stored {
+    fn from(record: &Record) -> Self {
+        let entries = record.entries.iter();
+        Self {
+            format_version: FORMAT_VERSION,
+            client_id: record.client_id.to_string(),
+            owner: record.owner.clone(),
+            serial: record.serial,
+            entries: entries
+                .map(|(id, entry)| (id.to_string(), entry.into()))
+                .collect(),
+            rotated: record.rotated.clone(),
+            revoked: record.revoked.clone(),
+        }
+    }
+}
+
+impl Stored {
+    fn into_record(self) -> Option<Record> {
+        if self.entries.len() > Record::CAPACITY || self.serial < 0 {
+            return None;
+        }
+        let entries = self.entries.into_iter();
+        let entries: BTreeMap<CredentialId, Entry> = entries
+            .map(|(id, entry)| Some((id.parse().ok()?, entry.into_entry()?)))
+            .collect::<Option<_>>()?;
+        let current = entries
+            .values()
+            .filter(|entry| entry.state == State::Current)
+            .count();
+        (current <= 1).then_some(Record {
+            client_id: self.client_id.parse().ok()?,
+            owner: self.owner,
+            serial: self.serial,
+            entries,
+            rotated: self.rotated,
+            revoked: self.revoked,
+        })
+    }
+}
+
+impl From<&Entry> for StoredEntry {
+    fn from(entry: &Entry) -> Self {
+        let (state, placeholder, not_after) = match &entry.state {
+            State::Pending(version) => (StoredState::Pending, Some(version.clone()), None),
+            State::Current => (StoredState::Current, None, None),
+            State::Old(not_after) => (StoredState::Old, None, Some(*not_after)),
+        };
+        Self {
+            bcrypt: entry.verifier.as_str().to_owned(),
+            state,
+            placeholder,
+            not_after,
+            serial: entry.serial,
+            issued_at: entry.issued_at,
+        }
+    }
+}
+
+impl StoredEntry {
+    fn into_entry(self) -> Option<Entry> {
+        let state = match (self.state, self.placeholder, self.not_after) {
+            (StoredState::Pending, Some(version), None) => State::Pending(version),
+            (StoredState::Current, None, None) => State::Current,
+            (StoredState::Old, None, Some(not_after)) => State::Old(not_after),
+            (StoredState::Pending | StoredState::Current | StoredState::Old, _, _) => return None,
+        };
+        let verifier = self.bcrypt.parse().ok()?;
+        Some(Entry {
+            verifier,
+            state,
+            serial: self.serial,
+            issued_at: self.issued_at,
+        })
+    }
+}

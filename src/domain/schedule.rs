@@ -1,0 +1,247 @@
+//! What time it is, as far as anybody can tell, and when what is due.
+//!
+//! Two clocks are compared, that of this machine and that of the API server, and both against time
+//! that cannot jump. Where they disagree, [`Now`] says so: ends are then counted from the later
+//! clock and dues from the earlier, so that a wrong clock makes a rotation late and never cuts a
+//! client secret short.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// The instant of a decision: true time lies between the two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    earliest: Timestamp,
+    latest: Timestamp,
+    trust: Trust,
+}
+
+/// Whether the clocks can be acted upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// They agree, and neither jumped.
+    Trusted,
+    /// The clock of this machine and that of the API server differ by more than [`TOLERANCE`].
+    Apart(SignedDuration),
+    /// The clocks jumped together; they are believed once they hold still for [`SETTLE`].
+    Jumped,
+}
+
+/// How far two clocks may differ; the `Date` header alone is a second coarse.
+pub const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+
+/// How long clocks that jumped together must then hold still to be believed.
+pub const SETTLE: Duration = Duration::from_secs(600);
+
+// === impl Now ===
+
+impl Now {
+    /// An instant that nobody doubts.
+    pub fn at(instant: Timestamp) -> Self {
+        Self {
+            earliest: instant,
+            latest: instant,
+            trust: Trust::Trusted,
+        }
+    }
+
+    /// The earliest that it can be: what is due now is due for certain.
+    pub fn earliest(&self) -> Timestamp {
+        self.earliest
+    }
+
+    /// The latest that it can be: what ends after this has its whole time.
+    pub fn latest(&self) -> Timestamp {
+        self.latest
+    }
+
+    /// Whether the clocks can be acted upon.
+    pub fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    /// Whether `instant` has come for certain. Never while the clocks cannot be trusted.
+    pub fn has_reached(&self, instant: Timestamp) -> bool {
+        self.trust == Trust::Trusted && self.earliest >= instant
+    }
+}
+
+/// Compares the clocks from look to look.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watchman {
+    last: Option<Look>,
+    held_until: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    local: Timestamp,
+    elapsed: Duration,
+}
+
+impl Watchman {
+    /// Looks at the clocks: `local` of this machine, `served` of the API server as its last answer
+    /// showed it, corrected by the time since then, and `elapsed`, which cannot jump.
+    pub fn look(&mut self, local: Timestamp, served: Option<Timestamp>, elapsed: Duration) -> Now {
+        if self.last.is_some_and(|last| jumped(last, local, elapsed)) {
+            self.held_until = Some(elapsed.saturating_add(SETTLE));
+        }
+        self.last = Some(Look { local, elapsed });
+        let served = served.unwrap_or(local);
+        let apart = served.duration_since(local).abs();
+        if apart > TOLERANCE {
+            let trust = Trust::Apart(apart);
+            return Now {
+                earliest: local.min(served),
+                latest: local.max(served),
+                trust,
+            };
+        }
+        let is_held = self.held_until.is_some_and(|until| elapsed < until);
+        let trust = if is_held {
+            Trust::Jumped
+        } else {
+            Trust::Trusted
+        };
+        Now {
+            earliest: local,
+            latest: local,
+            trust,
+        }
+    }
+}
+
+fn jumped(last: Look, local: Timestamp, elapsed: Duration) -> bool {
+    let by_wall = local.duration_since(last.local);
+    let by_steady = SignedDuration::try_from(elapsed.saturating_sub(last.elapsed));
+    by_steady.is_ok_and(|steady| {
+        by_wall
+            .checked_sub(steady)
+            .is_none_or(|d| d.abs() > TOLERANCE)
+    })
+}
+
+/// `instant` moved by `duration`, or the end of time.
+pub fn later(instant: Timestamp, duration: SignedDuration) -> Timestamp {
+    instant.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+/// When a client secret issued at `issued_at` is to be replaced: `period` later, or a little
+/// earlier, by an amount that `uid` decides.
+///
+/// Spreading keeps a thousand objects that were applied together from rotating together. It takes
+/// at most a sixteenth of the period, at most 10 minutes, and never so much that two rotations come
+/// within one overlap.
+pub fn due_at(
+    issued_at: Timestamp,
+    period: SignedDuration,
+    overlap: SignedDuration,
+    uid: &str,
+) -> Timestamp {
+    let room = (period / 16)
+        .min(MOST_SPREAD)
+        .min(period.saturating_sub(overlap));
+    let thousandths = i32::try_from(crc32fast::hash(uid.as_bytes()) % 1000).unwrap_or_default();
+    let spread = (room / 1000)
+        .saturating_mul(thousandths)
+        .max(SignedDuration::ZERO);
+    later(issued_at, period.saturating_sub(spread))
+}
+
+const MOST_SPREAD: SignedDuration = SignedDuration::from_mins(10);
+
+/// Parses a duration of the API: `90s`, `5m`, `1h30m`.
+pub fn parse_duration(text: &str) -> Option<SignedDuration> {
+    let mut total = SignedDuration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, tail) = rest.split_at(digits);
+        let amount: i64 = number.parse().ok()?;
+        let unit = tail.chars().next()?;
+        let seconds_each = match unit {
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
+            _ => return None,
+        };
+        let seconds = amount.checked_mul(seconds_each)?;
+        total = total.checked_add(SignedDuration::from_secs(seconds))?;
+        rest = tail.strip_prefix(unit)?;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        later(
+            "2026-11-24T00:00:00Z".parse().unwrap(),
+            SignedDuration::from_secs(seconds),
+        )
+    }
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        assert_eq!(parse_duration("90s"), Some(SignedDuration::from_secs(90)));
+        assert_eq!(parse_duration("1h30m"), Some(SignedDuration::from_mins(90)));
+        assert_eq!(
+            parse_duration("87600h"),
+            Some(SignedDuration::from_hours(87_600))
+        );
+        for nonsense in ["", "h", "5", "5d", "-1h", "1h30", "9999999999999999999h"] {
+            assert_eq!(parse_duration(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn clocks_that_agree_are_trusted() {
+        let now = Watchman::default().look(at(0), Some(at(3)), Duration::ZERO);
+
+        assert_eq!(now, Now::at(at(0)));
+    }
+
+    #[test]
+    fn while_the_clocks_are_apart_nothing_is_due_and_ends_count_from_the_later() {
+        let hour = SignedDuration::from_hours(1);
+
+        let now = Watchman::default().look(at(0), Some(at(3600)), Duration::ZERO);
+
+        assert_eq!(now.trust(), Trust::Apart(hour));
+        assert_eq!((now.earliest(), now.latest()), (at(0), at(3600)));
+        assert!(!now.has_reached(at(-1_000_000)));
+    }
+
+    #[test]
+    fn clocks_that_jump_together_are_believed_once_they_hold_still() {
+        let mut watchman = Watchman::default();
+        watchman.look(at(0), Some(at(0)), Duration::ZERO);
+
+        let jumped = watchman.look(at(90_000), Some(at(90_000)), Duration::from_secs(10));
+        let still = watchman.look(at(90_300), Some(at(90_300)), Duration::from_secs(310));
+        let settled = watchman.look(at(90_700), Some(at(90_700)), Duration::from_secs(710));
+
+        assert_eq!(jumped.trust(), Trust::Jumped);
+        assert_eq!(still.trust(), Trust::Jumped);
+        assert_eq!(settled.trust(), Trust::Trusted);
+    }
+
+    #[test]
+    fn a_rotation_is_due_a_little_before_its_period_and_never_within_one_overlap() {
+        let hours = SignedDuration::from_hours;
+
+        for index in 0..200 {
+            let uid = format!("uid-{index}");
+            let due = due_at(at(0), hours(720), hours(24), &uid);
+            assert!(
+                due <= at(720 * 3600) && due > at(720 * 3600 - 600),
+                "{uid}: {due}"
+            );
+            let tight = due_at(at(0), hours(2), SignedDuration::from_secs(7199), &uid);
+            assert!(tight > at(7198), "{uid}: {tight}");
+        }
+    }
+}

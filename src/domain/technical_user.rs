@@ -1,0 +1,491 @@
+//! Register, then reveal: the protocol that brings a client secret into a Secret.
+//!
+//! ```text
+//!            CREATE        PUT record          PATCH Secret        PUT record
+//!  (nothing) ------> empty ----------> pending ------------> shown ----------> current
+//!                    Secret  bcrypt      |  ^    client secret       promote      |
+//!                                  fence |  | register again                      | next promotion
+//!                                        v  |                                     v
+//!                                       dead ----------------------------------> old --> gone
+//!                                            perhaps seen: ends after the overlap    past its end
+//! ```
+//!
+//! The verifier is stored before the client secret is shown, an old one ends only after its
+//! successor is shown, and a delivery that may still be in flight is made impossible (the fence)
+//! before another is tried. [`decide`] looks at the three objects and returns one conditional write;
+//! whoever carried it out, or died, looks again.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::credential::ClientId;
+use super::credential::record::{Owner, Record, State, Unreadable, Version};
+use super::delivery::{Belongs, Content, Delivered, Refresh};
+use super::schedule::{Now, Trust, due_at, later};
+
+pub mod report;
+
+pub use self::report::Verdict;
+
+/// What live reads showed: the `TechnicalUser` first, then the record, then the Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The `TechnicalUser`, unless it is gone or going.
+    pub user: Option<User>,
+    /// The verifier record of its client id.
+    pub record: Claim,
+    /// The Secret of the name that it asks for.
+    pub delivered: Option<Delivered>,
+}
+
+/// A `TechnicalUser`, parsed: it cannot be wrong any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Which one.
+    pub owner: Owner,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// Its client id.
+    pub client_id: ClientId,
+    /// The name of its delivered Secret.
+    pub secret_name: String,
+    /// What its Secret shall carry.
+    pub content: Content,
+    /// Whether nothing is to be issued.
+    pub is_suspended: bool,
+    /// How the client secret reaches its user.
+    pub delivery: Delivery,
+    /// How often a client secret is replaced.
+    pub period: Option<SignedDuration>,
+    /// How long the replaced one stays valid.
+    pub overlap: SignedDuration,
+    /// The token of the request to rotate, if there is one.
+    pub rotate_request: Option<String>,
+    /// The token of the request to revoke, if there is one.
+    pub revoke_request: Option<String>,
+}
+
+/// What happens to the delivered Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It stays; lost or altered, it is replaced with a new client secret.
+    Retained,
+    /// It stays; lost or altered, it is replaced at the next rotation.
+    Lenient,
+    /// It goes after this time, or when its reader deletes it.
+    OneTime(SignedDuration),
+}
+
+/// The state of the claim to a client id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody holds it.
+    Free,
+    /// This user does.
+    Held(Version, Box<Record>),
+    /// Another does. The last field tells whether that other lives.
+    Taken(Version, Owner, Holder),
+    /// Somebody does, but who cannot be read.
+    Unreadable(Unreadable),
+}
+
+/// Whether the holder of a claim still exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A `TechnicalUser` of that uid exists, or nobody could tell.
+    Lives,
+    /// There is none of that uid.
+    Gone,
+}
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// One conditional write, then look again.
+    Write(Write),
+    /// Nothing, until something changes or the instant comes.
+    Rest(Rest),
+}
+
+/// Nothing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// What to tell the user.
+    pub verdict: Verdict,
+    /// When to look again, if time alone can change the answer.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// A conditional write. It carries no client secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Create the record: claim the client id.
+    CreateRecord(Box<Record>),
+    /// Delete the record of a user that is gone, at exactly that version.
+    DeleteRecord(Version),
+    /// Create the Secret without a client secret.
+    CreatePlaceholder,
+    /// Replace the record at exactly that version.
+    PutRecord(Version, Box<Record>, Change),
+    /// Move the Secret's version, so that a delivery in flight fails.
+    Fence(Version, u64),
+    /// Draw a client secret, register its verifier and reveal it.
+    Issue(Box<Issue>),
+    /// Correct everything in the Secret but the client secret.
+    Refresh(Version, Box<Refresh>),
+    /// Delete the Secret that was to be read once.
+    Withdraw(Version),
+}
+
+/// Why the record is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The pending client secret was seen delivered.
+    Promote,
+    /// Every client secret ends.
+    Revoke,
+    /// Ended entries go; dead ones get an end.
+    Tidy,
+}
+
+/// Everything that an issue needs but the client secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issue {
+    /// The version of the record that was looked at.
+    pub record_version: Version,
+    /// The record as it shall be, still without the new verifier.
+    pub record: Record,
+    /// The version of the Secret that the client secret goes to.
+    pub placeholder: Version,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why a new client secret is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// There is none, or it was begun and not finished.
+    Unissued,
+    /// The period is over.
+    Due,
+    /// The user asked for it.
+    Requested,
+    /// The delivered Secret is gone.
+    Deleted,
+    /// Somebody changed the client secret in the delivered Secret.
+    Altered,
+    /// The delivered Secret carries a client secret that is not the current one.
+    Unknown,
+}
+
+/// Decides the next step.
+///
+/// # Guarantees
+///
+/// Safe to carry out whatever happened since the look: every write is refused when what it rests
+/// upon has changed. From every state, repeated decisions reach rest once faults stop.
+pub fn decide(observed: &Observed, now: Now) -> Step {
+    let Some(user) = &observed.user else {
+        return rest(Verdict::Gone, None);
+    };
+    let (version, record) = match &observed.record {
+        Claim::Held(version, record) => (version, record.as_ref()),
+        Claim::Free => {
+            let record = Record::empty(user.client_id.clone(), user.owner.clone());
+            return Step::Write(Write::CreateRecord(Box::new(record)));
+        }
+        Claim::Taken(version, _, Holder::Gone) => {
+            return Step::Write(Write::DeleteRecord(version.clone()));
+        }
+        Claim::Taken(_, _, Holder::Lives) => return rest(Verdict::ClientIdTaken, recheck(now)),
+        Claim::Unreadable(reason) => return rest(Verdict::Unreadable(*reason), recheck(now)),
+    };
+    let delivered = observed.delivered.as_ref();
+    let view = View {
+        user,
+        version,
+        record,
+        delivered,
+        now,
+    };
+    CHECKS
+        .iter()
+        .find_map(|check| check(&view))
+        .unwrap_or_else(|| view.settled())
+}
+
+/// Checks run in this order; the first that answers decides.
+const CHECKS: &[fn(&View<'_>) -> Option<Step>] = &[
+    revocation_requested,   // before anything that a blocked delivery could hold up
+    secret_is_not_ours,     // never taken over, never written
+    secret_is_going,        // a finalizer holds it: nothing can be made of it
+    placeholder_is_missing, // there is something to deliver and nowhere to put it
+    pending_is_shown,       // the client secret was revealed: its verifier becomes current
+    secret_is_immutable,    // nothing can be delivered into it
+    delivery_may_be_in_flight, // fence before replace
+    record_is_full,         // wait rather than forget
+    client_secret_is_needed, // register, then reveal
+    read_once_is_over,      // a one-time Secret goes
+    secret_has_drifted,     // labels, annotations, URLs
+    record_is_untidy,       // what has ended goes
+];
+
+struct View<'a> {
+    user: &'a User,
+    version: &'a Version,
+    record: &'a Record,
+    delivered: Option<&'a Delivered>,
+    now: Now,
+}
+
+fn revocation_requested(view: &View<'_>) -> Option<Step> {
+    let token = view.user.revoke_request.as_deref()?;
+    let is_answered = view.record.revoked.includes(token);
+    (!is_answered).then(|| view.put(view.record.all_ended(token), Change::Revoke))
+}
+
+fn secret_is_not_ours(view: &View<'_>) -> Option<Step> {
+    match view.delivered?.belongs {
+        Belongs::Ours => None,
+        Belongs::Predecessor => {
+            let soon = later(view.now.latest(), COLLECTION);
+            Some(rest(Verdict::AwaitingCollection, Some(soon)))
+        }
+        Belongs::Foreign => Some(rest(Verdict::SecretConflict, recheck(view.now))),
+    }
+}
+
+fn secret_is_going(view: &View<'_>) -> Option<Step> {
+    view.delivered?
+        .is_terminating
+        .then(|| rest(Verdict::SecretTerminating, recheck(view.now)))
+}
+
+fn placeholder_is_missing(view: &View<'_>) -> Option<Step> {
+    let is_wanted = view.delivered.is_none() && view.cause().is_some();
+    is_wanted.then_some(Step::Write(Write::CreatePlaceholder))
+}
+
+fn pending_is_shown(view: &View<'_>) -> Option<Step> {
+    let id = view.delivered?.unaltered_id()?;
+    let entry = view.record.entries.get(id)?;
+    if !matches!(entry.state, State::Pending(_)) {
+        return None;
+    }
+    let promoted = view.record.promoted(id, view.user.overlap, view.now);
+    Some(view.put(view.tidied(&promoted), Change::Promote))
+}
+
+fn secret_is_immutable(view: &View<'_>) -> Option<Step> {
+    let is_stuck = view.delivered?.is_immutable && view.cause().is_some();
+    is_stuck.then(|| rest(Verdict::SecretImmutable, recheck(view.now)))
+}
+
+fn delivery_may_be_in_flight(view: &View<'_>) -> Option<Step> {
+    let delivered = view.delivered?;
+    view.cause()?;
+    let write = Write::Fence(
+        delivered.version.clone(),
+        delivered.attempt.saturating_add(1),
+    );
+    view.record
+        .awaits(&delivered.version)
+        .then_some(Step::Write(write))
+}
+
+fn record_is_full(view: &View<'_>) -> Option<Step> {
+    view.cause()?;
+    let tidy = view.tidied(view.record);
+    let first_end = tidy.entries.values().filter_map(|entry| match entry.state {
+        State::Old(not_after) => Some(not_after),
+        State::Pending(_) | State::Current => None,
+    });
+    if tidy.has_room() {
+        return None;
+    }
+    // Dead entries get their end first: without one they would fill the record for ever.
+    if tidy != *view.record {
+        return Some(view.put(tidy, Change::Tidy));
+    }
+    Some(rest(Verdict::TooManyCredentials, first_end.min()))
+}
+
+fn client_secret_is_needed(view: &View<'_>) -> Option<Step> {
+    let cause = view.cause()?;
+    let delivered = view.delivered?;
+    let mut record = view.tidied(view.record);
+    record.serial = view.next_serial();
+    if let Some(token) = view.user.rotate_request.as_deref() {
+        record.rotated = record.rotated.with(token);
+    }
+    Some(Step::Write(Write::Issue(Box::new(Issue {
+        record_version: view.version.clone(),
+        record,
+        placeholder: delivered.version.clone(),
+        cause,
+    }))))
+}
+
+fn read_once_is_over(view: &View<'_>) -> Option<Step> {
+    let delivered = view.delivered?;
+    let ends_at = view.withdrawal_at()?;
+    let is_over = view.now.has_reached(ends_at) && !view.user.is_suspended;
+    is_over.then(|| Step::Write(Write::Withdraw(delivered.version.clone())))
+}
+
+fn secret_has_drifted(view: &View<'_>) -> Option<Step> {
+    let delivered = view.delivered?;
+    if delivered.is_immutable {
+        return None;
+    }
+    let refresh = view.user.content.refresh(delivered)?;
+    Some(Step::Write(Write::Refresh(
+        delivered.version.clone(),
+        Box::new(refresh),
+    )))
+}
+
+fn record_is_untidy(view: &View<'_>) -> Option<Step> {
+    let tidy = view.tidied(view.record);
+    (tidy != *view.record).then(|| view.put(tidy, Change::Tidy))
+}
+
+// === impl View ===
+
+impl View<'_> {
+    /// Why a new client secret is needed, if it is.
+    fn cause(&self) -> Option<Cause> {
+        if self.user.is_suspended {
+            return None;
+        }
+        let Some((id, current)) = self.record.current() else {
+            return Some(Cause::Unissued);
+        };
+        if current.serial < self.record.serial {
+            return Some(Cause::Unissued);
+        }
+        if self.is_requested() {
+            return Some(Cause::Requested);
+        }
+        if self
+            .due_at()
+            .is_some_and(|due_at| self.now.has_reached(due_at))
+        {
+            return Some(Cause::Due);
+        }
+        let is_lenient = self.user.delivery != Delivery::Retained;
+        match self.delivered {
+            None => (!is_lenient).then_some(Cause::Deleted),
+            Some(delivered) if delivered.credential_id.as_ref() != Some(id) => Some(Cause::Unknown),
+            Some(delivered) if delivered.is_altered() => (!is_lenient).then_some(Cause::Altered),
+            Some(_) => None,
+        }
+    }
+
+    fn is_requested(&self) -> bool {
+        let token = self.user.rotate_request.as_deref();
+        token.is_some_and(|token| !self.record.rotated.includes(token))
+    }
+
+    fn due_at(&self) -> Option<Timestamp> {
+        let (_, current) = self.record.current()?;
+        let User {
+            period,
+            overlap,
+            owner,
+            ..
+        } = self.user;
+        Some(due_at(current.issued_at, (*period)?, *overlap, &owner.uid))
+    }
+
+    /// A serial is spent once a client secret of it is current.
+    fn next_serial(&self) -> i64 {
+        let is_spent = self
+            .record
+            .current()
+            .is_some_and(|(_, current)| current.serial >= self.record.serial);
+        if is_spent {
+            self.record.serial.saturating_add(1)
+        } else {
+            self.record.serial.max(1)
+        }
+    }
+
+    fn withdrawal_at(&self) -> Option<Timestamp> {
+        let Delivery::OneTime(ttl) = self.user.delivery else {
+            return None;
+        };
+        let (_, current) = self.record.current()?;
+        Some(later(current.issued_at, ttl))
+    }
+
+    fn tidied(&self, record: &Record) -> Record {
+        record.tidied(
+            self.delivered.map(Delivered::shown),
+            self.user.overlap,
+            self.now,
+        )
+    }
+
+    fn put(&self, record: Record, change: Change) -> Step {
+        Step::Write(Write::PutRecord(
+            self.version.clone(),
+            Box::new(record),
+            change,
+        ))
+    }
+
+    /// Nothing to do: says so, and when time alone will change that.
+    fn settled(&self) -> Step {
+        let ends = self
+            .record
+            .entries
+            .values()
+            .filter_map(|entry| match entry.state {
+                State::Old(not_after) => Some(not_after),
+                State::Pending(_) | State::Current => None,
+            });
+        let withdrawal = self.delivered.and_then(|_| self.withdrawal_at());
+        let acts = self
+            .due_at()
+            .into_iter()
+            .chain(withdrawal)
+            .filter(|_| !self.user.is_suspended);
+        // What is due by a clock that cannot be trusted waits until it can.
+        let wake_at = match self.now.trust() {
+            Trust::Trusted => ends.chain(acts).min(),
+            Trust::Apart(_) | Trust::Jumped => recheck(self.now),
+        };
+        let verdict = if self.user.is_suspended {
+            Verdict::Suspended
+        } else {
+            self.delivered_verdict()
+        };
+        rest(verdict, wake_at)
+    }
+
+    fn delivered_verdict(&self) -> Verdict {
+        match self.delivered {
+            Some(delivered) if delivered.is_altered() => Verdict::AlterationIgnored,
+            Some(_) => Verdict::Delivered,
+            None if matches!(self.user.delivery, Delivery::OneTime(_)) => Verdict::ReadOnce,
+            None => Verdict::DeletionIgnored,
+        }
+    }
+}
+
+fn rest(verdict: Verdict, wake_at: Option<Timestamp>) -> Step {
+    Step::Rest(Rest { verdict, wake_at })
+}
+
+/// What no watch will tell: a Secret that is not ours carries no label of ours.
+fn recheck(now: Now) -> Option<Timestamp> {
+    Some(later(now.latest(), RECHECK))
+}
+
+const RECHECK: SignedDuration = SignedDuration::from_secs(30);
+
+/// The garbage collector of Kubernetes usually needs less.
+const COLLECTION: SignedDuration = SignedDuration::from_secs(2);
+
+#[cfg(test)]
+mod tests;
