@@ -10,4 +10,6 @@
     reason = "support for tests: a panic is a failed test"
 )]
 
+pub mod fake_api_server;
+pub mod faults;
 pub mod leak;

@@ -1,0 +1,273 @@
+//! Takes a request to the verb that answers it, and dresses the answer.
+
+use std::sync::{Arc, Mutex};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http::{HeaderValue, Response, header, request::Parts};
+use http_body_util::{BodyExt, StreamBody};
+use serde_json::{Value, json};
+
+use super::{
+    RequestRecord, ResponseBody,
+    failure::{Attempt, Failure},
+    full_body,
+    request::{Call, Verb},
+    storage::{Objects, State},
+    watch::{Selection, Watch, metadata_of},
+};
+
+/// What a verb answers.
+pub(crate) enum Answer {
+    /// One object; the code is 200 or 201.
+    Object(u16, Arc<Value>),
+    /// A list, or a Status, as it stands.
+    Plain(Value),
+    /// A stream of events.
+    Watch(Box<Watch>),
+}
+
+/// Answers one request. A request is atomic: the caller holds the lock on `state`.
+pub(crate) fn answer(
+    state: &mut State,
+    shared: &Arc<Mutex<State>>,
+    parts: &Parts,
+    body: Bytes,
+) -> Response<ResponseBody> {
+    let call = Call::parse(parts, body, &state.resources);
+    let answer = call.as_ref().map_err(Clone::clone).and_then(|call| {
+        check_rights(state, call)?;
+        dispatch(state, shared, call)
+    });
+    let mut response = match answer {
+        Ok(answer) => {
+            let metadata_only = call.as_ref().is_ok_and(|call| call.metadata_only);
+            dress(answer, metadata_only)
+        }
+        Err(failure) => {
+            let mut response = Response::new(full_body(&failure.body()));
+            *response.status_mut() =
+                http::StatusCode::from_u16(failure.code).expect("codes of failures are valid");
+            response.headers_mut().extend(failure.headers());
+            response
+        }
+    };
+    let date = (state.clock)()
+        .strftime("%a, %d %b %Y %H:%M:%S GMT")
+        .to_string();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(
+        header::DATE,
+        HeaderValue::from_str(&date).expect("a date is ASCII"),
+    );
+    if let Ok(call) = call {
+        state.log.push(RequestRecord {
+            agent: call.agent,
+            verb: call.verb,
+            plural: call.resource.plural.clone(),
+            subresource: call.subresource,
+            namespace: call.namespace,
+            name: call.name,
+            code: response.status().as_u16(),
+        });
+    }
+    response
+}
+
+fn check_rights(state: &State, call: &Call) -> Result<(), Failure> {
+    let forbidden = state.forbidden.iter().any(|(agent, verb, plural)| {
+        *agent == call.agent && *verb == call.verb && *plural == call.resource.plural
+    });
+    if !forbidden {
+        return Ok(());
+    }
+    let verb = call.verb.to_string();
+    let attempt = Attempt {
+        user: &call.agent,
+        verb: &verb,
+        subresource: &call.subresource,
+        namespace: &call.namespace,
+    };
+    Err(Failure::no_right(&call.resource, &call.name, &attempt))
+}
+
+fn dispatch(state: &mut State, shared: &Arc<Mutex<State>>, call: &Call) -> Result<Answer, Failure> {
+    match call.verb {
+        Verb::Get => get(state, call),
+        Verb::List => list(state, call).map(Answer::Plain),
+        Verb::Watch => Watch::open(call, state, shared)
+            .map(Box::new)
+            .map(Answer::Watch),
+        Verb::Create => state.create(call),
+        Verb::Update => state.replace(call),
+        Verb::Patch => state.patch(call),
+        Verb::Delete => state.delete(call),
+        Verb::DeleteCollection => state.delete_collection(call),
+    }
+}
+
+fn dress(answer: Answer, metadata_only: bool) -> Response<ResponseBody> {
+    match answer {
+        Answer::Object(code, object) => {
+            let body = if metadata_only {
+                full_body(&metadata_of(&object))
+            } else {
+                full_body(&object)
+            };
+            let mut response = Response::new(body);
+            *response.status_mut() = http::StatusCode::from_u16(code).expect("200 or 201");
+            response
+        }
+        Answer::Plain(value) => Response::new(full_body(&value)),
+        Answer::Watch(watch) => {
+            Response::new(BodyExt::boxed_unsync(StreamBody::new(watch.into_stream())))
+        }
+    }
+}
+
+/// Reads at resourceVersion 0 are answered from the server's watch cache, which may lag.
+fn objects_for(state: &State, call: &Call) -> Result<Option<(Objects, u64)>, Failure> {
+    match call.parameter("resourceVersion") {
+        None => Ok(None),
+        Some("0") => Ok(state
+            .frozen_at
+            .map(|revision| (state.objects_at(revision), revision))),
+        Some(text) => {
+            let wanted: u64 = text.parse().map_err(|_| {
+                Failure::bad_request(format!("invalid resource version \"{text}\""))
+            })?;
+            if wanted > state.revision {
+                return Err(Failure::too_large_version(wanted, state.revision));
+            }
+            if call.parameter("resourceVersionMatch") != Some("Exact") {
+                return Ok(None);
+            }
+            if wanted < state.compacted {
+                return Err(Failure::expired(&format!(
+                    "The resourceVersion for the provided list is too old ({wanted})."
+                )));
+            }
+            Ok(Some((state.objects_at(wanted), wanted)))
+        }
+    }
+}
+
+fn get(state: &State, call: &Call) -> Result<Answer, Failure> {
+    let past = objects_for(state, call)?;
+    let objects = past.as_ref().map_or(&state.objects, |(objects, _)| objects);
+    let key = State::key(&call.resource, &call.namespace, &call.name);
+    let found = objects
+        .get(&key)
+        .ok_or_else(|| Failure::not_found(&call.resource, &call.name))?;
+    Ok(Answer::Object(200, Arc::clone(&found.object)))
+}
+
+fn list(state: &State, call: &Call) -> Result<Value, Failure> {
+    let selection = Selection::of(call)?;
+    let page = Page::of(call)?;
+    let past = match &page.revision {
+        Some(revision) if *revision < state.compacted => {
+            return Err(Failure::expired(CONTINUE_IS_TOO_OLD));
+        }
+        Some(revision) => Some((state.objects_at(*revision), *revision)),
+        None => objects_for(state, call)?,
+    };
+    let (objects, revision) = past
+        .as_ref()
+        .map_or((&state.objects, state.revision), |(all, at)| (all, *at));
+    let all = selection.of_objects(objects);
+    let rest: Vec<_> = all
+        .into_iter()
+        .filter(|object| page.is_after(object))
+        .collect();
+    let limit = page.limit.unwrap_or(rest.len());
+    let shown = rest.get(..limit.min(rest.len())).unwrap_or_default();
+    let remaining = rest.len() - shown.len();
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if let (Some(last), true) = (shown.last(), remaining > 0) {
+        metadata["continue"] = Page::token(revision, last).into();
+        let unfiltered = ["labelSelector", "fieldSelector"]
+            .iter()
+            .all(|key| call.parameter(key).is_none());
+        if unfiltered {
+            metadata["remainingItemCount"] = remaining.into();
+        }
+    }
+    let (api_version, kind) = if call.metadata_only {
+        (
+            "meta.k8s.io/v1".to_owned(),
+            "PartialObjectMetadataList".to_owned(),
+        )
+    } else {
+        (
+            call.resource.api_version(),
+            format!("{}List", call.resource.kind),
+        )
+    };
+    let items: Vec<Value> = shown.iter().map(|object| item(call, object)).collect();
+    Ok(json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items}))
+}
+
+/// Items of built-in lists do not repeat their kind.
+fn item(call: &Call, object: &Value) -> Value {
+    if call.metadata_only {
+        return metadata_of(object);
+    }
+    let mut item = object.clone();
+    if let (false, Some(fields)) = (call.resource.custom, item.as_object_mut()) {
+        fields.remove("kind");
+        fields.remove("apiVersion");
+    }
+    item
+}
+
+/// Which part of a list is asked for.
+struct Page {
+    limit: Option<usize>,
+    revision: Option<u64>,
+    after: Option<(String, String)>,
+}
+
+impl Page {
+    fn of(call: &Call) -> Result<Self, Failure> {
+        let limit = call.number("limit").filter(|limit| *limit > 0);
+        let mut page = Self {
+            limit: limit.and_then(|limit| usize::try_from(limit).ok()),
+            revision: None,
+            after: None,
+        };
+        if let Some(token) = call.parameter("continue") {
+            let refused = || Failure::bad_request("continue key is not valid");
+            let bytes = BASE64_URL_SAFE_NO_PAD
+                .decode(token)
+                .map_err(|_| refused())?;
+            let (revision, namespace, name): (u64, String, String) =
+                serde_json::from_slice(&bytes).map_err(|_| refused())?;
+            page.revision = Some(revision);
+            page.after = Some((namespace, name));
+        }
+        Ok(page)
+    }
+
+    fn position(object: &Value) -> (&str, &str) {
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+        (text("namespace"), text("name"))
+    }
+
+    fn token(revision: u64, last: &Value) -> String {
+        let (namespace, name) = Self::position(last);
+        BASE64_URL_SAFE_NO_PAD.encode(json!([revision, namespace, name]).to_string())
+    }
+
+    fn is_after(&self, object: &Value) -> bool {
+        let after = self.after.as_ref();
+        after.is_none_or(|(namespace, name)| Self::position(object) > (namespace, name))
+    }
+}
+
+const CONTINUE_IS_TOO_OLD: &str = "The provided continue parameter is too old to display a \
+    consistent list result. You can start a new list without the continue parameter.";

@@ -1,0 +1,138 @@
+//! Turns the body of a request into an object as the server understands it.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Map, Value};
+
+use super::{failure::Failure, resource::Resource, schema::Node};
+
+/// Whether defaults are filled in: not for the configuration of an apply, which owns only what it
+/// says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Defaults {
+    Fill,
+    Leave,
+}
+
+/// Decodes an object: unknown fields go, empty ones of built-in types go, defaults come.
+pub(crate) fn decode(
+    resource: &Resource,
+    mut object: Value,
+    defaults: Defaults,
+) -> Result<Value, Failure> {
+    let refuse = |text: &str| {
+        Failure::bad_request(format!(
+            "{} in version \"{}\" cannot be handled as a {}: {text}",
+            resource.kind, resource.version, resource.kind
+        ))
+    };
+    let Some(fields) = object.as_object_mut() else {
+        return Err(refuse("not an object"));
+    };
+    check_kind(resource, fields)?;
+    let schema = Node(Some(&resource.schema));
+    if !fields.get("metadata").is_some_and(Value::is_object) {
+        fields.insert("metadata".to_owned(), Map::new().into());
+    }
+    if let Some(metadata) = fields.get_mut("metadata") {
+        schema.field("metadata").prune(metadata);
+        drop_empty(metadata);
+    }
+    schema.prune(&mut object);
+    if !resource.custom {
+        check_texts(&object).map_err(|text| refuse(&text))?;
+        merge_string_data(&mut object);
+        drop_empty(&mut object);
+        if !object["metadata"].is_object() {
+            object["metadata"] = Map::new().into();
+        }
+    }
+    if defaults == Defaults::Fill {
+        fill(resource, &mut object);
+    }
+    Ok(object)
+}
+
+/// Fills in the defaults of the kind.
+pub(crate) fn fill(resource: &Resource, object: &mut Value) {
+    Node(Some(&resource.schema)).default(object);
+    if resource.plural == "secrets" && object["type"].as_str().is_none_or(str::is_empty) {
+        object["type"] = "Opaque".into();
+    }
+}
+
+fn check_kind(resource: &Resource, fields: &mut Map<String, Value>) -> Result<(), Failure> {
+    for (name, expected) in [
+        ("apiVersion", resource.api_version()),
+        ("kind", resource.kind.clone()),
+    ] {
+        match fields.get(name).and_then(Value::as_str) {
+            Some(found) if found != expected => {
+                return Err(Failure::bad_request(format!(
+                    "the {name} in the data ({found}) does not match the expected {name} \
+                     ({expected})"
+                )));
+            }
+            Some(_) => {}
+            None if resource.custom => {
+                return Err(Failure::bad_request(format!(
+                    "Object '{name}' is missing in the body"
+                )));
+            }
+            None => {
+                fields.insert(name.to_owned(), expected.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Go leaves out what is empty in its own types: nulls, empty texts, maps and lists.
+fn drop_empty(value: &mut Value) {
+    let Some(fields) = value.as_object_mut() else {
+        return;
+    };
+    fields.retain(|_, child| match child {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(entries) => !entries.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
+    });
+}
+
+fn check_texts(object: &Value) -> Result<(), String> {
+    let binary: &[&str] = match object["kind"].as_str() {
+        Some("Secret") => &["data"],
+        Some("ConfigMap") => &["binaryData"],
+        _ => &[],
+    };
+    for field in ["data", "stringData", "binaryData"] {
+        let Some(entries) = object[field].as_object() else {
+            continue;
+        };
+        for (name, value) in entries {
+            let Some(text) = value.as_str() else {
+                return Err(format!("{field}.{name} is not a text"));
+            };
+            if binary.contains(&field) && BASE64_STANDARD.decode(text).is_err() {
+                return Err("illegal base64 data at input byte 0".to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn merge_string_data(object: &mut Value) {
+    let Some(fields) = object.as_object_mut() else {
+        return;
+    };
+    let Some(Value::Object(texts)) = fields.remove("stringData") else {
+        return;
+    };
+    let data = fields.entry("data").or_insert_with(|| Map::new().into());
+    for (name, text) in texts {
+        data[name] = BASE64_STANDARD
+            .encode(text.as_str().unwrap_or_default())
+            .into();
+    }
+}

@@ -1,0 +1,420 @@
+//! What the server remembers: one map, one revision, and the changes that led here.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{ChangeHook, RequestRecord, failure::Failure, resource::Resource};
+
+/// Resource (plural and group), namespace, name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) resource: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+/// One stored object, as readers see it.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) object: Arc<Value>,
+    /// The object shows a default status that is not stored yet: the next write stores it, even
+    /// when it changes nothing else.
+    pub(crate) shows_default_status: bool,
+}
+
+/// A change that watches can replay.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorded {
+    pub(crate) revision: u64,
+    pub(crate) key: Key,
+    pub(crate) old: Option<Arc<Value>>,
+    pub(crate) new: Option<Arc<Value>>,
+}
+
+pub(crate) type Objects = BTreeMap<Key, Stored>;
+pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// A stored change, as shown to a hook, with the state right after it.
+pub struct Change<'a> {
+    /// The revision of the change.
+    pub revision: u64,
+    /// Plural of the resource, for example `secrets`.
+    pub plural: &'a str,
+    /// Namespace; empty for cluster-scoped kinds.
+    pub namespace: &'a str,
+    /// Name of the object.
+    pub name: &'a str,
+    /// The object before, if it existed.
+    pub old: Option<&'a Value>,
+    /// The object after, unless it is gone.
+    pub new: Option<&'a Value>,
+    /// User agent of the request; empty for what the server does itself.
+    pub agent: &'a str,
+    /// Everything that is stored now.
+    pub state: View<'a>,
+}
+
+impl fmt::Debug for Change<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let act = match (self.old, self.new) {
+            (None, _) => "added",
+            (Some(_), Some(_)) => "modified",
+            (Some(_), None) => "deleted",
+        };
+        write!(
+            formatter,
+            "{} {} {}/{} {act} by {:?}",
+            self.revision, self.plural, self.namespace, self.name, self.agent
+        )
+    }
+}
+
+/// Reads of the stored state from within a hook.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    objects: &'a Objects,
+}
+
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("View")
+            .field("objects", &self.objects.len())
+            .finish()
+    }
+}
+
+impl<'a> View<'a> {
+    /// One object; the namespace is empty for cluster-scoped kinds.
+    pub fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<&'a Value> {
+        let (first, _) = self.keyed(plural).next()?;
+        let key = Key {
+            resource: first.resource.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        self.objects.get(&key).map(|stored| stored.object.as_ref())
+    }
+
+    /// Every object of a resource, by namespace and name.
+    pub fn list(&self, plural: &str) -> Vec<&'a Value> {
+        self.keyed(plural).map(|(_, object)| object).collect()
+    }
+
+    fn keyed(&self, plural: &str) -> impl Iterator<Item = (&'a Key, &'a Value)> {
+        let first = Key {
+            resource: plural.to_owned(),
+            namespace: String::new(),
+            name: String::new(),
+        };
+        let plural = plural.to_owned();
+        self.objects
+            .range(first..)
+            .take_while({
+                let plural = plural.clone();
+                move |(key, _)| key.resource.starts_with(&plural)
+            })
+            .filter(move |(key, _)| key.resource.split('.').next() == Some(plural.as_str()))
+            .map(|(key, stored)| (key, stored.object.as_ref()))
+    }
+}
+
+/// The whole server, under one lock.
+pub(crate) struct State {
+    pub(crate) resources: Vec<Arc<Resource>>,
+    pub(crate) objects: Objects,
+    pub(crate) revision: u64,
+    pub(crate) history: VecDeque<Recorded>,
+    pub(crate) history_limit: usize,
+    /// Changes up to this revision can no longer be replayed.
+    pub(crate) compacted: u64,
+    /// Watches show nothing newer than this.
+    pub(crate) frozen_at: Option<u64>,
+    /// Watches opened in an earlier epoch end.
+    pub(crate) epoch: u64,
+    pub(crate) signal: watch::Sender<u64>,
+    pub(crate) clock: Clock,
+    pub(crate) hooks: Vec<ChangeHook>,
+    pub(crate) quotas: BTreeMap<(String, String), usize>,
+    pub(crate) forbidden: Vec<(String, super::Verb, String)>,
+    pub(crate) log: Vec<RequestRecord>,
+    pub(crate) names_drawn: u64,
+    pub(crate) uids_drawn: u64,
+}
+
+impl State {
+    pub(crate) fn key(resource: &Resource, namespace: &str, name: &str) -> Key {
+        Key {
+            resource: resource.qualified(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    pub(crate) fn view(&self) -> View<'_> {
+        View {
+            objects: &self.objects,
+        }
+    }
+
+    pub(crate) fn resource(&self, plural: &str) -> Arc<Resource> {
+        let found = self
+            .resources
+            .iter()
+            .find(|resource| resource.plural == plural);
+        Arc::clone(found.unwrap_or_else(|| panic!("no resource is called {plural}")))
+    }
+
+    pub(crate) fn now(&self) -> String {
+        (self.clock)().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    /// A uid that was never given out before, also not before a restore.
+    pub(crate) fn draw_uid(&mut self) -> String {
+        self.uids_drawn += 1;
+        format!("00000000-0000-4000-8000-{:012x}", self.uids_drawn)
+    }
+
+    /// Five characters of the alphabet that the API server uses.
+    pub(crate) fn draw_suffix(&mut self) -> String {
+        const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+        self.names_drawn += 1;
+        let mut rest = self.names_drawn;
+        let mut suffix = String::new();
+        for _ in 0..5 {
+            let index = usize::try_from(rest % 27).expect("below 27");
+            suffix.push(char::from(ALPHABET[index]));
+            rest /= 27;
+        }
+        suffix
+    }
+
+    pub(crate) fn next_revision(&mut self) -> u64 {
+        self.revision += 1;
+        self.revision
+    }
+
+    /// Stores the object under the next revision, tells watches and hooks, and returns it.
+    pub(crate) fn store(&mut self, key: Key, mut object: Value, agent: &str) -> Arc<Value> {
+        let revision = self.next_revision();
+        object["metadata"]["resourceVersion"] = revision.to_string().into();
+        let object = Arc::new(object);
+        let stored = Stored {
+            object: Arc::clone(&object),
+            shows_default_status: false,
+        };
+        let old = self
+            .objects
+            .insert(key.clone(), stored)
+            .map(|stored| stored.object);
+        self.record(
+            Recorded {
+                revision,
+                key,
+                old,
+                new: Some(Arc::clone(&object)),
+            },
+            agent,
+        );
+        object
+    }
+
+    /// Removes the object and returns what was stored.
+    pub(crate) fn remove(&mut self, key: &Key, agent: &str) -> Option<Arc<Value>> {
+        let old = self.objects.remove(key)?.object;
+        let revision = self.next_revision();
+        let recorded = Recorded {
+            revision,
+            key: key.clone(),
+            old: Some(Arc::clone(&old)),
+            new: None,
+        };
+        self.record(recorded, agent);
+        Some(old)
+    }
+
+    fn record(&mut self, recorded: Recorded, agent: &str) {
+        let mut hooks = std::mem::take(&mut self.hooks);
+        let change = Change {
+            revision: recorded.revision,
+            plural: recorded.key.resource.split('.').next().unwrap_or_default(),
+            namespace: &recorded.key.namespace,
+            name: &recorded.key.name,
+            old: recorded.old.as_deref(),
+            new: recorded.new.as_deref(),
+            agent,
+            state: self.view(),
+        };
+        for hook in &mut hooks {
+            hook(&change);
+        }
+        self.hooks = hooks;
+        self.history.push_back(recorded);
+        while self.history.len() > self.history_limit {
+            if let Some(dropped) = self.history.pop_front() {
+                self.compacted = dropped.revision;
+            }
+        }
+        self.signal.send_modify(|count| *count += 1);
+    }
+
+    /// The objects as they were at an earlier revision that is not compacted.
+    pub(crate) fn objects_at(&self, revision: u64) -> Objects {
+        let mut objects = self.objects.clone();
+        for recorded in self
+            .history
+            .iter()
+            .rev()
+            .take_while(|past| past.revision > revision)
+        {
+            match &recorded.old {
+                Some(old) => {
+                    let object = Arc::clone(old);
+                    let stored = Stored {
+                        object,
+                        shows_default_status: false,
+                    };
+                    objects.insert(recorded.key.clone(), stored);
+                }
+                None => {
+                    objects.remove(&recorded.key);
+                }
+            }
+        }
+        objects
+    }
+
+    /// Refuses content in a namespace that is absent or going.
+    pub(crate) fn check_namespace(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), Failure> {
+        if !resource.namespaced {
+            return Ok(());
+        }
+        let namespaces = self.resource("namespaces");
+        let found = self.objects.get(&Self::key(&namespaces, "", namespace));
+        let Some(found) = found else {
+            return Err(Failure::not_found(&namespaces, namespace));
+        };
+        if found.object["status"]["phase"] == "Terminating" {
+            return Err(Failure::terminating(resource, name, namespace));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_quota(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), Failure> {
+        let Some(&hard) = self
+            .quotas
+            .get(&(namespace.to_owned(), resource.plural.clone()))
+        else {
+            return Ok(());
+        };
+        let counted = resource.qualified();
+        let used = self
+            .objects
+            .keys()
+            .filter(|key| key.resource == counted && key.namespace == namespace)
+            .count();
+        if used >= hard {
+            return Err(Failure::over_quota(resource, name, used, hard));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn add_namespace(&mut self, name: &str) {
+        let namespaces = self.resource("namespaces");
+        let uid = self.draw_uid();
+        let object = json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {
+                "name": name, "uid": uid, "creationTimestamp": self.now(),
+                "labels": {"kubernetes.io/metadata.name": name}
+            },
+            "spec": {"finalizers": ["kubernetes"]},
+            "status": {"phase": "Active"}
+        });
+        self.store(Self::key(&namespaces, "", name), object, "");
+    }
+
+    /// Deletes objects all of whose owners are gone, until none is left.
+    pub(crate) fn collect_garbage(&mut self) {
+        loop {
+            let uids: std::collections::BTreeSet<String> = self
+                .objects
+                .values()
+                .filter_map(|stored| stored.object["metadata"]["uid"].as_str().map(str::to_owned))
+                .collect();
+            let orphans: Vec<Key> = self
+                .objects
+                .iter()
+                .filter(|(_, stored)| {
+                    let metadata = &stored.object["metadata"];
+                    let owners = metadata["ownerReferences"].as_array();
+                    owners.is_some_and(|owners| {
+                        !owners.is_empty()
+                            && metadata["deletionTimestamp"].is_null()
+                            && owners.iter().all(|owner| {
+                                owner["uid"].as_str().is_none_or(|uid| !uids.contains(uid))
+                            })
+                    })
+                })
+                .map(|(key, _)| key.clone())
+                .collect();
+            if orphans.is_empty() {
+                return;
+            }
+            for key in orphans {
+                self.delete_stored(&key, "", false);
+            }
+        }
+    }
+
+    /// Deletes at once, or marks as being deleted where finalizers hold the object. Returns the
+    /// object as it was stored last, and whether it is gone.
+    pub(crate) fn delete_stored(
+        &mut self,
+        key: &Key,
+        agent: &str,
+        dry_run: bool,
+    ) -> Option<(Arc<Value>, bool)> {
+        let existing = Arc::clone(&self.objects.get(key)?.object);
+        let held = existing["metadata"]["finalizers"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty());
+        if !held {
+            if !dry_run {
+                self.remove(key, agent);
+            }
+            return Some((existing, true));
+        }
+        if !existing["metadata"]["deletionTimestamp"].is_null() {
+            return Some((existing, false));
+        }
+        let mut marked = existing.as_ref().clone();
+        let metadata = &mut marked["metadata"];
+        metadata["deletionTimestamp"] = self.now().into();
+        metadata["deletionGracePeriodSeconds"] = 0.into();
+        if let Some(generation) = metadata["generation"].as_i64() {
+            metadata["generation"] = (generation + 1).into();
+        }
+        if dry_run {
+            return Some((Arc::new(marked), false));
+        }
+        Some((self.store(key.clone(), marked, agent), false))
+    }
+}
