@@ -330,6 +330,39 @@ pub fn status(
     })
 }
 
+/// The status of a `TechnicalUser` whose spec cannot be read: the mistake, and what was known before.
+pub fn invalid_spec(
+    generation: i64,
+    former: Option<&TechnicalUserStatus>,
+    now: Now,
+) -> TechnicalUserStatus {
+    let readiness = Verdict::InvalidSpec.readiness(false);
+    let former = former.cloned().unwrap_or_default();
+    let conditions = [("Ready", readiness.status), ("Stalled", ConditionStatus::True)];
+    let conditions = conditions.map(|(type_, status)| Condition {
+        type_: type_.to_owned(),
+        status,
+        observed_generation: generation,
+        last_transition_time: time(now.latest()),
+        reason: readiness.reason.to_owned(),
+        message: readiness.message.clone(),
+    });
+    let conditions = conditions.map(|condition| keep_transition(condition, &former.conditions));
+    TechnicalUserStatus { observed_generation: generation, conditions: conditions.into(), ..former }
+}
+
+/// Whether two statuses say the same: the API server may keep the items of a list in another order.
+pub fn is_same(one: &TechnicalUserStatus, other: &TechnicalUserStatus) -> bool {
+    sorted(one) == sorted(other)
+}
+
+fn sorted(status: &TechnicalUserStatus) -> TechnicalUserStatus {
+    let mut sorted = status.clone();
+    sorted.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    sorted.credentials.sort_by(|a, b| a.id.cmp(&b.id));
+    sorted
+}
+
 /// Whether a client secret that was delivered works now.
 pub fn works(observed: &Observed) -> bool {
     let Claim::Held(_, record) = &observed.record else {

@@ -1,0 +1,431 @@
+//! The conditional-write client: the only way the controllers reach the API server.
+//!
+//! There is no method for an unconditional write. Every write is create-only or carries uid and
+//! resourceVersion; status alone goes by server-side apply. What comes back of a delivered Secret is
+//! metadata, in every call. No body is ever logged or quoted in an error.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt, Limited};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Status};
+use kube::Client;
+use kube::client::Body;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::api::technical_user::{TechnicalUser, TechnicalUserStatus};
+use crate::api::{GROUP, MANAGER, VERSION};
+use crate::domain::credential::record::Version;
+use crate::domain::schedule::{Now, Watchman, later};
+use crate::environment::Clock;
+
+pub use self::failure::{Failure, Kind, Operation};
+
+mod failure;
+
+/// The API server, as far as the controllers may touch it.
+#[derive(Debug)]
+pub struct Cluster {
+    client: DebuglessClient,
+    clock: std::sync::Arc<dyn Clock>,
+    time: Mutex<Time>,
+}
+
+/// The `Client` of kube, which has nothing to print.
+#[derive(Clone)]
+struct DebuglessClient(Client);
+
+/// What the answers of the API server said of the time.
+#[derive(Debug, Default)]
+struct Time {
+    watchman: Watchman,
+    served: Option<(Timestamp, Duration)>,
+}
+
+/// What identifies an object.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// An answer that carries the metadata of an object and nothing else of it.
+#[derive(Deserialize)]
+struct Metadata {
+    metadata: ObjectMeta,
+}
+
+impl Cluster {
+    /// Takes over a client whose repeats are off: a repeated create reports its own success as a
+    /// conflict.
+    pub fn new(client: Client, clock: std::sync::Arc<dyn Clock>) -> Self {
+        Self { client: DebuglessClient(client), clock, time: Mutex::default() }
+    }
+
+    /// What time it is, by the clock of this machine and by the answers of the API server.
+    pub fn now(&self) -> Now {
+        let mut time = self.time.lock().unwrap_or_else(PoisonError::into_inner);
+        let elapsed = self.clock.elapsed();
+        let served = time.served.map(|(served, at)| {
+            let since = SignedDuration::try_from(elapsed.saturating_sub(at));
+            later(served, since.unwrap_or_default())
+        });
+        time.watchman.look(self.clock.now(), served, elapsed)
+    }
+
+    /// Reads a `TechnicalUser`.
+    ///
+    /// # Errors
+    ///
+    /// As every method here: [`Failure`], without anything of a body. A missing object is `None`.
+    pub async fn technical_user(&self, at: Place<'_>) -> Result<Option<TechnicalUser>, Failure> {
+        let call = Call::on(TECHNICAL_USERS, at, "get");
+        absent_as_none(self.object(call.request(Method::GET), &call).await)
+    }
+
+    /// Reads a Secret of the operator's own namespace, with its data.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn own_secret(&self, at: Place<'_>) -> Result<Option<Secret>, Failure> {
+        let call = Call::on(SECRETS, at, "get");
+        absent_as_none(self.object(call.request(Method::GET), &call).await)
+    }
+
+    /// Reads the metadata of a Secret that users read.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn secret_metadata(&self, at: Place<'_>) -> Result<Option<ObjectMeta>, Failure> {
+        let call = Call::on(SECRETS, at, "get").metadata_only();
+        absent_as_none(self.metadata(call.request(Method::GET), &call).await)
+    }
+
+    /// Creates a Secret, never replaces one.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn create_secret(&self, at: Place<'_>, secret: &Value) -> Result<Version, Failure> {
+        let call = Call::on(SECRETS, at, "create").metadata_only();
+        let body = call.created(secret);
+        self.version(call.body(Method::POST, "application/json", body), &call).await
+    }
+
+    /// Replaces a Secret at exactly that version.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
+    pub async fn put_secret(
+        &self,
+        at: Place<'_>,
+        version: &Version,
+        secret: &Value,
+    ) -> Result<Version, Failure> {
+        let call = Call::on(SECRETS, at, "update").metadata_only();
+        let body = call.created(&conditional(secret, version));
+        self.version(call.body(Method::PUT, "application/json", body), &call).await
+    }
+
+    /// Merges a patch into a Secret at exactly that version.
+    ///
+    /// `patch` is made by the caller, who may have put a client secret into it, together with the
+    /// version: [`conditional`] does that.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
+    pub async fn patch_secret(&self, at: Place<'_>, patch: Conditional) -> Result<Version, Failure> {
+        let call = Call::on(SECRETS, at, "patch").metadata_only();
+        let request = call.body(Method::PATCH, "application/merge-patch+json", patch.0);
+        self.version(request, &call).await
+    }
+
+    /// Deletes a Secret at exactly that version.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
+    pub async fn delete_secret(&self, at: Place<'_>, version: &Version) -> Result<(), Failure> {
+        let call = Call::on(SECRETS, at, "delete").metadata_only();
+        let body = json!({
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "preconditions": {"uid": version.uid, "resourceVersion": version.resource_version},
+        });
+        let body = Bytes::from(body.to_string());
+        self.answer(call.body(Method::DELETE, "application/json", body), &call).await.map(drop)
+    }
+
+    /// Applies the status of a `TechnicalUser` of exactly that uid.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn apply_status(
+        &self,
+        at: Place<'_>,
+        uid: &str,
+        status: &TechnicalUserStatus,
+    ) -> Result<(), Failure> {
+        let call = Call::on(TECHNICAL_USERS, at, "patch").of_status();
+        let body = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"),
+            "kind": "TechnicalUser",
+            "metadata": {"name": at.name, "namespace": at.namespace, "uid": uid},
+            "status": status,
+        });
+        let body = Bytes::from(body.to_string());
+        let request = call.body(Method::PATCH, "application/apply-patch+yaml", body);
+        self.answer(request, &call).await.map(drop)
+    }
+
+    /// Creates an Event.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]. Callers go on: an Event is a courtesy.
+    pub async fn create_event(&self, at: Place<'_>, event: &Value) -> Result<(), Failure> {
+        let call = Call::on(EVENTS, at, "create");
+        let body = Bytes::from(event.to_string());
+        self.answer(call.body(Method::POST, "application/json", body), &call).await.map(drop)
+    }
+
+    async fn object<T: DeserializeOwned>(
+        &self,
+        request: Request<Body>,
+        call: &Call<'_>,
+    ) -> Result<T, Failure> {
+        let bytes = self.answer(request, call).await?;
+        serde_json::from_slice(&bytes).map_err(|_| call.failure(Kind::Garbled))
+    }
+
+    async fn metadata(
+        &self,
+        request: Request<Body>,
+        call: &Call<'_>,
+    ) -> Result<ObjectMeta, Failure> {
+        self.object::<Metadata>(request, call).await.map(|answer| answer.metadata)
+    }
+
+    async fn version(&self, request: Request<Body>, call: &Call<'_>) -> Result<Version, Failure> {
+        let metadata = self.metadata(request, call).await?;
+        version_of(&metadata).ok_or_else(|| call.failure(Kind::Garbled))
+    }
+
+    async fn answer(&self, request: Request<Body>, call: &Call<'_>) -> Result<Bytes, Failure> {
+        let exchange = async {
+            let response = self.client.0.send(request).await.map_err(|_| Kind::Unanswered)?;
+            let (head, body) = response.into_parts();
+            self.keep_time(&head.headers);
+            let body = Limited::new(body, MOST_BYTES).collect().await;
+            let bytes = body.map_err(|_| Kind::Unanswered)?.to_bytes();
+            if head.status.is_success() {
+                return Ok(bytes);
+            }
+            let status: Status = serde_json::from_slice(&bytes).unwrap_or_default();
+            Err(Kind::of(head.status, &status, retry_after(&head.headers)))
+        };
+        match tokio::time::timeout(DEADLINE, exchange).await {
+            Ok(answer) => answer.map_err(|kind| call.failure(kind)),
+            Err(_) => Err(call.failure(Kind::Unanswered)),
+        }
+    }
+
+    fn keep_time(&self, headers: &HeaderMap) {
+        let date = headers.get(DATE).and_then(|value| value.to_str().ok());
+        let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else {
+            return;
+        };
+        // The header is cut to whole seconds.
+        let served = later(date.timestamp(), SignedDuration::from_millis(500));
+        let mut time = self.time.lock().unwrap_or_else(PoisonError::into_inner);
+        time.served = Some((served, self.clock.elapsed()));
+    }
+}
+
+/// A patch that the API server refuses at any other version.
+pub struct Conditional(Bytes);
+
+impl Conditional {
+    /// Adds the version to a merge patch. The memory of the patch is zeroed once it is sent.
+    pub fn new(patch: Value, version: &Version) -> Self {
+        let conditional = Redacted(conditional(&patch, version));
+        drop(Redacted(patch));
+        let text = zeroize::Zeroizing::new(conditional.0.to_string().into_bytes());
+        Self(Bytes::from_owner(text))
+    }
+}
+
+impl std::fmt::Debug for Conditional {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("<redacted>")
+    }
+}
+
+impl std::fmt::Debug for DebuglessClient {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Client")
+    }
+}
+
+/// The version of an object, by its metadata.
+pub fn version_of(metadata: &ObjectMeta) -> Option<Version> {
+    let uid = metadata.uid.clone()?;
+    let resource_version = metadata.resource_version.clone()?;
+    Some(Version { uid, resource_version })
+}
+
+/// JSON whose strings are zeroed on drop.
+struct Redacted(Value);
+
+impl Drop for Redacted {
+    fn drop(&mut self) {
+        fn erase(value: &mut Value) {
+            match value {
+                Value::String(text) => zeroize::Zeroize::zeroize(text),
+                Value::Array(items) => items.iter_mut().for_each(erase),
+                Value::Object(fields) => fields.values_mut().for_each(erase),
+                Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            }
+        }
+        erase(&mut self.0);
+    }
+}
+
+fn conditional(object: &Value, version: &Version) -> Value {
+    let mut object = object.clone();
+    if let Some(fields) = object.as_object_mut() {
+        let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.insert("uid".to_owned(), json!(version.uid));
+            metadata.insert("resourceVersion".to_owned(), json!(version.resource_version));
+        }
+    }
+    object
+}
+
+fn absent_as_none<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(failure) if failure.kind == Kind::NotFound => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    value.parse().ok().map(Duration::from_secs)
+}
+
+// === requests ===
+
+#[derive(Clone, Copy)]
+struct Resource {
+    prefix: &'static str,
+    plural: &'static str,
+}
+
+const SECRETS: Resource = Resource { prefix: "/api/v1", plural: "secrets" };
+const TECHNICAL_USERS: Resource =
+    Resource { prefix: "/apis/iam.cyoda.com/v1alpha1", plural: "technicalusers" };
+const EVENTS: Resource = Resource { prefix: "/apis/events.k8s.io/v1", plural: "events" };
+
+/// Nothing that the operator asks for is larger: etcd takes 1.5 MiB.
+const MOST_BYTES: usize = 4 << 20;
+
+/// No call may hang: an answer later than this is as good as lost.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+struct Call<'a> {
+    resource: Resource,
+    at: Place<'a>,
+    verb: &'static str,
+    accept: &'static str,
+    is_status: bool,
+}
+
+impl<'a> Call<'a> {
+    fn on(resource: Resource, at: Place<'a>, verb: &'static str) -> Self {
+        Self { resource, at, verb, accept: "application/json", is_status: false }
+    }
+
+    fn metadata_only(self) -> Self {
+        Self { accept: METADATA_ONLY, ..self }
+    }
+
+    fn of_status(self) -> Self {
+        Self { is_status: true, ..self }
+    }
+
+    fn failure(&self, kind: Kind) -> Failure {
+        let resource = match (self.resource.plural, self.is_status) {
+            ("technicalusers", true) => "technicalusers/status",
+            (plural, _) => plural,
+        };
+        let namespace = self.at.namespace.to_owned();
+        let operation = Operation { verb: self.verb, resource, namespace };
+        Failure { operation, kind }
+    }
+
+    fn uri(&self, method: &Method) -> String {
+        let Resource { prefix, plural } = self.resource;
+        let collection = format!("{prefix}/namespaces/{}/{plural}", self.at.namespace);
+        let object = match (method, self.is_status) {
+            (&Method::POST, _) => collection,
+            (_, true) => format!("{collection}/{}/status", self.at.name),
+            (_, false) => format!("{collection}/{}", self.at.name),
+        };
+        match (method, self.is_status) {
+            (&Method::GET | &Method::DELETE, _) => object,
+            (_, true) => format!("{object}?fieldManager={MANAGER}&force=true"),
+            (_, false) => format!("{object}?fieldManager={MANAGER}"),
+        }
+    }
+
+    fn request(&self, method: Method) -> Request<Body> {
+        self.body(method, "application/json", Bytes::new())
+    }
+
+    fn body(&self, method: Method, content_type: &'static str, body: Bytes) -> Request<Body> {
+        let uri = self.uri(&method);
+        let mut request = Request::new(Body::from(body));
+        *request.method_mut() = method;
+        // Names and namespaces come from the API server, which takes DNS names alone.
+        *request.uri_mut() = uri.parse().unwrap_or_default();
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, http::HeaderValue::from_static(self.accept));
+        headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+        headers.insert(USER_AGENT, http::HeaderValue::from_static(MANAGER));
+        request
+    }
+
+    /// The object with its kind and its place.
+    fn created(&self, object: &Value) -> Bytes {
+        let mut object = object.clone();
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("apiVersion".to_owned(), json!("v1"));
+            fields.insert("kind".to_owned(), json!("Secret"));
+            let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
+            if let Some(metadata) = metadata.as_object_mut() {
+                metadata.insert("name".to_owned(), json!(self.at.name));
+                metadata.insert("namespace".to_owned(), json!(self.at.namespace));
+            }
+        }
+        Bytes::from(object.to_string())
+    }
+}

@@ -1,0 +1,219 @@
+//! Who works: a Lease, with the algorithm of client-go.
+//!
+//! For cost and calm only. Every write of the controllers is conditional, so that two leaders waste
+//! work and break nothing. The lease has a client of its own, so that renewals never wait behind
+//! other calls; its holder stops writing before anybody else may think it gone, by a clock that
+//! cannot jump.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, PostParams};
+use kube::{Client, ResourceExt};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::environment::Clock;
+
+/// Keeps trying to hold the lease, and says until when it is held.
+#[derive(Clone)]
+pub struct Candidate {
+    leases: Api<Lease>,
+    name: String,
+    identity: String,
+    clock: Arc<dyn Clock>,
+    held_until: watch::Sender<Option<Instant>>,
+}
+
+/// Whether this replica leads. Cheap to ask, right before every write.
+#[derive(Clone, Debug)]
+pub struct Leadership(watch::Receiver<Option<Instant>>);
+
+/// What another replica's lease looked like, and since when it has looked like that.
+#[derive(Debug)]
+struct Sighting {
+    resource_version: Option<String>,
+    since: Instant,
+}
+
+impl std::fmt::Debug for Candidate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Candidate").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+// === impl Leadership ===
+
+impl Leadership {
+    /// Whether the lease is held right now.
+    pub fn holds(&self) -> bool {
+        self.0.borrow().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Resolves when the lease was won, renewed or lost; never once its candidate is gone.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Until when the lease is held, if nobody renews it.
+    pub fn until(&self) -> Option<Instant> {
+        *self.0.borrow()
+    }
+}
+
+// === impl Candidate ===
+
+impl Candidate {
+    /// A candidate for the lease `name` in `namespace`, and what it wins.
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: &str,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, Leadership) {
+        let (held_until, leadership) = watch::channel(None);
+        let candidate = Self {
+            leases: Api::namespaced(client, namespace),
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            clock,
+            held_until,
+        };
+        (candidate, Leadership(leadership))
+    }
+
+    /// Tries for ever. Dropping the future lets the lease run out.
+    pub async fn run(&self) {
+        let mut sighting = Sighting { resource_version: None, since: Instant::now() };
+        loop {
+            let sent_at = Instant::now();
+            let attempt = tokio::time::timeout(CALL, self.attempt(&mut sighting, sent_at));
+            let until = sent_at + RENEW_DEADLINE;
+            match attempt.await {
+                Ok(Ok(true)) => self.announce(Some(until)),
+                Ok(Ok(false)) => self.announce(None),
+                Ok(Err(error)) => tracing::debug!(error = %text(&error), "lease not renewed"),
+                Err(_) => tracing::debug!("lease not renewed in time"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Gives the lease up, so that another replica need not wait for it to run out.
+    pub async fn release(&self) {
+        let was_held = self.held_until.borrow().is_some();
+        self.announce(None);
+        if !was_held {
+            return;
+        }
+        let release = async {
+            let mut lease = self.leases.get_opt(&self.name).await.ok().flatten()?;
+            let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
+            (holder.as_ref() == Some(&self.identity)).then_some(())?;
+            let mut spec = lease.spec.take().unwrap_or_default();
+            spec.holder_identity = Some(String::new());
+            spec.lease_duration_seconds = Some(1);
+            lease.spec = Some(spec);
+            self.leases.replace(&self.name, &PostParams::default(), &lease).await.ok()
+        };
+        // Whatever comes of it: the lease runs out by itself.
+        if tokio::time::timeout(CALL, release).await.is_ok() {
+            tracing::info!("lease released");
+        }
+    }
+
+    /// One try. `Ok(true)` when the lease is held, counted from `sent_at`.
+    async fn attempt(&self, sighting: &mut Sighting, sent_at: Instant) -> kube::Result<bool> {
+        let now = self.clock.now();
+        let Some(present) = self.leases.get_opt(&self.name).await? else {
+            let lease = self.lease(None, now);
+            return won(self.leases.create(&PostParams::default(), &lease).await);
+        };
+        let spec = present.spec.clone().unwrap_or_default();
+        let holder = spec.holder_identity.as_deref().unwrap_or_default();
+        let is_held_by_other = !holder.is_empty() && holder != self.identity;
+        if sighting.resource_version != present.resource_version() {
+            *sighting = Sighting {
+                resource_version: present.resource_version(),
+                since: Instant::now(),
+            };
+        }
+        let lasts = u64::try_from(spec.lease_duration_seconds.unwrap_or_default()).unwrap_or(0);
+        let has_run_out = sent_at.saturating_duration_since(sighting.since) >= Duration::from_secs(lasts);
+        if is_held_by_other && !has_run_out {
+            return Ok(false);
+        }
+        let lease = self.lease(Some(&present), now);
+        won(self.leases.replace(&self.name, &PostParams::default(), &lease).await)
+    }
+
+    fn lease(&self, present: Option<&Lease>, now: Timestamp) -> Lease {
+        let former = present.and_then(|lease| lease.spec.clone()).unwrap_or_default();
+        let is_mine = former.holder_identity.as_deref() == Some(&self.identity);
+        let transitions = former.lease_transitions.unwrap_or_default();
+        let metadata = match present {
+            Some(lease) => lease.metadata.clone(),
+            None => ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
+        };
+        let acquired_at = former.acquire_time.filter(|_| is_mine);
+        Lease {
+            metadata,
+            spec: Some(LeaseSpec {
+                holder_identity: Some(self.identity.clone()),
+                lease_duration_seconds: Some(DURATION_SECONDS),
+                acquire_time: Some(acquired_at.unwrap_or(MicroTime(now))),
+                renew_time: Some(MicroTime(now)),
+                lease_transitions: Some(if is_mine || present.is_none() {
+                    transitions
+                } else {
+                    transitions.saturating_add(1)
+                }),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+
+    fn announce(&self, until: Option<Instant>) {
+        let was = self.held_until.send_replace(until);
+        match (was, until) {
+            (None, Some(_)) => tracing::info!(identity = self.identity, "lease won"),
+            (Some(_), None) => tracing::info!(identity = self.identity, "lease lost"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+}
+
+fn won(answer: kube::Result<Lease>) -> kube::Result<bool> {
+    match answer {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The code and the reason of an error; its message can quote an object.
+fn text(error: &kube::Error) -> String {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of kube that grows")]
+    match error {
+        kube::Error::Api(status) => format!("{} {}", status.code, status.reason),
+        _ => "no answer".to_owned(),
+    }
+}
+
+/// How long others wait before they take the lease over: client-go's 15 s.
+const DURATION_SECONDS: i32 = 15;
+
+/// How long a renewal is good for, counted from when it was sent: client-go's 10 s.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often the lease is renewed or tried for: client-go's 2 s.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// How long one call may take.
+const CALL: Duration = Duration::from_secs(5);

@@ -1,0 +1,172 @@
+//! What is counted, under the names that controller-runtime made common where there is one.
+//!
+//! No label is ever taken from a value that a user or a client chose, so that the number of series
+//! stays bounded.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use super::Error;
+use crate::domain::technical_user::Cause;
+
+/// The metrics of the controllers.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    reconciles: Family<Reconciled, Counter>,
+    errors: Family<Failed, Counter>,
+    seconds: Family<Controller, Histogram>,
+    active: Family<Controller, Gauge>,
+    depth: Family<Controller, Gauge>,
+    leads: Family<Named, Gauge>,
+    issued: Family<Issued, Counter>,
+    objects: Family<Controller, Gauge>,
+    skew: Gauge<f64, AtomicU64>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Controller {
+    controller: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reconciled {
+    controller: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Failed {
+    controller: &'static str,
+    category: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Named {
+    name: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Issued {
+    trigger: Trigger,
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+enum Trigger {
+    Unissued,
+    Scheduled,
+    Requested,
+    Deleted,
+    Altered,
+    Unknown,
+}
+
+impl Metrics {
+    /// Registers the metrics of the controllers.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            reconciles: Family::default(),
+            errors: Family::default(),
+            seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.001, 2.0, 16))
+            }),
+            active: Family::default(),
+            depth: Family::default(),
+            leads: Family::default(),
+            issued: Family::default(),
+            objects: Family::default(),
+            skew: Gauge::default(),
+        };
+        metrics.register_reconciles(registry);
+        registry.register(
+            "leader_election_master_status",
+            "Whether this replica leads",
+            metrics.leads.clone(),
+        );
+        registry.register(
+            "technical_user_operator_client_secrets_issued",
+            "Client secrets issued, by what made it necessary",
+            metrics.issued.clone(),
+        );
+        registry.register(
+            "technical_user_operator_objects",
+            "Objects that the watches told of",
+            metrics.objects.clone(),
+        );
+        registry.register(
+            "technical_user_operator_clock_skew_seconds",
+            "How far the clocks of the operator and the API server are apart",
+            metrics.skew.clone(),
+        );
+        metrics
+    }
+
+    fn register_reconciles(&self, registry: &mut Registry) {
+        registry.register(
+            "controller_runtime_reconcile",
+            "Reconciliations by result",
+            self.reconciles.clone(),
+        );
+        registry.register(
+            "controller_runtime_reconcile_errors",
+            "Reconciliations that failed, by what went wrong",
+            self.errors.clone(),
+        );
+        registry.register(
+            "controller_runtime_reconcile_time_seconds",
+            "How long a reconciliation takes",
+            self.seconds.clone(),
+        );
+        registry.register(
+            "controller_runtime_active_workers",
+            "Reconciliations running now",
+            self.active.clone(),
+        );
+        registry.register("workqueue_depth", "Objects that wait to be looked at", self.depth.clone());
+    }
+
+    pub(super) fn issued(&self, cause: Cause) {
+        let trigger = match cause {
+            Cause::Unissued => Trigger::Unissued,
+            Cause::Due => Trigger::Scheduled,
+            Cause::Requested => Trigger::Requested,
+            Cause::Deleted => Trigger::Deleted,
+            Cause::Altered => Trigger::Altered,
+            Cause::Unknown => Trigger::Unknown,
+        };
+        self.issued.get_or_create(&Issued { trigger }).inc();
+    }
+
+    pub(super) fn reconciled(&self, error: Option<&Error>, took: Duration) {
+        let controller = CONTROLLER;
+        let result = if error.is_some() { "error" } else { "success" };
+        self.reconciles.get_or_create(&Reconciled { controller, result }).inc();
+        if let Some(error) = error {
+            let category = error.category();
+            self.errors.get_or_create(&Failed { controller, category }).inc();
+        }
+        self.seconds.get_or_create(&Controller { controller }).observe(took.as_secs_f64());
+    }
+
+    pub(super) fn gauge(&self, active: usize, depth: usize, objects: usize, leads: bool) {
+        let controller = Controller { controller: CONTROLLER };
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.active.get_or_create(&controller).set(number(active));
+        self.depth.get_or_create(&controller).set(number(depth));
+        self.objects.get_or_create(&controller).set(number(objects));
+        let name = crate::api::MANAGER;
+        self.leads.get_or_create(&Named { name }).set(i64::from(leads));
+    }
+
+    pub(super) fn clock_skew(&self, seconds: f64) {
+        self.skew.set(seconds);
+    }
+}
+
+const CONTROLLER: &str = "technicaluser";

@@ -1,0 +1,37 @@
+//! Deletes records whose user is gone. A record has no owner reference, since one across namespaces
+//! would have it collected; without its user it is refused by every server anyway.
+
+use super::cluster::{Kind, Place};
+use super::technical_user::{holder, observation};
+use super::{Context, Error};
+use crate::domain::technical_user::Holder;
+
+/// Deletes the record of that name if no user of exactly its owner's uid lives.
+///
+/// # Guarantees
+///
+/// The record goes at exactly the version that was read before its owner was looked for, so one
+/// that a new user has taken over stays. A record that cannot be read stays.
+///
+/// # Errors
+///
+/// The world did not obey; the next sweep tries again.
+pub async fn sweep(name: &str, context: &Context) -> Result<(), Error> {
+    let at = Place { namespace: &context.settings.namespace, name };
+    let Some(secret) = context.cluster.own_secret(at).await? else { return Ok(()) };
+    let Ok((version, record)) = observation::record(&secret, None) else { return Ok(()) };
+    if holder(&record.owner, context).await? == Holder::Lives || !context.leads() {
+        return Ok(());
+    }
+    match context.cluster.delete_secret(at, &version).await {
+        Ok(()) => {}
+        Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Outdated) => return Ok(()),
+        Err(failure) => return Err(failure.into()),
+    }
+    tracing::info!(
+        namespace = record.owner.namespace,
+        name = record.owner.name,
+        "verifier record of a deleted technical user swept"
+    );
+    Ok(())
+}

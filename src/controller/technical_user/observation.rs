@@ -1,0 +1,166 @@
+//! From the objects of the API server to what a decision looks at.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use serde_json::Value;
+
+use crate::api;
+use crate::api::technical_user::{DeliveryMode, OnDeleted, TechnicalUser};
+use crate::controller::cluster::version_of;
+use crate::domain::credential::ClientId;
+use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
+use crate::domain::delivery::{Belongs, Content, Delivered, Endpoints, Written};
+use crate::domain::schedule::parse_duration;
+use crate::domain::technical_user::{Delivery, User};
+
+/// Reads a `TechnicalUser`; nothing when it cannot be read although it passed admission.
+pub fn user(object: &TechnicalUser, endpoints: &Endpoints) -> Option<User> {
+    let spec = &object.spec;
+    let owner = owner(&object.metadata)?;
+    let client_id = match &spec.client_id {
+        Some(chosen) => chosen.parse().ok()?,
+        None => ClientId::derived_from(&owner.uid),
+    };
+    let secret_name = match &spec.secret_template.name {
+        Some(chosen) => chosen.clone(),
+        None => format!("{}-credentials", owner.name),
+    };
+    let delivery = match (spec.delivery.mode, spec.delivery.on_deleted) {
+        (DeliveryMode::OneTime, _) => Delivery::OneTime(parse_duration(&spec.delivery.ttl)?),
+        (DeliveryMode::Retained, OnDeleted::Rotate) => Delivery::Retained,
+        (DeliveryMode::Retained, OnDeleted::Ignore) => Delivery::Lenient,
+    };
+    let period = match &spec.rotation.period {
+        Some(period) => Some(parse_duration(period)?),
+        None => None,
+    };
+    let annotation = |name: &str| object.metadata.annotations.as_ref()?.get(name).cloned();
+    Some(User {
+        generation: object.metadata.generation.unwrap_or_default(),
+        content: Content::of(&owner.name, &client_id, &spec.secret_template, endpoints),
+        client_id,
+        secret_name,
+        is_suspended: spec.suspend,
+        delivery,
+        period,
+        overlap: parse_duration(&spec.rotation.overlap)?,
+        rotate_request: annotation(api::ROTATE_REQUESTED_AT),
+        revoke_request: annotation(api::REVOKE_REQUESTED_AT),
+        owner,
+    })
+}
+
+/// Who an object is.
+pub fn owner(metadata: &ObjectMeta) -> Option<Owner> {
+    Some(Owner {
+        uid: metadata.uid.clone()?,
+        namespace: metadata.namespace.clone()?,
+        name: metadata.name.clone()?,
+    })
+}
+
+/// Reads a verifier record.
+///
+/// # Errors
+///
+/// [`Unreadable`] when it is none; the caller leaves it alone.
+pub fn record(
+    secret: &Secret,
+    client_id: Option<&ClientId>,
+) -> Result<(Version, Record), Unreadable> {
+    if secret.type_.as_deref() != Some(api::RECORD_TYPE) {
+        return Err(Unreadable::Type);
+    }
+    let version = version_of(&secret.metadata).ok_or(Unreadable::Malformed)?;
+    let stored = secret.data.as_ref().and_then(|data| data.get(api::RECORD_FIELD));
+    let stored = stored.ok_or(Unreadable::Missing)?;
+    Ok((version, Record::from_json(&stored.0, client_id)?))
+}
+
+/// Reads the metadata of a delivered Secret, as the user `owner` sees it.
+pub fn delivered(metadata: &ObjectMeta, owner: &Owner) -> Option<Delivered> {
+    let annotations = metadata.annotations.clone().unwrap_or_default();
+    let secret_fields = annotations.get(api::CLIENT_SECRET_FIELDS).map(String::as_str);
+    let secret_fields = secret_fields.unwrap_or_default().split(',').filter(|it| !it.is_empty());
+    let fields = metadata.managed_fields.as_deref().unwrap_or_default();
+    let ours = written(fields);
+    Some(Delivered {
+        version: version_of(metadata)?,
+        belongs: belongs(metadata, owner),
+        is_terminating: metadata.deletion_timestamp.is_some(),
+        is_immutable: fields.iter().any(|entry| names(entry, &["f:immutable"])),
+        credential_id: annotations.get(api::CREDENTIAL_ID).and_then(|id| id.parse().ok()),
+        secret_fields: secret_fields.map(str::to_owned).collect(),
+        attempt: annotations
+            .get(api::DELIVERY_ATTEMPT)
+            .and_then(|attempt| attempt.parse().ok())
+            .unwrap_or_default(),
+        content_digest: annotations.get(api::CONTENT_DIGEST).cloned(),
+        labels: metadata.labels.clone().unwrap_or_default(),
+        foreign_fields: foreign_fields(fields, &ours.fields),
+        ours,
+        annotations: annotations
+            .into_iter()
+            .filter(|(name, _)| !name.starts_with(api::RESERVED_PREFIX))
+            .collect(),
+    })
+}
+
+fn belongs(metadata: &ObjectMeta, owner: &Owner) -> Belongs {
+    let references = metadata.owner_references.as_deref().unwrap_or_default();
+    let Some(controller) = references.iter().find(|it| it.controller == Some(true)) else {
+        return Belongs::Foreign;
+    };
+    let is_of_our_group = controller.api_version.split('/').next() == Some(api::GROUP);
+    let is_namesake =
+        is_of_our_group && controller.kind == "TechnicalUser" && controller.name == owner.name;
+    match (controller.uid == owner.uid, is_namesake) {
+        (true, _) => Belongs::Ours,
+        (false, true) => Belongs::Predecessor,
+        (false, false) => Belongs::Foreign,
+    }
+}
+
+fn written(entries: &[ManagedFieldsEntry]) -> Written {
+    let ours: Vec<_> =
+        entries.iter().filter(|entry| entry.manager.as_deref() == Some(api::MANAGER)).collect();
+    let all = |path: &[&str]| ours.iter().flat_map(|entry| children(entry, path)).collect();
+    Written {
+        fields: all(&["f:data"]),
+        labels: all(&["f:metadata", "f:labels"]),
+        annotations: all(&["f:metadata", "f:annotations"]),
+    }
+}
+
+/// Fields that somebody else wrote last, with a word for who and when.
+fn foreign_fields(
+    entries: &[ManagedFieldsEntry],
+    ours: &BTreeSet<String>,
+) -> BTreeMap<String, String> {
+    let mut foreign = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| entry.manager.as_deref() != Some(api::MANAGER)) {
+        let manager = entry.manager.as_deref().unwrap_or_default();
+        let written_at = entry.time.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
+        for field in children(entry, &["f:data"]).filter(|field| !ours.contains(field)) {
+            foreign.insert(field, format!("{manager} {written_at}"));
+        }
+    }
+    foreign
+}
+
+fn names(entry: &ManagedFieldsEntry, path: &[&str]) -> bool {
+    at(entry, path).is_some()
+}
+
+fn children<'a>(entry: &'a ManagedFieldsEntry, path: &[&str]) -> impl Iterator<Item = String> + 'a {
+    let object = at(entry, path).and_then(Value::as_object);
+    let fields = object.into_iter().flat_map(|object| object.keys());
+    fields.filter_map(|field| field.strip_prefix("f:")).map(str::to_owned)
+}
+
+fn at<'a>(entry: &'a ManagedFieldsEntry, path: &[&str]) -> Option<&'a Value> {
+    let fields = &entry.fields_v1.as_ref()?.0;
+    path.iter().try_fold(fields, |value, field| value.get(field))
+}

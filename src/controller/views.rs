@@ -1,0 +1,279 @@
+//! What the watches told, in the smallest form that a check needs.
+//!
+//! A view never decides. It answers one question: would a decision on what is known here come to
+//! rest, with the status that is already written? If not, the API server is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::watcher::Event;
+
+use super::technical_user::{Key, observation};
+use crate::api;
+use crate::api::technical_user::TechnicalUser;
+use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
+use crate::domain::delivery::{Belongs, Delivered, Endpoints};
+use crate::domain::schedule::Now;
+use crate::domain::technical_user::{Claim, Holder, Observed, Step, User, decide, report};
+
+/// Everything that the watches told.
+#[derive(Debug, Default)]
+pub(super) struct Views {
+    pub(super) users: View<Key, TechnicalUser>,
+    pub(super) records: View<String, Result<(Version, Record), Unreadable>>,
+    pub(super) secrets: View<Key, Seen>,
+}
+
+/// A delivered Secret, and whose it says it is.
+#[derive(Debug)]
+pub(super) struct Seen {
+    delivered: Delivered,
+    owner: Option<Owner>,
+}
+
+/// One kind of object, by key, from one or more watches.
+#[derive(Debug)]
+pub(super) struct View<K, V> {
+    objects: BTreeMap<K, V>,
+    watches: BTreeMap<usize, Watch<K>>,
+}
+
+#[derive(Debug)]
+struct Watch<K> {
+    is_synced: bool,
+    keys: BTreeSet<K>,
+    listed: Option<BTreeSet<K>>,
+}
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// At rest, until time alone changes that.
+    AtRest(Option<Timestamp>),
+    /// The API server has to be asked.
+    Unsettled,
+    /// There is no such user.
+    Absent,
+}
+
+impl<K, V> Default for View<K, V> {
+    fn default() -> Self {
+        Self { objects: BTreeMap::new(), watches: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord + Clone, V> View<K, V> {
+    /// Expects one more watch to fill it.
+    pub(super) fn expect(&mut self, watch: usize) {
+        let keys = BTreeSet::new();
+        self.watches.insert(watch, Watch { is_synced: false, keys, listed: None });
+    }
+
+    /// Whether every watch has told everything once.
+    pub(super) fn is_synced(&self) -> bool {
+        self.watches.values().all(|watch| watch.is_synced)
+    }
+
+    /// The objects.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.objects.iter()
+    }
+
+    /// How many objects.
+    pub(super) fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// One object.
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        self.objects.get(key)
+    }
+
+    /// Takes in what one watch told. Returns the keys that may have changed.
+    ///
+    /// A list that was cut short changes nothing: what it lacks is gone only once it is complete.
+    pub(super) fn take(&mut self, watch: usize, told: Told<K, V>) -> Vec<K> {
+        let Some(watch) = self.watches.get_mut(&watch) else { return Vec::new() };
+        match told {
+            Told::ListBegins => {
+                watch.listed = Some(BTreeSet::new());
+                Vec::new()
+            }
+            Told::Is(key, object) => {
+                if let Some(listed) = &mut watch.listed {
+                    listed.insert(key.clone());
+                }
+                watch.keys.insert(key.clone());
+                self.objects.insert(key.clone(), object);
+                vec![key]
+            }
+            Told::Gone(key) => {
+                watch.keys.remove(&key);
+                self.objects.remove(&key);
+                vec![key]
+            }
+            Told::ListEnds => {
+                watch.is_synced = true;
+                let listed = watch.listed.take().unwrap_or_default();
+                let gone: Vec<K> = watch.keys.difference(&listed).cloned().collect();
+                for key in &gone {
+                    watch.keys.remove(key);
+                    self.objects.remove(key);
+                }
+                gone
+            }
+        }
+    }
+}
+
+/// What a watch told, with the object in its small form.
+#[derive(Debug)]
+pub(super) enum Told<K, V> {
+    ListBegins,
+    Is(K, V),
+    Gone(K),
+    ListEnds,
+}
+
+impl<K, V> Told<K, V> {
+    /// The object that it is about.
+    pub(super) fn key(&self) -> Option<&K> {
+        match self {
+            Self::Is(key, _) | Self::Gone(key) => Some(key),
+            Self::ListBegins | Self::ListEnds => None,
+        }
+    }
+
+    /// Reads an event of a watch; nothing when the object has no name.
+    pub(super) fn from<T>(event: Event<T>, read: impl Fn(T) -> Option<(K, V)>) -> Option<Self> {
+        Some(match event {
+            Event::Init => Self::ListBegins,
+            Event::InitDone => Self::ListEnds,
+            Event::InitApply(object) | Event::Apply(object) => {
+                let (key, object) = read(object)?;
+                Self::Is(key, object)
+            }
+            Event::Delete(object) => Self::Gone(read(object)?.0),
+        })
+    }
+}
+
+// === reading objects ===
+
+/// The user without what only the API server needs.
+pub(super) fn read_user(mut user: TechnicalUser) -> Option<(Key, TechnicalUser)> {
+    user.metadata.managed_fields = None;
+    if let Some(annotations) = &mut user.metadata.annotations {
+        annotations.retain(|name, _| name.starts_with(api::RESERVED_PREFIX));
+    }
+    let owner = observation::owner(&user.metadata)?;
+    Some((Key { namespace: owner.namespace, name: owner.name }, user))
+}
+
+/// The record by the name of its Secret.
+pub(super) fn read_record(
+    secret: Secret,
+) -> Option<(String, Result<(Version, Record), Unreadable>)> {
+    let name = secret.metadata.name.clone()?;
+    Some((name, observation::record(&secret, None)))
+}
+
+/// The delivered Secret by its own place.
+pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(Key, Seen)> {
+    let key = Key { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
+    let references = metadata.owner_references.as_deref().unwrap_or_default();
+    let controller = references.iter().find(|reference| reference.controller == Some(true));
+    let owner = controller.map(|controller| Owner {
+        uid: controller.uid.clone(),
+        namespace: key.namespace.clone(),
+        name: controller.name.clone(),
+    });
+    let nobody = Owner { uid: String::new(), namespace: String::new(), name: String::new() };
+    let delivered = observation::delivered(metadata, owner.as_ref().unwrap_or(&nobody))?;
+    Some((key, Seen { delivered, owner }))
+}
+
+impl Seen {
+    /// The user that has to be looked at when this Secret changes.
+    pub(super) fn user(&self) -> Option<Key> {
+        let owner = self.owner.as_ref()?;
+        Some(Key { namespace: owner.namespace.clone(), name: owner.name.clone() })
+    }
+}
+
+// === impl Views ===
+
+impl Views {
+    /// Whether every watch has told everything once.
+    pub(super) fn are_synced(&self) -> bool {
+        self.users.is_synced() && self.records.is_synced() && self.secrets.is_synced()
+    }
+
+    /// Whether the user is at rest as far as the watches know.
+    pub(super) fn check(&self, key: &Key, endpoints: &Endpoints, now: Now) -> Check {
+        let Some(object) = self.users.get(key) else { return Check::Absent };
+        if object.metadata.deletion_timestamp.is_some() {
+            return Check::AtRest(None);
+        }
+        let Some(user) = observation::user(object, endpoints) else { return Check::Unsettled };
+        let observed = Observed {
+            record: self.claim(&user),
+            delivered: self.delivered(&user),
+            user: Some(user),
+        };
+        let Step::Rest(rest) = decide(&observed, now) else { return Check::Unsettled };
+        let status = report::status(&observed, &rest.verdict, object.status.as_ref(), now);
+        match (&status, &object.status) {
+            (Some(wanted), Some(present)) if report::is_same(wanted, present) => {
+                Check::AtRest(rest.wake_at)
+            }
+            (Some(_) | None, _) => Check::Unsettled,
+        }
+    }
+
+    /// All users.
+    pub(super) fn everybody(&self) -> Vec<Key> {
+        self.users.iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Records of users that the watches do not know: the sweep looks whether they are gone.
+    pub(super) fn ownerless(&self) -> Vec<(String, Owner)> {
+        let records = self.records.iter();
+        let owned = records.filter_map(|(name, record)| {
+            record.as_ref().ok().map(|(_, record)| (name.clone(), record.owner.clone()))
+        });
+        owned.filter(|(_, owner)| !self.lives(owner)).collect()
+    }
+
+    fn claim(&self, user: &User) -> Claim {
+        match self.records.get(&user.client_id.record_name()) {
+            None => Claim::Free,
+            Some(Err(reason)) => Claim::Unreadable(*reason),
+            Some(Ok((version, record))) if record.owner.uid == user.owner.uid => {
+                Claim::Held(version.clone(), Box::new(record.clone()))
+            }
+            Some(Ok((version, record))) => {
+                let holder = if self.lives(&record.owner) { Holder::Lives } else { Holder::Gone };
+                Claim::Taken(version.clone(), record.owner.clone(), holder)
+            }
+        }
+    }
+
+    fn delivered(&self, user: &User) -> Option<Delivered> {
+        let namespace = user.owner.namespace.clone();
+        let seen = self.secrets.get(&Key { namespace, name: user.secret_name.clone() })?;
+        let mut delivered = seen.delivered.clone();
+        if seen.owner.as_ref().is_some_and(|owner| owner.uid != user.owner.uid) {
+            delivered.belongs = Belongs::Predecessor;
+        }
+        Some(delivered)
+    }
+
+    fn lives(&self, owner: &Owner) -> bool {
+        let key = Key { namespace: owner.namespace.clone(), name: owner.name.clone() };
+        let user = self.users.get(&key);
+        user.is_some_and(|user| user.metadata.uid.as_ref() == Some(&owner.uid))
+    }
+}
