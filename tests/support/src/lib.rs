@@ -10,6 +10,7 @@
     reason = "support for tests: a panic is a failed test"
 )]
 
+pub mod conformance;
 pub mod control_plane;
 pub mod fake_api_server;
 pub mod faults;

@@ -1,12 +1,12 @@
 //! Patches: merge patch, JSON patch, and server-side apply.
 
-use std::collections::BTreeSet;
+use std::{cmp::Ordering, collections::BTreeSet};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
     failure::Failure,
-    managed_fields::{self, Comparison, FieldSet, Owner, Path, element, field_set},
+    managed_fields::{Comparison, FieldSet, Owner, Path, element, field_set},
     schema::{ListType, Node},
 };
 
@@ -31,44 +31,33 @@ pub(crate) fn merge_patch(target: &mut Value, patch: &Value) {
     }
 }
 
-/// RFC 6902: `test`, `add`, `replace` and `remove`. The error is the text of the server.
-pub(crate) fn json_patch(target: &mut Value, patch: &Value) -> Result<(), String> {
-    let steps = patch.as_array().ok_or("a JSON patch is a list")?;
-    for step in steps {
-        let pointer = step["path"].as_str().unwrap_or_default();
-        let missing = || {
-            format!(
-                "jsonpatch {} operation does not apply: {pointer}",
-                step["op"]
-            )
-        };
-        let (parent, name) = pointer.rsplit_once('/').ok_or_else(missing)?;
-        let name = name.replace("~1", "/").replace("~0", "~");
+/// RFC 6902: `test`, `add`, `replace` and `remove`; nothing when a step does not apply.
+pub(crate) fn json_patch(target: &mut Value, patch: &Value) -> Option<()> {
+    for step in patch.as_array()? {
+        let pointer = step["path"].as_str()?;
         if step["op"] == "test" {
-            let found = target.pointer(pointer).cloned().unwrap_or(Value::Null);
-            if found != step["value"] {
-                return Err(format!("testing value {pointer} failed: test failed"));
+            let found = target.pointer(pointer).unwrap_or(&Value::Null);
+            if *found != step["value"] {
+                return None;
             }
             continue;
         }
-        let parent = target.pointer_mut(parent).ok_or_else(missing)?;
-        let done = match parent {
-            Value::Object(fields) => change_field(fields, &name, step),
-            Value::Array(items) => change_item(items, &name, step),
-            _ => None,
-        };
-        done.ok_or_else(missing)?;
+        let (parent, name) = pointer.rsplit_once('/')?;
+        let name = name.replace("~1", "/").replace("~0", "~");
+        match target.pointer_mut(parent)? {
+            Value::Object(fields) => change_field(fields, &name, step)?,
+            Value::Array(items) => change_item(items, &name, step)?,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
+        }
     }
-    Ok(())
+    Some(())
 }
 
 fn change_field(fields: &mut Map<String, Value>, name: &str, step: &Value) -> Option<()> {
     match step["op"].as_str()? {
         "remove" => fields.remove(name).map(|_| ()),
-        "replace" => fields
-            .get_mut(name)
-            .map(|found| *found = step["value"].clone()),
-        "add" => {
+        // The server's library takes a missing field for one that is null.
+        "replace" | "add" => {
             fields.insert(name.to_owned(), step["value"].clone());
             Some(())
         }
@@ -104,16 +93,16 @@ pub(crate) struct Application<'a> {
 }
 
 impl Application<'_> {
-    /// The object after the apply and its owners.
+    /// The object after the apply, its owners, and whether more than ownership changed.
     ///
     /// # Errors
     ///
     /// 409 when another manager owns a field with another value, unless forced.
     pub(crate) fn run(
         self,
+        mut owners: Vec<Owner>,
         is_tracked: impl Fn(&Path) -> bool,
     ) -> Result<(Value, Vec<Owner>), Failure> {
-        let mut owners = managed_fields::decode(self.live);
         let mut merged = merge(self.schema, Some(self.live), self.wanted);
         let mut set = field_set(self.schema, self.wanted);
         set.retain(&is_tracked);
@@ -125,6 +114,7 @@ impl Application<'_> {
             None => {
                 owners.push(Owner {
                     fields: set,
+                    time: None,
                     ..self.actor.clone()
                 });
                 FieldSet::new()
@@ -134,31 +124,58 @@ impl Application<'_> {
         let comparison = Comparison::of(self.schema, self.live, &merged, &is_tracked);
         let mut conflicts = Vec::new();
         for owner in owners.iter_mut().filter(|owner| !owner.is(&self.actor)) {
-            let contested: FieldSet = owner
+            let mut contested: Vec<Path> = owner
                 .fields
                 .iter()
-                .filter(|path| {
-                    comparison.modified.contains(*path) || comparison.added.contains(*path)
-                })
+                .filter(|path| comparison.changes(path))
                 .cloned()
                 .collect();
-            for path in &contested {
-                conflicts.push(json!({
-                    "reason": "FieldManagerConflict",
-                    "message": format!("conflict with {}", owner.described()),
-                    "field": shown(path)
-                }));
-            }
+            contested.sort_by(members_first);
+            conflicts.extend(
+                contested
+                    .iter()
+                    .map(|path| (owner.described(), shown(path))),
+            );
             owner
                 .fields
                 .retain(|path| !contested.contains(path) && !comparison.removed.contains(path));
         }
         if !conflicts.is_empty() && !self.force {
-            return Err(Failure::apply_conflict(conflicts));
+            return Err(Failure::apply_conflict(&conflicts));
+        }
+        // An apply that changes nothing but owners leaves their times alone.
+        let own = owners.iter_mut().find(|owner| owner.is(&self.actor));
+        if let (true, Some(own)) = (differs(&merged, self.live), own) {
+            own.time = self.actor.time;
         }
         owners.retain(|owner| !owner.fields.is_empty());
         Ok((merged, owners))
     }
+}
+
+/// Whether two objects differ beyond who owns them.
+fn differs(left: &Value, right: &Value) -> bool {
+    let content = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("managedFields");
+        }
+        object
+    };
+    content(left) != content(right)
+}
+
+/// The order in which the server walks a set of fields: what is a member here, then what is deeper.
+fn members_first(left: &Path, right: &Path) -> Ordering {
+    let depth = left
+        .iter()
+        .zip(right)
+        .take_while(|(left, right)| left == right)
+        .count();
+    let is_deeper = |path: &Path| path.len() > depth + 1;
+    is_deeper(left)
+        .cmp(&is_deeper(right))
+        .then_with(|| left.cmp(right))
 }
 
 /// A path as people write it.
@@ -243,86 +260,98 @@ fn merge_lists(
     merged
 }
 
-/// Removes what the applier wanted last time, wants no longer, and nobody else owns.
+/// Removes what the applier wanted last time, wants no longer, and nobody else owns. A container
+/// that loses its last part goes too, even where somebody owns it as a whole.
 fn prune(schema: Node<'_>, merged: &mut Value, last: &FieldSet, owners: &[Owner]) {
-    let is_owned = |path: &Path| {
-        owners.iter().any(|owner| {
-            owner
-                .fields
-                .range(path.clone()..)
-                .next()
-                .is_some_and(|it| it.starts_with(path))
-        })
+    let reaches = |set: &FieldSet, path: &Path| {
+        set.range(path.clone()..)
+            .next()
+            .is_some_and(|found| found.starts_with(path))
     };
-    let dropped: Vec<&Path> = last.iter().filter(|path| !is_owned(path)).collect();
-    // From the deepest up, so that containers are seen after what was in them.
-    for path in dropped.iter().rev() {
-        remove(schema, merged, path, true);
-    }
-    for path in dropped {
-        for length in (1..path.len()).rev() {
-            let parent = path[..length].to_vec();
-            if !is_owned(&parent) {
-                remove(schema, merged, &parent, false);
-            }
-        }
+    let pruning = Pruning {
+        was_wanted: &|path| reaches(last, path),
+        is_owned: &|path| {
+            // Every applied configuration names its object.
+            path.as_slice() == ["f:metadata"]
+                || owners.iter().any(|owner| reaches(&owner.fields, path))
+        },
+    };
+    if !last.is_empty() {
+        pruning.descend(schema, merged, &mut Vec::new());
     }
 }
 
-/// Removes the value at a path; a container only when it is empty, unless it was applied as one.
-fn remove(schema: Node<'_>, value: &mut Value, path: &[String], as_leaf: bool) {
-    let Some((name, rest)) = path.split_first() else {
-        return;
-    };
+struct Pruning<'a> {
+    was_wanted: &'a dyn Fn(&Path) -> bool,
+    is_owned: &'a dyn Fn(&Path) -> bool,
+}
+
+impl Pruning<'_> {
+    /// Returns whether nothing is left.
+    fn descend(&self, schema: Node<'_>, value: &mut Value, path: &mut Path) -> bool {
+        let list_type = schema.list_type();
+        match value {
+            Value::Object(fields) => {
+                let names: Vec<String> = fields.keys().cloned().collect();
+                for name in names {
+                    let Some(child) = fields.get_mut(&name) else {
+                        continue;
+                    };
+                    path.push(format!("f:{name}"));
+                    if self.goes(schema.field(&name), child, path) {
+                        fields.remove(&name);
+                    }
+                    path.pop();
+                }
+                !fields
+                    .iter()
+                    .any(|(name, child)| has_paths(schema.field(name), child))
+            }
+            Value::Array(items) => {
+                items.retain_mut(|item| {
+                    let Some(key) = element(&list_type, item) else {
+                        return true;
+                    };
+                    path.push(key);
+                    let goes = self.goes(schema.items(), item, path);
+                    path.pop();
+                    !goes
+                });
+                items.is_empty()
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        }
+    }
+
+    fn goes(&self, schema: Node<'_>, value: &mut Value, path: &mut Path) -> bool {
+        if !(self.was_wanted)(path) {
+            return false;
+        }
+        if !(self.is_owned)(path) {
+            return true;
+        }
+        let is_divisible = match &*value {
+            Value::Object(fields) => !fields.is_empty() && !schema.is_atomic_map(),
+            Value::Array(items) => {
+                !items.is_empty() && !matches!(schema.list_type(), ListType::Atomic)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        };
+        is_divisible && self.descend(schema, value, path)
+    }
+}
+
+/// Whether a set of fields can speak of a value: it cannot of an empty list of items.
+fn has_paths(schema: Node<'_>, value: &Value) -> bool {
     match value {
+        Value::Array(items) => !items.is_empty() || matches!(schema.list_type(), ListType::Atomic),
         Value::Object(fields) => {
-            let Some(field) = name.strip_prefix("f:") else {
-                return;
-            };
-            let child_schema = schema.field(field);
-            let Some(child) = fields.get_mut(field) else {
-                return;
-            };
-            if !rest.is_empty() {
-                remove(child_schema, child, rest, as_leaf);
-            } else if may_go(child_schema, child, as_leaf) {
-                fields.remove(field);
-            }
+            fields.is_empty()
+                || schema.is_atomic_map()
+                || fields
+                    .iter()
+                    .any(|(name, child)| has_paths(schema.field(name), child))
         }
-        Value::Array(items) => {
-            let list_type = schema.list_type();
-            let is_it = |item: &Value| element(&list_type, item).as_ref() == Some(name);
-            let Some(index) = items.iter().position(is_it) else {
-                return;
-            };
-            if !rest.is_empty() {
-                remove(schema.items(), &mut items[index], rest, as_leaf);
-            } else if matches!(list_type, ListType::Set)
-                || may_go(schema.items(), &items[index], as_leaf)
-                || has_only_keys(&list_type, &items[index])
-            {
-                items.remove(index);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-fn may_go(schema: Node<'_>, value: &Value, as_leaf: bool) -> bool {
-    match value {
-        Value::Object(fields) => fields.is_empty() || (as_leaf && schema.is_atomic_map()),
-        Value::Array(items) => {
-            items.is_empty() || (as_leaf && matches!(schema.list_type(), ListType::Atomic))
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => as_leaf,
-    }
-}
-
-fn has_only_keys(list_type: &ListType, item: &Value) -> bool {
-    match list_type {
-        ListType::Map(keys) => item
-            .as_object()
-            .is_some_and(|fields| fields.keys().all(|name| keys.contains(name))),
-        ListType::Atomic | ListType::Set => false,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
 }

@@ -106,8 +106,13 @@ impl Failure {
         Self::new(404, "NotFound", message, Some(details))
     }
 
-    pub(crate) fn already_exists(resource: &Resource, name: &str) -> Self {
-        let message = format!("{} \"{name}\" already exists", resource.qualified());
+    pub(crate) fn already_exists(resource: &Resource, name: &str, is_going: bool) -> Self {
+        let prefix = if is_going {
+            "object is being deleted: "
+        } else {
+            ""
+        };
+        let message = format!("{prefix}{} \"{name}\" already exists", resource.qualified());
         Self::new(
             409,
             "AlreadyExists",
@@ -129,6 +134,28 @@ impl Failure {
         )
     }
 
+    /// The answer to a deletion of another object than meant: here the server speaks of the kind.
+    pub(crate) fn other_object(resource: &Resource, name: &str, text: &str) -> Self {
+        let group = &resource.group;
+        let dot = if group.is_empty() { "" } else { "." };
+        let message = format!(
+            "Operation cannot be fulfilled on {}{dot}{group} \"{name}\": {text}",
+            resource.kind
+        );
+        Self::new(
+            409,
+            "Conflict",
+            message,
+            Some(details(resource, name, &resource.kind)),
+        )
+    }
+
+    /// The answer to a JSON patch that does not fit.
+    pub(crate) fn patch_does_not_fit() -> Self {
+        let message = "the server rejected our request due to an error in our request".to_owned();
+        Self::new(422, "Invalid", message, Some(json!({})))
+    }
+
     /// The answer to a write that was computed from another version of the object.
     pub(crate) fn stale(resource: &Resource, name: &str) -> Self {
         Self::conflict(
@@ -139,21 +166,35 @@ impl Failure {
         )
     }
 
-    pub(crate) fn apply_conflict(causes: Vec<Value>) -> Self {
-        let count = causes.len();
-        let text = |cause: &Value| {
-            let part = |key: &str| cause[key].as_str().unwrap_or_default().to_owned();
-            format!("{}: {}", part("message"), part("field"))
-        };
-        let message = match causes.as_slice() {
-            [one] => format!("Apply failed with 1 conflict: {}", text(one)),
-            many => {
-                let lines: Vec<String> = many
-                    .iter()
-                    .map(|cause| format!("- {}", text(cause)))
-                    .collect();
-                format!("Apply failed with {count} conflicts: {}", lines.join("\n"))
+    /// The answer to an apply that others object to: pairs of an owner and a field of its own.
+    pub(crate) fn apply_conflict(conflicts: &[(String, String)]) -> Self {
+        let causes: Vec<Value> = conflicts
+            .iter()
+            .map(|(owner, field)| {
+                json!({
+                    "reason": "FieldManagerConflict",
+                    "message": format!("conflict with {owner}"),
+                    "field": field
+                })
+            })
+            .collect();
+        let message = if let [(owner, field)] = conflicts {
+            format!("Apply failed with 1 conflict: conflict with {owner}: {field}")
+        } else {
+            let mut owners: Vec<&String> = conflicts.iter().map(|(owner, _)| owner).collect();
+            owners.sort();
+            owners.dedup();
+            let mut lines = Vec::new();
+            for owner in owners {
+                lines.push(format!("conflicts with {owner}:"));
+                let fields = conflicts.iter().filter(|(of, _)| of == owner);
+                lines.extend(fields.map(|(_, field)| format!("- {field}")));
             }
+            format!(
+                "Apply failed with {} conflicts: {}",
+                conflicts.len(),
+                lines.join("\n")
+            )
         };
         Self::new(409, "Conflict", message, Some(json!({ "causes": causes })))
     }

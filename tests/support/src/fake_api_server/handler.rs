@@ -188,6 +188,9 @@ fn list(state: &State, call: &Call) -> Result<Value, Failure> {
     let shown = rest.get(..limit.min(rest.len())).unwrap_or_default();
     let remaining = rest.len() - shown.len();
     let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if call.resource.custom && !call.metadata_only {
+        metadata["continue"] = "".into();
+    }
     if let (Some(last), true) = (shown.last(), remaining > 0) {
         metadata["continue"] = Page::token(revision, last).into();
         let unfiltered = ["labelSelector", "fieldSelector"]
@@ -209,11 +212,17 @@ fn list(state: &State, call: &Call) -> Result<Value, Failure> {
         )
     };
     let items: Vec<Value> = shown.iter().map(|object| item(call, object)).collect();
+    // Go writes an empty list of metadata as null.
+    let items = if items.is_empty() && call.metadata_only {
+        Value::Null
+    } else {
+        items.into()
+    };
     Ok(json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items}))
 }
 
 /// Items of built-in lists do not repeat their kind.
-fn item(call: &Call, object: &Value) -> Value {
+pub(crate) fn item(call: &Call, object: &Value) -> Value {
     if call.metadata_only {
         return metadata_of(object);
     }

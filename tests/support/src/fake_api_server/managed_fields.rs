@@ -76,6 +76,11 @@ impl Comparison {
         comparison
     }
 
+    /// Whether the field has a new value.
+    pub(crate) fn changes(&self, path: &Path) -> bool {
+        self.modified.contains(path) || self.added.contains(path)
+    }
+
     fn descend(
         &mut self,
         schema: Node<'_>,

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::{failure::Failure, resource::Resource, schema::Node};
 
-/// Whether defaults are filled in: not for the configuration of an apply, which owns only what it
-/// says.
+/// Whether an object is completed: not the configuration of an apply, which owns what it says, empty
+/// or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Defaults {
     Fill,
@@ -33,22 +33,26 @@ pub(crate) fn decode(
     if !fields.get("metadata").is_some_and(Value::is_object) {
         fields.insert("metadata".to_owned(), Map::new().into());
     }
-    if let Some(metadata) = fields.get_mut("metadata") {
-        schema.field("metadata").prune(metadata);
-        drop_empty(metadata);
-    }
     schema.prune(&mut object);
+    if defaults == Defaults::Leave {
+        return Ok(object);
+    }
+    drop_empty(&mut object["metadata"]);
     if !resource.custom {
         check_texts(&object).map_err(|text| refuse(&text))?;
         merge_string_data(&mut object);
+        let data = ["data", "binaryData"].map(|field| (field, object.get(field).cloned()));
         drop_empty(&mut object);
+        for (field, value) in data {
+            if let Some(value) = value.filter(Value::is_object) {
+                object[field] = value;
+            }
+        }
         if !object["metadata"].is_object() {
             object["metadata"] = Map::new().into();
         }
     }
-    if defaults == Defaults::Fill {
-        fill(resource, &mut object);
-    }
+    fill(resource, &mut object);
     Ok(object)
 }
 
@@ -57,6 +61,19 @@ pub(crate) fn fill(resource: &Resource, object: &mut Value) {
     Node(Some(&resource.schema)).default(object);
     if resource.plural == "secrets" && object["type"].as_str().is_none_or(str::is_empty) {
         object["type"] = "Opaque".into();
+    }
+}
+
+/// Drops what an immutable object must not have lost or gained, but nobody sees: empty data.
+pub(crate) fn drop_empty_data(resource: &Resource, object: &mut Value) {
+    if resource.custom {
+        return;
+    }
+    if let Some(fields) = object.as_object_mut() {
+        fields.retain(|name, value| {
+            let is_data = name == "data" || name == "binaryData";
+            !(is_data && value.as_object().is_some_and(Map::is_empty))
+        });
     }
 }
 
@@ -111,6 +128,9 @@ fn check_texts(object: &Value) -> Result<(), String> {
             continue;
         };
         for (name, value) in entries {
+            if value.is_null() {
+                continue;
+            }
             let Some(text) = value.as_str() else {
                 return Err(format!("{field}.{name} is not a text"));
             };
@@ -129,6 +149,9 @@ fn merge_string_data(object: &mut Value) {
     let Some(Value::Object(texts)) = fields.remove("stringData") else {
         return;
     };
+    if texts.is_empty() {
+        return;
+    }
     let data = fields.entry("data").or_insert_with(|| Map::new().into());
     for (name, text) in texts {
         data[name] = BASE64_STANDARD

@@ -117,6 +117,22 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The first number that is none, in the words of an apply.
+    pub(crate) fn first_not_numeric(self, value: &Value, path: &str) -> Option<String> {
+        match value {
+            Value::Object(fields) => fields.iter().find_map(|(name, child)| {
+                self.field(name)
+                    .first_not_numeric(child, &format!("{path}.{name}"))
+            }),
+            Value::String(_) => {
+                let wanted = self.attribute("type").and_then(Value::as_str);
+                matches!(wanted, Some("integer" | "number"))
+                    .then(|| format!("{path}: expected numeric (int or float), got string"))
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
+        }
+    }
+
     /// Types, enumerations, bounds and required fields. Patterns and CEL rules are not evaluated.
     pub(crate) fn check(self, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
         if self.0.is_none() {

@@ -39,9 +39,15 @@ impl Selector {
             let known = matches!(field.as_str(), "metadata.name" | "metadata.namespace")
                 || (resource.plural == "secrets" && field == "type");
             if !known {
-                return Err(Failure::bad_request(format!(
-                    "field label not supported: {field}"
-                )));
+                let text = if resource.custom || resource.plural == "secrets" {
+                    format!("field label not supported: {field}")
+                } else {
+                    format!(
+                        "\"{field}\" is not a known field selector: only \"metadata.name\", \
+                         \"metadata.namespace\""
+                    )
+                };
+                return Err(Failure::bad_request(text));
             }
             selector.fields.push((field, equal, value));
         }

@@ -24,9 +24,9 @@ pub(crate) struct Key {
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) object: Arc<Value>,
-    /// The object shows a default status that is not stored yet: the next write stores it, even
-    /// when it changes nothing else.
-    pub(crate) shows_default_status: bool,
+    /// What is stored is not what is shown, as with a default status: the next write stores the
+    /// object, even when it changes nothing else.
+    pub(crate) is_stored_differently: bool,
 }
 
 /// A change that watches can replay.
@@ -208,7 +208,7 @@ impl State {
         let object = Arc::new(object);
         let stored = Stored {
             object: Arc::clone(&object),
-            shows_default_status: false,
+            is_stored_differently: false,
         };
         let old = self
             .objects
@@ -279,7 +279,7 @@ impl State {
                     let object = Arc::clone(old);
                     let stored = Stored {
                         object,
-                        shows_default_status: false,
+                        is_stored_differently: false,
                     };
                     objects.insert(recorded.key.clone(), stored);
                 }

@@ -1,6 +1,6 @@
 //! What the server refuses with 422.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     failure::{Failure, FieldError},
@@ -30,17 +30,9 @@ pub(crate) fn check(resource: &Resource, object: &Value) -> Result<(), Failure> 
 pub(crate) fn check_update(resource: &Resource, new: &Value, old: &Value) -> Result<(), Failure> {
     let mut errors = Vec::new();
     check_metadata(&new["metadata"], &mut errors);
-    for field in ["name", "namespace", "uid"] {
-        let value = &new["metadata"][field];
-        if *value != old["metadata"][field] {
-            errors.push(FieldError::invalid(
-                &format!("metadata.{field}"),
-                value,
-                IMMUTABLE,
-            ));
-        }
-    }
-    check_finalizers(&new["metadata"], &old["metadata"], &mut errors);
+    // The server checks this twice, once for every kind and once for this one.
+    check_metadata_update(&new["metadata"], &old["metadata"], &mut errors);
+    check_metadata_update(&new["metadata"], &old["metadata"], &mut errors);
     if resource.plural == "secrets" && new["type"] != old["type"] {
         errors.push(FieldError::invalid("type", &new["type"], IMMUTABLE));
     }
@@ -50,7 +42,13 @@ pub(crate) fn check_update(resource: &Resource, new: &Value, old: &Value) -> Res
             errors.push(FieldError::forbidden("immutable", IMMUTABLE_CONTENT));
         }
         for field in ["data", "binaryData"] {
-            if new[field] != old[field] {
+            // The server fills in the data of a ConfigMap, and nothing else that is absent.
+            let is_filled_in = resource.plural == "configmaps" && field == "data";
+            let content = |object: &Value| match &object[field] {
+                Value::Null if is_filled_in => Value::Object(Map::new()),
+                found => found.clone(),
+            };
+            if content(new) != content(old) {
                 errors.push(FieldError::forbidden(field, IMMUTABLE_CONTENT));
             }
         }
@@ -127,6 +125,19 @@ fn check_metadata(metadata: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
+fn check_metadata_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    check_finalizers(new, old, errors);
+    for field in ["name", "namespace", "uid"] {
+        if new[field] != old[field] {
+            errors.push(FieldError::invalid(
+                &format!("metadata.{field}"),
+                &new[field],
+                IMMUTABLE,
+            ));
+        }
+    }
+}
+
 fn check_finalizers(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     if old["deletionTimestamp"].is_null() {
         return;
@@ -139,7 +150,8 @@ fn check_finalizers(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         .filter(|finalizer| !known.contains(finalizer))
         .collect();
     if !added.is_empty() {
-        let shown: Vec<String> = added.iter().map(|it| format!("{it}")).collect();
+        let mut shown: Vec<String> = added.iter().map(ToString::to_string).collect();
+        shown.sort();
         errors.push(FieldError::forbidden(
             "metadata.finalizers",
             &format!(

@@ -8,10 +8,10 @@ use super::{
     apply::{Application, json_patch, merge_patch},
     deleted,
     failure::{Failure, FieldError},
-    handler::Answer,
+    handler::{Answer, item},
     managed_fields::{self, Comparison, Owner, Path, is_owned_by_clients},
-    object::{Defaults, decode, fill},
-    request::Call,
+    object::{Defaults, decode, drop_empty_data, fill},
+    request::{Call, Verb},
     schema::Node,
     storage::{Key, State, Stored},
     validation,
@@ -22,8 +22,9 @@ impl State {
     pub(crate) fn create(&mut self, call: &Call) -> Result<Answer, Failure> {
         let object = decode(&call.resource, call.json()?, Defaults::Fill)?;
         self.check_body_namespace(call, &object)?;
-        let live = self.blank(call, &object);
         let mut object = object;
+        drop_empty_data(&call.resource, &mut object);
+        let live = self.blank(call, &object);
         self.own(call, &live, &mut object);
         self.insert(call, object)
     }
@@ -31,6 +32,7 @@ impl State {
     /// Completes and stores an object that did not exist.
     fn insert(&mut self, call: &Call, mut object: Value) -> Result<Answer, Failure> {
         let resource = &call.resource;
+        drop_empty_data(resource, &mut object);
         let name = self.settle_name(&mut object);
         self.check_namespace(resource, &call.namespace, &name)?;
         let given_version = object["metadata"]["resourceVersion"].clone();
@@ -66,25 +68,32 @@ impl State {
         validation::check(resource, &object)?;
         self.check_quota(resource, &call.namespace, &name)?;
         let key = Self::key(resource, &call.namespace, &name);
-        if given_version.as_str().is_some_and(|version| version != "0") {
+        let checks_version = call.verb == Verb::Create && !call.is_dry_run();
+        if checks_version && given_version.as_str().is_some_and(|version| version != "0") {
             return Err(Failure::internal(
                 "resourceVersion should not be set on objects to be created",
             ));
         }
-        if self.objects.contains_key(&key) {
-            return Err(Failure::already_exists(resource, &name));
+        if let Some(existing) = self.objects.get(&key) {
+            let is_going = !existing.object["metadata"]["deletionTimestamp"].is_null();
+            return Err(Failure::already_exists(resource, &name, is_going));
         }
         // A default status is shown from now on, but stored with the first write.
         if drops_status {
             fill(resource, &mut object);
         }
         if call.is_dry_run() {
+            set_or_remove(
+                &mut object["metadata"],
+                "resourceVersion",
+                Some(given_version),
+            );
             return Ok(Answer::Object(201, Arc::new(object)));
         }
         let shows_default_status = drops_status && !object["status"].is_null();
         let stored = self.store(key.clone(), object, &call.agent);
         if let Some(entry) = self.objects.get_mut(&key) {
-            entry.shows_default_status = shows_default_status;
+            entry.is_stored_differently = shows_default_status;
         }
         Ok(Answer::Object(201, stored))
     }
@@ -126,6 +135,9 @@ impl State {
         self.check_body_namespace(call, &object)?;
         let key = Self::key(resource, &call.namespace, &call.name);
         let existing = self.objects.get(&key).cloned();
+        if existing.is_none() && !resource.create_on_update {
+            return Err(Failure::not_found(resource, &call.name));
+        }
         if let Some(wanted) = object["metadata"]["uid"].as_str() {
             let found = existing
                 .as_ref()
@@ -136,17 +148,14 @@ impl State {
             }
         }
         let Some(existing) = existing else {
-            if !resource.create_on_update {
-                return Err(Failure::not_found(resource, &call.name));
-            }
             let live = self.blank(call, &object);
             self.own(call, &live, &mut object);
             return self.insert(call, object);
         };
         let owned = has_managed_fields(&object) && !call.is_status();
         if !owned {
-            object["metadata"]["managedFields"] =
-                existing.object["metadata"]["managedFields"].clone();
+            let managed = existing.object["metadata"].get("managedFields").cloned();
+            set_or_remove(&mut object["metadata"], "managedFields", managed);
         }
         self.finish(call, &key, &existing, object, None)
     }
@@ -166,14 +175,7 @@ impl State {
                 merge_patch(&mut object, &patch);
             }
             ("application/json-patch+json", _) => {
-                json_patch(&mut object, &patch).map_err(|text| {
-                    let error = FieldError {
-                        reason: "FieldValueInvalid",
-                        field: "patch".to_owned(),
-                        message: text,
-                    };
-                    Failure::invalid("", "", "", &[error])
-                })?;
+                json_patch(&mut object, &patch).ok_or_else(Failure::patch_does_not_fit)?;
             }
             (other, _) => return Err(Failure::unsupported_media_type(other)),
         }
@@ -201,7 +203,22 @@ impl State {
             ));
         }
         let resource = &call.resource;
-        let wanted = decode(resource, call.json()?, Defaults::Leave)?;
+        let body = call.json()?;
+        let wanted = decode(resource, body.clone(), Defaults::Leave)?;
+        let unknown = first_unknown(&body, &wanted, "")
+            .map(|path| format!("{path}: field not declared in schema"));
+        let mistyped = || Node(Some(&resource.schema)).first_not_numeric(&wanted, "");
+        if let Some(reason) = unknown.or_else(mistyped) {
+            let text = |field: &str| body["metadata"][field].as_str().unwrap_or_default();
+            return Err(Failure::internal(format!(
+                "failed to create typed patch object ({}/{}; {}/{}, Kind={}): {reason}",
+                text("namespace"),
+                text("name"),
+                resource.group,
+                resource.version,
+                resource.kind
+            )));
+        }
         if has_managed_fields(&wanted) {
             return Err(Failure::bad_request("metadata.managedFields must be nil"));
         }
@@ -227,22 +244,34 @@ impl State {
             actor: self.actor(call, "Apply"),
             force: call.parameter("force") == Some("true"),
         };
-        let (mut object, mut owners) = application.run(tracked(call))?;
-        fill(resource, &mut object);
-        let before = managed_fields::decode(&live);
-        let content_differs = !same_content(&object, &live) || before != owners;
-        if content_differs {
-            let actor = self.actor(call, "Apply");
-            let own = owners.iter_mut().find(|owner| owner.is(&actor));
-            if let Some(own) = own {
-                own.time = actor.time;
-            }
+        let mut owners = managed_fields::decode(&live);
+        if owners.is_empty() {
+            owners = self.before_first_apply(call, &live);
         }
+        let (merged, owners) = application.run(owners, tracked(call))?;
+        let mut object = decode(resource, merged.clone(), Defaults::Fill)?;
+        // Empty metadata of a custom kind is stored, but not shown.
+        let hides_something = resource.custom
+            && !call.is_status()
+            && ["labels", "annotations", "finalizers", "ownerReferences"]
+                .iter()
+                .any(|field| {
+                    let metadata = &merged["metadata"];
+                    !metadata[*field].is_null() && object["metadata"][*field].is_null()
+                });
         managed_fields::encode(&mut object, owners.clone());
-        match existing {
+        let answer = match existing {
             Some(existing) => self.finish(call, key, existing, object, Some(owners)),
             None => self.insert(call, object),
+        }?;
+        if let (true, false, Some(stored)) = (
+            hides_something,
+            call.is_dry_run(),
+            self.objects.get_mut(key),
+        ) {
+            stored.is_stored_differently = true;
         }
+        Ok(answer)
     }
 
     /// Checks, completes and stores the successor of an object.
@@ -257,10 +286,16 @@ impl State {
         let resource = &call.resource;
         let old = existing.object.as_ref();
         check_version(call, &mut new, old)?;
+        // Ownership cannot be worked out for what does not fit the schema, and is given up; only an
+        // update of the status gets away with such an object.
+        let schema = Node(Some(&resource.schema));
+        let gives_up = call.is_status() && schema.first_not_numeric(&new, "").is_some();
         carry_over(call, &mut new, old);
         validation::check_update(resource, &new, old)?;
+        drop_empty_data(resource, &mut new);
         match applied {
             Some(owners) => managed_fields::encode(&mut new, owners),
+            None if gives_up => managed_fields::encode(&mut new, Vec::new()),
             None => self.own(call, old, &mut new),
         }
         if resource.custom && !call.is_status() && content(&new) != content(old) {
@@ -277,7 +312,7 @@ impl State {
             }
             return Ok(Answer::Object(200, Arc::new(new)));
         }
-        if new == *old && !existing.shows_default_status {
+        if new == *old && !existing.is_stored_differently {
             return Ok(Answer::Object(200, Arc::clone(&existing.object)));
         }
         if call.is_dry_run() {
@@ -310,7 +345,7 @@ impl State {
                 .map(|stored| Arc::clone(&stored.object));
             return Ok(Answer::Object(200, object.unwrap_or(existing)));
         }
-        let dry_run = call.is_dry_run() || options["dryRun"] == json!(["All"]);
+        let dry_run = is_dry_deletion(call, &options);
         match self.delete_stored(&key, &call.agent, dry_run) {
             Some((object, true)) => Ok(Answer::Plain(deleted(&call.resource, &object))),
             Some((object, false)) => Ok(Answer::Object(200, object)),
@@ -324,7 +359,7 @@ impl State {
         } else {
             call.json()?
         };
-        let dry_run = call.is_dry_run() || options["dryRun"] == json!(["All"]);
+        let dry_run = is_dry_deletion(call, &options);
         let selection = Selection::of(call)?;
         let selected: Vec<Arc<Value>> = selection
             .of_objects(&self.objects)
@@ -336,11 +371,15 @@ impl State {
             let key = Self::key(&call.resource, text("namespace"), text("name"));
             self.delete_stored(&key, &call.agent, dry_run);
         }
+        let mut metadata = json!({"resourceVersion": self.revision.to_string()});
+        if call.resource.custom {
+            metadata["continue"] = "".into();
+        }
         Ok(Answer::Plain(json!({
             "kind": format!("{}List", call.resource.kind),
             "apiVersion": call.resource.api_version(),
-            "metadata": {"resourceVersion": self.revision.to_string()},
-            "items": selected.iter().map(|object| object.as_ref()).collect::<Vec<_>>()
+            "metadata": metadata,
+            "items": selected.iter().map(|object| item(call, object)).collect::<Vec<_>>()
         })))
     }
 
@@ -393,10 +432,27 @@ impl State {
             owners if owners.is_empty() => managed_fields::decode(old),
             owners => owners,
         };
+        let is_untracked = owners.is_empty() && !old["metadata"]["uid"].is_null();
+        if is_untracked {
+            managed_fields::encode(new, owners);
+            return;
+        }
         let schema = Node(Some(&call.resource.schema));
         let comparison = Comparison::of(schema, old, new, tracked(call));
         let owners = managed_fields::after_update(owners, &comparison, self.actor(call, "Update"));
         managed_fields::encode(new, owners);
+    }
+
+    /// What was there before anybody's fields were tracked belongs to a manager of its own.
+    fn before_first_apply(&self, call: &Call, live: &Value) -> Vec<Owner> {
+        let actor = Owner {
+            manager: "before-first-apply".to_owned(),
+            ..self.actor(call, "Update")
+        };
+        let schema = Node(Some(&call.resource.schema));
+        let blank = self.blank(call, live);
+        let comparison = Comparison::of(schema, &blank, live, tracked(call));
+        managed_fields::after_update(Vec::new(), &comparison, actor)
     }
 
     fn actor(&self, call: &Call, operation: &str) -> Owner {
@@ -500,30 +556,34 @@ fn content(object: &Value) -> Vec<(&String, &Value)> {
         .collect()
 }
 
-fn same_content(left: &Value, right: &Value) -> bool {
-    let strip = |object: &Value| {
-        let mut object = object.clone();
-        set_or_remove(&mut object["metadata"], "managedFields", None);
-        object
-    };
-    strip(left) == strip(right)
-}
-
 fn has_managed_fields(object: &Value) -> bool {
     object["metadata"]["managedFields"]
         .as_array()
         .is_some_and(|all| !all.is_empty())
 }
 
+/// The first field that pruning took away.
+fn first_unknown(before: &Value, after: &Value, path: &str) -> Option<String> {
+    let before = before.as_object()?;
+    before.iter().find_map(|(name, value)| {
+        let path = format!("{path}.{name}");
+        match after.get(name) {
+            None => Some(path),
+            Some(kept) => first_unknown(value, kept, &path),
+        }
+    })
+}
+
 fn precondition_failed(call: &Call, wanted: &str, found: &str) -> Failure {
+    let root = if call.is_dry_run() { "" } else { "/registry" };
     let path = if call.resource.group.is_empty() {
         format!(
-            "/registry/{}/{}/{}",
+            "{root}/{}/{}/{}",
             call.resource.plural, call.namespace, call.name
         )
     } else {
         format!(
-            "/registry/{}/{}/{}/{}",
+            "{root}/{}/{}/{}/{}",
             call.resource.group, call.resource.plural, call.namespace, call.name
         )
     };
@@ -533,6 +593,15 @@ fn precondition_failed(call: &Call, wanted: &str, found: &str) -> Failure {
          meta: {found}"
     );
     Failure::conflict(&call.resource, &call.name, &text)
+}
+
+/// A deletion with a body is governed by the body alone.
+fn is_dry_deletion(call: &Call, options: &Value) -> bool {
+    if call.body.is_empty() {
+        call.is_dry_run()
+    } else {
+        options["dryRun"] == json!(["All"])
+    }
 }
 
 fn check_preconditions(call: &Call, wanted: &Value, existing: &Value) -> Result<(), Failure> {
@@ -559,7 +628,7 @@ fn check_preconditions(call: &Call, wanted: &Value, existing: &Value) -> Result<
                 "the {shown} in the precondition ({wanted}) does not match the {shown} in record \
                  ({found}). {hint}"
             );
-            return Err(Failure::conflict(&call.resource, &call.name, &text));
+            return Err(Failure::other_object(&call.resource, &call.name, &text));
         }
     }
     Ok(())

@@ -1,0 +1,170 @@
+//! Makes answers of two servers comparable: uids and versions become ranks, times vanish.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+/// The uids and versions of one server, in the order in which they were first seen.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    uids: BTreeMap<String, String>,
+    versions: BTreeMap<String, String>,
+}
+
+impl Names {
+    /// The rank of a uid.
+    pub(super) fn uid(&mut self, uid: &str) -> String {
+        let rank = self.uids.len();
+        self.uids
+            .entry(uid.to_owned())
+            .or_insert_with(|| format!("uid-{rank}"))
+            .clone()
+    }
+
+    fn version(&mut self, version: &str) -> String {
+        let rank = self.versions.len();
+        self.versions
+            .entry(version.to_owned())
+            .or_insert_with(|| format!("version-{rank}"))
+            .clone()
+    }
+
+    /// An answer without what differs between servers by nature.
+    pub(super) fn normalise(&mut self, answer: &Value) -> Value {
+        let mut answer = answer.clone();
+        if let Some(items) = answer.get_mut("items").and_then(Value::as_array_mut) {
+            items.retain(|item| item["metadata"]["name"] != "kube-root-ca.crt");
+        }
+        let is_list = answer["kind"]
+            .as_str()
+            .is_some_and(|kind| kind.ends_with("List"));
+        if let (true, Some(metadata)) = (
+            is_list,
+            answer.get_mut("metadata").and_then(Value::as_object_mut),
+        ) {
+            metadata.remove("resourceVersion");
+        }
+        if is_list && answer["items"] == json!([]) {
+            // The real list may hold nothing but what its controllers put there.
+            answer["items"] = Value::Null;
+        }
+        self.walk(&mut answer);
+        if answer["kind"] == "Status" {
+            self.message(&mut answer);
+        }
+        answer
+    }
+
+    fn walk(&mut self, value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                for (name, child) in fields.iter_mut() {
+                    match (name.as_str(), child.as_str().map(str::to_owned)) {
+                        ("uid", Some(uid)) => *child = self.uid(&uid).into(),
+                        ("resourceVersion", Some(version)) => {
+                            *child = self.version(&version).into();
+                        }
+                        ("time" | "creationTimestamp" | "deletionTimestamp", Some(_)) => {
+                            *child = "some time".into();
+                        }
+                        _ => self.walk(child),
+                    }
+                }
+                if let Some(entries) = fields
+                    .get_mut("managedFields")
+                    .and_then(Value::as_array_mut)
+                {
+                    entries.sort_by_key(ToString::to_string);
+                }
+                // Keys of lists that are owned by uid.
+                let keyed: Vec<String> = fields
+                    .keys()
+                    .filter(|name| name.starts_with("k:{\"uid\""))
+                    .cloned()
+                    .collect();
+                for name in keyed {
+                    let child = fields.remove(&name).unwrap_or_default();
+                    let inner: Value = serde_json::from_str(&name[2..]).unwrap_or_default();
+                    let uid = self.uid(inner["uid"].as_str().unwrap_or_default());
+                    fields.insert(format!("k:{{{uid}}}"), child);
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.walk(item)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    /// Messages may quote uids, versions and times; what they quote of an object is not compared.
+    fn message(&self, status: &mut Value) {
+        let mut texts = vec![status["message"].take()];
+        let causes = status
+            .pointer_mut("/details/causes")
+            .and_then(Value::as_array_mut);
+        for cause in causes.into_iter().flatten() {
+            texts.push(cause["message"].take());
+        }
+        let mut texts = texts.into_iter().map(|text| {
+            let mut text = text.as_str().unwrap_or_default().to_owned();
+            for (uid, rank) in &self.uids {
+                text = text.replace(uid, rank);
+            }
+            for (version, rank) in &self.versions {
+                text = text.replace(&format!("({version})"), &format!("({rank})"));
+            }
+            Value::from(text)
+        });
+        status["message"] = texts.next().unwrap_or_default();
+        let causes = status
+            .pointer_mut("/details/causes")
+            .and_then(Value::as_array_mut);
+        for (cause, text) in causes.into_iter().flatten().zip(texts) {
+            cause["message"] = text;
+        }
+        // The server lists several causes in the random order of a Go map.
+        let causes = status
+            .pointer_mut("/details/causes")
+            .and_then(Value::as_array_mut);
+        if let Some(causes) = causes
+            && causes.len() > 1
+        {
+            causes.sort_by_key(ToString::to_string);
+            status["message"] = "several causes".into();
+        }
+    }
+}
+
+/// Where two values differ, for people.
+pub(super) fn differences(left: &Value, right: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    descend("", left, right, &mut found);
+    found
+}
+
+fn descend(path: &str, left: &Value, right: &Value, found: &mut Vec<String>) {
+    match (left, right) {
+        (Value::Object(left), Value::Object(right)) => {
+            let absent = json!("(absent)");
+            let names: std::collections::BTreeSet<&String> =
+                left.keys().chain(right.keys()).collect();
+            for name in names {
+                let left = left.get(name).unwrap_or(&absent);
+                let right = right.get(name).unwrap_or(&absent);
+                descend(&format!("{path}/{name}"), left, right, found);
+            }
+        }
+        (Value::Array(left), Value::Array(right)) => {
+            if left.len() != right.len() {
+                found.push(format!(
+                    "{path}: fake has {} real has {}",
+                    left.len(),
+                    right.len()
+                ));
+            }
+            for (index, (left, right)) in left.iter().zip(right).enumerate() {
+                descend(&format!("{path}/{index}"), left, right, found);
+            }
+        }
+        _ if left != right => found.push(format!("{path}: fake {left} real {right}")),
+        _ => {}
+    }
+}

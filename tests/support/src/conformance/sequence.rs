@@ -1,0 +1,460 @@
+//! Random requests, in words that fit both servers: uids and versions are named, not written.
+
+use http::Method;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use serde_json::{Map, Value, json};
+
+/// A kind under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Kind {
+    pub(super) prefix: &'static str,
+    pub(super) api_version: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) plural: &'static str,
+}
+
+pub(super) const KINDS: [Kind; 3] = [
+    Kind {
+        prefix: "/api/v1",
+        api_version: "v1",
+        kind: "Secret",
+        plural: "secrets",
+    },
+    Kind {
+        prefix: "/api/v1",
+        api_version: "v1",
+        kind: "ConfigMap",
+        plural: "configmaps",
+    },
+    Kind {
+        prefix: "/apis/conformance.cyoda.com/v1",
+        api_version: "conformance.cyoda.com/v1",
+        kind: "Probe",
+        plural: "probes",
+    },
+];
+
+/// Which of the known uids or versions a request names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pick {
+    Absent,
+    /// The newest known one of the object.
+    Current,
+    /// An earlier one of the object.
+    Stale,
+    /// One of another object, or a made-up one.
+    Foreign,
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) kind: Kind,
+    pub(super) method: Method,
+    /// Empty for collections.
+    pub(super) name: &'static str,
+    pub(super) status: bool,
+    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) agent: &'static str,
+    pub(super) content_type: &'static str,
+    pub(super) metadata_only: bool,
+    pub(super) body: Value,
+    /// The body goes on top of the object as this side read it last.
+    pub(super) on_top_of_last: bool,
+    pub(super) uid: Pick,
+    pub(super) version: Pick,
+}
+
+/// The requests of one seed.
+pub(super) struct Sequence {
+    random: StdRng,
+}
+
+impl Iterator for Sequence {
+    type Item = Step;
+
+    fn next(&mut self) -> Option<Step> {
+        let kind = *KINDS.choose(&mut self.random)?;
+        let mut step = match self.random.random_range(0..100) {
+            0..22 => self.create(kind),
+            22..30 => self.read(kind),
+            30..35 => self.list(kind),
+            35..53 => self.replace(kind),
+            53..72 => self.merge(kind),
+            72..76 => self.json_patch(kind),
+            76..88 => self.apply(kind),
+            88..98 => self.delete(kind),
+            _ => self.delete_many(kind),
+        };
+        self.sign(&mut step);
+        Some(step)
+    }
+}
+
+impl Sequence {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            random: StdRng::seed_from_u64(seed),
+        }
+    }
+
+    fn chance(&mut self, percent: u32) -> bool {
+        self.random.random_range(0..100) < percent
+    }
+
+    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        *choices
+            .choose(&mut self.random)
+            .expect("choices are not empty")
+    }
+
+    fn base(&mut self, kind: Kind, method: Method) -> Step {
+        Step {
+            kind,
+            method,
+            name: self.one_of(&["a", "a", "b"]),
+            status: false,
+            query: Vec::new(),
+            agent: "first",
+            content_type: "application/json",
+            metadata_only: self.chance(20),
+            body: Value::Null,
+            on_top_of_last: false,
+            uid: Pick::Absent,
+            version: Pick::Absent,
+        }
+    }
+
+    /// Who asks, and whether in earnest.
+    fn sign(&mut self, step: &mut Step) {
+        step.agent = self.one_of(&["first/1.0 (x)", "second", "third"]);
+        let writes = step.method != Method::GET;
+        if writes && step.method != Method::DELETE {
+            let is_apply = step.content_type == "application/apply-patch+yaml";
+            if self.chance(40) || (is_apply && self.chance(90)) {
+                let manager = self.one_of(&["first", "second", "fourth"]);
+                step.query.push(("fieldManager", manager.to_owned()));
+            }
+        }
+        if writes && self.chance(7) {
+            step.query.push(("dryRun", "All".to_owned()));
+        }
+    }
+
+    fn create(&mut self, kind: Kind) -> Step {
+        let mut step = self.base(kind, Method::POST);
+        step.body = self.object(kind);
+        step.body["metadata"]["name"] = step.name.into();
+        if self.chance(3) {
+            step.body["metadata"]["name"] = self.one_of(&["Upper", "with space", "-x", ""]).into();
+        }
+        if self.chance(3) {
+            step.body["metadata"]["namespace"] = "elsewhere".into();
+        }
+        if self.chance(4) {
+            step.version = Pick::Stale;
+        }
+        if self.chance(4) {
+            step.uid = Pick::Foreign;
+        }
+        step.name = "";
+        step
+    }
+
+    fn read(&mut self, kind: Kind) -> Step {
+        let mut step = self.base(kind, Method::GET);
+        step.metadata_only = self.chance(40);
+        step.status = kind.kind == "Probe" && self.chance(10);
+        step
+    }
+
+    fn list(&mut self, kind: Kind) -> Step {
+        let mut step = self.base(kind, Method::GET);
+        step.name = "";
+        if self.chance(50) {
+            let selector = self.one_of(&[
+                "l=1",
+                "l!=1",
+                "l",
+                "!l",
+                "l in (1,2)",
+                "l notin (1)",
+                "l==2,m=1",
+                "l=1,!m",
+            ]);
+            step.query.push(("labelSelector", selector.to_owned()));
+        }
+        if self.chance(20) {
+            let selector = self.one_of(&["metadata.name=a", "metadata.name!=a", "type=Opaque"]);
+            step.query.push(("fieldSelector", selector.to_owned()));
+        }
+        step
+    }
+
+    fn replace(&mut self, kind: Kind) -> Step {
+        let mut step = self.base(kind, Method::PUT);
+        step.status = kind.kind == "Probe" && self.chance(35);
+        step.version = self.one_of(&[Pick::Current, Pick::Current, Pick::Stale, Pick::Absent]);
+        step.uid = self.one_of(&[Pick::Absent, Pick::Current, Pick::Current, Pick::Foreign]);
+        step.on_top_of_last = self.chance(50);
+        if step.on_top_of_last {
+            step.body = if self.chance(30) {
+                json!({})
+            } else {
+                self.change(kind)
+            };
+        } else {
+            step.body = self.object(kind);
+            step.body["metadata"]["name"] = step.name.into();
+            if kind.kind == "Probe" && self.chance(60) {
+                step.body["status"] = self.status();
+            }
+        }
+        if self.chance(2) {
+            step.body["metadata"]["name"] = "c".into();
+        }
+        step
+    }
+
+    fn merge(&mut self, kind: Kind) -> Step {
+        let mut step = self.base(kind, Method::PATCH);
+        step.content_type = "application/merge-patch+json";
+        step.status = kind.kind == "Probe" && self.chance(35);
+        step.body = self.change(kind);
+        step.version = self.one_of(&[Pick::Absent, Pick::Current, Pick::Current, Pick::Stale]);
+        step.uid = self.one_of(&[Pick::Absent, Pick::Current, Pick::Current, Pick::Foreign]);
+        step.metadata_only = self.chance(40);
+        step
+    }
+
+    fn json_patch(&mut self, kind: Kind) -> Step {
+        let mut step = self.base(kind, Method::PATCH);
+        step.content_type = "application/json-patch+json";
+        let field = if kind.kind == "Probe" {
+            "/spec/colour"
+        } else {
+            "/data/a"
+        };
+        let value = if kind.kind == "Probe" { "red" } else { "MQ==" };
+        let op = self.one_of(&["test", "add", "replace", "remove"]);
+        step.body = json!([
+            {"op": op, "path": field, "value": value},
+            {"op": "add", "path": "/metadata/annotations", "value": {"p": "1"}}
+        ]);
+        step
+    }
+
+    fn apply(&mut self, kind: Kind) -> Step {
+        let mut step = self.base(kind, Method::PATCH);
+        step.content_type = "application/apply-patch+yaml";
+        step.status = kind.kind == "Probe" && self.chance(60);
+        step.body = if step.status {
+            json!({"status": self.status()})
+        } else {
+            self.object(kind)
+        };
+        step.body["apiVersion"] = kind.api_version.into();
+        step.body["kind"] = kind.kind.into();
+        step.body["metadata"]["name"] = step.name.into();
+        if self.chance(60) {
+            step.query.push(("force", "true".to_owned()));
+        }
+        if self.chance(15) {
+            step.version = self.one_of(&[Pick::Current, Pick::Stale]);
+        }
+        if self.chance(15) {
+            step.uid = self.one_of(&[Pick::Current, Pick::Foreign]);
+        }
+        step
+    }
+
+    fn delete(&mut self, kind: Kind) -> Step {
+        let mut step = self.base(kind, Method::DELETE);
+        step.version = self.one_of(&[Pick::Absent, Pick::Current, Pick::Stale]);
+        step.uid = self.one_of(&[Pick::Absent, Pick::Current, Pick::Foreign]);
+        step.metadata_only = false;
+        step
+    }
+
+    fn delete_many(&mut self, kind: Kind) -> Step {
+        let mut step = self.base(kind, Method::DELETE);
+        step.name = "";
+        step.metadata_only = false;
+        step.query.push(("labelSelector", "l".to_owned()));
+        step
+    }
+
+    /// A whole object without a name.
+    fn object(&mut self, kind: Kind) -> Value {
+        let mut object = self.change(kind);
+        strip_nulls(&mut object);
+        object["apiVersion"] = kind.api_version.into();
+        object["kind"] = kind.kind.into();
+        if !object["metadata"].is_object() {
+            object["metadata"] = json!({});
+        }
+        if kind.kind == "Probe" && self.chance(20) {
+            object["status"] = self.status();
+        }
+        object
+    }
+
+    /// What a patch changes.
+    fn change(&mut self, kind: Kind) -> Value {
+        let mut change = match kind.kind {
+            "Probe" => json!({"spec": self.spec()}),
+            _ => self.content(kind),
+        };
+        if self.chance(30) {
+            change["metadata"]["labels"] = self.map(&["l", "m"], &["1", "2"]);
+        }
+        if self.chance(20) {
+            change["metadata"]["annotations"] = self.map(&["n", "example.com/o"], &["1", ""]);
+        }
+        if self.chance(8) {
+            change["metadata"]["finalizers"] = self
+                .one_of(&[
+                    "[\"example.com/hold\"]",
+                    "null",
+                    "[]",
+                    "[\"example.com/x\",\"example.com/hold\"]",
+                ])
+                .parse()
+                .expect("valid JSON");
+        }
+        if self.chance(8) {
+            change["metadata"]["ownerReferences"] = json!([{
+                "apiVersion": "v1", "kind": "Namespace", "name": "$NAMESPACE",
+                "uid": "$NAMESPACE_UID", "controller": self.chance(50)
+            }]);
+        }
+        if self.chance(5) {
+            change["metadata"]["unknown"] = 1.into();
+        }
+        change
+    }
+
+    fn content(&mut self, kind: Kind) -> Value {
+        let mut content = json!({});
+        if self.chance(80) {
+            content["data"] = self.map(&["a", "b", "c"], &["MQ==", "Mg=="]);
+        }
+        if self.chance(3) {
+            content["data"] = json!({"not a key": "MQ=="});
+        }
+        if kind.kind == "Secret" {
+            if self.chance(30) {
+                content["stringData"] = self.map(&["a", "d"], &["1", "2"]);
+            }
+            if self.chance(25) {
+                content["type"] = self.one_of(&["Opaque", "example.com/x", ""]).into();
+            }
+        } else if self.chance(20) {
+            content["binaryData"] = self.map(&["x", "y"], &["MQ==", "Mg=="]);
+        }
+        if self.chance(6) {
+            content["immutable"] = self.chance(70).into();
+        }
+        content
+    }
+
+    fn map(&mut self, keys: &[&str], values: &[&str]) -> Value {
+        let mut map = Map::new();
+        for key in keys {
+            if self.chance(45) {
+                map.insert((*key).to_owned(), self.one_of(values).into());
+            } else if self.chance(15) {
+                map.insert((*key).to_owned(), Value::Null);
+            }
+        }
+        map.into()
+    }
+
+    fn spec(&mut self) -> Value {
+        let mut spec = json!({});
+        let choices: [(&str, &[&str]); 7] = [
+            ("size", &["1", "2", "3", "12", "\"text\"", "null"]),
+            (
+                "colour",
+                &[
+                    "\"red\"",
+                    "\"green\"",
+                    "\"red\"",
+                    "\"green\"",
+                    "\"blue\"",
+                    "null",
+                ],
+            ),
+            ("words", &["[]", "[\"a\"]", "[\"b\",\"a\"]", "null"]),
+            (
+                "tags",
+                &["[]", "[\"t\"]", "[\"u\",\"t\"]", "[\"t\",\"v\"]", "null"],
+            ),
+            (
+                "parts",
+                &[
+                    "[]",
+                    "[{\"name\":\"p\",\"count\":1}]",
+                    "[{\"name\":\"q\"},{\"name\":\"p\"}]",
+                    "[{\"name\":\"p\"},{\"name\":\"r\",\"count\":2}]",
+                    "null",
+                ],
+            ),
+            (
+                "nested",
+                &[
+                    "{}",
+                    "{\"y\":\"1\"}",
+                    "{\"x\":\"2\"}",
+                    "{\"x\":null}",
+                    "null",
+                ],
+            ),
+            (
+                "entries",
+                &["{}", "{\"k\":\"1\"}", "{\"k\":\"2\",\"l\":\"1\"}", "null"],
+            ),
+        ];
+        for (field, values) in choices {
+            if self.chance(25) {
+                spec[field] = self.one_of(values).parse().expect("valid JSON");
+            }
+        }
+        spec
+    }
+
+    fn status(&mut self) -> Value {
+        let mut status = json!({});
+        let choices: [(&str, &[&str]); 3] = [
+            ("phase", &["\"Ready\"", "\"Pending\""]),
+            ("serial", &["1", "2"]),
+            (
+                "conditions",
+                &[
+                    "[{\"type\":\"A\",\"status\":\"True\"}]",
+                    "[{\"type\":\"B\",\"status\":\"False\",\"reason\":\"R\"},{\"type\":\"A\",\"status\":\"True\"}]",
+                    "[{\"type\":\"B\",\"status\":\"True\"}]",
+                    "[]",
+                ],
+            ),
+        ];
+        for (field, values) in choices {
+            if self.chance(60) {
+                status[field] = self.one_of(values).parse().expect("valid JSON");
+            }
+        }
+        status
+    }
+}
+
+/// Nulls are for patches.
+pub(super) fn strip_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, child| !child.is_null());
+            fields.values_mut().for_each(strip_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
