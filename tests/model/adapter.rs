@@ -1,0 +1,341 @@
+//! Between the small numbers of the model and the types that the operator decides upon.
+//!
+//! Nothing is decided here: what was observed is spelt out, the production code is asked, and what
+//! it says is turned back.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use technical_user_operator::api;
+use technical_user_operator::api::technical_user::SecretTemplate;
+use technical_user_operator::domain::credential::record::{self, Handled, Owner, State};
+use technical_user_operator::domain::credential::{ClientId, CredentialId, Verifier};
+use technical_user_operator::domain::delivery::{
+    Belongs, Content, Delivered, Endpoints, SECRET_FIELDS, Written,
+};
+use technical_user_operator::domain::schedule::Now;
+use technical_user_operator::domain::technical_user::{
+    self as decision, Change, Claim, Delivery, Holder, Observed, Step, Write,
+};
+
+use crate::cluster::{ANY, Entry, FOREIGN, Life, Mode, Record, Secret, User, Version, Why};
+use crate::wrong::Wrong;
+
+/// The record as a replica read it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Seen {
+    Free,
+    Held(Record),
+    Taken {
+        version: Version,
+        owner: u8,
+        lives: bool,
+    },
+}
+
+/// All that a decision looks at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Look {
+    pub(crate) user: User,
+    pub(crate) record: Seen,
+    pub(crate) secret: Option<Secret>,
+}
+
+/// A step, in small numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The reason that the user is told.
+    Rest(&'static str),
+    CreateRecord,
+    DeleteRecord(Version),
+    CreatePlaceholder,
+    Put(Record, Why),
+    Fence(Version),
+    Issue {
+        record: Record,
+        placeholder: Version,
+    },
+    Refresh(Version),
+    Withdraw(Version, u8),
+}
+
+/// What every spelling shares.
+#[derive(Clone, Debug)]
+pub(crate) struct Adapter {
+    pub(crate) is_scheduled: bool,
+    verifier: Verifier,
+    content: Content,
+    digest: Option<String>,
+}
+
+impl Adapter {
+    pub(crate) fn new(is_scheduled: bool) -> Self {
+        let verifier = "$2b$04$abcdefghijklmnopqrstuuRx5tsRnQT5qKv0Gmd5JkfbQaVkHQGSm";
+        let endpoints = Endpoints {
+            issuer: "https://issuer.example".to_owned(),
+        };
+        let template = SecretTemplate::default();
+        let content = Content::of("billing", &client_id(0), &template, &endpoints);
+        let digest = content
+            .delivery_annotations(&credential_id(1))
+            .remove(api::CONTENT_DIGEST);
+        Self {
+            is_scheduled,
+            verifier: verifier.parse().unwrap(),
+            content,
+            digest,
+        }
+    }
+
+    /// The instant of every decision; what is old, aged or ended lies at fixed distances from it.
+    pub(crate) fn now() -> Now {
+        Now::at("2026-11-24T00:00:00Z".parse().unwrap())
+    }
+
+    pub(crate) fn observed(&self, look: &Look) -> Observed {
+        Observed {
+            user: Some(self.user(look.user)),
+            record: match &look.record {
+                Seen::Free => Claim::Free,
+                Seen::Held(record) => Claim::Held(
+                    record_version(record.version),
+                    Box::new(self.record(record)),
+                ),
+                Seen::Taken {
+                    version,
+                    owner,
+                    lives,
+                } => {
+                    let holder = if *lives { Holder::Lives } else { Holder::Gone };
+                    Claim::Taken(record_version(*version), owner_of(*owner), holder)
+                }
+            },
+            delivered: look.secret.map(|it| self.delivered(it, look.user.uid)),
+        }
+    }
+
+    /// Turns a step back, after a look at these objects.
+    pub(crate) fn outcome(step: &Step, look: &Look) -> Outcome {
+        let owner = look.user.uid;
+        let write = match step {
+            Step::Rest(rest) => return Outcome::Rest(rest.verdict.reason()),
+            Step::Write(write) => write,
+        };
+        match write {
+            Write::CreateRecord(_) => Outcome::CreateRecord,
+            Write::DeleteRecord(version) => Outcome::DeleteRecord(small(version)),
+            Write::CreatePlaceholder => Outcome::CreatePlaceholder,
+            Write::PutRecord(version, record, change) => {
+                let why = match change {
+                    Change::Promote => Why::Promote,
+                    Change::Revoke => Why::Revoke,
+                    Change::Tidy => Why::Tidy,
+                };
+                Outcome::Put(small_record(record, small(version), owner), why)
+            }
+            Write::Fence(version, _) => Outcome::Fence(small(version)),
+            Write::Issue(issue) => Outcome::Issue {
+                record: small_record(&issue.record, small(&issue.record_version), owner),
+                placeholder: small(&issue.placeholder),
+            },
+            Write::Refresh(version, _) => Outcome::Refresh(small(version)),
+            Write::Withdraw(version) => {
+                Outcome::Withdraw(small(version), look.secret.map_or(ANY, |secret| secret.id))
+            }
+        }
+    }
+
+    /// The record with one more verifier, as the operator registers it.
+    pub(crate) fn registered(&self, record: &Record, id: u8, placeholder: Version) -> Record {
+        let more = self.record(record).with_pending(
+            credential_id(id),
+            self.verifier.clone(),
+            &secret_version(placeholder),
+            Self::now(),
+        );
+        small_record(&more, record.version, record.owner)
+    }
+
+    /// The record with that verifier current, as the operator promotes it after a reveal.
+    pub(crate) fn promoted(&self, wrong: Option<Wrong>, record: &Record, id: u8) -> Record {
+        let before = self.record(record);
+        let promoted = before.promoted(&credential_id(id), OVERLAP, Self::now());
+        let promoted = Wrong::promote(wrong, &before, promoted);
+        small_record(&promoted, record.version, record.owner)
+    }
+
+    fn user(&self, user: User) -> decision::User {
+        let token = |kind: &str, number: u8| (number > 0).then(|| format!("{kind}{number}"));
+        decision::User {
+            owner: owner_of(user.uid),
+            generation: 1,
+            client_id: client_id(user.uid),
+            secret_name: "billing-credentials".to_owned(),
+            content: self.content.clone(),
+            is_suspended: user.is_suspended,
+            delivery: match user.mode {
+                Mode::Retained => Delivery::Retained,
+                Mode::Lenient => Delivery::Lenient,
+                Mode::OneTime => Delivery::OneTime(LONG),
+            },
+            period: self.is_scheduled.then_some(LONG),
+            overlap: OVERLAP,
+            rotate_request: token("rotate", user.rotate),
+            revoke_request: token("revoke", user.revoke),
+        }
+    }
+
+    fn record(&self, record: &Record) -> record::Record {
+        let entry = |entry: &Entry| {
+            let state = match entry.life {
+                Life::Pending(version) => State::Pending(secret_version(version)),
+                Life::Current => State::Current,
+                Life::Old => State::Old(instant(OVERLAP)),
+                Life::Ended => State::Old(instant(-OVERLAP)),
+            };
+            let age = if entry.is_aged {
+                LONG * 2
+            } else {
+                SignedDuration::ZERO
+            };
+            let entry_ = record::Entry {
+                verifier: self.verifier.clone(),
+                state,
+                serial: i64::from(entry.serial),
+                issued_at: instant(-age),
+            };
+            (credential_id(entry.id), entry_)
+        };
+        record::Record {
+            client_id: client_id(record.owner),
+            owner: owner_of(record.owner),
+            serial: i64::from(record.serial),
+            entries: record.entries.iter().map(entry).collect(),
+            rotated: handled("rotate", record.rotated),
+            revoked: handled("revoke", record.revoked),
+        }
+    }
+
+    fn delivered(&self, secret: Secret, uid: u8) -> Delivered {
+        let mut ours = Written::default();
+        let mut foreign_fields = BTreeMap::new();
+        let carries = secret.id != ANY;
+        if carries {
+            ours.fields.extend(self.content.fields.keys().cloned());
+            ours.fields.extend(SECRET_FIELDS.map(str::to_owned));
+        }
+        if secret.is_altered {
+            ours.fields.remove(SECRET_FIELDS[0]);
+            foreign_fields.insert(SECRET_FIELDS[0].to_owned(), "kubectl".to_owned());
+        }
+        let mut labels = self.content.labels.clone();
+        ours.labels.extend(labels.keys().cloned());
+        if secret.has_drifted {
+            labels.remove(api::MANAGED);
+        }
+        Delivered {
+            version: secret_version(secret.version),
+            belongs: match secret.owner {
+                owner if owner == uid => Belongs::Ours,
+                FOREIGN => Belongs::Foreign,
+                _ => Belongs::Predecessor,
+            },
+            is_terminating: false,
+            is_immutable: false,
+            credential_id: carries.then(|| credential_id(secret.id)),
+            secret_fields: SECRET_FIELDS
+                .map(str::to_owned)
+                .into_iter()
+                .filter(|_| carries)
+                .collect(),
+            attempt: 0,
+            content_digest: self.digest.clone().filter(|_| carries),
+            labels,
+            annotations: BTreeMap::new(),
+            ours,
+            foreign_fields,
+        }
+    }
+}
+
+fn small_record(record: &record::Record, version: Version, owner: u8) -> Record {
+    let entry = |(id, entry): (&CredentialId, &record::Entry)| Entry {
+        id: id.as_str().parse().unwrap(),
+        life: match &entry.state {
+            State::Pending(version) => Life::Pending(small(version)),
+            State::Current => Life::Current,
+            State::Old(not_after) if *not_after > instant(SignedDuration::ZERO) => Life::Old,
+            State::Old(_) => Life::Ended,
+        },
+        serial: entry.serial.try_into().unwrap(),
+        is_aged: entry.issued_at < instant(SignedDuration::ZERO),
+    };
+    Record {
+        version,
+        owner,
+        serial: record.serial.try_into().unwrap(),
+        rotated: bits("rotate", &record.rotated),
+        revoked: bits("revoke", &record.revoked),
+        entries: record.entries.iter().map(entry).collect(),
+    }
+}
+
+fn handled(kind: &str, bits: u8) -> Handled {
+    (1..TOKENS)
+        .filter(|number| bits & (1 << number) != 0)
+        .fold(Handled::default(), |handled, number| {
+            handled.with(&format!("{kind}{number}"))
+        })
+}
+
+fn bits(kind: &str, handled: &Handled) -> u8 {
+    (1..TOKENS)
+        .filter(|number| handled.includes(&format!("{kind}{number}")))
+        .fold(0, |bits, number| bits | (1 << number))
+}
+
+fn credential_id(id: u8) -> CredentialId {
+    format!("{id:010}").parse().unwrap()
+}
+
+fn client_id(uid: u8) -> ClientId {
+    format!("client{uid}").parse().unwrap()
+}
+
+fn owner_of(uid: u8) -> Owner {
+    Owner {
+        uid: uid.to_string(),
+        namespace: "payments".to_owned(),
+        name: "billing".to_owned(),
+    }
+}
+
+/// The API server never uses a version twice, so it tells the uid too.
+fn record_version(version: Version) -> record::Version {
+    version_of("record", version)
+}
+
+fn secret_version(version: Version) -> record::Version {
+    version_of("secret", version)
+}
+
+fn version_of(uid: &str, version: Version) -> record::Version {
+    record::Version {
+        uid: uid.to_owned(),
+        resource_version: version.to_string(),
+    }
+}
+
+fn small(version: &record::Version) -> Version {
+    version.resource_version.parse().unwrap()
+}
+
+fn instant(from_now: SignedDuration) -> Timestamp {
+    Adapter::now().earliest() + from_now
+}
+
+const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
+/// The period of rotation and the time of a one-time delivery.
+const LONG: SignedDuration = SignedDuration::from_hours(500);
+/// Tokens are numbered below this.
+const TOKENS: u8 = 5;

@@ -1,0 +1,139 @@
+//! Runs the searches, and says what was searched in lines that a machine can read.
+
+use std::fmt::Write as _;
+
+use stateright::{Checker, HasDiscoveries, Model, Path};
+use tokio::time::Instant;
+
+use crate::search::{Action, Search, Setting};
+use crate::state::State;
+use crate::wrong::Wrong;
+
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    states: usize,
+    generated: usize,
+    depth: usize,
+    seconds: f64,
+    violations: Vec<String>,
+}
+
+impl Figures {
+    pub(crate) fn search(&mut self, setting: Setting) {
+        let started = Instant::now();
+        let checker = Search::new(setting, None)
+            .checker()
+            .threads(2)
+            .finish_when(HasDiscoveries::AnyFailures)
+            .spawn_bfs()
+            .join();
+        let seconds = started.elapsed().as_secs_f64();
+        for (property, path) in checker.discoveries() {
+            if !is_example(property) {
+                self.violations
+                    .push(format!("{}: {property}\n{}", setting.name, story(path)));
+            }
+        }
+        for example in ["delivered", "rotated"] {
+            if checker.discovery(example).is_none() {
+                self.violations
+                    .push(format!("{}: never {example}", setting.name));
+            }
+        }
+        self.states += checker.unique_state_count();
+        self.generated += checker.state_count();
+        self.depth = self.depth.max(checker.max_depth());
+        self.seconds += seconds;
+        say(&format!(
+            "model: {}: states={} generated={} depth={} violations={} seconds={seconds:.1}",
+            setting.name,
+            checker.unique_state_count(),
+            checker.state_count(),
+            checker.max_depth(),
+            self.violations.len(),
+        ));
+    }
+
+    pub(crate) fn conclude(&self) {
+        say(&format!(
+            "model: states={} generated={} depth={} violations={} seconds={:.1}",
+            self.states,
+            self.generated,
+            self.depth,
+            self.violations.len(),
+            self.seconds,
+        ));
+        assert!(self.violations.is_empty(), "{}", self.violations.join("\n"));
+    }
+}
+
+pub(crate) fn kill(mutants: &[(Wrong, Setting, &'static str)]) {
+    let mut killed = 0;
+    let mut survivors = String::new();
+    for (wrong, setting, expected) in mutants {
+        let checker = Search::new(*setting, Some(*wrong))
+            .checker()
+            .threads(2)
+            .finish_when(HasDiscoveries::AnyOf([*expected].into()))
+            .spawn_bfs()
+            .join();
+        let discoveries = checker.discoveries();
+        let caught: Vec<_> = discoveries
+            .into_iter()
+            .filter(|(property, _)| !is_example(property))
+            .collect();
+        let by: Vec<_> = caught
+            .iter()
+            .map(|(property, path)| {
+                format!(
+                    "{property} after {} steps",
+                    path.clone().into_actions().len()
+                )
+            })
+            .collect();
+        say(&format!(
+            "mutant: {wrong:?}: {} ({} states)",
+            by.join(", "),
+            checker.unique_state_count()
+        ));
+        if caught.iter().any(|(property, _)| property == expected) {
+            killed += 1;
+        } else {
+            let _ = writeln!(survivors, "{wrong:?} is not caught by {expected}");
+        }
+    }
+    say(&format!("mutants_killed={killed}/{}", mutants.len()));
+    assert!(survivors.is_empty(), "{survivors}");
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one switch of this test, which has no arguments"
+)]
+pub(crate) fn is_thorough() -> bool {
+    std::env::var("PROVE").is_ok_and(|value| value == "1")
+}
+
+fn is_example(property: &str) -> bool {
+    !property.starts_with('I')
+}
+
+/// The path as lines: what happened, and the request that was delivered.
+fn story(path: Path<State, Action>) -> String {
+    let mut story = String::new();
+    for (state, action) in path.into_vec() {
+        let _ = match action {
+            Some(Action::Deliver(index)) => {
+                writeln!(story, "  Deliver {:?}", state.in_flight[index])
+            }
+            Some(action) => writeln!(story, "  {action:?}"),
+            None => writeln!(story, "  {state:#?}"),
+        };
+    }
+    story
+}
+
+#[expect(clippy::print_stdout, reason = "figures are for people and scripts")]
+fn say(line: &str) {
+    println!("{line}");
+}

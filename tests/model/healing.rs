@@ -1,0 +1,178 @@
+//! What a healthy cluster is, and whether the operator brings it about.
+//!
+//! "Eventually" is turned into a property of one state: stop all faults, let one fresh replica run,
+//! and it must reach the goal and rest. It is asked in every state.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Mutex;
+
+use crate::adapter::Outcome;
+use crate::cluster::{ANY, FOREIGN, History, Life, Mode, Record, Secret, Server, User, bit};
+use crate::replica::Operator;
+use crate::state::{Budget, Replica, State};
+
+/// Remembers which clusters were seen to heal: many states differ in their replicas alone.
+#[derive(Debug, Default)]
+pub(crate) struct Healed(Mutex<BTreeSet<u64>>);
+
+impl Healed {
+    /// Whether the cluster heals, with everything in flight lost, and with everything delivered.
+    pub(crate) fn check(&self, operator: &Operator, state: &State) -> bool {
+        let lost = alone(state.server.clone());
+        if !self.heals(operator, lost) {
+            return false;
+        }
+        let mut server = state.server.clone();
+        for message in &state.in_flight {
+            server.answer(&message.request);
+        }
+        state.in_flight.is_empty() || self.heals(operator, alone(server))
+    }
+
+    fn heals(&self, operator: &Operator, state: State) -> bool {
+        let mut hasher = DefaultHasher::new();
+        state.server.hash(&mut hasher);
+        let fingerprint = hasher.finish();
+        if self.0.lock().unwrap().contains(&fingerprint) {
+            return true;
+        }
+        let heals = heals(operator, state);
+        if heals {
+            self.0.lock().unwrap().insert(fingerprint);
+        }
+        heals
+    }
+}
+
+fn alone(mut server: Server) -> State {
+    server.history = History::default();
+    let state = State {
+        server,
+        replicas: vec![Replica::idle()],
+        in_flight: Vec::new(),
+        left: Budget {
+            crashes: 0,
+            losses: 0,
+            acts: 0,
+            rotations: 0,
+            restores: 0,
+        },
+        snapshot: None,
+        next_uid: 0,
+    };
+    state.canonical()
+}
+
+fn heals(operator: &Operator, mut state: State) -> bool {
+    for _ in 0..MOST_ROUNDS {
+        collect_garbage(&mut state.server);
+        if let Some(slot) = state.server.orphan() {
+            operator.sweep(&mut state, 0, slot);
+        } else {
+            let Some(user) = state.server.cluster.user else {
+                return true;
+            };
+            let look = operator.look(&state.server, user);
+            match operator.decide(&look) {
+                // It waits for the first end, which comes.
+                Outcome::Rest("TooManyCredentials") => state.end(),
+                Outcome::Rest(reason) => return is_goal(operator, &state.server, user, reason),
+                outcome => operator.send(&mut state, 0, user, &outcome),
+            }
+        }
+        while !state.in_flight.is_empty() {
+            operator.deliver(&mut state, 0);
+        }
+    }
+    false
+}
+
+pub(crate) fn collect_garbage(server: &mut Server) {
+    let owner = server.cluster.secret.map(|secret| secret.owner);
+    if owner.is_some_and(|owner| owner != FOREIGN && !server.lives(owner)) {
+        server.cluster.secret = None;
+    }
+}
+
+/// Whether the operator may rest here, with these words to the user.
+fn is_goal(operator: &Operator, server: &Server, user: User, reason: &str) -> bool {
+    let record = server.cluster.records[operator.slot(user.uid)].as_ref();
+    let Some(record) = record.filter(|record| record.owner == user.uid) else {
+        return false;
+    };
+    let is_revoked = user.revoke == 0 || record.revoked & (1 << user.revoke) != 0;
+    let secret = server.cluster.secret;
+    if secret.is_some_and(|secret| secret.owner == FOREIGN) {
+        return is_revoked && reason == "SecretConflict";
+    }
+    let is_tidy = record.entries.iter().all(|entry| entry.life != Life::Ended);
+    if user.is_suspended {
+        return is_revoked && is_tidy && reason == "Suspended";
+    }
+    is_revoked && is_tidy && is_delivered(operator, record, secret, user, reason)
+}
+
+fn is_delivered(
+    operator: &Operator,
+    record: &Record,
+    secret: Option<Secret>,
+    user: User,
+    reason: &str,
+) -> bool {
+    let current = record
+        .entries
+        .iter()
+        .find(|entry| entry.life == Life::Current);
+    let Some(current) = current else { return false };
+    let is_pending = |life| matches!(life, Life::Pending(_));
+    let is_settled = record.entries.iter().all(|entry| !is_pending(entry.life));
+    let is_answered = user.rotate == 0 || record.rotated & (1 << user.rotate) != 0;
+    let is_due = operator.is_scheduled() && current.is_aged;
+    if current.serial != record.serial || !is_settled || !is_answered || is_due {
+        return false;
+    }
+    let expected = match (user.mode, secret) {
+        (Mode::Retained, None) => return false,
+        (Mode::Lenient, None) => "DeletionIgnored",
+        (Mode::OneTime, None) => "DeliveredOnce",
+        (_, Some(secret)) if secret.id != current.id || secret.has_drifted => return false,
+        (Mode::OneTime, Some(_)) if current.is_aged => return false,
+        (Mode::Retained, Some(secret)) if secret.is_altered => return false,
+        (_, Some(secret)) if secret.is_altered => "AlterationIgnored",
+        (_, Some(_)) => "Issued",
+    };
+    reason == expected
+}
+
+/// The goal, for the states that must be reachable: delivered, and nothing left to do.
+pub(crate) fn is_reached(operator: &Operator, server: &Server) -> bool {
+    let Some(user) = server.cluster.user else {
+        return false;
+    };
+    let look = operator.look(server, user);
+    match operator.decide(&look) {
+        Outcome::Rest(reason) => is_goal(operator, server, user, reason),
+        _ => false,
+    }
+}
+
+/// Whether a client secret that the user can read works.
+pub(crate) fn visible_is_accepted(operator: &Operator, server: &Server) -> bool {
+    let (Some(user), Some(secret)) = (server.cluster.user, server.cluster.secret) else {
+        return true;
+    };
+    let is_visible = secret.owner == user.uid && secret.id != ANY && !secret.is_altered;
+    if !is_visible || server.history.revoked & bit(secret.id) != 0 {
+        return true;
+    }
+    let record = server.cluster.records[operator.slot(user.uid)].as_ref();
+    record.is_some_and(|record| {
+        let mut entries = record.entries.iter();
+        record.owner == user.uid
+            && entries.any(|entry| entry.id == secret.id && entry.life != Life::Ended)
+    })
+}
+
+/// More than the longest way from anywhere to rest.
+const MOST_ROUNDS: usize = 40;

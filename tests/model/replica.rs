@@ -1,0 +1,324 @@
+//! One replica of the operator: how it looks, decides through the production code, and writes.
+
+use std::collections::BTreeMap;
+use std::sync::RwLock;
+
+use crate::adapter::{Adapter, Look, Outcome, Seen};
+use crate::cluster::{ANY, Record, Request, Server, User, Version, Why};
+use crate::state::{Doing, Early, Message, Replica, State, Then};
+use crate::wrong::Wrong;
+
+/// How the client id of a user comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientIds {
+    /// From the uid: every user has a record of its own.
+    Derived,
+    /// By choice: users that follow each other claim the same record.
+    Chosen,
+}
+
+/// The operator under test: the production decision, or a wrong variant of it.
+#[derive(Debug)]
+pub(crate) struct Operator {
+    adapter: Adapter,
+    client_ids: ClientIds,
+    wrong: Option<Wrong>,
+    /// A decision is a function: what it once answered it answers again.
+    known: RwLock<BTreeMap<Look, Outcome>>,
+}
+
+impl Operator {
+    pub(crate) fn new(client_ids: ClientIds, is_scheduled: bool, wrong: Option<Wrong>) -> Self {
+        Self {
+            adapter: Adapter::new(is_scheduled),
+            client_ids,
+            wrong,
+            known: RwLock::default(),
+        }
+    }
+
+    pub(crate) fn is_scheduled(&self) -> bool {
+        self.adapter.is_scheduled
+    }
+
+    pub(crate) fn is(&self, wrong: Wrong) -> bool {
+        self.wrong == Some(wrong)
+    }
+
+    /// Where the record of that user is kept.
+    pub(crate) fn slot(&self, uid: u8) -> usize {
+        match self.client_ids {
+            ClientIds::Derived => usize::from(uid),
+            ClientIds::Chosen => 0,
+        }
+    }
+
+    /// All three objects at once.
+    pub(crate) fn look(&self, server: &Server, user: User) -> Look {
+        Look {
+            user,
+            record: self.read_record(server, user),
+            secret: server.cluster.secret,
+        }
+    }
+
+    pub(crate) fn decide(&self, look: &Look) -> Outcome {
+        if let Some(outcome) = self.known.read().unwrap().get(look) {
+            return outcome.clone();
+        }
+        let observed = self.adapter.observed(look);
+        let step = Wrong::decide(self.wrong, &observed, Adapter::now());
+        let outcome = Adapter::outcome(&step, look);
+        let mut known = self.known.write().unwrap();
+        known.insert(look.clone(), outcome.clone());
+        outcome
+    }
+
+    /// The next read of that replica, or its decision; whether anything happened.
+    pub(crate) fn step(&self, state: &mut State, index: usize, most_in_flight: usize) -> bool {
+        let server = &state.server;
+        let replica = &mut state.replicas[index];
+        match (replica.doing, replica.user) {
+            (Doing::Idle, _) => {
+                if server.cluster.user.is_none() {
+                    return false;
+                }
+                replica.user = server.cluster.user;
+                replica.doing = Doing::ReadUser;
+                true
+            }
+            (Doing::ReadUser, Some(user)) => {
+                if self.is(Wrong::ReadSecretBeforeRecord) {
+                    replica.secret = Early::Read(server.cluster.secret);
+                } else {
+                    replica.record = Some(self.read_record(server, user));
+                }
+                replica.doing = Doing::ReadTwo;
+                true
+            }
+            (Doing::ReadTwo, Some(user)) => {
+                let replica = replica.clone();
+                let look = Look {
+                    user,
+                    record: replica
+                        .record
+                        .unwrap_or_else(|| self.read_record(server, user)),
+                    secret: match replica.secret {
+                        Early::Unread => server.cluster.secret,
+                        Early::Read(secret) => secret,
+                    },
+                };
+                let outcome = self.decide(&look);
+                if matches!(outcome, Outcome::Rest(_)) {
+                    state.replicas[index] = Replica::idle();
+                    return true;
+                }
+                if state.in_flight.len() >= most_in_flight {
+                    return false;
+                }
+                self.send(state, index, user, &outcome);
+                true
+            }
+            (Doing::FoundNoUser, _) => self.sweep_blindly(state, index, most_in_flight),
+            (Doing::ReadUser | Doing::ReadTwo | Doing::Waiting, _) => false,
+        }
+    }
+
+    /// Sends what was decided.
+    pub(crate) fn send(&self, state: &mut State, index: usize, user: User, outcome: &Outcome) {
+        let owner = user.uid;
+        let slot = u8::try_from(self.slot(owner)).unwrap();
+        let request = match outcome {
+            Outcome::Rest(_) => return,
+            Outcome::CreateRecord => Request::CreateRecord { slot, owner },
+            Outcome::DeleteRecord(version) => Request::DeleteRecord {
+                slot,
+                version: *version,
+            },
+            Outcome::CreatePlaceholder => Request::CreateSecret {
+                owner,
+                id: ANY,
+                serial: 0,
+            },
+            Outcome::Put(record, why) => self.put(slot, record.clone(), *why),
+            Outcome::Fence(version) => Request::Fence {
+                version: *version,
+                owner,
+            },
+            Outcome::Refresh(version) => Request::Refresh {
+                version: *version,
+                owner,
+            },
+            Outcome::Withdraw(version, id) => Request::Withdraw {
+                version: if self.is(Wrong::WithdrawAnyVersion) {
+                    ANY
+                } else {
+                    *version
+                },
+                owner,
+                id: *id,
+            },
+            Outcome::Issue {
+                record,
+                placeholder,
+            } => return self.issue(state, index, record, *placeholder),
+        };
+        post(state, index, request, Then::Nothing);
+    }
+
+    /// Draws a client secret and starts the chain: register, reveal, promote.
+    fn issue(&self, state: &mut State, index: usize, record: &Record, placeholder: Version) {
+        state.server.last_id += 1;
+        let id = state.server.last_id;
+        let owner = record.owner;
+        let slot = u8::try_from(self.slot(owner)).unwrap();
+        let record = self.adapter.registered(record, id, placeholder);
+        let serial = record.serial;
+        let register = self.put(slot, record, Why::Register);
+        let version = if self.is(Wrong::RevealAtAnyVersion) {
+            ANY
+        } else {
+            placeholder
+        };
+        let reveal = Request::Reveal {
+            version,
+            owner,
+            id,
+            serial,
+        };
+        if self.is(Wrong::RevealBeforeRegister) {
+            return post(state, index, reveal, Then::Send(register));
+        }
+        if placeholder == ANY {
+            let create = Request::CreateSecret { owner, id, serial };
+            return post(state, index, register, Then::Send(create));
+        }
+        let then = Then::Reveal {
+            placeholder: version,
+            id,
+        };
+        post(state, index, register, then);
+    }
+
+    fn put(&self, slot: u8, mut record: Record, why: Why) -> Request {
+        if self.is(Wrong::PutRecordAnyVersion) {
+            record.version = ANY;
+        }
+        Request::PutRecord { slot, record, why }
+    }
+
+    /// The API server answers one message; its sender goes on, or looks again.
+    pub(crate) fn deliver(&self, state: &mut State, index: usize) {
+        let message = state.in_flight.remove(index);
+        let answer = state.server.answer(&message.request);
+        let Some(sender) = message.sender.map(usize::from) else {
+            return;
+        };
+        let is_ignored = match message.then {
+            Then::Reveal { .. } => self.is(Wrong::RevealUnregistered),
+            Then::Promote { .. } => self.is(Wrong::PromoteUnrevealed),
+            Then::Nothing | Then::Send(_) => false,
+        };
+        if answer.is_some() || is_ignored {
+            self.go_on(state, sender, message, answer);
+        } else {
+            state.replicas[sender] = Replica::idle();
+        }
+    }
+
+    /// The answer is lost: the request stays on its way, and its sender looks again.
+    pub(crate) fn lose(&self, state: &mut State, sender: usize, is_crash: bool) {
+        let sent = state
+            .in_flight
+            .iter()
+            .position(|it| it.sender.map(usize::from) == Some(sender));
+        state.replicas[sender] = Replica::idle();
+        let Some(index) = sent else { return };
+        let message = state.in_flight[index].clone();
+        state.in_flight[index].sender = None;
+        state.in_flight[index].then = Then::Nothing;
+        if self.is(Wrong::LostIsSuccess) && !is_crash {
+            self.go_on(state, sender, message, None);
+        }
+    }
+
+    /// `version` is what the answer said, if there was one.
+    fn go_on(&self, state: &mut State, sender: usize, message: Message, version: Option<Version>) {
+        state.replicas[sender] = Replica::idle();
+        match (message.then, message.request) {
+            (Then::Reveal { placeholder, id }, Request::PutRecord { slot, record, .. }) => {
+                let reveal = Request::Reveal {
+                    version: placeholder,
+                    owner: record.owner,
+                    id,
+                    serial: record.serial,
+                };
+                let version = version.unwrap_or(record.version);
+                let record = Record { version, ..record };
+                post(state, sender, reveal, Then::Promote { slot, record, id });
+            }
+            (Then::Promote { slot, record, id }, _) => {
+                let promoted = self.adapter.promoted(self.wrong, &record, id);
+                let put = self.put(slot, promoted, Why::Promote);
+                post(state, sender, put, Then::Nothing);
+            }
+            (Then::Send(request), _) => post(state, sender, request, Then::Nothing),
+            (Then::Nothing | Then::Reveal { .. }, _) => {}
+        }
+    }
+
+    /// Deletes a record after a live read showed that its user is gone.
+    pub(crate) fn sweep(&self, state: &mut State, index: usize, slot: usize) {
+        let Some(record) = &state.server.cluster.records[slot] else {
+            return;
+        };
+        let version = if self.is(Wrong::SweepAnyVersion) {
+            ANY
+        } else {
+            record.version
+        };
+        let slot = u8::try_from(slot).unwrap();
+        let request = Request::DeleteRecord { slot, version };
+        post(state, index, request, Then::Nothing);
+    }
+
+    /// Deletes the record that is there now, for a user that was not there before.
+    fn sweep_blindly(&self, state: &mut State, index: usize, most_in_flight: usize) -> bool {
+        let Some(slot) = state
+            .server
+            .cluster
+            .records
+            .iter()
+            .position(Option::is_some)
+        else {
+            state.replicas[index] = Replica::idle();
+            return true;
+        };
+        if state.in_flight.len() >= most_in_flight {
+            return false;
+        }
+        self.sweep(state, index, slot);
+        true
+    }
+
+    fn read_record(&self, server: &Server, user: User) -> Seen {
+        match &server.cluster.records[self.slot(user.uid)] {
+            None => Seen::Free,
+            Some(record) if record.owner == user.uid => Seen::Held(record.clone()),
+            Some(record) => Seen::Taken {
+                version: record.version,
+                owner: record.owner,
+                lives: server.lives(record.owner) && !self.is(Wrong::HolderKnownByName),
+            },
+        }
+    }
+}
+
+fn post(state: &mut State, index: usize, request: Request, then: Then) {
+    state.replicas[index] = Replica::waiting();
+    state.in_flight.push(Message {
+        sender: Some(u8::try_from(index).unwrap()),
+        request,
+        then,
+    });
+}

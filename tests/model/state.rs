@@ -1,0 +1,274 @@
+//! A state of the model, and which states are the same.
+//!
+//! Versions and ids are renamed to their rank, and replicas are put in order: two states that differ
+//! in nothing else are one. That keeps an endless history finite.
+
+use crate::adapter::Seen;
+use crate::cluster::{ANY, Cluster, Life, Record, Request, Secret, Server, User, Version};
+
+/// What a replica of the operator does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Doing {
+    /// Nothing: it holds no knowledge.
+    Idle,
+    /// It read the user and goes on to the next object.
+    ReadUser,
+    /// It read two objects; with the third it decides.
+    ReadTwo,
+    /// A wrong sweep, that looked for the user before the record.
+    FoundNoUser,
+    /// It sent a write.
+    Waiting,
+}
+
+/// A Secret that was read before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Early {
+    Unread,
+    Read(Option<Secret>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Replica {
+    pub(crate) doing: Doing,
+    pub(crate) user: Option<User>,
+    pub(crate) record: Option<Seen>,
+    /// Read early by a wrong variant only.
+    pub(crate) secret: Early,
+}
+
+/// What the sender of a write sends next, once it was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Then {
+    Nothing,
+    /// The verifier is registered: reveal.
+    Reveal {
+        placeholder: Version,
+        id: u8,
+    },
+    /// The client secret is revealed: its verifier becomes current.
+    Promote {
+        slot: u8,
+        record: Record,
+        id: u8,
+    },
+    /// Whatever a wrong variant sends.
+    Send(Request),
+}
+
+/// A write in flight. Without a sender it is late: nobody waits for the answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Message {
+    pub(crate) sender: Option<u8>,
+    pub(crate) request: Request,
+    pub(crate) then: Then,
+}
+
+/// How much may still go wrong, and how much users may still do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Budget {
+    pub(crate) crashes: u8,
+    pub(crate) losses: u8,
+    pub(crate) acts: u8,
+    pub(crate) rotations: u8,
+    pub(crate) restores: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct State {
+    pub(crate) server: Server,
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) in_flight: Vec<Message>,
+    pub(crate) left: Budget,
+    pub(crate) snapshot: Option<Box<Cluster>>,
+    pub(crate) next_uid: u8,
+}
+
+impl Replica {
+    pub(crate) fn idle() -> Self {
+        Self {
+            doing: Doing::Idle,
+            user: None,
+            record: None,
+            secret: Early::Unread,
+        }
+    }
+
+    pub(crate) fn waiting() -> Self {
+        Self {
+            doing: Doing::Waiting,
+            ..Self::idle()
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn canonical(mut self) -> Self {
+        let (mut versions, mut ids) = (0, 0);
+        self.visit(&mut |kind, number| match kind {
+            Kind::Version => versions |= 1 << *number,
+            Kind::Id => ids |= 1 << *number,
+        });
+        self.visit(&mut |kind, number| {
+            *number = match kind {
+                Kind::Version => rank(versions, *number),
+                Kind::Id => rank(ids, *number),
+            }
+        });
+        self.server.last_version = rank(versions, 63);
+        self.server.last_id = rank(ids, 63);
+        let history = &mut self.server.history;
+        history.revealed = renamed(history.revealed, ids);
+        history.revoked = renamed(history.revoked, ids);
+        self.order();
+        self
+    }
+
+    /// Replicas are alike, and so are messages: only what they are tells them apart.
+    fn order(&mut self) {
+        for record in self.server.cluster.records.iter_mut().flatten() {
+            record.entries.sort_unstable();
+        }
+        if let [first, second] = self.replicas.as_slice() {
+            let key = |replica, index| {
+                let mut sent = self.in_flight.iter();
+                let sent = sent.find(|message| message.sender == Some(index));
+                (replica, sent.map(|it| (&it.request, &it.then)))
+            };
+            if key(first, 0) > key(second, 1) {
+                self.replicas.swap(0, 1);
+                for message in &mut self.in_flight {
+                    message.sender = message.sender.map(|sender| 1 - sender);
+                }
+            }
+        }
+        self.in_flight.sort_unstable();
+    }
+
+    /// An overlap passes: whatever has an end has reached it, also in what is held or under way.
+    pub(crate) fn end(&mut self) {
+        for entry in self.records().flat_map(|record| &mut record.entries) {
+            if entry.life == Life::Old {
+                entry.life = Life::Ended;
+            }
+        }
+    }
+
+    /// Every entry, wherever it is stored, held or under way.
+    pub(crate) fn records(&mut self) -> impl Iterator<Item = &mut Record> {
+        let stored = self.server.cluster.records.iter_mut().flatten();
+        let held = self
+            .replicas
+            .iter_mut()
+            .filter_map(|replica| match &mut replica.record {
+                Some(Seen::Held(record)) => Some(record),
+                Some(Seen::Free | Seen::Taken { .. }) | None => None,
+            });
+        let sent = self.in_flight.iter_mut().flat_map(|message| {
+            let requested = of_request(&mut message.request);
+            let next = match &mut message.then {
+                Then::Promote { record, .. } => Some(record),
+                Then::Send(request) => of_request(request),
+                Then::Nothing | Then::Reveal { .. } => None,
+            };
+            requested.into_iter().chain(next)
+        });
+        let snapshot = self.snapshot.iter_mut();
+        let kept = snapshot.flat_map(|cluster| cluster.records.iter_mut().flatten());
+        stored.chain(held).chain(sent).chain(kept)
+    }
+
+    fn visit(&mut self, visitor: &mut impl FnMut(Kind, &mut u8)) {
+        for record in self.records() {
+            visit_record(record, visitor);
+        }
+        if let Some(secret) = &mut self.server.cluster.secret {
+            visit_secret(secret, visitor);
+        }
+        let snapshot = self.snapshot.as_mut();
+        if let Some(secret) = snapshot.and_then(|snapshot| snapshot.secret.as_mut()) {
+            visit_secret(secret, visitor);
+        }
+        for replica in &mut self.replicas {
+            if let Some(Seen::Taken { version, .. }) = &mut replica.record {
+                visitor(Kind::Version, version);
+            }
+            if let Early::Read(Some(secret)) = &mut replica.secret {
+                visit_secret(secret, visitor);
+            }
+        }
+        for message in &mut self.in_flight {
+            visit_request(&mut message.request, visitor);
+            match &mut message.then {
+                Then::Nothing => {}
+                Then::Reveal { placeholder, id } => {
+                    visitor(Kind::Version, placeholder);
+                    visitor(Kind::Id, id);
+                }
+                Then::Promote { id, .. } => visitor(Kind::Id, id),
+                Then::Send(request) => visit_request(request, visitor),
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Version,
+    Id,
+}
+
+fn of_request(request: &mut Request) -> Option<&mut Record> {
+    match request {
+        Request::PutRecord { record, .. } => Some(record),
+        Request::CreateRecord { .. }
+        | Request::DeleteRecord { .. }
+        | Request::CreateSecret { .. }
+        | Request::Fence { .. }
+        | Request::Reveal { .. }
+        | Request::Refresh { .. }
+        | Request::Withdraw { .. } => None,
+    }
+}
+
+fn visit_record(record: &mut Record, visitor: &mut impl FnMut(Kind, &mut u8)) {
+    visitor(Kind::Version, &mut record.version);
+    for entry in &mut record.entries {
+        visitor(Kind::Id, &mut entry.id);
+        if let Life::Pending(version) = &mut entry.life {
+            visitor(Kind::Version, version);
+        }
+    }
+}
+
+fn visit_secret(secret: &mut Secret, visitor: &mut impl FnMut(Kind, &mut u8)) {
+    visitor(Kind::Version, &mut secret.version);
+    visitor(Kind::Id, &mut secret.id);
+}
+
+fn visit_request(request: &mut Request, visitor: &mut impl FnMut(Kind, &mut u8)) {
+    match request {
+        // Its record is visited with the others.
+        Request::CreateRecord { .. } | Request::PutRecord { .. } => {}
+        Request::DeleteRecord { version, .. }
+        | Request::Fence { version, .. }
+        | Request::Refresh { version, .. } => visitor(Kind::Version, version),
+        Request::CreateSecret { id, .. } => visitor(Kind::Id, id),
+        Request::Reveal { version, id, .. } | Request::Withdraw { version, id, .. } => {
+            visitor(Kind::Version, version);
+            visitor(Kind::Id, id);
+        }
+    }
+}
+
+/// How many of `present` are not above `number`; [`ANY`] stays what it is.
+fn rank(present: u64, number: u8) -> u8 {
+    let below = present & !(1 << ANY) & (u64::MAX >> (63 - number));
+    u8::try_from(below.count_ones()).unwrap()
+}
+
+fn renamed(set: u64, present: u64) -> u64 {
+    (1..64)
+        .filter(|number| set & present & (1 << number) != 0)
+        .fold(0, |renamed, number| renamed | 1 << rank(present, number))
+}
