@@ -1,8 +1,17 @@
-//! Machine-to-machine identity as Kubernetes resources, in reading order: what users write
-//! ([`api`]), what is decided ([`domain`]), the doors to time and randomness ([`environment`]), and
-//! who carries it out ([`controller`]).
+//! Machine-to-machine identity as Kubernetes resources.
+//!
+//! In reading order: what users write ([`api`]), what is decided ([`domain`]), the doors to time
+//! and randomness ([`environment`]), who carries it out ([`controller`]), what is served
+//! ([`server`]), and how it all becomes a process ([`args`], [`telemetry`], [`operator`]).
 
 pub mod api;
 pub mod domain;
+
 pub mod environment;
+
 pub mod controller;
+pub mod server;
+
+pub mod args;
+pub mod operator;
+pub mod telemetry;

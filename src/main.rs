@@ -1,7 +1,62 @@
-//! x
-fn main() {
-    print!(
-        "{}",
-        serde_yaml_ng::to_string(&technical_user_operator::api::technical_user::crd()).unwrap()
-    );
+//! Parses flags, builds the real world, and runs until a signal.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use technical_user_operator::api::technical_user;
+use technical_user_operator::args::{Arguments, Command, LogFormat, log_filter};
+use technical_user_operator::{operator, telemetry};
+use tracing_subscriber::util::SubscriberInitExt;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Crd => print_crd(),
+        Command::Controller(arguments) => {
+            observe(arguments.log_format);
+            Ok(operator::run(&arguments, None)?)
+        }
+        Command::AllInOne(arguments) => {
+            observe(arguments.controller.log_format);
+            Ok(operator::run(
+                &arguments.controller,
+                Some(arguments.listen),
+            )?)
+        }
+    }
+}
+
+fn print_crd() -> anyhow::Result<()> {
+    let crd =
+        technical_user::crd_yaml().context("the CustomResourceDefinition cannot be printed")?;
+    std::io::Write::write_all(&mut std::io::stdout(), crd.as_bytes())?;
+    Ok(())
+}
+
+/// From here on everything is logged; a panic shows where, not what.
+fn observe(format: LogFormat) {
+    let _ = telemetry::subscriber(log_filter().as_deref(), format).try_init();
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(location, "panic");
+    }));
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the last word of a command goes to its user"
+)]
+fn complain(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
 }

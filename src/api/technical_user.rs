@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 
-pub use self::schema::crd;
+pub use self::schema::{crd, crd_yaml};
 
 mod schema;
 

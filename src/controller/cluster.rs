@@ -68,7 +68,11 @@ impl Cluster {
     /// Takes over a client whose repeats are off: a repeated create reports its own success as a
     /// conflict.
     pub fn new(client: Client, clock: std::sync::Arc<dyn Clock>) -> Self {
-        Self { client: DebuglessClient(client), clock, time: Mutex::default() }
+        Self {
+            client: DebuglessClient(client),
+            clock,
+            time: Mutex::default(),
+        }
     }
 
     /// What time it is, by the clock of this machine and by the answers of the API server.
@@ -120,7 +124,8 @@ impl Cluster {
     pub async fn create_secret(&self, at: Place<'_>, secret: &Value) -> Result<Version, Failure> {
         let call = Call::on(SECRETS, at, "create").metadata_only();
         let body = call.created(secret);
-        self.version(call.body(Method::POST, "application/json", body), &call).await
+        self.version(call.body(Method::POST, "application/json", body), &call)
+            .await
     }
 
     /// Replaces a Secret at exactly that version.
@@ -136,7 +141,8 @@ impl Cluster {
     ) -> Result<Version, Failure> {
         let call = Call::on(SECRETS, at, "update").metadata_only();
         let body = call.created(&conditional(secret, version));
-        self.version(call.body(Method::PUT, "application/json", body), &call).await
+        self.version(call.body(Method::PUT, "application/json", body), &call)
+            .await
     }
 
     /// Merges a patch into a Secret at exactly that version.
@@ -147,7 +153,11 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
-    pub async fn patch_secret(&self, at: Place<'_>, patch: Conditional) -> Result<Version, Failure> {
+    pub async fn patch_secret(
+        &self,
+        at: Place<'_>,
+        patch: Conditional,
+    ) -> Result<Version, Failure> {
         let call = Call::on(SECRETS, at, "patch").metadata_only();
         let request = call.body(Method::PATCH, "application/merge-patch+json", patch.0);
         self.version(request, &call).await
@@ -166,7 +176,9 @@ impl Cluster {
             "preconditions": {"uid": version.uid, "resourceVersion": version.resource_version},
         });
         let body = Bytes::from(body.to_string());
-        self.answer(call.body(Method::DELETE, "application/json", body), &call).await.map(drop)
+        self.answer(call.body(Method::DELETE, "application/json", body), &call)
+            .await
+            .map(drop)
     }
 
     /// Applies the status of a `TechnicalUser` of exactly that uid.
@@ -200,7 +212,9 @@ impl Cluster {
     pub async fn create_event(&self, at: Place<'_>, event: &Value) -> Result<(), Failure> {
         let call = Call::on(EVENTS, at, "create");
         let body = Bytes::from(event.to_string());
-        self.answer(call.body(Method::POST, "application/json", body), &call).await.map(drop)
+        self.answer(call.body(Method::POST, "application/json", body), &call)
+            .await
+            .map(drop)
     }
 
     async fn object<T: DeserializeOwned>(
@@ -217,7 +231,9 @@ impl Cluster {
         request: Request<Body>,
         call: &Call<'_>,
     ) -> Result<ObjectMeta, Failure> {
-        self.object::<Metadata>(request, call).await.map(|answer| answer.metadata)
+        self.object::<Metadata>(request, call)
+            .await
+            .map(|answer| answer.metadata)
     }
 
     async fn version(&self, request: Request<Body>, call: &Call<'_>) -> Result<Version, Failure> {
@@ -227,7 +243,12 @@ impl Cluster {
 
     async fn answer(&self, request: Request<Body>, call: &Call<'_>) -> Result<Bytes, Failure> {
         let exchange = async {
-            let response = self.client.0.send(request).await.map_err(|_| Kind::Unanswered)?;
+            let response = self
+                .client
+                .0
+                .send(request)
+                .await
+                .map_err(|_| Kind::Unanswered)?;
             let (head, body) = response.into_parts();
             self.keep_time(&head.headers);
             let body = Limited::new(body, MOST_BYTES).collect().await;
@@ -285,7 +306,10 @@ impl std::fmt::Debug for DebuglessClient {
 pub fn version_of(metadata: &ObjectMeta) -> Option<Version> {
     let uid = metadata.uid.clone()?;
     let resource_version = metadata.resource_version.clone()?;
-    Some(Version { uid, resource_version })
+    Some(Version {
+        uid,
+        resource_version,
+    })
 }
 
 /// JSON whose strings are zeroed on drop.
@@ -311,7 +335,10 @@ fn conditional(object: &Value, version: &Version) -> Value {
         let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
         if let Some(metadata) = metadata.as_object_mut() {
             metadata.insert("uid".to_owned(), json!(version.uid));
-            metadata.insert("resourceVersion".to_owned(), json!(version.resource_version));
+            metadata.insert(
+                "resourceVersion".to_owned(),
+                json!(version.resource_version),
+            );
         }
     }
     object
@@ -338,10 +365,18 @@ struct Resource {
     plural: &'static str,
 }
 
-const SECRETS: Resource = Resource { prefix: "/api/v1", plural: "secrets" };
-const TECHNICAL_USERS: Resource =
-    Resource { prefix: "/apis/iam.cyoda.com/v1alpha1", plural: "technicalusers" };
-const EVENTS: Resource = Resource { prefix: "/apis/events.k8s.io/v1", plural: "events" };
+const SECRETS: Resource = Resource {
+    prefix: "/api/v1",
+    plural: "secrets",
+};
+const TECHNICAL_USERS: Resource = Resource {
+    prefix: "/apis/iam.cyoda.com/v1alpha1",
+    plural: "technicalusers",
+};
+const EVENTS: Resource = Resource {
+    prefix: "/apis/events.k8s.io/v1",
+    plural: "events",
+};
 
 /// Nothing that the operator asks for is larger: etcd takes 1.5 MiB.
 const MOST_BYTES: usize = 4 << 20;
@@ -361,15 +396,27 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn on(resource: Resource, at: Place<'a>, verb: &'static str) -> Self {
-        Self { resource, at, verb, accept: "application/json", is_status: false }
+        Self {
+            resource,
+            at,
+            verb,
+            accept: "application/json",
+            is_status: false,
+        }
     }
 
     fn metadata_only(self) -> Self {
-        Self { accept: METADATA_ONLY, ..self }
+        Self {
+            accept: METADATA_ONLY,
+            ..self
+        }
     }
 
     fn of_status(self) -> Self {
-        Self { is_status: true, ..self }
+        Self {
+            is_status: true,
+            ..self
+        }
     }
 
     fn failure(&self, kind: Kind) -> Failure {
@@ -378,7 +425,11 @@ impl<'a> Call<'a> {
             (plural, _) => plural,
         };
         let namespace = self.at.namespace.to_owned();
-        let operation = Operation { verb: self.verb, resource, namespace };
+        let operation = Operation {
+            verb: self.verb,
+            resource,
+            namespace,
+        };
         Failure { operation, kind }
     }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures::stream::{BoxStream, SelectAll, StreamExt};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Secret;
-use kube::core::error_boundary::DeserializeGuard;
 use kube::core::PartialObjectMeta;
+use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{WatchStreamExt, utils::Backoff};
 use kube::{Api, Client};
@@ -79,7 +79,10 @@ enum Finished {
 /// What a watch told of which kind.
 enum News {
     User(usize, Option<Told<Key, TechnicalUser>>),
-    Record(usize, Option<Told<String, Result<(Version, Record), Unreadable>>>),
+    Record(
+        usize,
+        Option<Told<String, Result<(Version, Record), Unreadable>>>,
+    ),
     Secret(usize, Option<Told<Key, Seen>>),
     Failed(&'static str, watcher::Error),
 }
@@ -87,7 +90,11 @@ enum News {
 // === impl Engine ===
 
 impl Engine {
-    async fn run(mut self, mut watches: SelectAll<BoxStream<'static, News>>, stop: impl Future<Output = ()>) {
+    async fn run(
+        mut self,
+        mut watches: SelectAll<BoxStream<'static, News>>,
+        stop: impl Future<Output = ()>,
+    ) {
         tokio::pin!(stop);
         loop {
             self.lead();
@@ -118,7 +125,12 @@ impl Engine {
         self.was_leading = leads;
         if leads {
             let now = Instant::now();
-            let keys: Vec<Key> = self.views.users.iter().map(|(key, _)| key.clone()).collect();
+            let keys: Vec<Key> = self
+                .views
+                .users
+                .iter()
+                .map(|(key, _)| key.clone())
+                .collect();
             for key in keys {
                 self.queue.wake(&key, Need::Check, now);
             }
@@ -134,12 +146,19 @@ impl Engine {
         let idle = now + IDLE;
         if !self.was_leading {
             // A lease that runs out says nothing: look when it does.
-            return self.leadership.until().map_or(idle, |until| until.max(now + TICK)).min(idle);
+            return self
+                .leadership
+                .until()
+                .map_or(idle, |until| until.max(now + TICK))
+                .min(idle);
         }
         let is_full = self.running.len() >= MOST_RUNNING;
         let due = self.queue.next_at().filter(|_| !is_full);
         let lease = self.leadership.until();
-        [due, self.sweep_at, lease].into_iter().flatten().fold(idle, Instant::min)
+        [due, self.sweep_at, lease]
+            .into_iter()
+            .flatten()
+            .fold(idle, Instant::min)
     }
 
     fn begin(&mut self) {
@@ -150,12 +169,16 @@ impl Engine {
         let now = Instant::now();
         let (active, depth) = (self.running.len(), self.queue.depth(now));
         let objects = self.views.users.len();
-        self.context.metrics.gauge(active, depth, objects, self.was_leading);
+        self.context
+            .metrics
+            .gauge(active, depth, objects, self.was_leading);
     }
 
     fn begin_looks(&mut self) {
         while self.running.len() < MOST_RUNNING {
-            let Some((key, need)) = self.queue.next(Instant::now()) else { return };
+            let Some((key, need)) = self.queue.next(Instant::now()) else {
+                return;
+            };
             if need == Need::Check && self.is_at_rest(&key) {
                 continue;
             }
@@ -287,18 +310,36 @@ impl Engine {
                 let keys: Vec<Key> = owners.chain(former).collect();
                 let is_lost = names.iter().any(|name| views.records.get(name).is_none());
                 // A record that vanished with a list names nobody any more: look at everybody.
-                if is_lost && keys.is_empty() { views.everybody() } else { keys }
+                if is_lost && keys.is_empty() {
+                    views.everybody()
+                } else {
+                    keys
+                }
             }
             News::Secret(watch, Some(told)) => {
-                let former = told.key().and_then(|place| views.secrets.get(place)?.user());
+                let former = told
+                    .key()
+                    .and_then(|place| views.secrets.get(place)?.user());
                 let places = views.secrets.take(watch, told);
-                let is_lost = places.iter().any(|place| views.secrets.get(place).is_none());
-                let users = places.iter().filter_map(|place| views.secrets.get(place)?.user());
+                let is_lost = places
+                    .iter()
+                    .any(|place| views.secrets.get(place).is_none());
+                let users = places
+                    .iter()
+                    .filter_map(|place| views.secrets.get(place)?.user());
                 let keys: Vec<Key> = users.chain(former).collect();
-                if is_lost && keys.is_empty() { views.everybody() } else { keys }
+                if is_lost && keys.is_empty() {
+                    views.everybody()
+                } else {
+                    keys
+                }
             }
             News::Failed(kind, error) => {
-                tracing::warn!(kind, error = watch_trouble(&error), "watch failed, trying again");
+                tracing::warn!(
+                    kind,
+                    error = watch_trouble(&error),
+                    "watch failed, trying again"
+                );
                 Vec::new()
             }
             News::User(_, None) | News::Record(_, None) | News::Secret(_, None) => Vec::new(),
@@ -320,7 +361,10 @@ impl News {
 fn owner_of(views: &Views, record: &str) -> Option<Key> {
     let (_, record) = views.records.get(&record.to_owned())?.as_ref().ok()?;
     let owner = &record.owner;
-    Some(Key { namespace: owner.namespace.clone(), name: owner.name.clone() })
+    Some(Key {
+        namespace: owner.namespace.clone(),
+        name: owner.name.clone(),
+    })
 }
 
 /// One look with its deadline; a look that hangs is dropped as in a crash.
@@ -331,10 +375,16 @@ async fn look(key: &Key, context: &Context) -> Result<Settled, Retry> {
     let trust = context.cluster.now().trust();
     context.metrics.clock_skew(skew_seconds(trust));
     let Ok(outcome) = outcome else {
-        tracing::warn!(namespace = key.namespace, name = key.name, "reconciliation hung");
+        tracing::warn!(
+            namespace = key.namespace,
+            name = key.name,
+            "reconciliation hung"
+        );
         return Err(Retry::Backoff);
     };
-    context.metrics.reconciled(outcome.as_ref().err(), began.elapsed());
+    context
+        .metrics
+        .reconciled(outcome.as_ref().err(), began.elapsed());
     outcome.map_err(|error| {
         tracing::warn!(namespace = key.namespace, name = key.name, %error, "will be tried again");
         error.retry()
@@ -350,13 +400,21 @@ fn skew_seconds(trust: Trust) -> f64 {
 
 // === watches ===
 
-fn watches(client: &Client, context: &Context, views: &mut Views) -> SelectAll<BoxStream<'static, News>> {
+fn watches(
+    client: &Client,
+    context: &Context,
+    views: &mut Views,
+) -> SelectAll<BoxStream<'static, News>> {
     let mut watches = SelectAll::new();
     let settings = &context.settings;
     let namespaces: Vec<Option<&str>> = if settings.watch_namespaces.is_empty() {
         vec![None]
     } else {
-        settings.watch_namespaces.iter().map(|it| Some(it.as_str())).collect()
+        settings
+            .watch_namespaces
+            .iter()
+            .map(|it| Some(it.as_str()))
+            .collect()
     };
     for (index, namespace) in namespaces.into_iter().enumerate() {
         views.users.expect(index);
@@ -377,7 +435,10 @@ fn users(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'s
     let stream = watcher(api, watcher::Config::default()).backoff(Patience::default());
     let news = move |event| match event {
         // One malformed object must not stop the watch.
-        Ok(event) => News::User(index, Told::from(event, |user: DeserializeGuard<_>| read_user(user.0.ok()?))),
+        Ok(event) => News::User(
+            index,
+            Told::from(event, |user: DeserializeGuard<_>| read_user(user.0.ok()?)),
+        ),
         Err(error) => News::Failed("technicalusers", error),
     };
     stream.map(news).boxed()
@@ -394,7 +455,9 @@ fn secrets(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<
     let news = move |event| match event {
         Ok(event) => News::Secret(
             index,
-            Told::from(event, |secret: PartialObjectMeta<Secret>| read_secret(&secret.metadata)),
+            Told::from(event, |secret: PartialObjectMeta<Secret>| {
+                read_secret(&secret.metadata)
+            }),
         ),
         Err(error) => News::Failed("secrets", error),
     };

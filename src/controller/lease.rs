@@ -16,6 +16,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Settings;
 use crate::environment::Clock;
 
 /// Keeps trying to hold the lease, and says until when it is held.
@@ -41,7 +42,10 @@ struct Sighting {
 
 impl std::fmt::Debug for Candidate {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Candidate").field("identity", &self.identity).finish_non_exhaustive()
+        formatter
+            .debug_struct("Candidate")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,19 +73,18 @@ impl Leadership {
 // === impl Candidate ===
 
 impl Candidate {
-    /// A candidate for the lease `name` in `namespace`, and what it wins.
+    /// A candidate for the lease `name` in the operator's namespace, and what it wins.
     pub fn new(
         client: Client,
-        namespace: &str,
+        settings: &Settings,
         name: &str,
-        identity: &str,
         clock: Arc<dyn Clock>,
     ) -> (Self, Leadership) {
         let (held_until, leadership) = watch::channel(None);
         let candidate = Self {
-            leases: Api::namespaced(client, namespace),
+            leases: Api::namespaced(client, &settings.namespace),
             name: name.to_owned(),
-            identity: identity.to_owned(),
+            identity: settings.identity.clone(),
             clock,
             held_until,
         };
@@ -90,7 +93,10 @@ impl Candidate {
 
     /// Tries for ever. Dropping the future lets the lease run out.
     pub async fn run(&self) {
-        let mut sighting = Sighting { resource_version: None, since: Instant::now() };
+        let mut sighting = Sighting {
+            resource_version: None,
+            since: Instant::now(),
+        };
         loop {
             let sent_at = Instant::now();
             let attempt = tokio::time::timeout(CALL, self.attempt(&mut sighting, sent_at));
@@ -114,13 +120,19 @@ impl Candidate {
         }
         let release = async {
             let mut lease = self.leases.get_opt(&self.name).await.ok().flatten()?;
-            let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
+            let holder = lease
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.holder_identity.clone());
             (holder.as_ref() == Some(&self.identity)).then_some(())?;
             let mut spec = lease.spec.take().unwrap_or_default();
             spec.holder_identity = Some(String::new());
             spec.lease_duration_seconds = Some(1);
             lease.spec = Some(spec);
-            self.leases.replace(&self.name, &PostParams::default(), &lease).await.ok()
+            self.leases
+                .replace(&self.name, &PostParams::default(), &lease)
+                .await
+                .ok()
         };
         // Whatever comes of it: the lease runs out by itself.
         if tokio::time::timeout(CALL, release).await.is_ok() {
@@ -145,21 +157,30 @@ impl Candidate {
             };
         }
         let lasts = u64::try_from(spec.lease_duration_seconds.unwrap_or_default()).unwrap_or(0);
-        let has_run_out = sent_at.saturating_duration_since(sighting.since) >= Duration::from_secs(lasts);
+        let has_run_out =
+            sent_at.saturating_duration_since(sighting.since) >= Duration::from_secs(lasts);
         if is_held_by_other && !has_run_out {
             return Ok(false);
         }
         let lease = self.lease(Some(&present), now);
-        won(self.leases.replace(&self.name, &PostParams::default(), &lease).await)
+        won(self
+            .leases
+            .replace(&self.name, &PostParams::default(), &lease)
+            .await)
     }
 
     fn lease(&self, present: Option<&Lease>, now: Timestamp) -> Lease {
-        let former = present.and_then(|lease| lease.spec.clone()).unwrap_or_default();
+        let former = present
+            .and_then(|lease| lease.spec.clone())
+            .unwrap_or_default();
         let is_mine = former.holder_identity.as_deref() == Some(&self.identity);
         let transitions = former.lease_transitions.unwrap_or_default();
         let metadata = match present {
             Some(lease) => lease.metadata.clone(),
-            None => ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
+            None => ObjectMeta {
+                name: Some(self.name.clone()),
+                ..ObjectMeta::default()
+            },
         };
         let acquired_at = former.acquire_time.filter(|_| is_mine);
         Lease {

@@ -55,7 +55,9 @@ impl Queue {
         match need {
             Need::Look => task.look_at = earliest(task.look_at, at),
             Need::Check => {
-                let at = task.quiet_until.map_or(at, |quiet_until| at.max(quiet_until));
+                let at = task
+                    .quiet_until
+                    .map_or(at, |quiet_until| at.max(quiet_until));
                 task.check_at = earliest(task.check_at, at);
             }
         }
@@ -91,7 +93,9 @@ impl Queue {
 
     /// A look at `key` begins: nothing else is begun for it until [`Queue::finish`].
     pub(super) fn begin(&mut self, key: &Key) {
-        let Some(task) = self.tasks.get_mut(key) else { return };
+        let Some(task) = self.tasks.get_mut(key) else {
+            return;
+        };
         let former = task.due_at();
         task.is_running = true;
         task.look_at = None;
@@ -100,12 +104,18 @@ impl Queue {
 
     /// A look at `key` ended. What the watches told meanwhile is checked once they have caught up.
     pub(super) fn finish(&mut self, key: &Key, outcome: Result<Settled, Retry>, now: Instant) {
-        let Some(task) = self.tasks.get_mut(key) else { return };
+        let Some(task) = self.tasks.get_mut(key) else {
+            return;
+        };
         task.is_running = false;
         let next = match outcome {
             Ok(settled) => {
                 task.failures = 0;
-                task.repairs = if settled.has_repaired { task.repairs.saturating_add(1) } else { 0 };
+                task.repairs = if settled.has_repaired {
+                    task.repairs.saturating_add(1)
+                } else {
+                    0
+                };
                 settled.wake_in
             }
             Err(retry) => {
@@ -207,7 +217,9 @@ pub(super) fn spread(key: &Key, within: Duration) -> Duration {
 
 /// Who failed, or repairs the same object over and over, does not jump at every event.
 fn calm(times: u32) -> Duration {
-    SETTLE.saturating_mul(2_u32.saturating_pow(times.min(20))).min(Duration::from_secs(10))
+    SETTLE
+        .saturating_mul(2_u32.saturating_pow(times.min(20)))
+        .min(Duration::from_secs(10))
 }
 
 /// How long the watches may take to tell of what was just written.
@@ -221,7 +233,10 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> Key {
-        Key { namespace: "shop".to_owned(), name: name.to_owned() }
+        Key {
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -287,17 +302,27 @@ mod tests {
         for name in ["a", "b"] {
             queue.wake(&key(name), Need::Look, now);
         }
-        let later = Settled { wake_in: Some(SETTLE * 40), has_repaired: false };
+        let later = Settled {
+            wake_in: Some(SETTLE * 40),
+            has_repaired: false,
+        };
         for _ in 0..2 {
             let (key, _) = queue.next(now).unwrap();
             queue.begin(&key);
-            let outcome = if key.name == "a" { Err(Retry::Slowly) } else { Ok(later) };
+            let outcome = if key.name == "a" {
+                Err(Retry::Slowly)
+            } else {
+                Ok(later)
+            };
             queue.finish(&key, outcome, now);
         }
 
         queue.hasten(now, Duration::from_secs(1));
 
-        assert_eq!(queue.next(now + Duration::from_secs(1)), Some((key("a"), Need::Look)));
+        assert_eq!(
+            queue.next(now + Duration::from_secs(1)),
+            Some((key("a"), Need::Look))
+        );
         assert_eq!(queue.next(now + Duration::from_secs(1)), None);
     }
 }

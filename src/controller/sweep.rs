@@ -17,9 +17,16 @@ use crate::domain::technical_user::Holder;
 ///
 /// The world did not obey; the next sweep tries again.
 pub async fn sweep(name: &str, context: &Context) -> Result<(), Error> {
-    let at = Place { namespace: &context.settings.namespace, name };
-    let Some(secret) = context.cluster.own_secret(at).await? else { return Ok(()) };
-    let Ok((version, record)) = observation::record(&secret, None) else { return Ok(()) };
+    let at = Place {
+        namespace: &context.settings.namespace,
+        name,
+    };
+    let Some(secret) = context.cluster.own_secret(at).await? else {
+        return Ok(());
+    };
+    let Ok((version, record)) = observation::record(&secret, None) else {
+        return Ok(());
+    };
     if holder(&record.owner, context).await? == Holder::Lives || !context.leads() {
         return Ok(());
     }

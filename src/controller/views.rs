@@ -60,7 +60,10 @@ pub(super) enum Check {
 
 impl<K, V> Default for View<K, V> {
     fn default() -> Self {
-        Self { objects: BTreeMap::new(), watches: BTreeMap::new() }
+        Self {
+            objects: BTreeMap::new(),
+            watches: BTreeMap::new(),
+        }
     }
 }
 
@@ -68,7 +71,14 @@ impl<K: Ord + Clone, V> View<K, V> {
     /// Expects one more watch to fill it.
     pub(super) fn expect(&mut self, watch: usize) {
         let keys = BTreeSet::new();
-        self.watches.insert(watch, Watch { is_synced: false, keys, listed: None });
+        self.watches.insert(
+            watch,
+            Watch {
+                is_synced: false,
+                keys,
+                listed: None,
+            },
+        );
     }
 
     /// Whether every watch has told everything once.
@@ -95,7 +105,9 @@ impl<K: Ord + Clone, V> View<K, V> {
     ///
     /// A list that was cut short changes nothing: what it lacks is gone only once it is complete.
     pub(super) fn take(&mut self, watch: usize, told: Told<K, V>) -> Vec<K> {
-        let Some(watch) = self.watches.get_mut(&watch) else { return Vec::new() };
+        let Some(watch) = self.watches.get_mut(&watch) else {
+            return Vec::new();
+        };
         match told {
             Told::ListBegins => {
                 watch.listed = Some(BTreeSet::new());
@@ -169,7 +181,13 @@ pub(super) fn read_user(mut user: TechnicalUser) -> Option<(Key, TechnicalUser)>
         annotations.retain(|name, _| name.starts_with(api::RESERVED_PREFIX));
     }
     let owner = observation::owner(&user.metadata)?;
-    Some((Key { namespace: owner.namespace, name: owner.name }, user))
+    Some((
+        Key {
+            namespace: owner.namespace,
+            name: owner.name,
+        },
+        user,
+    ))
 }
 
 /// The record by the name of its Secret.
@@ -182,15 +200,24 @@ pub(super) fn read_record(
 
 /// The delivered Secret by its own place.
 pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(Key, Seen)> {
-    let key = Key { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
+    let key = Key {
+        namespace: metadata.namespace.clone()?,
+        name: metadata.name.clone()?,
+    };
     let references = metadata.owner_references.as_deref().unwrap_or_default();
-    let controller = references.iter().find(|reference| reference.controller == Some(true));
+    let controller = references
+        .iter()
+        .find(|reference| reference.controller == Some(true));
     let owner = controller.map(|controller| Owner {
         uid: controller.uid.clone(),
         namespace: key.namespace.clone(),
         name: controller.name.clone(),
     });
-    let nobody = Owner { uid: String::new(), namespace: String::new(), name: String::new() };
+    let nobody = Owner {
+        uid: String::new(),
+        namespace: String::new(),
+        name: String::new(),
+    };
     let delivered = observation::delivered(metadata, owner.as_ref().unwrap_or(&nobody))?;
     Some((key, Seen { delivered, owner }))
 }
@@ -199,7 +226,10 @@ impl Seen {
     /// The user that has to be looked at when this Secret changes.
     pub(super) fn user(&self) -> Option<Key> {
         let owner = self.owner.as_ref()?;
-        Some(Key { namespace: owner.namespace.clone(), name: owner.name.clone() })
+        Some(Key {
+            namespace: owner.namespace.clone(),
+            name: owner.name.clone(),
+        })
     }
 }
 
@@ -213,17 +243,23 @@ impl Views {
 
     /// Whether the user is at rest as far as the watches know.
     pub(super) fn check(&self, key: &Key, endpoints: &Endpoints, now: Now) -> Check {
-        let Some(object) = self.users.get(key) else { return Check::Absent };
+        let Some(object) = self.users.get(key) else {
+            return Check::Absent;
+        };
         if object.metadata.deletion_timestamp.is_some() {
             return Check::AtRest(None);
         }
-        let Some(user) = observation::user(object, endpoints) else { return Check::Unsettled };
+        let Some(user) = observation::user(object, endpoints) else {
+            return Check::Unsettled;
+        };
         let observed = Observed {
             record: self.claim(&user),
             delivered: self.delivered(&user),
             user: Some(user),
         };
-        let Step::Rest(rest) = decide(&observed, now) else { return Check::Unsettled };
+        let Step::Rest(rest) = decide(&observed, now) else {
+            return Check::Unsettled;
+        };
         let status = report::status(&observed, &rest.verdict, object.status.as_ref(), now);
         match (&status, &object.status) {
             (Some(wanted), Some(present)) if report::is_same(wanted, present) => {
@@ -242,7 +278,10 @@ impl Views {
     pub(super) fn ownerless(&self) -> Vec<(String, Owner)> {
         let records = self.records.iter();
         let owned = records.filter_map(|(name, record)| {
-            record.as_ref().ok().map(|(_, record)| (name.clone(), record.owner.clone()))
+            record
+                .as_ref()
+                .ok()
+                .map(|(_, record)| (name.clone(), record.owner.clone()))
         });
         owned.filter(|(_, owner)| !self.lives(owner)).collect()
     }
@@ -255,7 +294,11 @@ impl Views {
                 Claim::Held(version.clone(), Box::new(record.clone()))
             }
             Some(Ok((version, record))) => {
-                let holder = if self.lives(&record.owner) { Holder::Lives } else { Holder::Gone };
+                let holder = if self.lives(&record.owner) {
+                    Holder::Lives
+                } else {
+                    Holder::Gone
+                };
                 Claim::Taken(version.clone(), record.owner.clone(), holder)
             }
         }
@@ -263,16 +306,26 @@ impl Views {
 
     fn delivered(&self, user: &User) -> Option<Delivered> {
         let namespace = user.owner.namespace.clone();
-        let seen = self.secrets.get(&Key { namespace, name: user.secret_name.clone() })?;
+        let seen = self.secrets.get(&Key {
+            namespace,
+            name: user.secret_name.clone(),
+        })?;
         let mut delivered = seen.delivered.clone();
-        if seen.owner.as_ref().is_some_and(|owner| owner.uid != user.owner.uid) {
+        if seen
+            .owner
+            .as_ref()
+            .is_some_and(|owner| owner.uid != user.owner.uid)
+        {
             delivered.belongs = Belongs::Predecessor;
         }
         Some(delivered)
     }
 
     fn lives(&self, owner: &Owner) -> bool {
-        let key = Key { namespace: owner.namespace.clone(), name: owner.name.clone() };
+        let key = Key {
+            namespace: owner.namespace.clone(),
+            name: owner.name.clone(),
+        };
         let user = self.users.get(&key);
         user.is_some_and(|user| user.metadata.uid.as_ref() == Some(&owner.uid))
     }

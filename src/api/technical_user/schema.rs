@@ -37,6 +37,15 @@ pub fn crd() -> CustomResourceDefinition {
     crd
 }
 
+/// The same as YAML, as `technical-user-operator crd` prints it and `crds/` keeps it.
+///
+/// # Errors
+///
+/// YAML cannot hold the definition, which would be a mistake of the types above.
+pub fn crd_yaml() -> Result<String, serde_yaml_ng::Error> {
+    serde_yaml_ng::to_string(&crd())
+}
+
 fn untouched_status() -> serde_json::Value {
     json!({
         "observedGeneration": -1,

@@ -338,7 +338,10 @@ pub fn invalid_spec(
 ) -> TechnicalUserStatus {
     let readiness = Verdict::InvalidSpec.readiness(false);
     let former = former.cloned().unwrap_or_default();
-    let conditions = [("Ready", readiness.status), ("Stalled", ConditionStatus::True)];
+    let conditions = [
+        ("Ready", readiness.status),
+        ("Stalled", ConditionStatus::True),
+    ];
     let conditions = conditions.map(|(type_, status)| Condition {
         type_: type_.to_owned(),
         status,
@@ -348,7 +351,11 @@ pub fn invalid_spec(
         message: readiness.message.clone(),
     });
     let conditions = conditions.map(|condition| keep_transition(condition, &former.conditions));
-    TechnicalUserStatus { observed_generation: generation, conditions: conditions.into(), ..former }
+    TechnicalUserStatus {
+        observed_generation: generation,
+        conditions: conditions.into(),
+        ..former
+    }
 }
 
 /// Whether two statuses say the same: the API server may keep the items of a list in another order.

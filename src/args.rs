@@ -1,0 +1,280 @@
+//! Flags and environment to typed settings. The only reader of the environment.
+
+use std::net::SocketAddr;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Machine-to-machine identity as Kubernetes resources.
+///
+/// Applied to a cluster, a `TechnicalUser` becomes an OAuth 2.0 client id and a client secret in a
+/// Kubernetes Secret, of which only a bcrypt verifier is kept.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    version,
+    propagate_version = true,
+    styles = Styles::styled().header(AnsiColor::Green.on_default().bold()).literal(AnsiColor::Cyan.on_default()),
+    after_help = "The cluster is that of KUBECONFIG or ~/.kube/config, or the one the operator runs in."
+)]
+pub struct Arguments {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to run.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator: issue, rotate and revoke credentials.
+    Controller(ControllerArguments),
+    /// Run everything in one process, and make what is missing: for trying out and small clusters.
+    AllInOne(AllInOneArguments),
+    /// Print the CustomResourceDefinitions, ready for `kubectl apply -f -`.
+    Crd,
+}
+
+/// Settings of the operator.
+#[derive(Clone, Debug, Args)]
+pub struct ControllerArguments {
+    /// The operator's own namespace: verifier records and the Lease live there.
+    #[arg(long, env = "TECHNICAL_USER_NAMESPACE", default_value = "technical-user-system", value_parser = dns_label, value_name = "NAME")]
+    pub namespace: String,
+
+    /// The issuer of access tokens, an https URL without query or fragment, as delivered to users
+    /// and named in tokens.
+    #[arg(long, env = "TECHNICAL_USER_ISSUER", value_name = "URL")]
+    pub issuer: String,
+
+    /// Accept an issuer with http, if its host is a loopback address: for trying out.
+    #[arg(long, env = "TECHNICAL_USER_ALLOW_INSECURE_ISSUER")]
+    pub allow_insecure_issuer: bool,
+
+    /// Serve only these namespaces, separated by commas. Default: all.
+    #[arg(long, env = "TECHNICAL_USER_WATCH_NAMESPACES", value_delimiter = ',', value_parser = dns_label, value_name = "NAMES")]
+    pub watch_namespaces: Vec<String>,
+
+    /// The bcrypt cost of new verifiers. Client secrets have 256 bits, so 10 is enough.
+    #[arg(long, env = "TECHNICAL_USER_BCRYPT_COST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(10..=14), value_name = "COST")]
+    pub bcrypt_cost: u32,
+
+    /// Where /livez and /readyz answer.
+    #[arg(
+        long,
+        env = "TECHNICAL_USER_HEALTH_LISTEN",
+        default_value = "127.0.0.1:8081",
+        value_name = "ADDRESS"
+    )]
+    pub health_listen: SocketAddr,
+
+    /// Where /metrics answers, in the OpenMetrics format.
+    #[arg(
+        long,
+        env = "TECHNICAL_USER_METRICS_LISTEN",
+        default_value = "127.0.0.1:8082",
+        value_name = "ADDRESS"
+    )]
+    pub metrics_listen: SocketAddr,
+
+    /// How to write logs. What is logged is set by RUST_LOG, `info` by default.
+    #[arg(
+        long,
+        env = "TECHNICAL_USER_LOG_FORMAT",
+        default_value = "json",
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// Settings of everything in one process.
+#[derive(Clone, Debug, Args)]
+pub struct AllInOneArguments {
+    /// Settings of the operator.
+    #[command(flatten)]
+    pub controller: ControllerArguments,
+
+    /// Where the token service answers.
+    #[arg(
+        long,
+        env = "TECHNICAL_USER_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS"
+    )]
+    pub listen: SocketAddr,
+}
+
+/// How to write logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Why an issuer is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IssuerError {
+    /// Not a URL.
+    #[error("--issuer {0} is not a URL: write it like https://auth.example.com")]
+    NotAUrl(String),
+    /// Not https.
+    #[error(
+        "--issuer {0} must start with https://. For trying out on this machine, an http issuer on \
+         127.0.0.1, [::1] or localhost is accepted with --allow-insecure-issuer"
+    )]
+    NotHttps(String),
+    /// Something that verifiers refuse.
+    #[error(
+        "--issuer {0} must have a host and no user, query, fragment or trailing slash: it is \
+         compared byte by byte by everyone who checks a token"
+    )]
+    NotPlain(String),
+}
+
+impl ControllerArguments {
+    /// The issuer, checked (OpenID Connect Discovery 1.0 section 3: https, no query, no fragment).
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError`], one sentence that says what to do.
+    pub fn checked_issuer(&self) -> Result<String, IssuerError> {
+        check_issuer(&self.issuer, self.allow_insecure_issuer)
+    }
+}
+
+fn check_issuer(issuer: &str, is_insecure_allowed: bool) -> Result<String, IssuerError> {
+    let url: http::Uri = issuer
+        .parse()
+        .map_err(|_| IssuerError::NotAUrl(issuer.to_owned()))?;
+    let host = url.host().unwrap_or_default();
+    let is_loopback = host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse()
+            .is_ok_and(|it: std::net::IpAddr| it.is_loopback());
+    match url.scheme_str() {
+        Some("https") => {}
+        Some("http") if is_insecure_allowed && is_loopback => {}
+        Some(_) => return Err(IssuerError::NotHttps(issuer.to_owned())),
+        None => return Err(IssuerError::NotAUrl(issuer.to_owned())),
+    }
+    let has_user = url
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'));
+    let is_plain = !host.is_empty()
+        && !has_user
+        && url.query().is_none()
+        && !issuer.contains('#')
+        && !issuer.ends_with('/')
+        && issuer.len() <= MOST_ISSUER;
+    if is_plain {
+        Ok(issuer.to_owned())
+    } else {
+        Err(IssuerError::NotPlain(issuer.to_owned()))
+    }
+}
+
+fn dns_label(text: &str) -> Result<String, String> {
+    let is_valid = (1..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    let reason = "a namespace has 1 to 63 lower-case letters, digits and '-'";
+    if is_valid {
+        Ok(text.to_owned())
+    } else {
+        Err(reason.to_owned())
+    }
+}
+
+/// The host name of this machine or pod, for people who look at the Lease.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the reader of the environment"
+)]
+pub fn host_name() -> String {
+    let name = std::env::var("HOSTNAME")
+        .ok()
+        .filter(|name| !name.is_empty());
+    let name = name.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());
+    name.map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned())
+}
+
+/// The filter of logs, `RUST_LOG`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the reader of the environment"
+)]
+pub fn log_filter() -> Option<String> {
+    std::env::var("RUST_LOG").ok()
+}
+
+/// The bound of Envoy Gateway.
+const MOST_ISSUER: usize = 253;
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn an_issuer_is_a_plain_https_url() {
+        for good in [
+            "https://auth.example.com",
+            "https://auth.example.com:8443/iam",
+        ] {
+            assert_eq!(check_issuer(good, false), Ok(good.to_owned()));
+        }
+        for bad in [
+            "auth.example.com",
+            "http://auth.example.com",
+            "http://127.0.0.1:8080",
+            "https://auth.example.com/",
+            "https://auth.example.com?tenant=a",
+            "https://auth.example.com#a",
+            "https://user@auth.example.com",
+            "ftp://auth.example.com",
+            "",
+        ] {
+            assert!(check_issuer(bad, false).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_insecure_issuer_is_accepted_on_loopback_and_only_when_allowed() {
+        for good in [
+            "http://127.0.0.1:8080",
+            "http://localhost:8080",
+            "http://[::1]:8080",
+        ] {
+            assert_eq!(check_issuer(good, true), Ok(good.to_owned()));
+        }
+        let elsewhere = "http://auth.example.com".to_owned();
+        assert_eq!(
+            check_issuer(&elsewhere, true),
+            Err(IssuerError::NotHttps(elsewhere))
+        );
+    }
+
+    #[test]
+    fn a_wrong_flag_is_a_sentence() {
+        let parse = |flags: &[&str]| {
+            let words = ["technical-user-operator", "controller"]
+                .iter()
+                .chain(flags);
+            Arguments::try_parse_from(words).unwrap_err().to_string()
+        };
+
+        assert!(parse(&[]).contains("--issuer <URL>"));
+        assert!(parse(&["--issuer", "https://a", "--bcrypt-cost", "4"]).contains("10..=14"));
+        assert!(parse(&["--issuer", "https://a", "--namespace", "A_b"]).contains("lower-case"));
+    }
+}
