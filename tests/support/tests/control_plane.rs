@@ -1,7 +1,6 @@
 //! The control plane itself: it starts, survives the death of each of its programs, and leaves nothing behind.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "a panic is a failed test, and clippy.toml excuses only the test functions themselves"
 )]
 
@@ -20,11 +19,11 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 use serde_json::json;
-use support::control_plane::{ControlPlane, ControlPlaneError, Options, Process, User};
+use support::control_plane::{ControlPlane, Options, Process, User};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_written_survives_the_death_of_each_program() {
-    let Some(mut control_plane) = start(Options::default()).await else {
+    let Some(mut control_plane) = ControlPlane::start_or_skip(Options::default()).await else {
         return;
     };
     let config_maps = config_maps(&control_plane.client().await);
@@ -49,7 +48,7 @@ async fn what_was_written_survives_the_death_of_each_program() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_owned_goes_with_its_owner_and_a_namespace_with_its_contents() {
-    let Some(control_plane) = start(Options::default()).await else {
+    let Some(control_plane) = ControlPlane::start_or_skip(Options::default()).await else {
         return;
     };
     let kube = control_plane.client().await;
@@ -96,7 +95,7 @@ async fn what_is_owned_goes_with_its_owner_and_a_namespace_with_its_contents() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_snapshot_forgets_what_came_after_it() {
-    let Some(mut control_plane) = start(without_controllers()).await else {
+    let Some(mut control_plane) = ControlPlane::start_or_skip(without_controllers()).await else {
         return;
     };
     let config_maps = config_maps(&control_plane.client().await);
@@ -122,7 +121,7 @@ async fn nobody_may_do_nothing_and_the_audit_log_says_who_tried() {
         audit: true,
         ..without_controllers()
     };
-    let Some(control_plane) = start(options).await else {
+    let Some(control_plane) = ControlPlane::start_or_skip(options).await else {
         return;
     };
 
@@ -139,7 +138,7 @@ async fn nobody_may_do_nothing_and_the_audit_log_says_who_tried() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_api_server_answers_nothing_until_it_thaws() {
-    let Some(mut control_plane) = start(without_controllers()).await else {
+    let Some(mut control_plane) = ControlPlane::start_or_skip(without_controllers()).await else {
         return;
     };
     let config_maps = config_maps(&control_plane.client().await);
@@ -154,7 +153,7 @@ async fn a_frozen_api_server_answers_nothing_until_it_thaws() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_control_plane_that_is_dropped_leaves_nothing_behind() {
-    let Some(control_plane) = start(Options::default()).await else {
+    let Some(control_plane) = ControlPlane::start_or_skip(Options::default()).await else {
         return;
     };
     let folder = control_plane.folder().to_owned();
@@ -185,7 +184,7 @@ async fn a_test_that_is_killed_leaves_nothing_behind() {
         Some(line.strip_prefix("running in ")?.to_owned()).filter(|folder| !folder.is_empty())
     });
     let Some(folder) = folder else {
-        victim.wait().unwrap();
+        assert!(victim.wait().unwrap().success());
         return;
     };
     let folder = Path::new(&folder);
@@ -200,31 +199,11 @@ async fn a_test_that_is_killed_leaves_nothing_behind() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a part of the test above"]
 async fn a_victim_for_the_test_above() {
-    if let Some(control_plane) = start(Options::default()).await {
+    if let Some(control_plane) = ControlPlane::start_or_skip(Options::default()).await {
         let mut stdout = std::io::stdout();
         writeln!(stdout, "\nrunning in {}", control_plane.folder().display()).unwrap();
         std::future::pending::<()>().await;
     }
-}
-
-/// A control plane, or nothing where the programs are absent; in CI that is a failure.
-async fn start(options: Options) -> Option<ControlPlane> {
-    match ControlPlane::start_with(options).await {
-        Ok(control_plane) => Some(control_plane),
-        Err(absent @ ControlPlaneError::Absent { .. }) if !is_ci() => {
-            let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {absent} ***\n");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "CI=true is how CI systems make themselves known"
-)]
-fn is_ci() -> bool {
-    std::env::var("CI").is_ok_and(|value| value == "true")
 }
 
 fn without_controllers() -> Options {
