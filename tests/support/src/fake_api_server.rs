@@ -7,6 +7,7 @@ mod failure;
 mod handler;
 mod managed_fields;
 mod object;
+mod pruning;
 mod request;
 mod resource;
 mod schema;

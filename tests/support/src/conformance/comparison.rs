@@ -94,31 +94,39 @@ impl Names {
         }
     }
 
+    fn renamed(&self, text: &str) -> Value {
+        let mut text = text.to_owned();
+        for (uid, rank) in &self.uids {
+            text = text.replace(uid, rank);
+        }
+        for (version, rank) in &self.versions {
+            text = text.replace(&format!("({version})"), &format!("({rank})"));
+        }
+        text.into()
+    }
+
     /// Messages may quote uids, versions and times; what they quote of an object is not compared.
     fn message(&self, status: &mut Value) {
-        let mut texts = vec![status["message"].take()];
+        status["message"] = self.renamed(status["message"].as_str().unwrap_or_default());
         let causes = status
             .pointer_mut("/details/causes")
             .and_then(Value::as_array_mut);
-        for cause in causes.into_iter().flatten() {
-            texts.push(cause["message"].take());
+        for cause in causes
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_object_mut)
+        {
+            for text in cause.values_mut() {
+                *text = self.renamed(text.as_str().unwrap_or_default());
+            }
         }
-        let mut texts = texts.into_iter().map(|text| {
-            let mut text = text.as_str().unwrap_or_default().to_owned();
-            for (uid, rank) in &self.uids {
-                text = text.replace(uid, rank);
-            }
-            for (version, rank) in &self.versions {
-                text = text.replace(&format!("({version})"), &format!("({rank})"));
-            }
-            Value::from(text)
-        });
-        status["message"] = texts.next().unwrap_or_default();
-        let causes = status
-            .pointer_mut("/details/causes")
-            .and_then(Value::as_array_mut);
-        for (cause, text) in causes.into_iter().flatten().zip(texts) {
-            cause["message"] = text;
+        if let Some((head, errors)) = status["message"]
+            .as_str()
+            .and_then(|it| it.split_once("errors:\n"))
+        {
+            let mut errors: Vec<&str> = errors.lines().collect();
+            errors.sort_unstable();
+            status["message"] = format!("{head}{}", errors.join("")).into();
         }
         // The server lists several causes in the random order of a Go map.
         let causes = status

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     failure::Failure,
     managed_fields::{Comparison, FieldSet, Owner, Path, element, field_set},
+    pruning::prune,
     schema::{ListType, Node},
 };
 
@@ -103,9 +104,13 @@ impl Application<'_> {
         mut owners: Vec<Owner>,
         is_tracked: impl Fn(&Path) -> bool,
     ) -> Result<(Value, Vec<Owner>), Failure> {
-        let mut merged = merge(self.schema, Some(self.live), self.wanted);
-        let mut set = field_set(self.schema, self.wanted);
-        set.retain(&is_tracked);
+        let merged = merge(self.schema, Some(self.live), self.wanted);
+        let wanted = field_set(self.schema, self.wanted);
+        let set = wanted
+            .iter()
+            .filter(|path| is_tracked(path))
+            .cloned()
+            .collect();
         let last = match owners.iter_mut().find(|owner| owner.is(&self.actor)) {
             Some(owner) => {
                 owner.api_version.clone_from(&self.actor.api_version);
@@ -120,7 +125,9 @@ impl Application<'_> {
                 FieldSet::new()
             }
         };
-        prune(self.schema, &mut merged, &last, &owners);
+        let others = owners.iter().flat_map(|owner| &owner.fields);
+        let owned = wanted.iter().chain(others).cloned().collect();
+        let merged = prune(self.schema, &merged, &last, &owned);
         let comparison = Comparison::of(self.schema, self.live, &merged, &is_tracked);
         let mut conflicts = Vec::new();
         for owner in owners.iter_mut().filter(|owner| !owner.is(&self.actor)) {
@@ -258,100 +265,4 @@ fn merge_lists(
         from_wanted += 1;
     }
     merged
-}
-
-/// Removes what the applier wanted last time, wants no longer, and nobody else owns. A container
-/// that loses its last part goes too, even where somebody owns it as a whole.
-fn prune(schema: Node<'_>, merged: &mut Value, last: &FieldSet, owners: &[Owner]) {
-    let reaches = |set: &FieldSet, path: &Path| {
-        set.range(path.clone()..)
-            .next()
-            .is_some_and(|found| found.starts_with(path))
-    };
-    let pruning = Pruning {
-        was_wanted: &|path| reaches(last, path),
-        is_owned: &|path| {
-            // Every applied configuration names its object.
-            path.as_slice() == ["f:metadata"]
-                || owners.iter().any(|owner| reaches(&owner.fields, path))
-        },
-    };
-    if !last.is_empty() {
-        pruning.descend(schema, merged, &mut Vec::new());
-    }
-}
-
-struct Pruning<'a> {
-    was_wanted: &'a dyn Fn(&Path) -> bool,
-    is_owned: &'a dyn Fn(&Path) -> bool,
-}
-
-impl Pruning<'_> {
-    /// Returns whether nothing is left.
-    fn descend(&self, schema: Node<'_>, value: &mut Value, path: &mut Path) -> bool {
-        let list_type = schema.list_type();
-        match value {
-            Value::Object(fields) => {
-                let names: Vec<String> = fields.keys().cloned().collect();
-                for name in names {
-                    let Some(child) = fields.get_mut(&name) else {
-                        continue;
-                    };
-                    path.push(format!("f:{name}"));
-                    if self.goes(schema.field(&name), child, path) {
-                        fields.remove(&name);
-                    }
-                    path.pop();
-                }
-                !fields
-                    .iter()
-                    .any(|(name, child)| has_paths(schema.field(name), child))
-            }
-            Value::Array(items) => {
-                items.retain_mut(|item| {
-                    let Some(key) = element(&list_type, item) else {
-                        return true;
-                    };
-                    path.push(key);
-                    let goes = self.goes(schema.items(), item, path);
-                    path.pop();
-                    !goes
-                });
-                items.is_empty()
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-        }
-    }
-
-    fn goes(&self, schema: Node<'_>, value: &mut Value, path: &mut Path) -> bool {
-        if !(self.was_wanted)(path) {
-            return false;
-        }
-        if !(self.is_owned)(path) {
-            return true;
-        }
-        let is_divisible = match &*value {
-            Value::Object(fields) => !fields.is_empty() && !schema.is_atomic_map(),
-            Value::Array(items) => {
-                !items.is_empty() && !matches!(schema.list_type(), ListType::Atomic)
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-        };
-        is_divisible && self.descend(schema, value, path)
-    }
-}
-
-/// Whether a set of fields can speak of a value: it cannot of an empty list of items.
-fn has_paths(schema: Node<'_>, value: &Value) -> bool {
-    match value {
-        Value::Array(items) => !items.is_empty() || matches!(schema.list_type(), ListType::Atomic),
-        Value::Object(fields) => {
-            fields.is_empty()
-                || schema.is_atomic_map()
-                || fields
-                    .iter()
-                    .any(|(name, child)| has_paths(schema.field(name), child))
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
-    }
 }

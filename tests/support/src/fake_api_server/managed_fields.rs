@@ -92,8 +92,10 @@ impl Comparison {
             (None, None) => None,
             (old_items, new_items) => {
                 // A leaf turned container, or the other way round, changes as a whole.
-                let torn = (old.is_some() && old_items.is_none())
-                    || (new.is_some() && new_items.is_none());
+                let is_torn = |value: Option<&Value>, items: &Option<_>| {
+                    value.is_some_and(|value| !value.is_null()) && items.is_none()
+                };
+                let torn = is_torn(old, &old_items) || is_torn(new, &new_items);
                 let old_items = old_items.unwrap_or_default();
                 let new_items = new_items.unwrap_or_default();
                 let both_empty = old_items.is_empty() && new_items.is_empty();

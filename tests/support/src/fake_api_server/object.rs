@@ -11,6 +11,8 @@ use super::{failure::Failure, resource::Resource, schema::Node};
 pub(crate) enum Defaults {
     Fill,
     Leave,
+    /// Filled in, but nulls that an apply leaves behind stay, and are refused later.
+    AfterApply,
 }
 
 /// Decodes an object: unknown fields go, empty ones of built-in types go, defaults come.
@@ -53,6 +55,9 @@ pub(crate) fn decode(
         }
     }
     fill(resource, &mut object);
+    if resource.custom && defaults == Defaults::Fill {
+        schema.drop_nulls(&mut object);
+    }
     Ok(object)
 }
 

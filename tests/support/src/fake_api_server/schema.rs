@@ -117,19 +117,43 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The first number that is none, in the words of an apply.
-    pub(crate) fn first_not_numeric(self, value: &Value, path: &str) -> Option<String> {
+    /// Drops nulls that no default has replaced, where the schema does not allow them.
+    pub(crate) fn drop_nulls(self, value: &mut Value) {
         match value {
-            Value::Object(fields) => fields.iter().find_map(|(name, child)| {
-                self.field(name)
-                    .first_not_numeric(child, &format!("{path}.{name}"))
-            }),
+            Value::Object(fields) => {
+                fields.retain(|name, child| !child.is_null() || self.field(name).allows_null());
+                for (name, child) in fields {
+                    self.field(name).drop_nulls(child);
+                }
+            }
+            Value::Array(items) => items
+                .iter_mut()
+                .for_each(|item| self.items().drop_nulls(item)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    fn allows_null(self) -> bool {
+        self.0.is_none() || self.attribute("nullable") == Some(&Value::Bool(true))
+    }
+
+    /// Numbers that are none, in the words of an apply.
+    pub(crate) fn not_numeric(self, value: &Value, path: &str) -> Vec<String> {
+        match value {
+            Value::Object(fields) => fields
+                .iter()
+                .flat_map(|(name, child)| {
+                    self.field(name)
+                        .not_numeric(child, &format!("{path}.{name}"))
+                })
+                .collect(),
             Value::String(_) => {
                 let wanted = self.attribute("type").and_then(Value::as_str);
-                matches!(wanted, Some("integer" | "number"))
-                    .then(|| format!("{path}: expected numeric (int or float), got string"))
+                let is_wrong = matches!(wanted, Some("integer" | "number"));
+                let text = format!("{path}: expected numeric (int or float), got string");
+                is_wrong.then_some(text).into_iter().collect()
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => Vec::new(),
         }
     }
 

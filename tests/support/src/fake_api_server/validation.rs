@@ -26,8 +26,20 @@ pub(crate) fn check(resource: &Resource, object: &Value) -> Result<(), Failure> 
     refuse(resource, object, &errors)
 }
 
+/// Which door an update came through.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Part {
+    Main,
+    Status,
+}
+
 /// Checks an object against the one that it replaces.
-pub(crate) fn check_update(resource: &Resource, new: &Value, old: &Value) -> Result<(), Failure> {
+pub(crate) fn check_update(
+    resource: &Resource,
+    new: &Value,
+    old: &Value,
+    part: Part,
+) -> Result<(), Failure> {
     let mut errors = Vec::new();
     check_metadata(&new["metadata"], &mut errors);
     // The server checks this twice, once for every kind and once for this one.
@@ -53,7 +65,10 @@ pub(crate) fn check_update(resource: &Resource, new: &Value, old: &Value) -> Res
             }
         }
     }
-    check_content(resource, new, &mut errors);
+    match part {
+        Part::Main => check_content(resource, new, &mut errors),
+        Part::Status => check_status(resource, new, &mut errors),
+    }
     refuse(resource, new, &errors)
 }
 
@@ -179,6 +194,21 @@ fn check_content(resource: &Resource, object: &Value, errors: &mut Vec<FieldErro
             ));
         }
     }
+}
+
+/// Messages about a status name its fields as if it were the whole object.
+fn check_status(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
+    let Some(status) = object.get("status").filter(|_| resource.custom) else {
+        return;
+    };
+    let mut found = Vec::new();
+    Node(Some(&resource.schema))
+        .field("status")
+        .check(status, "", &mut found);
+    errors.extend(found.into_iter().map(|error| FieldError {
+        field: format!("status.{}", error.field),
+        ..error
+    }));
 }
 
 fn is_subdomain(name: &str) -> bool {

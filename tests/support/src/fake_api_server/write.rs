@@ -14,7 +14,7 @@ use super::{
     request::{Call, Verb},
     schema::Node,
     storage::{Key, State, Stored},
-    validation,
+    validation::{self, Part},
     watch::Selection,
 };
 
@@ -205,10 +205,13 @@ impl State {
         let resource = &call.resource;
         let body = call.json()?;
         let wanted = decode(resource, body.clone(), Defaults::Leave)?;
-        let unknown = first_unknown(&body, &wanted, "")
-            .map(|path| format!("{path}: field not declared in schema"));
-        let mistyped = || Node(Some(&resource.schema)).first_not_numeric(&wanted, "");
-        if let Some(reason) = unknown.or_else(mistyped) {
+        let mut reasons = unknown_fields(&body, &wanted, "");
+        reasons.extend(Node(Some(&resource.schema)).not_numeric(&wanted, ""));
+        if !reasons.is_empty() {
+            let reason = match reasons.as_slice() {
+                [one] => one.clone(),
+                many => format!("errors:\n  {}", many.join("\n  ")),
+            };
             let text = |field: &str| body["metadata"][field].as_str().unwrap_or_default();
             return Err(Failure::internal(format!(
                 "failed to create typed patch object ({}/{}; {}/{}, Kind={}): {reason}",
@@ -249,7 +252,7 @@ impl State {
             owners = self.before_first_apply(call, &live);
         }
         let (merged, owners) = application.run(owners, tracked(call))?;
-        let mut object = decode(resource, merged.clone(), Defaults::Fill)?;
+        let mut object = decode(resource, merged.clone(), Defaults::AfterApply)?;
         // Empty metadata of a custom kind is stored, but not shown.
         let hides_something = resource.custom
             && !call.is_status()
@@ -289,9 +292,14 @@ impl State {
         // Ownership cannot be worked out for what does not fit the schema, and is given up; only an
         // update of the status gets away with such an object.
         let schema = Node(Some(&resource.schema));
-        let gives_up = call.is_status() && schema.first_not_numeric(&new, "").is_some();
+        let gives_up = call.is_status() && !schema.not_numeric(&new, "").is_empty();
         carry_over(call, &mut new, old);
-        validation::check_update(resource, &new, old)?;
+        let part = if call.is_status() {
+            Part::Status
+        } else {
+            Part::Main
+        };
+        validation::check_update(resource, &new, old, part)?;
         drop_empty_data(resource, &mut new);
         match applied {
             Some(owners) => managed_fields::encode(&mut new, owners),
@@ -562,16 +570,18 @@ fn has_managed_fields(object: &Value) -> bool {
         .is_some_and(|all| !all.is_empty())
 }
 
-/// The first field that pruning took away.
-fn first_unknown(before: &Value, after: &Value, path: &str) -> Option<String> {
-    let before = before.as_object()?;
-    before.iter().find_map(|(name, value)| {
-        let path = format!("{path}.{name}");
-        match after.get(name) {
-            None => Some(path),
-            Some(kept) => first_unknown(value, kept, &path),
-        }
-    })
+/// The fields that the schema took away, in the words of an apply.
+fn unknown_fields(before: &Value, after: &Value, path: &str) -> Vec<String> {
+    let fields = before.as_object().into_iter().flatten();
+    fields
+        .flat_map(|(name, value)| {
+            let path = format!("{path}.{name}");
+            match after.get(name) {
+                None => vec![format!("{path}: field not declared in schema")],
+                Some(kept) => unknown_fields(value, kept, &path),
+            }
+        })
+        .collect()
 }
 
 fn precondition_failed(call: &Call, wanted: &str, found: &str) -> Failure {
