@@ -2,6 +2,7 @@
 //! in code, reason, causes or object is a divergence. A seed names a sequence for ever.
 
 mod comparison;
+mod content;
 mod sequence;
 mod side;
 
@@ -157,10 +158,10 @@ async fn run_sequence(seed: u64, mut real: Side, report: &mut Report) {
         sent.push((request.kind, format!("{} {shown}", answers.1["code"])));
     }
     for kind in sequence::KINDS {
-        let seen = fake.watch(kind, None).await;
-        let wanted = seen.len();
+        let events = fake.watch(kind, None).await;
+        let wanted = events.len();
         let answers = (
-            Value::from(seen),
+            Value::from(events),
             Value::from(real.watch(kind, Some(wanted)).await),
         );
         report.requests += 1;

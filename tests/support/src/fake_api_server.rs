@@ -3,10 +3,15 @@
 //! test holds it to that. It must never read the real clock or draw a random number.
 
 mod apply;
+mod builder;
+mod change;
+mod deletion;
 mod failure;
 mod handler;
 mod managed_fields;
 mod object;
+mod ownership;
+mod patching;
 mod pruning;
 mod request;
 mod resource;
@@ -20,7 +25,7 @@ mod watch;
 mod write;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     convert::Infallible,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -31,18 +36,15 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
-use jiff::Timestamp;
 use kube::client::Body;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tower::{BoxError, Service};
 
+use self::storage::{Objects, State};
 pub use self::{
+    builder::Builder,
+    change::{Change, View},
     request::Verb,
-    storage::{Change, View},
-};
-use self::{
-    resource::Resource,
-    storage::{Clock, Objects, State},
 };
 
 /// Called after every stored change, while the server is locked: it must not call the server.
@@ -83,14 +85,6 @@ pub struct Snapshot {
     revision: u64,
 }
 
-/// Sets up a [`FakeApiServer`].
-pub struct Builder {
-    resources: Vec<Arc<Resource>>,
-    namespaces: Vec<String>,
-    clock: Clock,
-    history_limit: usize,
-}
-
 impl fmt::Debug for FakeApiServer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.locked();
@@ -102,95 +96,11 @@ impl fmt::Debug for FakeApiServer {
     }
 }
 
-impl fmt::Debug for Builder {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Builder").finish_non_exhaustive()
-    }
-}
-
-impl Builder {
-    /// Serves the kind of a CustomResourceDefinition: defaults, pruning, types and status.
-    #[must_use]
-    pub fn crd(mut self, definition: &Value) -> Self {
-        for resource in Resource::of_definition(definition) {
-            self.resources
-                .retain(|known| known.qualified() != resource.qualified());
-            self.resources.push(Arc::new(resource));
-        }
-        self
-    }
-
-    /// Starts with this namespace beside `default`.
-    #[must_use]
-    pub fn namespace(mut self, name: &str) -> Self {
-        self.namespaces.push(name.to_owned());
-        self
-    }
-
-    /// The clock behind `Date`, `creationTimestamp` and every other time.
-    #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// How many changes watches can replay before they are told 410.
-    #[must_use]
-    pub fn history_limit(mut self, changes: usize) -> Self {
-        self.history_limit = changes;
-        self
-    }
-
-    /// The server, without objects but the namespaces.
-    pub fn build(self) -> FakeApiServer {
-        let mut state = State {
-            resources: self.resources,
-            objects: Objects::new(),
-            revision: 1,
-            history: VecDeque::new(),
-            history_limit: self.history_limit,
-            compacted: 0,
-            frozen_at: None,
-            epoch: 0,
-            signal: tokio::sync::watch::Sender::new(0),
-            clock: self.clock,
-            hooks: Vec::new(),
-            quotas: BTreeMap::new(),
-            forbidden: Vec::new(),
-            log: Vec::new(),
-            names_drawn: 0,
-            uids_drawn: 0,
-        };
-        for name in &self.namespaces {
-            state.add_namespace(name);
-        }
-        FakeApiServer {
-            state: Arc::new(Mutex::new(state)),
-        }
-    }
-}
-
 impl FakeApiServer {
     /// A server with the built-in kinds, the kinds of the operator's group without a schema, the
     /// namespace `default`, and a clock that stands still.
     pub fn builder() -> Builder {
-        let custom = [
-            ("technicalusers", "TechnicalUser", true),
-            ("signingkeys", "SigningKey", false),
-            ("legalentities", "LegalEntity", false),
-        ]
-        .map(|(plural, kind, namespaced)| Resource::without_definition(plural, kind, namespaced));
-        let start = Timestamp::new(1_767_225_600, 0).expect("2026-01-01 is a time");
-        Builder {
-            resources: Resource::built_ins()
-                .into_iter()
-                .chain(custom)
-                .map(Arc::new)
-                .collect(),
-            namespaces: vec!["default".to_owned()],
-            clock: Arc::new(move || start),
-            history_limit: 10_000,
-        }
+        Builder::new()
     }
 
     /// A client whose user agent, user and field manager is `technical-user-operator`.
@@ -464,15 +374,4 @@ pub(crate) fn full_body(value: &Value) -> ResponseBody {
     http_body_util::Full::new(Bytes::from(value.to_string()))
         .map_err(|never: Infallible| match never {})
         .boxed_unsync()
-}
-
-/// The body of a successful deletion.
-pub(crate) fn deleted(resource: &Resource, object: &Value) -> Value {
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let mut details = failure::details(resource, name, &resource.plural);
-    details["uid"] = object["metadata"]["uid"].clone();
-    json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": details
-    })
 }

@@ -1,7 +1,6 @@
 //! What the tests, the benchmark and the demonstration stand on: a local control plane made of the
 //! real programs, an in-memory API server for virtual time, a layer of faults, and a leak scanner.
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,

@@ -2,39 +2,21 @@
 //!
 //! `CONFORMANCE_SEED` and `CONFORMANCE_SEQUENCES` choose what is run; a divergence prints both.
 
-use support::{conformance, control_plane::ControlPlane};
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test has no other settings than these"
-)]
-fn setting(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-fn number(name: &str, otherwise: u64) -> u64 {
-    setting(name).map_or(otherwise, |text| text.parse().expect("a number"))
-}
+use support::{
+    conformance,
+    control_plane::{ControlPlane, Options},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::print_stdout, reason = "the figures are the result")]
 async fn the_fake_answers_random_requests_as_the_real_server_does() {
-    let control_plane = match ControlPlane::start().await {
-        Ok(control_plane) => control_plane,
-        Err(error) if setting("CI").as_deref() == Some("true") => panic!("{error}"),
-        Err(error) => {
-            println!("SKIPPED: conformance needs a control plane ({error})");
-            return;
-        }
+    let Some(control_plane) = ControlPlane::start_or_skip(Options::default()).await else {
+        return;
     };
     let sequences = usize::try_from(number("CONFORMANCE_SEQUENCES", 300)).expect("fits");
+    let seed = number("CONFORMANCE_SEED", 1);
 
-    let report = conformance::run(
-        control_plane.client().await,
-        number("CONFORMANCE_SEED", 1),
-        sequences,
-    )
-    .await;
+    let report = conformance::run(control_plane.client().await, seed, sequences).await;
 
     println!("{report}");
     assert!(
@@ -42,4 +24,15 @@ async fn the_fake_answers_random_requests_as_the_real_server_does() {
         "{} divergences",
         report.divergences.len()
     );
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test has no other settings than these"
+)]
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(otherwise)
 }

@@ -2,13 +2,14 @@
 
 use http::Method;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// A kind under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kind {
     pub(super) prefix: &'static str,
     pub(super) api_version: &'static str,
+    #[expect(clippy::struct_field_names, reason = "its name in the API")]
     pub(super) kind: &'static str,
     pub(super) plural: &'static str,
 }
@@ -67,7 +68,7 @@ pub(super) struct Step {
 
 /// The requests of one seed.
 pub(super) struct Sequence {
-    random: StdRng,
+    pub(super) random: StdRng,
 }
 
 impl Iterator for Sequence {
@@ -98,11 +99,11 @@ impl Sequence {
         }
     }
 
-    fn chance(&mut self, percent: u32) -> bool {
+    pub(super) fn chance(&mut self, percent: u32) -> bool {
         self.random.random_range(0..100) < percent
     }
 
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(super) fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         *choices
             .choose(&mut self.random)
             .expect("choices are not empty")
@@ -282,179 +283,5 @@ impl Sequence {
         step.metadata_only = false;
         step.query.push(("labelSelector", "l".to_owned()));
         step
-    }
-
-    /// A whole object without a name.
-    fn object(&mut self, kind: Kind) -> Value {
-        let mut object = self.change(kind);
-        strip_nulls(&mut object);
-        object["apiVersion"] = kind.api_version.into();
-        object["kind"] = kind.kind.into();
-        if !object["metadata"].is_object() {
-            object["metadata"] = json!({});
-        }
-        if kind.kind == "Probe" && self.chance(20) {
-            object["status"] = self.status();
-        }
-        object
-    }
-
-    /// What a patch changes.
-    fn change(&mut self, kind: Kind) -> Value {
-        let mut change = match kind.kind {
-            "Probe" => json!({"spec": self.spec()}),
-            _ => self.content(kind),
-        };
-        if self.chance(30) {
-            change["metadata"]["labels"] = self.map(&["l", "m"], &["1", "2"]);
-        }
-        if self.chance(20) {
-            change["metadata"]["annotations"] = self.map(&["n", "example.com/o"], &["1", ""]);
-        }
-        if self.chance(8) {
-            change["metadata"]["finalizers"] = self
-                .one_of(&[
-                    "[\"example.com/hold\"]",
-                    "null",
-                    "[]",
-                    "[\"example.com/x\",\"example.com/hold\"]",
-                ])
-                .parse()
-                .expect("valid JSON");
-        }
-        if self.chance(8) {
-            change["metadata"]["ownerReferences"] = json!([{
-                "apiVersion": "v1", "kind": "Namespace", "name": "$NAMESPACE",
-                "uid": "$NAMESPACE_UID", "controller": self.chance(50)
-            }]);
-        }
-        if self.chance(5) {
-            change["metadata"]["unknown"] = 1.into();
-        }
-        change
-    }
-
-    fn content(&mut self, kind: Kind) -> Value {
-        let mut content = json!({});
-        if self.chance(80) {
-            content["data"] = self.map(&["a", "b", "c"], &["MQ==", "Mg=="]);
-        }
-        if self.chance(3) {
-            content["data"] = json!({"not a key": "MQ=="});
-        }
-        if kind.kind == "Secret" {
-            if self.chance(30) {
-                content["stringData"] = self.map(&["a", "d"], &["1", "2"]);
-            }
-            if self.chance(25) {
-                content["type"] = self.one_of(&["Opaque", "example.com/x", ""]).into();
-            }
-        } else if self.chance(20) {
-            content["binaryData"] = self.map(&["x", "y"], &["MQ==", "Mg=="]);
-        }
-        if self.chance(6) {
-            content["immutable"] = self.chance(70).into();
-        }
-        content
-    }
-
-    fn map(&mut self, keys: &[&str], values: &[&str]) -> Value {
-        let mut map = Map::new();
-        for key in keys {
-            if self.chance(45) {
-                map.insert((*key).to_owned(), self.one_of(values).into());
-            } else if self.chance(15) {
-                map.insert((*key).to_owned(), Value::Null);
-            }
-        }
-        map.into()
-    }
-
-    fn spec(&mut self) -> Value {
-        let mut spec = json!({});
-        let choices: [(&str, &[&str]); 7] = [
-            ("size", &["1", "2", "3", "12", "\"text\"", "null"]),
-            (
-                "colour",
-                &[
-                    "\"red\"",
-                    "\"green\"",
-                    "\"red\"",
-                    "\"green\"",
-                    "\"blue\"",
-                    "null",
-                ],
-            ),
-            ("words", &["[]", "[\"a\"]", "[\"b\",\"a\"]", "null"]),
-            (
-                "tags",
-                &["[]", "[\"t\"]", "[\"u\",\"t\"]", "[\"t\",\"v\"]", "null"],
-            ),
-            (
-                "parts",
-                &[
-                    "[]",
-                    "[{\"name\":\"p\",\"count\":1}]",
-                    "[{\"name\":\"q\"},{\"name\":\"p\"}]",
-                    "[{\"name\":\"p\"},{\"name\":\"r\",\"count\":2}]",
-                    "null",
-                ],
-            ),
-            (
-                "nested",
-                &[
-                    "{}",
-                    "{\"y\":\"1\"}",
-                    "{\"x\":\"2\"}",
-                    "{\"x\":null}",
-                    "null",
-                ],
-            ),
-            (
-                "entries",
-                &["{}", "{\"k\":\"1\"}", "{\"k\":\"2\",\"l\":\"1\"}", "null"],
-            ),
-        ];
-        for (field, values) in choices {
-            if self.chance(25) {
-                spec[field] = self.one_of(values).parse().expect("valid JSON");
-            }
-        }
-        spec
-    }
-
-    fn status(&mut self) -> Value {
-        let mut status = json!({});
-        let choices: [(&str, &[&str]); 3] = [
-            ("phase", &["\"Ready\"", "\"Pending\""]),
-            ("serial", &["1", "2"]),
-            (
-                "conditions",
-                &[
-                    "[{\"type\":\"A\",\"status\":\"True\"}]",
-                    "[{\"type\":\"B\",\"status\":\"False\",\"reason\":\"R\"},{\"type\":\"A\",\"status\":\"True\"}]",
-                    "[{\"type\":\"B\",\"status\":\"True\"}]",
-                    "[]",
-                ],
-            ),
-        ];
-        for (field, values) in choices {
-            if self.chance(60) {
-                status[field] = self.one_of(values).parse().expect("valid JSON");
-            }
-        }
-        status
-    }
-}
-
-/// Nulls are for patches.
-pub(super) fn strip_nulls(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|_, child| !child.is_null());
-            fields.values_mut().for_each(strip_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip_nulls),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::{
     comparison::Names,
+    content::strip_nulls,
     exchange,
-    sequence::{KINDS, Kind, Pick, Step, strip_nulls},
+    sequence::{KINDS, Kind, Pick, Step},
 };
 
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";

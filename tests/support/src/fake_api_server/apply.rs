@@ -111,19 +111,17 @@ impl Application<'_> {
             .filter(|path| is_tracked(path))
             .cloned()
             .collect();
-        let last = match owners.iter_mut().find(|owner| owner.is(&self.actor)) {
-            Some(owner) => {
-                owner.api_version.clone_from(&self.actor.api_version);
-                std::mem::replace(&mut owner.fields, set)
-            }
-            None => {
-                owners.push(Owner {
-                    fields: set,
-                    time: None,
-                    ..self.actor.clone()
-                });
-                FieldSet::new()
-            }
+        let own = owners.iter_mut().find(|owner| owner.is(&self.actor));
+        let last = if let Some(own) = own {
+            own.api_version.clone_from(&self.actor.api_version);
+            std::mem::replace(&mut own.fields, set)
+        } else {
+            owners.push(Owner {
+                fields: set,
+                time: None,
+                ..self.actor.clone()
+            });
+            FieldSet::new()
         };
         let others = owners.iter().flat_map(|owner| &owner.fields);
         let owned = wanted.iter().chain(others).cloned().collect();

@@ -25,9 +25,10 @@ pub(crate) struct FieldError {
 
 impl FieldError {
     pub(crate) fn invalid(field: &str, value: &Value, text: &str) -> Self {
-        let shown = match value {
-            Value::Null => "\"\"".to_owned(),
-            other => other.to_string(),
+        let shown = if value.is_null() {
+            "\"\"".to_owned()
+        } else {
+            value.to_string()
         };
         Self {
             reason: "FieldValueInvalid",

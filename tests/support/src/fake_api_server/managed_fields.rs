@@ -1,6 +1,6 @@
 //! Who owns which field: the rules of structured-merge-diff, as far as clients can see them.
 //!
-//! A field set is a set of paths. Elements are written as in FieldsV1: `f:data`, `k:{"uid":"u"}`,
+//! A field set is a set of paths. Elements are written as in `FieldsV1`: `f:data`, `k:{"uid":"u"}`,
 //! `v:"x"`. A container is a member of its own only where something added it as a whole.
 
 use std::{
@@ -149,7 +149,9 @@ fn container<'a>(schema: Node<'a>, value: Option<&'a Value>) -> Option<Children<
                 }
             }
         }
-        _ => None,
+        Value::Object(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            None
+        }
     }
 }
 

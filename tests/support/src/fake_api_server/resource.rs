@@ -3,6 +3,10 @@
 use serde_json::{Value, json};
 
 /// One resource of the API: how it is addressed, and what sets it apart from others.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent traits of a kind, never passed on"
+)]
 #[derive(Debug, Clone)]
 pub(crate) struct Resource {
     pub(crate) group: String,
@@ -19,7 +23,7 @@ pub(crate) struct Resource {
     pub(crate) unconditional_update: bool,
     /// Structs that are never absent in the server's own types, hence never "added".
     pub(crate) always_present: &'static [&'static str],
-    /// OpenAPI v3 schema, with the metadata of every object.
+    /// `OpenAPI` v3 schema, with the metadata of every object.
     pub(crate) schema: Value,
 }
 
@@ -108,14 +112,32 @@ impl Resource {
         }
     }
 
-    /// The built-in kinds that the operator and its tests touch.
-    pub(crate) fn built_ins() -> Vec<Self> {
-        let texts = json!({"type": "object", "additionalProperties": {"type": "string"}});
-        let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    fn event(open: &Value, text: &Value) -> Self {
         let reference = json!({
             "type": "object", "x-kubernetes-map-type": "atomic",
             "x-kubernetes-preserve-unknown-fields": true
         });
+        Self {
+            create_on_update: true,
+            ..Self::built_in(
+                "events.k8s.io",
+                "events",
+                "Event",
+                &json!({
+                    "eventTime": text, "series": open, "reportingController": text,
+                    "reportingInstance": text, "action": text, "reason": text,
+                    "regarding": reference, "related": reference, "note": text, "type": text,
+                    "deprecatedSource": open, "deprecatedFirstTimestamp": text,
+                    "deprecatedLastTimestamp": text, "deprecatedCount": {"type": "integer"}
+                }),
+            )
+        }
+    }
+
+    /// The built-in kinds that the operator and its tests touch.
+    pub(crate) fn built_ins() -> Vec<Self> {
+        let texts = json!({"type": "object", "additionalProperties": {"type": "string"}});
+        let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
         let flag = json!({"type": "boolean"});
         let text = json!({"type": "string"});
         vec![
@@ -159,21 +181,7 @@ impl Resource {
                     &json!({"spec": open}),
                 )
             },
-            Self {
-                create_on_update: true,
-                ..Self::built_in(
-                    "events.k8s.io",
-                    "events",
-                    "Event",
-                    &json!({
-                        "eventTime": text, "series": open, "reportingController": text,
-                        "reportingInstance": text, "action": text, "reason": text,
-                        "regarding": reference, "related": reference, "note": text, "type": text,
-                        "deprecatedSource": open, "deprecatedFirstTimestamp": text,
-                        "deprecatedLastTimestamp": text, "deprecatedCount": {"type": "integer"}
-                    }),
-                )
-            },
+            Self::event(&open, &text),
         ]
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::failure::FieldError;
 
-/// A node of an OpenAPI v3 schema, or nothing where none is known.
+/// A node of an `OpenAPI` v3 schema, or nothing where none is known.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node<'a>(pub(crate) Option<&'a Value>);
 
@@ -228,10 +228,9 @@ impl<'a> Node<'a> {
             errors.push(FieldError::invalid(path, value, &text));
         }
         let whole = |name: &str| self.attribute(name).and_then(Value::as_u64);
-        let size = match value {
-            Value::String(text) => u64::try_from(text.chars().count()).ok(),
-            _ => None,
-        };
+        let size = value
+            .as_str()
+            .and_then(|text| u64::try_from(text.chars().count()).ok());
         if let (Some(size), Some(minimum)) = (size, whole("minLength"))
             && size < minimum
         {

@@ -56,9 +56,13 @@ pub(crate) fn check_update(
         for field in ["data", "binaryData"] {
             // The server fills in the data of a ConfigMap, and nothing else that is absent.
             let is_filled_in = resource.plural == "configmaps" && field == "data";
-            let content = |object: &Value| match &object[field] {
-                Value::Null if is_filled_in => Value::Object(Map::new()),
-                found => found.clone(),
+            let content = |object: &Value| {
+                let is_filled_in = is_filled_in && object[field].is_null();
+                if is_filled_in {
+                    Value::Object(Map::new())
+                } else {
+                    object[field].clone()
+                }
             };
             if content(new) != content(old) {
                 errors.push(FieldError::forbidden(field, IMMUTABLE_CONTENT));
