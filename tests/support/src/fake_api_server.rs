@@ -120,10 +120,7 @@ impl FakeApiServer {
 
     /// The service behind [`Self::client_as`].
     pub fn service_as(&self, agent: &str) -> FakeService {
-        FakeService {
-            server: self.clone(),
-            agent: agent.to_owned(),
-        }
+        FakeService { server: self.clone(), agent: agent.to_owned() }
     }
 
     /// One stored object; the namespace is empty for cluster-scoped kinds.
@@ -133,12 +130,7 @@ impl FakeApiServer {
 
     /// Every stored object of a resource, by namespace and name.
     pub fn list(&self, plural: &str) -> Vec<Value> {
-        self.locked()
-            .view()
-            .list(plural)
-            .into_iter()
-            .cloned()
-            .collect()
+        self.locked().view().list(plural).into_iter().cloned().collect()
     }
 
     /// Reads the state under one lock.
@@ -151,12 +143,7 @@ impl FakeApiServer {
     pub fn put_raw(&self, plural: &str, mut object: Value) -> Value {
         let mut state = self.locked();
         let resource = state.resource(plural);
-        let text = |field: &str| {
-            object["metadata"][field]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
         let key = State::key(&resource, &text("namespace"), &text("name"));
         if object["metadata"]["uid"].is_null() {
             object["metadata"]["uid"] = state.draw_uid().into();
@@ -173,9 +160,7 @@ impl FakeApiServer {
     pub fn delete_raw(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
         let mut state = self.locked();
         let key = State::key(&state.resource(plural), namespace, name);
-        state
-            .remove(&key, "etcdctl")
-            .map(|object| object.as_ref().clone())
+        state.remove(&key, "etcdctl").map(|object| object.as_ref().clone())
     }
 
     /// The newest resourceVersion.
@@ -186,10 +171,7 @@ impl FakeApiServer {
     /// A backup.
     pub fn snapshot(&self) -> Snapshot {
         let state = self.locked();
-        Snapshot {
-            objects: state.objects.clone(),
-            revision: state.revision,
-        }
+        Snapshot { objects: state.objects.clone(), revision: state.revision }
     }
 
     /// Restores a backup as etcd does without `--bump-revision`: the revision goes back too, so
@@ -246,9 +228,7 @@ impl FakeApiServer {
     pub fn request_counts(&self) -> BTreeMap<(Verb, String), usize> {
         let mut counts = BTreeMap::new();
         for record in &self.locked().log {
-            *counts
-                .entry((record.verb, record.plural.clone()))
-                .or_default() += 1;
+            *counts.entry((record.verb, record.plural.clone())).or_default() += 1;
         }
         counts
     }
@@ -269,18 +249,12 @@ impl FakeApiServer {
     }
 
     fn count(&self, wanted: impl Fn(Verb) -> bool) -> usize {
-        self.locked()
-            .log
-            .iter()
-            .filter(|record| wanted(record.verb))
-            .count()
+        self.locked().log.iter().filter(|record| wanted(record.verb)).count()
     }
 
     /// Refuses creations beyond `max` objects with 403 "exceeded quota".
     pub fn quota(&self, namespace: &str, plural: &str, max: usize) {
-        self.locked()
-            .quotas
-            .insert((namespace.to_owned(), plural.to_owned()), max);
+        self.locked().quotas.insert((namespace.to_owned(), plural.to_owned()), max);
     }
 
     /// Lifts every quota.
@@ -290,9 +264,7 @@ impl FakeApiServer {
 
     /// Refuses a verb on a resource with the words of RBAC.
     pub fn forbid(&self, agent: &str, verb: Verb, plural: &str) {
-        self.locked()
-            .forbidden
-            .push((agent.to_owned(), verb, plural.to_owned()));
+        self.locked().forbidden.push((agent.to_owned(), verb, plural.to_owned()));
     }
 
     /// Grants every right again.
@@ -319,12 +291,8 @@ impl FakeApiServer {
     /// Ends the deletion of a namespace: its content goes, then the namespace.
     pub fn finish_namespace(&self, name: &str) {
         let mut state = self.locked();
-        let content: Vec<_> = state
-            .objects
-            .keys()
-            .filter(|key| key.namespace == name)
-            .cloned()
-            .collect();
+        let content: Vec<_> =
+            state.objects.keys().filter(|key| key.namespace == name).cloned().collect();
         for key in content {
             state.remove(&key, "");
         }
@@ -358,9 +326,7 @@ impl Service<Request<Body>> for FakeService {
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             if !parts.headers.contains_key(header::USER_AGENT) {
-                parts
-                    .headers
-                    .insert(header::USER_AGENT, HeaderValue::from_str(&agent)?);
+                parts.headers.insert(header::USER_AGENT, HeaderValue::from_str(&agent)?);
             }
             let body = body.collect().await?.to_bytes();
             let mut state = server.locked();

@@ -111,10 +111,7 @@ impl<S> Layer<S> for FaultLayer {
     type Service = Faulty<S>;
 
     fn layer(&self, inner: S) -> Faulty<S> {
-        Faulty {
-            inner,
-            plan: self.plan.clone(),
-        }
+        Faulty { inner, plan: self.plan.clone() }
     }
 }
 
@@ -213,9 +210,7 @@ where
 
 fn is_watch(request: &Request<Body>) -> bool {
     let query = request.uri().query().unwrap_or_default();
-    query
-        .split('&')
-        .any(|pair| matches!(pair, "watch=true" | "watch=1"))
+    query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1"))
 }
 
 async fn send<S, B>(inner: S, request: Request<Body>) -> Result<Response<ResponseBody>, BoxError>
@@ -244,45 +239,23 @@ where
 }
 
 fn broken() -> BoxError {
-    io::Error::new(
-        io::ErrorKind::ConnectionReset,
-        "connection reset by the fault layer",
-    )
-    .into()
+    io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by the fault layer").into()
 }
 
 fn refusal(code: u16, method: &Method) -> Response<ResponseBody> {
     let (reason, message) = match code {
-        404 => (
-            "NotFound",
-            "the server could not find the requested resource",
-        ),
+        404 => ("NotFound", "the server could not find the requested resource"),
         409 if *method == Method::POST => ("AlreadyExists", "object already exists"),
         409 => (
             "Conflict",
             "the object has been modified; please apply your changes to the latest version and \
              try again",
         ),
-        422 => (
-            "Invalid",
-            "the server rejected our request due to an error in our request",
-        ),
-        429 => (
-            "TooManyRequests",
-            "too many requests, please try again later",
-        ),
-        503 => (
-            "ServiceUnavailable",
-            "the server is currently unable to handle the request",
-        ),
-        504 => (
-            "Timeout",
-            "the server was unable to return a response in the time allotted",
-        ),
-        _ => (
-            "InternalError",
-            "an error on the server has prevented the request from succeeding",
-        ),
+        422 => ("Invalid", "the server rejected our request due to an error in our request"),
+        429 => ("TooManyRequests", "too many requests, please try again later"),
+        503 => ("ServiceUnavailable", "the server is currently unable to handle the request"),
+        504 => ("Timeout", "the server was unable to return a response in the time allotted"),
+        _ => ("InternalError", "an error on the server has prevented the request from succeeding"),
     };
     let mut status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -290,21 +263,16 @@ fn refusal(code: u16, method: &Method) -> Response<ResponseBody> {
     });
     let mut response = Response::new(());
     *response.status_mut() = http::StatusCode::from_u16(code).expect("a valid code");
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if code == 429 {
         status["details"] = json!({"retryAfterSeconds": 1});
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response.map(|()| whole(&status))
 }
 
 fn whole(value: &Value) -> ResponseBody {
-    Full::new(Bytes::from(value.to_string()))
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    Full::new(Bytes::from(value.to_string())).map_err(|never| match never {}).boxed_unsync()
 }

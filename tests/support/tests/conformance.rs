@@ -19,20 +19,10 @@ async fn the_fake_answers_random_requests_as_the_real_server_does() {
     let report = conformance::run(control_plane.client().await, seed, sequences).await;
 
     println!("{report}");
-    assert!(
-        report.divergences.is_empty(),
-        "{} divergences",
-        report.divergences.len()
-    );
+    assert!(report.divergences.is_empty(), "{} divergences", report.divergences.len());
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test has no other settings than these"
-)]
+#[expect(clippy::disallowed_methods, reason = "a test has no other settings than these")]
 fn number(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(otherwise)
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }

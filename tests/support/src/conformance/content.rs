@@ -95,22 +95,9 @@ impl Sequence {
         let mut spec = json!({});
         let choices: [(&str, &[&str]); 7] = [
             ("size", &["1", "2", "3", "12", "\"text\"", "null"]),
-            (
-                "colour",
-                &[
-                    "\"red\"",
-                    "\"green\"",
-                    "\"red\"",
-                    "\"green\"",
-                    "\"blue\"",
-                    "null",
-                ],
-            ),
+            ("colour", &["\"red\"", "\"green\"", "\"red\"", "\"green\"", "\"blue\"", "null"]),
             ("words", &["[]", "[\"a\"]", "[\"b\",\"a\"]", "null"]),
-            (
-                "tags",
-                &["[]", "[\"t\"]", "[\"u\",\"t\"]", "[\"t\",\"v\"]", "null"],
-            ),
+            ("tags", &["[]", "[\"t\"]", "[\"u\",\"t\"]", "[\"t\",\"v\"]", "null"]),
             (
                 "parts",
                 &[
@@ -121,20 +108,8 @@ impl Sequence {
                     "null",
                 ],
             ),
-            (
-                "nested",
-                &[
-                    "{}",
-                    "{\"y\":\"1\"}",
-                    "{\"x\":\"2\"}",
-                    "{\"x\":null}",
-                    "null",
-                ],
-            ),
-            (
-                "entries",
-                &["{}", "{\"k\":\"1\"}", "{\"k\":\"2\",\"l\":\"1\"}", "null"],
-            ),
+            ("nested", &["{}", "{\"y\":\"1\"}", "{\"x\":\"2\"}", "{\"x\":null}", "null"]),
+            ("entries", &["{}", "{\"k\":\"1\"}", "{\"k\":\"2\",\"l\":\"1\"}", "null"]),
         ];
         for (field, values) in choices {
             if self.chance(25) {

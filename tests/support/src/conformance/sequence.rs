@@ -15,18 +15,8 @@ pub(super) struct Kind {
 }
 
 pub(super) const KINDS: [Kind; 3] = [
-    Kind {
-        prefix: "/api/v1",
-        api_version: "v1",
-        kind: "Secret",
-        plural: "secrets",
-    },
-    Kind {
-        prefix: "/api/v1",
-        api_version: "v1",
-        kind: "ConfigMap",
-        plural: "configmaps",
-    },
+    Kind { prefix: "/api/v1", api_version: "v1", kind: "Secret", plural: "secrets" },
+    Kind { prefix: "/api/v1", api_version: "v1", kind: "ConfigMap", plural: "configmaps" },
     Kind {
         prefix: "/apis/conformance.cyoda.com/v1",
         api_version: "conformance.cyoda.com/v1",
@@ -94,9 +84,7 @@ impl Iterator for Sequence {
 
 impl Sequence {
     pub(super) fn new(seed: u64) -> Self {
-        Self {
-            random: StdRng::seed_from_u64(seed),
-        }
+        Self { random: StdRng::seed_from_u64(seed) }
     }
 
     pub(super) fn chance(&mut self, percent: u32) -> bool {
@@ -104,9 +92,7 @@ impl Sequence {
     }
 
     pub(super) fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        *choices
-            .choose(&mut self.random)
-            .expect("choices are not empty")
+        *choices.choose(&mut self.random).expect("choices are not empty")
     }
 
     fn base(&mut self, kind: Kind, method: Method) -> Step {
@@ -199,11 +185,7 @@ impl Sequence {
         step.uid = self.one_of(&[Pick::Absent, Pick::Current, Pick::Current, Pick::Foreign]);
         step.on_top_of_last = self.chance(50);
         if step.on_top_of_last {
-            step.body = if self.chance(30) {
-                json!({})
-            } else {
-                self.change(kind)
-            };
+            step.body = if self.chance(30) { json!({}) } else { self.change(kind) };
         } else {
             step.body = self.object(kind);
             step.body["metadata"]["name"] = step.name.into();
@@ -231,11 +213,7 @@ impl Sequence {
     fn json_patch(&mut self, kind: Kind) -> Step {
         let mut step = self.base(kind, Method::PATCH);
         step.content_type = "application/json-patch+json";
-        let field = if kind.kind == "Probe" {
-            "/spec/colour"
-        } else {
-            "/data/a"
-        };
+        let field = if kind.kind == "Probe" { "/spec/colour" } else { "/data/a" };
         let value = if kind.kind == "Probe" { "red" } else { "MQ==" };
         let op = self.one_of(&["test", "add", "replace", "remove"]);
         step.body = json!([
@@ -249,11 +227,7 @@ impl Sequence {
         let mut step = self.base(kind, Method::PATCH);
         step.content_type = "application/apply-patch+yaml";
         step.status = kind.kind == "Probe" && self.chance(60);
-        step.body = if step.status {
-            json!({"status": self.status()})
-        } else {
-            self.object(kind)
-        };
+        step.body = if step.status { json!({"status": self.status()}) } else { self.object(kind) };
         step.body["apiVersion"] = kind.api_version.into();
         step.body["kind"] = kind.kind.into();
         step.body["metadata"]["name"] = step.name.into();

@@ -54,10 +54,7 @@ impl Side {
     }
 
     fn collection(&self, kind: Kind) -> String {
-        format!(
-            "{}/namespaces/{}/{}",
-            kind.prefix, self.namespace, kind.plural
-        )
+        format!("{}/namespaces/{}/{}", kind.prefix, self.namespace, kind.plural)
     }
 
     /// Removes what an earlier sequence left behind.
@@ -86,31 +83,38 @@ impl Side {
 
     /// Sends a request and returns its answer, comparable between servers.
     pub(super) async fn send(&mut self, step: &Step) -> Value {
+        let answer = self.ask(step).await;
+        self.learn(step, &answer)
+    }
+
+    /// Sends a request and returns the code and the body of its answer.
+    pub(super) async fn ask(&mut self, step: &Step) -> (u16, Value) {
         for kind in KINDS {
             if !self.started_at.contains_key(&kind) {
                 let path = self.collection(kind);
                 let (_, list) = exchange(&self.client, Method::GET, &path, &Value::Null).await;
-                let version = list["metadata"]["resourceVersion"]
-                    .as_str()
-                    .unwrap_or_default();
+                let version = list["metadata"]["resourceVersion"].as_str().unwrap_or_default();
                 self.started_at.insert(kind, version.to_owned());
             }
         }
-        let response = self
-            .client
-            .send(self.request(step))
-            .await
-            .expect("the server answers");
+        let response = self.client.send(self.request(step)).await.expect("the server answers");
         let code = response.status().as_u16();
-        let bytes = response
-            .into_body()
-            .collect_bytes()
-            .await
-            .expect("the answer is whole");
-        let answer: Value = serde_json::from_slice(&bytes)
+        let bytes = response.into_body().collect_bytes().await.expect("the answer is whole");
+        let answer = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes).into_owned()));
-        self.learn(step, &answer);
-        json!({"code": code, "body": self.names.normalise(&answer)})
+        (code, answer)
+    }
+
+    /// Takes an answer in, and returns it comparable between servers.
+    pub(super) fn learn(&mut self, step: &Step, (code, answer): &(u16, Value)) -> Value {
+        self.remember(step, answer);
+        json!({"code": code, "body": self.names.normalise(answer)})
+    }
+
+    /// Whether a write succeeded without making a version.
+    pub(super) fn has_lagged(&self, (code, answer): &(u16, Value)) -> bool {
+        let version = answer["metadata"]["resourceVersion"].as_str();
+        *code == 200 && version.is_some_and(|version| self.names.knows_version(version))
     }
 
     /// The request as text, for people.
@@ -136,26 +140,16 @@ impl Side {
             path.push_str("/status");
         }
         let query = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(
-                step.query
-                    .iter()
-                    .map(|(name, value)| (*name, value.as_str())),
-            )
+            .extend_pairs(step.query.iter().map(|(name, value)| (*name, value.as_str())))
             .finish();
-        let accept = match (
-            step.metadata_only,
-            step.method == Method::GET && step.name.is_empty(),
-        ) {
+        let accept = match (step.metadata_only, step.method == Method::GET && step.name.is_empty())
+        {
             (true, true) => METADATA_LIST,
             (true, false) => METADATA,
             (false, _) => "application/json",
         };
         let body = self.body(step);
-        let body = if body.is_null() {
-            Vec::new()
-        } else {
-            body.to_string().into_bytes()
-        };
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         Request::builder()
             .method(&step.method)
             .uri(format!("{path}?{query}"))
@@ -226,11 +220,7 @@ impl Side {
             let known = self.known.get(&(step.kind, name.to_owned()));
             known.map(|known| values(known).clone()).unwrap_or_default()
         };
-        let own = of(if step.name.is_empty() {
-            name
-        } else {
-            step.name
-        });
+        let own = of(if step.name.is_empty() { name } else { step.name });
         match pick {
             Pick::Absent => None,
             Pick::Current => own.last().cloned(),
@@ -245,7 +235,7 @@ impl Side {
     }
 
     /// Remembers the uid, the version and the shape of an object that was answered.
-    fn learn(&mut self, step: &Step, answer: &Value) {
+    fn remember(&mut self, step: &Step, answer: &Value) {
         let is_dry = step.query.iter().any(|(name, _)| *name == "dryRun");
         let metadata = &answer["metadata"];
         let (Some(name), Some(uid)) = (metadata["name"].as_str(), metadata["uid"].as_str()) else {
@@ -275,9 +265,7 @@ impl Side {
              metadata.name%21%3Dkube-root-ca.crt",
             self.collection(kind)
         );
-        let request = Request::get(uri)
-            .body(Body::empty())
-            .expect("a valid request");
+        let request = Request::get(uri).body(Body::empty()).expect("a valid request");
         let response = self.client.send(request).await.expect("the server answers");
         let mut frames = response.into_body().into_data_stream();
         let patience = Duration::from_millis(if wanted.is_some() { 5000 } else { 5 });
@@ -313,10 +301,7 @@ fn overlay(target: &mut Value, change: &Value) {
         if value.is_null() {
             fields.remove(name);
         } else {
-            overlay(
-                fields.entry(name.clone()).or_insert_with(|| json!({})),
-                value,
-            );
+            overlay(fields.entry(name.clone()).or_insert_with(|| json!({})), value);
         }
     }
 }

@@ -67,11 +67,7 @@ fn change_field(fields: &mut Map<String, Value>, name: &str, step: &Value) -> Op
 }
 
 fn change_item(items: &mut Vec<Value>, name: &str, step: &Value) -> Option<()> {
-    let index = if name == "-" {
-        items.len()
-    } else {
-        name.parse().ok()?
-    };
+    let index = if name == "-" { items.len() } else { name.parse().ok()? };
     match step["op"].as_str()? {
         "remove" if index < items.len() => {
             items.remove(index);
@@ -106,21 +102,13 @@ impl Application<'_> {
     ) -> Result<(Value, Vec<Owner>), Failure> {
         let merged = merge(self.schema, Some(self.live), self.wanted);
         let wanted = field_set(self.schema, self.wanted);
-        let set = wanted
-            .iter()
-            .filter(|path| is_tracked(path))
-            .cloned()
-            .collect();
+        let set = wanted.iter().filter(|path| is_tracked(path)).cloned().collect();
         let own = owners.iter_mut().find(|owner| owner.is(&self.actor));
         let last = if let Some(own) = own {
             own.api_version.clone_from(&self.actor.api_version);
             std::mem::replace(&mut own.fields, set)
         } else {
-            owners.push(Owner {
-                fields: set,
-                time: None,
-                ..self.actor.clone()
-            });
+            owners.push(Owner { fields: set, time: None, ..self.actor.clone() });
             FieldSet::new()
         };
         let others = owners.iter().flat_map(|owner| &owner.fields);
@@ -129,18 +117,10 @@ impl Application<'_> {
         let comparison = Comparison::of(self.schema, self.live, &merged, &is_tracked);
         let mut conflicts = Vec::new();
         for owner in owners.iter_mut().filter(|owner| !owner.is(&self.actor)) {
-            let mut contested: Vec<Path> = owner
-                .fields
-                .iter()
-                .filter(|path| comparison.changes(path))
-                .cloned()
-                .collect();
+            let mut contested: Vec<Path> =
+                owner.fields.iter().filter(|path| comparison.changes(path)).cloned().collect();
             contested.sort_by(members_first);
-            conflicts.extend(
-                contested
-                    .iter()
-                    .map(|path| (owner.described(), shown(path))),
-            );
+            conflicts.extend(contested.iter().map(|path| (owner.described(), shown(path))));
             owner
                 .fields
                 .retain(|path| !contested.contains(path) && !comparison.removed.contains(path));
@@ -172,15 +152,9 @@ fn differs(left: &Value, right: &Value) -> bool {
 
 /// The order in which the server walks a set of fields: what is a member here, then what is deeper.
 fn members_first(left: &Path, right: &Path) -> Ordering {
-    let depth = left
-        .iter()
-        .zip(right)
-        .take_while(|(left, right)| left == right)
-        .count();
+    let depth = left.iter().zip(right).take_while(|(left, right)| left == right).count();
     let is_deeper = |path: &Path| path.len() > depth + 1;
-    is_deeper(left)
-        .cmp(&is_deeper(right))
-        .then_with(|| left.cmp(right))
+    is_deeper(left).cmp(&is_deeper(right)).then_with(|| left.cmp(right))
 }
 
 /// A path as people write it.

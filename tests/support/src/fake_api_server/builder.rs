@@ -39,11 +39,7 @@ impl Builder {
         .map(|(plural, kind, namespaced)| Resource::without_definition(plural, kind, namespaced));
         let start = Timestamp::new(1_767_225_600, 0).expect("2026-01-01 is a time");
         Self {
-            resources: Resource::built_ins()
-                .into_iter()
-                .chain(custom)
-                .map(Arc::new)
-                .collect(),
+            resources: Resource::built_ins().into_iter().chain(custom).map(Arc::new).collect(),
             namespaces: vec!["default".to_owned()],
             clock: Arc::new(move || start),
             history_limit: 10_000,
@@ -54,8 +50,7 @@ impl Builder {
     #[must_use]
     pub fn crd(mut self, definition: &Value) -> Self {
         for resource in Resource::of_definition(definition) {
-            self.resources
-                .retain(|known| known.qualified() != resource.qualified());
+            self.resources.retain(|known| known.qualified() != resource.qualified());
             self.resources.push(Arc::new(resource));
         }
         self
@@ -105,8 +100,6 @@ impl Builder {
         for name in &self.namespaces {
             state.add_namespace(name);
         }
-        FakeApiServer {
-            state: Arc::new(Mutex::new(state)),
-        }
+        FakeApiServer { state: Arc::new(Mutex::new(state)) }
     }
 }

@@ -49,10 +49,7 @@ pub struct View<'a> {
 
 impl fmt::Debug for View<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("View")
-            .field("objects", &self.objects.len())
-            .finish()
+        formatter.debug_struct("View").field("objects", &self.objects.len()).finish()
     }
 }
 
@@ -74,11 +71,8 @@ impl<'a> View<'a> {
     }
 
     fn keyed(&self, plural: &str) -> impl Iterator<Item = (&'a Key, &'a Value)> {
-        let first = Key {
-            resource: plural.to_owned(),
-            namespace: String::new(),
-            name: String::new(),
-        };
+        let first =
+            Key { resource: plural.to_owned(), namespace: String::new(), name: String::new() };
         let plural = plural.to_owned();
         self.objects
             .range(first..)

@@ -18,18 +18,12 @@ impl State {
     pub(crate) fn delete(&mut self, call: &Call) -> Result<Answer, Failure> {
         let options = options(call)?;
         let key = Self::key(&call.resource, &call.namespace, &call.name);
-        let existing = self
-            .objects
-            .get(&key)
-            .map(|stored| Arc::clone(&stored.object));
+        let existing = self.objects.get(&key).map(|stored| Arc::clone(&stored.object));
         let existing = existing.ok_or_else(|| Failure::not_found(&call.resource, &call.name))?;
         check_preconditions(call, &options["preconditions"], &existing)?;
         if call.resource.plural == "namespaces" {
             self.terminate_namespace(&call.name, &call.agent);
-            let object = self
-                .objects
-                .get(&key)
-                .map(|stored| Arc::clone(&stored.object));
+            let object = self.objects.get(&key).map(|stored| Arc::clone(&stored.object));
             return Ok(Answer::Object(200, object.unwrap_or(existing)));
         }
         let dry_run = is_dry_deletion(call, &options);
@@ -44,11 +38,8 @@ impl State {
         let options = options(call)?;
         let dry_run = is_dry_deletion(call, &options);
         let selection = Selection::of(call)?;
-        let selected: Vec<Arc<Value>> = selection
-            .of_objects(&self.objects)
-            .into_iter()
-            .map(Arc::clone)
-            .collect();
+        let selected: Vec<Arc<Value>> =
+            selection.of_objects(&self.objects).into_iter().map(Arc::clone).collect();
         for object in &selected {
             let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
             let key = Self::key(&call.resource, text("namespace"), text("name"));
@@ -82,11 +73,7 @@ impl State {
 }
 
 fn options(call: &Call) -> Result<Value, Failure> {
-    if call.body.is_empty() {
-        Ok(json!({}))
-    } else {
-        call.json()
-    }
+    if call.body.is_empty() { Ok(json!({})) } else { call.json() }
 }
 
 /// The body of a successful deletion.
@@ -102,26 +89,14 @@ fn deleted(resource: &Resource, object: &Value) -> Value {
 
 /// A deletion with a body is governed by the body alone.
 fn is_dry_deletion(call: &Call, options: &Value) -> bool {
-    if call.body.is_empty() {
-        call.is_dry_run()
-    } else {
-        options["dryRun"] == json!(["All"])
-    }
+    if call.body.is_empty() { call.is_dry_run() } else { options["dryRun"] == json!(["All"]) }
 }
 
 fn check_preconditions(call: &Call, wanted: &Value, existing: &Value) -> Result<(), Failure> {
     let found = |field: &str| existing["metadata"][field].as_str().unwrap_or_default();
     let checks = [
-        (
-            "uid",
-            "UID",
-            "The object might have been deleted and then recreated",
-        ),
-        (
-            "resourceVersion",
-            "ResourceVersion",
-            "The object might have been modified",
-        ),
+        ("uid", "UID", "The object might have been deleted and then recreated"),
+        ("resourceVersion", "ResourceVersion", "The object might have been modified"),
     ];
     for (field, shown, hint) in checks {
         let Some(wanted) = wanted[field].as_str() else {

@@ -25,11 +25,7 @@ pub(crate) struct FieldError {
 
 impl FieldError {
     pub(crate) fn invalid(field: &str, value: &Value, text: &str) -> Self {
-        let shown = if value.is_null() {
-            "\"\"".to_owned()
-        } else {
-            value.to_string()
-        };
+        let shown = if value.is_null() { "\"\"".to_owned() } else { value.to_string() };
         Self {
             reason: "FieldValueInvalid",
             field: field.to_owned(),
@@ -51,18 +47,11 @@ impl FieldError {
         } else {
             format!("Required value: {text}")
         };
-        Self {
-            reason: "FieldValueRequired",
-            field: field.to_owned(),
-            message,
-        }
+        Self { reason: "FieldValueRequired", field: field.to_owned(), message }
     }
 
     pub(crate) fn type_invalid(field: &str, value: &Value, text: &str) -> Self {
-        Self {
-            reason: "FieldValueTypeInvalid",
-            ..Self::invalid(field, value, text)
-        }
+        Self { reason: "FieldValueTypeInvalid", ..Self::invalid(field, value, text) }
     }
 
     pub(crate) fn not_supported(field: &str, value: &Value, supported: &[Value]) -> Self {
@@ -70,32 +59,19 @@ impl FieldError {
         Self {
             reason: "FieldValueNotSupported",
             field: field.to_owned(),
-            message: format!(
-                "Unsupported value: {value}: supported values: {}",
-                names.join(", ")
-            ),
+            message: format!("Unsupported value: {value}: supported values: {}", names.join(", ")),
         }
     }
 }
 
 impl Failure {
     fn new(code: u16, reason: &'static str, message: String, details: Option<Value>) -> Self {
-        Self {
-            code,
-            reason,
-            message,
-            details,
-        }
+        Self { code, reason, message, details }
     }
 
     pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
         let message = format!("{} \"{name}\" not found", resource.qualified());
-        Self::new(
-            404,
-            "NotFound",
-            message,
-            Some(details(resource, name, &resource.plural)),
-        )
+        Self::new(404, "NotFound", message, Some(details(resource, name, &resource.plural)))
     }
 
     pub(crate) fn no_such_path() -> Self {
@@ -108,31 +84,15 @@ impl Failure {
     }
 
     pub(crate) fn already_exists(resource: &Resource, name: &str, is_going: bool) -> Self {
-        let prefix = if is_going {
-            "object is being deleted: "
-        } else {
-            ""
-        };
+        let prefix = if is_going { "object is being deleted: " } else { "" };
         let message = format!("{prefix}{} \"{name}\" already exists", resource.qualified());
-        Self::new(
-            409,
-            "AlreadyExists",
-            message,
-            Some(details(resource, name, &resource.plural)),
-        )
+        Self::new(409, "AlreadyExists", message, Some(details(resource, name, &resource.plural)))
     }
 
     pub(crate) fn conflict(resource: &Resource, name: &str, text: &str) -> Self {
-        let message = format!(
-            "Operation cannot be fulfilled on {} \"{name}\": {text}",
-            resource.qualified()
-        );
-        Self::new(
-            409,
-            "Conflict",
-            message,
-            Some(details(resource, name, &resource.plural)),
-        )
+        let message =
+            format!("Operation cannot be fulfilled on {} \"{name}\": {text}", resource.qualified());
+        Self::new(409, "Conflict", message, Some(details(resource, name, &resource.plural)))
     }
 
     /// The answer to a deletion of another object than meant: here the server speaks of the kind.
@@ -143,12 +103,7 @@ impl Failure {
             "Operation cannot be fulfilled on {}{dot}{group} \"{name}\": {text}",
             resource.kind
         );
-        Self::new(
-            409,
-            "Conflict",
-            message,
-            Some(details(resource, name, &resource.kind)),
-        )
+        Self::new(409, "Conflict", message, Some(details(resource, name, &resource.kind)))
     }
 
     /// The answer to a JSON patch that does not fit.
@@ -191,11 +146,7 @@ impl Failure {
                 let fields = conflicts.iter().filter(|(of, _)| of == owner);
                 lines.extend(fields.map(|(_, field)| format!("- {field}")));
             }
-            format!(
-                "Apply failed with {} conflicts: {}",
-                conflicts.len(),
-                lines.join("\n")
-            )
+            format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
         };
         Self::new(409, "Conflict", message, Some(json!({ "causes": causes })))
     }
@@ -214,11 +165,7 @@ impl Failure {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let qualified = if group.is_empty() {
-            kind.to_owned()
-        } else {
-            format!("{kind}.{group}")
-        };
+        let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let causes: Vec<Value> = errors
             .iter()
             .map(|error| {
@@ -294,12 +241,7 @@ impl Failure {
              {counted}={used}, limited: {counted}={hard}",
             resource.qualified()
         );
-        Self::new(
-            403,
-            "Forbidden",
-            message,
-            Some(details(resource, name, &resource.plural)),
-        )
+        Self::new(403, "Forbidden", message, Some(details(resource, name, &resource.plural)))
     }
 
     /// The answer of the RBAC authorizer.
@@ -324,12 +266,7 @@ impl Failure {
              group \"{}\" {scope}",
             what.user, what.verb, resource.plural, resource.group
         );
-        Self::new(
-            403,
-            "Forbidden",
-            message,
-            Some(details(resource, name, &resource.plural)),
-        )
+        Self::new(403, "Forbidden", message, Some(details(resource, name, &resource.plural)))
     }
 
     /// The refusal as the body of a response.
@@ -350,10 +287,7 @@ impl Failure {
     /// Headers that go with the refusal.
     pub(crate) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        let wait = self
-            .details
-            .as_ref()
-            .and_then(|details| details["retryAfterSeconds"].as_u64());
+        let wait = self.details.as_ref().and_then(|details| details["retryAfterSeconds"].as_u64());
         if let Some(seconds) = wait {
             headers.insert(http::header::RETRY_AFTER, seconds.into());
         }

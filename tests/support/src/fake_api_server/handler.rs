@@ -52,18 +52,10 @@ pub(crate) fn answer(
             response
         }
     };
-    let date = (state.clock)()
-        .strftime("%a, %d %b %Y %H:%M:%S GMT")
-        .to_string();
+    let date = (state.clock)().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    headers.insert(
-        header::DATE,
-        HeaderValue::from_str(&date).expect("a date is ASCII"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::DATE, HeaderValue::from_str(&date).expect("a date is ASCII"));
     if let Ok(call) = call {
         state.log.push(RequestRecord {
             agent: call.agent,
@@ -99,9 +91,7 @@ fn dispatch(state: &mut State, shared: &Arc<Mutex<State>>, call: &Call) -> Resul
     match call.verb {
         Verb::Get => get(state, call),
         Verb::List => list(state, call).map(Answer::Plain),
-        Verb::Watch => Watch::open(call, state, shared)
-            .map(Box::new)
-            .map(Answer::Watch),
+        Verb::Watch => Watch::open(call, state, shared).map(Box::new).map(Answer::Watch),
         Verb::Create => state.create(call),
         Verb::Update => state.replace(call),
         Verb::Patch => state.patch(call),
@@ -113,11 +103,8 @@ fn dispatch(state: &mut State, shared: &Arc<Mutex<State>>, call: &Call) -> Resul
 fn dress(answer: Answer, metadata_only: bool) -> Response<ResponseBody> {
     match answer {
         Answer::Object(code, object) => {
-            let body = if metadata_only {
-                full_body(&metadata_of(&object))
-            } else {
-                full_body(&object)
-            };
+            let body =
+                if metadata_only { full_body(&metadata_of(&object)) } else { full_body(&object) };
             let mut response = Response::new(body);
             *response.status_mut() = http::StatusCode::from_u16(code).expect("200 or 201");
             response
@@ -133,9 +120,7 @@ fn dress(answer: Answer, metadata_only: bool) -> Response<ResponseBody> {
 fn objects_for(state: &State, call: &Call) -> Result<Option<(Objects, u64)>, Failure> {
     match call.parameter("resourceVersion") {
         None => Ok(None),
-        Some("0") => Ok(state
-            .frozen_at
-            .map(|revision| (state.objects_at(revision), revision))),
+        Some("0") => Ok(state.frozen_at.map(|revision| (state.objects_at(revision), revision))),
         Some(text) => {
             let wanted: u64 = text.parse().map_err(|_| {
                 Failure::bad_request(format!("invalid resource version \"{text}\""))
@@ -160,9 +145,7 @@ fn get(state: &State, call: &Call) -> Result<Answer, Failure> {
     let past = objects_for(state, call)?;
     let objects = past.as_ref().map_or(&state.objects, |(objects, _)| objects);
     let key = State::key(&call.resource, &call.namespace, &call.name);
-    let found = objects
-        .get(&key)
-        .ok_or_else(|| Failure::not_found(&call.resource, &call.name))?;
+    let found = objects.get(&key).ok_or_else(|| Failure::not_found(&call.resource, &call.name))?;
     Ok(Answer::Object(200, Arc::clone(&found.object)))
 }
 
@@ -176,14 +159,10 @@ fn list(state: &State, call: &Call) -> Result<Value, Failure> {
         Some(revision) => Some((state.objects_at(*revision), *revision)),
         None => objects_for(state, call)?,
     };
-    let (objects, revision) = past
-        .as_ref()
-        .map_or((&state.objects, state.revision), |(all, at)| (all, *at));
+    let (objects, revision) =
+        past.as_ref().map_or((&state.objects, state.revision), |(all, at)| (all, *at));
     let all = selection.of_objects(objects);
-    let rest: Vec<_> = all
-        .into_iter()
-        .filter(|object| page.is_after(object))
-        .collect();
+    let rest: Vec<_> = all.into_iter().filter(|object| page.is_after(object)).collect();
     let limit = page.limit.unwrap_or(rest.len());
     let shown = rest.get(..limit.min(rest.len())).unwrap_or_default();
     let remaining = rest.len() - shown.len();
@@ -193,31 +172,20 @@ fn list(state: &State, call: &Call) -> Result<Value, Failure> {
     }
     if let (Some(last), true) = (shown.last(), remaining > 0) {
         metadata["continue"] = Page::token(revision, last).into();
-        let unfiltered = ["labelSelector", "fieldSelector"]
-            .iter()
-            .all(|key| call.parameter(key).is_none());
+        let unfiltered =
+            ["labelSelector", "fieldSelector"].iter().all(|key| call.parameter(key).is_none());
         if unfiltered {
             metadata["remainingItemCount"] = remaining.into();
         }
     }
     let (api_version, kind) = if call.metadata_only {
-        (
-            "meta.k8s.io/v1".to_owned(),
-            "PartialObjectMetadataList".to_owned(),
-        )
+        ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList".to_owned())
     } else {
-        (
-            call.resource.api_version(),
-            format!("{}List", call.resource.kind),
-        )
+        (call.resource.api_version(), format!("{}List", call.resource.kind))
     };
     let items: Vec<Value> = shown.iter().map(|object| item(call, object)).collect();
     // Go writes an empty list of metadata as null.
-    let items = if items.is_empty() && call.metadata_only {
-        Value::Null
-    } else {
-        items.into()
-    };
+    let items = if items.is_empty() && call.metadata_only { Value::Null } else { items.into() };
     Ok(json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items}))
 }
 
@@ -251,9 +219,7 @@ impl Page {
         };
         if let Some(token) = call.parameter("continue") {
             let refused = || Failure::bad_request("continue key is not valid");
-            let bytes = BASE64_URL_SAFE_NO_PAD
-                .decode(token)
-                .map_err(|_| refused())?;
+            let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).map_err(|_| refused())?;
             let (revision, namespace, name): (u64, String, String) =
                 serde_json::from_slice(&bytes).map_err(|_| refused())?;
             page.revision = Some(revision);

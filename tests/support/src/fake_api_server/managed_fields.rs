@@ -66,11 +66,7 @@ impl Comparison {
     ) -> Self {
         let mut comparison = Self::default();
         comparison.descend(schema, Some(old), Some(new), &mut Vec::new());
-        for set in [
-            &mut comparison.added,
-            &mut comparison.modified,
-            &mut comparison.removed,
-        ] {
+        for set in [&mut comparison.added, &mut comparison.modified, &mut comparison.removed] {
             set.retain(&is_tracked);
         }
         comparison
@@ -161,10 +157,8 @@ pub(crate) fn element(list_type: &ListType, item: &Value) -> Option<String> {
         ListType::Atomic => None,
         ListType::Set => Some(format!("v:{item}")),
         ListType::Map(keys) => {
-            let named: Map<String, Value> = keys
-                .iter()
-                .filter_map(|key| Some((key.clone(), item.get(key)?.clone())))
-                .collect();
+            let named: Map<String, Value> =
+                keys.iter().filter_map(|key| Some((key.clone(), item.get(key)?.clone()))).collect();
             Some(format!("k:{}", Value::Object(named)))
         }
     }
@@ -183,9 +177,7 @@ fn collect(schema: Node<'_>, value: &Value, path: &mut Path, set: &mut FieldSet)
         return;
     };
     for (name, (child, child_schema)) in children {
-        let declared = name
-            .strip_prefix("f:")
-            .is_some_and(|field| schema.declares(field));
+        let declared = name.strip_prefix("f:").is_some_and(|field| schema.declares(field));
         let is_empty = child.is_null() || child.as_object().is_some_and(Map::is_empty);
         path.push(name);
         collect(child_schema, child, path, set);
@@ -221,15 +213,9 @@ pub(crate) fn after_update(
     comparison: &Comparison,
     actor: Owner,
 ) -> Vec<Owner> {
-    let taken: FieldSet = comparison
-        .added
-        .union(&comparison.modified)
-        .cloned()
-        .collect();
+    let taken: FieldSet = comparison.added.union(&comparison.modified).cloned().collect();
     for owner in &mut owners {
-        owner
-            .fields
-            .retain(|path| !taken.contains(path) && !comparison.removed.contains(path));
+        owner.fields.retain(|path| !taken.contains(path) && !comparison.removed.contains(path));
     }
     if !taken.is_empty() {
         match owners.iter_mut().find(|owner| owner.is(&actor)) {
@@ -237,10 +223,7 @@ pub(crate) fn after_update(
                 owner.fields.extend(taken);
                 owner.time = actor.time;
             }
-            None => owners.push(Owner {
-                fields: taken,
-                ..actor
-            }),
+            None => owners.push(Owner { fields: taken, ..actor }),
         }
     }
     owners.retain(|owner| !owner.fields.is_empty());
@@ -253,16 +236,14 @@ fn cap_updaters(owners: &mut Vec<Owner>) {
     const LIMIT: usize = 10;
     const BUCKET: &str = "ancient-changes";
     loop {
-        let mut updaters: Vec<usize> = (0..owners.len())
-            .filter(|index| owners[*index].operation == "Update")
-            .collect();
+        let mut updaters: Vec<usize> =
+            (0..owners.len()).filter(|index| owners[*index].operation == "Update").collect();
         if updaters.len() <= LIMIT {
             return;
         }
         updaters.retain(|index| owners[*index].manager != BUCKET);
-        let oldest = updaters
-            .into_iter()
-            .min_by(|left, right| owners[*left].time.cmp(&owners[*right].time));
+        let oldest =
+            updaters.into_iter().min_by(|left, right| owners[*left].time.cmp(&owners[*right].time));
         let Some(oldest) = oldest else { return };
         let mut moved = owners.remove(oldest);
         BUCKET.clone_into(&mut moved.manager);
@@ -384,10 +365,7 @@ fn without_lone_dots(node: &mut Value) {
     if fields.len() == 1 {
         fields.remove(".");
     }
-    fields
-        .iter_mut()
-        .filter(|(name, _)| *name != ".")
-        .for_each(|(_, child)| {
-            without_lone_dots(child);
-        });
+    fields.iter_mut().filter(|(name, _)| *name != ".").for_each(|(_, child)| {
+        without_lone_dots(child);
+    });
 }

@@ -83,10 +83,9 @@ pub(crate) fn drop_empty_data(resource: &Resource, object: &mut Value) {
 }
 
 fn check_kind(resource: &Resource, fields: &mut Map<String, Value>) -> Result<(), Failure> {
-    for (name, expected) in [
-        ("apiVersion", resource.api_version()),
-        ("kind", resource.kind.clone()),
-    ] {
+    for (name, expected) in
+        [("apiVersion", resource.api_version()), ("kind", resource.kind.clone())]
+    {
         match fields.get(name).and_then(Value::as_str) {
             Some(found) if found != expected => {
                 return Err(Failure::bad_request(format!(
@@ -159,8 +158,6 @@ fn merge_string_data(object: &mut Value) {
     }
     let data = fields.entry("data").or_insert_with(|| Map::new().into());
     for (name, text) in texts {
-        data[name] = BASE64_STANDARD
-            .encode(text.as_str().unwrap_or_default())
-            .into();
+        data[name] = BASE64_STANDARD.encode(text.as_str().unwrap_or_default()).into();
     }
 }

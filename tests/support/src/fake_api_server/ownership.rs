@@ -31,10 +31,8 @@ impl State {
 
     /// What was there before anybody's fields were tracked belongs to a manager of its own.
     pub(crate) fn before_first_apply(&self, call: &Call, live: &Value) -> Vec<Owner> {
-        let actor = Owner {
-            manager: "before-first-apply".to_owned(),
-            ..self.actor(call, "Update")
-        };
+        let actor =
+            Owner { manager: "before-first-apply".to_owned(), ..self.actor(call, "Update") };
         let schema = Node(Some(&call.resource.schema));
         let blank = blank(call, live);
         let comparison = Comparison::of(schema, &blank, live, tracked(call));

@@ -87,12 +87,7 @@ impl State {
 fn configuration(call: &Call) -> Result<Value, Failure> {
     if call.parameter("fieldManager").is_none() {
         let error = FieldError::required("fieldManager", "is required for apply patch");
-        return Err(Failure::invalid(
-            "meta.k8s.io",
-            "PatchOptions",
-            "",
-            &[error],
-        ));
+        return Err(Failure::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
     }
     let resource = &call.resource;
     let body = call.json()?;

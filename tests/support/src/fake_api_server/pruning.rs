@@ -26,11 +26,7 @@ pub(crate) fn prune(schema: Node<'_>, merged: &Value, last: &FieldSet, owned: &F
 
     // What goes was the applier's; what nobody owns stays.
     let kept = visible(&with_owned);
-    let gone = all
-        .difference(&kept)
-        .filter(|path| last.contains(*path))
-        .cloned()
-        .collect();
+    let gone = all.difference(&kept).filter(|path| last.contains(*path)).cloned().collect();
     remove(schema, merged, &gone)
 }
 
@@ -59,9 +55,7 @@ fn remove(schema: Node<'_>, value: &Value, gone: &FieldSet) -> Value {
 
 fn remove_below(schema: Node<'_>, value: &Value, gone: &FieldSet, path: &mut Path) -> Value {
     let reaches = |path: &Path| {
-        gone.range(path.clone()..)
-            .next()
-            .is_some_and(|found| found.starts_with(path))
+        gone.range(path.clone()..).next().is_some_and(|found| found.starts_with(path))
     };
     let mut keep = |name: String, child_schema: Node<'_>, child: &Value| {
         path.push(name);
@@ -84,11 +78,7 @@ fn remove_below(schema: Node<'_>, value: &Value, gone: &FieldSet, path: &mut Pat
                     Some((name.clone(), kept))
                 })
                 .collect();
-            if kept.is_empty() {
-                Value::Null
-            } else {
-                kept.into()
-            }
+            if kept.is_empty() { Value::Null } else { kept.into() }
         }
         Value::Array(items) => {
             let list_type: ListType = schema.list_type();
@@ -99,11 +89,7 @@ fn remove_below(schema: Node<'_>, value: &Value, gone: &FieldSet, path: &mut Pat
                     None => Some(item.clone()),
                 })
                 .collect();
-            if kept.is_empty() {
-                Value::Null
-            } else {
-                kept.into()
-            }
+            if kept.is_empty() { Value::Null } else { kept.into() }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }

@@ -99,12 +99,7 @@ impl Call {
             (&Method::DELETE, false) => Verb::DeleteCollection,
             _ => return Err(Failure::method_not_allowed()),
         };
-        let text = |name| {
-            parts
-                .headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-        };
+        let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let agent = text(header::USER_AGENT).unwrap_or_default();
         let content_type = text(header::CONTENT_TYPE).unwrap_or("application/json");
         Ok(Self {
@@ -117,21 +112,13 @@ impl Call {
             agent: agent.split('/').next().unwrap_or_default().to_owned(),
             metadata_only: text(header::ACCEPT)
                 .is_some_and(|accepted| accepted.contains("as=PartialObjectMetadata")),
-            content_type: content_type
-                .split(';')
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_owned(),
+            content_type: content_type.split(';').next().unwrap_or_default().trim().to_owned(),
             body,
         })
     }
 
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
-        self.query
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.query.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
@@ -149,11 +136,7 @@ impl Call {
     /// The name under which changed fields are owned.
     pub(crate) fn manager(&self) -> String {
         let named = self.parameter("fieldManager").unwrap_or(&self.agent);
-        if named.is_empty() {
-            "unknown".to_owned()
-        } else {
-            named.to_owned()
-        }
+        if named.is_empty() { "unknown".to_owned() } else { named.to_owned() }
     }
 
     pub(crate) fn json(&self) -> Result<Value, Failure> {

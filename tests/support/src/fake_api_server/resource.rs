@@ -3,10 +3,7 @@
 use serde_json::{Value, json};
 
 /// One resource of the API: how it is addressed, and what sets it apart from others.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent traits of a kind, never passed on"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "independent traits of a kind, never passed on")]
 #[derive(Debug, Clone)]
 pub(crate) struct Resource {
     pub(crate) group: String,
@@ -174,12 +171,7 @@ impl Resource {
                 create_on_update: true,
                 unconditional_update: false,
                 always_present: &["spec"],
-                ..Self::built_in(
-                    "coordination.k8s.io",
-                    "leases",
-                    "Lease",
-                    &json!({"spec": open}),
-                )
+                ..Self::built_in("coordination.k8s.io", "leases", "Lease", &json!({"spec": open}))
             },
             Self::event(&open, &text),
         ]

@@ -27,16 +27,13 @@ impl<'a> Node<'a> {
     /// The schema of a field.
     pub(crate) fn field(self, name: &str) -> Self {
         let declared = self.attribute("properties").and_then(|all| all.get(name));
-        let additional = self
-            .attribute("additionalProperties")
-            .filter(|it| it.is_object());
+        let additional = self.attribute("additionalProperties").filter(|it| it.is_object());
         Node(declared.or(additional))
     }
 
     /// Whether the field is one of a struct, not an entry of a map.
     pub(crate) fn declares(self, name: &str) -> bool {
-        self.attribute("properties")
-            .is_some_and(|all| all.get(name).is_some())
+        self.attribute("properties").is_some_and(|all| all.get(name).is_some())
     }
 
     pub(crate) fn items(self) -> Self {
@@ -44,20 +41,15 @@ impl<'a> Node<'a> {
     }
 
     pub(crate) fn is_atomic_map(self) -> bool {
-        self.attribute("x-kubernetes-map-type")
-            .is_some_and(|it| it == "atomic")
+        self.attribute("x-kubernetes-map-type").is_some_and(|it| it == "atomic")
     }
 
     pub(crate) fn list_type(self) -> ListType {
-        let text = self
-            .attribute("x-kubernetes-list-type")
-            .and_then(Value::as_str);
+        let text = self.attribute("x-kubernetes-list-type").and_then(Value::as_str);
         match text {
             Some("set") => ListType::Set,
             Some("map") => {
-                let keys = self
-                    .attribute("x-kubernetes-list-map-keys")
-                    .and_then(Value::as_array);
+                let keys = self.attribute("x-kubernetes-list-map-keys").and_then(Value::as_array);
                 let keys = keys.into_iter().flatten().filter_map(Value::as_str);
                 ListType::Map(keys.map(str::to_owned).collect())
             }
@@ -67,9 +59,7 @@ impl<'a> Node<'a> {
 
     fn keeps_unknown(self) -> bool {
         self.0.is_none()
-            || self
-                .attribute("additionalProperties")
-                .is_some_and(|it| *it != Value::Bool(false))
+            || self.attribute("additionalProperties").is_some_and(|it| *it != Value::Bool(false))
             || self.attribute("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true))
     }
 
@@ -105,9 +95,7 @@ impl<'a> Node<'a> {
                 continue;
             };
             let nullable = schema.get("nullable") == Some(&Value::Bool(true));
-            let absent = fields
-                .get(name)
-                .is_none_or(|found| found.is_null() && !nullable);
+            let absent = fields.get(name).is_none_or(|found| found.is_null() && !nullable);
             if absent {
                 fields.insert(name.clone(), default.clone());
             }
@@ -126,9 +114,7 @@ impl<'a> Node<'a> {
                     self.field(name).drop_nulls(child);
                 }
             }
-            Value::Array(items) => items
-                .iter_mut()
-                .for_each(|item| self.items().drop_nulls(item)),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.items().drop_nulls(item)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
@@ -143,8 +129,7 @@ impl<'a> Node<'a> {
             Value::Object(fields) => fields
                 .iter()
                 .flat_map(|(name, child)| {
-                    self.field(name)
-                        .not_numeric(child, &format!("{path}.{name}"))
+                    self.field(name).not_numeric(child, &format!("{path}.{name}"))
                 })
                 .collect(),
             Value::String(_) => {
@@ -181,8 +166,7 @@ impl<'a> Node<'a> {
             }
             Value::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    self.items()
-                        .check(item, &format!("{path}[{index}]"), errors);
+                    self.items().check(item, &format!("{path}[{index}]"), errors);
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -228,9 +212,7 @@ impl<'a> Node<'a> {
             errors.push(FieldError::invalid(path, value, &text));
         }
         let whole = |name: &str| self.attribute(name).and_then(Value::as_u64);
-        let size = value
-            .as_str()
-            .and_then(|text| u64::try_from(text.chars().count()).ok());
+        let size = value.as_str().and_then(|text| u64::try_from(text.chars().count()).ok());
         if let (Some(size), Some(minimum)) = (size, whole("minLength"))
             && size < minimum
         {
@@ -250,9 +232,5 @@ impl<'a> Node<'a> {
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }

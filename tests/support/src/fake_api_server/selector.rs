@@ -30,11 +30,7 @@ impl Selector {
             labels: labels.iter().map(|part| requirement(part)).collect(),
             fields: Vec::new(),
         };
-        for part in fields
-            .unwrap_or_default()
-            .split(',')
-            .filter(|part| !part.is_empty())
-        {
+        for part in fields.unwrap_or_default().split(',').filter(|part| !part.is_empty()) {
             let (field, equal, value) = field(part)?;
             let known = matches!(field.as_str(), "metadata.name" | "metadata.namespace")
                 || (resource.plural == "secrets" && field == "type");
@@ -69,10 +65,7 @@ impl Selector {
         });
         let fields_match = self.fields.iter().all(|(field, equal, value)| {
             let pointer = format!("/{}", field.replace('.', "/"));
-            let found = object
-                .pointer(&pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default();
+            let found = object.pointer(&pointer).and_then(Value::as_str).unwrap_or_default();
             (found == value) == *equal
         });
         labels_match && fields_match
@@ -86,9 +79,7 @@ fn field(part: &str) -> Result<(String, bool, String), Failure> {
     } else if let Some(pair) = part.split_once("==").or_else(|| part.split_once('=')) {
         Ok(owned(pair, true))
     } else {
-        Err(Failure::bad_request(format!(
-            "invalid selector: '{part}'; can't understand '{part}'"
-        )))
+        Err(Failure::bad_request(format!("invalid selector: '{part}'; can't understand '{part}'")))
     }
 }
 
@@ -112,10 +103,7 @@ fn requirement(part: &str) -> Requirement {
     let part = part.trim();
     let values = |text: &str| -> Vec<String> {
         let inner = text.trim().trim_start_matches('(').trim_end_matches(')');
-        inner
-            .split(',')
-            .map(|value| value.trim().to_owned())
-            .collect()
+        inner.split(',').map(|value| value.trim().to_owned()).collect()
     };
     if let Some((key, rest)) = part.split_once(" notin ") {
         Requirement::NotIn(key.trim().to_owned(), values(rest))

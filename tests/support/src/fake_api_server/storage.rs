@@ -78,16 +78,11 @@ impl State {
     }
 
     pub(crate) fn view(&self) -> View<'_> {
-        View {
-            objects: &self.objects,
-        }
+        View { objects: &self.objects }
     }
 
     pub(crate) fn resource(&self, plural: &str) -> Arc<Resource> {
-        let found = self
-            .resources
-            .iter()
-            .find(|resource| resource.plural == plural);
+        let found = self.resources.iter().find(|resource| resource.plural == plural);
         Arc::clone(found.unwrap_or_else(|| panic!("no resource is called {plural}")))
     }
 
@@ -125,23 +120,9 @@ impl State {
         let revision = self.next_revision();
         object["metadata"]["resourceVersion"] = revision.to_string().into();
         let object = Arc::new(object);
-        let stored = Stored {
-            object: Arc::clone(&object),
-            is_stored_differently: false,
-        };
-        let old = self
-            .objects
-            .insert(key.clone(), stored)
-            .map(|stored| stored.object);
-        self.record(
-            Recorded {
-                revision,
-                key,
-                old,
-                new: Some(Arc::clone(&object)),
-            },
-            agent,
-        );
+        let stored = Stored { object: Arc::clone(&object), is_stored_differently: false };
+        let old = self.objects.insert(key.clone(), stored).map(|stored| stored.object);
+        self.record(Recorded { revision, key, old, new: Some(Arc::clone(&object)) }, agent);
         object
     }
 
@@ -149,12 +130,8 @@ impl State {
     pub(crate) fn remove(&mut self, key: &Key, agent: &str) -> Option<Arc<Value>> {
         let old = self.objects.remove(key)?.object;
         let revision = self.next_revision();
-        let recorded = Recorded {
-            revision,
-            key: key.clone(),
-            old: Some(Arc::clone(&old)),
-            new: None,
-        };
+        let recorded =
+            Recorded { revision, key: key.clone(), old: Some(Arc::clone(&old)), new: None };
         self.record(recorded, agent);
         Some(old)
     }
@@ -187,19 +164,11 @@ impl State {
     /// The objects as they were at an earlier revision that is not compacted.
     pub(crate) fn objects_at(&self, revision: u64) -> Objects {
         let mut objects = self.objects.clone();
-        for recorded in self
-            .history
-            .iter()
-            .rev()
-            .take_while(|past| past.revision > revision)
-        {
+        for recorded in self.history.iter().rev().take_while(|past| past.revision > revision) {
             match &recorded.old {
                 Some(old) => {
                     let object = Arc::clone(old);
-                    let stored = Stored {
-                        object,
-                        is_stored_differently: false,
-                    };
+                    let stored = Stored { object, is_stored_differently: false };
                     objects.insert(recorded.key.clone(), stored);
                 }
                 None => {
@@ -237,10 +206,7 @@ impl State {
         namespace: &str,
         name: &str,
     ) -> Result<(), Failure> {
-        let Some(&hard) = self
-            .quotas
-            .get(&(namespace.to_owned(), resource.plural.clone()))
-        else {
+        let Some(&hard) = self.quotas.get(&(namespace.to_owned(), resource.plural.clone())) else {
             return Ok(());
         };
         let counted = resource.qualified();
@@ -312,9 +278,7 @@ impl State {
         dry_run: bool,
     ) -> Option<(Arc<Value>, bool)> {
         let existing = Arc::clone(&self.objects.get(key)?.object);
-        let held = existing["metadata"]["finalizers"]
-            .as_array()
-            .is_some_and(|all| !all.is_empty());
+        let held = existing["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty());
         if !held {
             if !dry_run {
                 self.remove(key, agent);

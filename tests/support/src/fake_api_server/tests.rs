@@ -47,10 +47,7 @@ fn user(name: &str, spec: &Value) -> DynamicObject {
 #[tokio::test(start_paused = true)]
 async fn a_created_secret_is_read_back_with_its_texts_encoded() {
     let server = FakeApiServer::builder().build();
-    let created = secrets(&server)
-        .create(&PostParams::default(), &named("x"))
-        .await
-        .unwrap();
+    let created = secrets(&server).create(&PostParams::default(), &named("x")).await.unwrap();
 
     let read = secrets(&server).get("x").await.unwrap();
 
@@ -62,50 +59,27 @@ async fn a_created_secret_is_read_back_with_its_texts_encoded() {
 #[tokio::test(start_paused = true)]
 async fn a_name_is_taken_once() {
     let server = FakeApiServer::builder().build();
-    secrets(&server)
-        .create(&PostParams::default(), &named("x"))
-        .await
-        .unwrap();
+    secrets(&server).create(&PostParams::default(), &named("x")).await.unwrap();
 
-    let refused = secrets(&server)
-        .create(&PostParams::default(), &named("x"))
-        .await;
+    let refused = secrets(&server).create(&PostParams::default(), &named("x")).await;
 
-    assert_eq!(
-        code(&refused.unwrap_err()),
-        (409, "AlreadyExists".to_owned())
-    );
+    assert_eq!(code(&refused.unwrap_err()), (409, "AlreadyExists".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_replacement_is_refused_and_an_idle_one_changes_nothing() {
     let server = FakeApiServer::builder().build();
     let api = secrets(&server);
-    let first = api
-        .create(&PostParams::default(), &named("x"))
-        .await
-        .unwrap();
-    let idle = api
-        .replace("x", &PostParams::default(), &first)
-        .await
-        .unwrap();
+    let first = api.create(&PostParams::default(), &named("x")).await.unwrap();
+    let idle = api.replace("x", &PostParams::default(), &first).await.unwrap();
     let mut changed = first.clone();
     changed.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into());
-    let second = api
-        .replace("x", &PostParams::default(), &changed)
-        .await
-        .unwrap();
+    let second = api.replace("x", &PostParams::default(), &changed).await.unwrap();
 
     let refused = api.replace("x", &PostParams::default(), &changed).await;
 
-    assert_eq!(
-        idle.metadata.resource_version,
-        first.metadata.resource_version
-    );
-    assert_ne!(
-        second.metadata.resource_version,
-        first.metadata.resource_version
-    );
+    assert_eq!(idle.metadata.resource_version, first.metadata.resource_version);
+    assert_ne!(second.metadata.resource_version, first.metadata.resource_version);
     assert_eq!(code(&refused.unwrap_err()), (409, "Conflict".to_owned()));
 }
 
@@ -113,19 +87,13 @@ async fn a_stale_replacement_is_refused_and_an_idle_one_changes_nothing() {
 async fn a_patch_that_names_another_version_or_uid_is_refused() {
     let server = FakeApiServer::builder().build();
     let api = secrets(&server);
-    let made = api
-        .create(&PostParams::default(), &named("x"))
-        .await
-        .unwrap();
+    let made = api.create(&PostParams::default(), &named("x")).await.unwrap();
     let patch = |uid: &str, version: &str| {
         Patch::Merge(json!({"metadata": {
             "uid": uid, "resourceVersion": version, "labels": {"a": "b"}
         }}))
     };
-    let (uid, version) = (
-        made.metadata.uid.unwrap(),
-        made.metadata.resource_version.unwrap(),
-    );
+    let (uid, version) = (made.metadata.uid.unwrap(), made.metadata.resource_version.unwrap());
     let parameters = PatchParams::default();
 
     let stale = api.patch("x", &parameters, &patch(&uid, "1")).await;
@@ -140,17 +108,11 @@ async fn a_patch_that_names_another_version_or_uid_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_foreign_write_takes_the_ownership_of_the_field() {
     let server = FakeApiServer::builder().build();
-    secrets(&server)
-        .create(&PostParams::default(), &named("x"))
-        .await
-        .unwrap();
+    secrets(&server).create(&PostParams::default(), &named("x")).await.unwrap();
     let editor: Api<Secret> = Api::namespaced(server.client_as("kubectl-edit"), "default");
     let patch = Patch::Merge(json!({"stringData": {"a": "2"}}));
 
-    editor
-        .patch("x", &PatchParams::default(), &patch)
-        .await
-        .unwrap();
+    editor.patch("x", &PatchParams::default(), &patch).await.unwrap();
 
     let owners =
         server.get("secrets", "default", "x").unwrap()["metadata"]["managedFields"].clone();
@@ -165,24 +127,16 @@ async fn a_foreign_write_takes_the_ownership_of_the_field() {
 async fn metadata_requests_never_see_data() {
     let server = FakeApiServer::builder().build();
     let api = secrets(&server);
-    api.create(&PostParams::default(), &named("x"))
-        .await
-        .unwrap();
+    api.create(&PostParams::default(), &named("x")).await.unwrap();
     let patch = Patch::Merge(json!({"stringData": {"b": "2"}}));
 
     let read = api.get_metadata("x").await.unwrap();
-    let patched = api
-        .patch_metadata("x", &PatchParams::default(), &patch)
-        .await
-        .unwrap();
+    let patched = api.patch_metadata("x", &PatchParams::default(), &patch).await.unwrap();
     let listed = api.list_metadata(&ListParams::default()).await.unwrap();
 
     let types = read.types.unwrap();
     assert_eq!(types.kind, "PartialObjectMetadata");
-    assert_ne!(
-        patched.metadata.resource_version,
-        read.metadata.resource_version
-    );
+    assert_ne!(patched.metadata.resource_version, read.metadata.resource_version);
     assert_eq!(listed.items.len(), 1);
 }
 
@@ -190,9 +144,7 @@ async fn metadata_requests_never_see_data() {
 async fn a_deletion_with_another_uid_or_version_is_refused() {
     let server = FakeApiServer::builder().build();
     let api = secrets(&server);
-    api.create(&PostParams::default(), &named("x"))
-        .await
-        .unwrap();
+    api.create(&PostParams::default(), &named("x")).await.unwrap();
     let precondition = |uid: Option<&str>, version: Option<&str>| DeleteParams {
         preconditions: Some(Preconditions {
             uid: uid.map(str::to_owned),
@@ -214,23 +166,15 @@ async fn a_deletion_with_another_uid_or_version_is_refused() {
 async fn status_and_the_rest_change_through_their_own_doors() {
     let server = FakeApiServer::builder().build();
     let api = users(server.client());
-    api.create(&PostParams::default(), &user("u", &json!({"a": 1})))
-        .await
-        .unwrap();
+    api.create(&PostParams::default(), &user("u", &json!({"a": 1}))).await.unwrap();
     let both = json!({
         "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser",
         "spec": {"a": 2}, "status": {"b": 1}
     });
     let apply = PatchParams::apply("operator");
 
-    let status = api
-        .patch_status("u", &apply, &Patch::Apply(&both))
-        .await
-        .unwrap();
-    let spec = api
-        .patch("u", &PatchParams::default(), &Patch::Merge(&both))
-        .await
-        .unwrap();
+    let status = api.patch_status("u", &apply, &Patch::Apply(&both)).await.unwrap();
+    let spec = api.patch("u", &PatchParams::default(), &Patch::Merge(&both)).await.unwrap();
 
     assert_eq!(status.data["spec"]["a"], 1);
     assert_eq!(status.data["status"]["b"], 1);
@@ -243,31 +187,18 @@ async fn status_and_the_rest_change_through_their_own_doors() {
 async fn an_apply_drops_what_it_said_before_and_says_no_longer() {
     let server = FakeApiServer::builder().build();
     let api = users(server.client());
-    api.create(&PostParams::default(), &user("u", &json!({})))
-        .await
-        .unwrap();
+    api.create(&PostParams::default(), &user("u", &json!({}))).await.unwrap();
     let apply = PatchParams::apply("operator");
     let status = |status: Value| {
         Patch::Apply(json!({
             "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser", "status": status
         }))
     };
-    api.patch_status("u", &apply, &status(json!({"a": {"b": 1}, "c": 2})))
-        .await
-        .unwrap();
+    api.patch_status("u", &apply, &status(json!({"a": {"b": 1}, "c": 2}))).await.unwrap();
 
-    let after = api
-        .patch_status("u", &apply, &status(json!({"c": 2})))
-        .await
-        .unwrap();
-    let again = api
-        .patch_status("u", &apply, &status(json!({"c": 2})))
-        .await
-        .unwrap();
+    let after = api.patch_status("u", &apply, &status(json!({"c": 2}))).await.unwrap();
+    let again = api.patch_status("u", &apply, &status(json!({"c": 2}))).await.unwrap();
 
     assert_eq!(after.data["status"], json!({"c": 2}));
-    assert_eq!(
-        again.metadata.resource_version,
-        after.metadata.resource_version
-    );
+    assert_eq!(again.metadata.resource_version, after.metadata.resource_version);
 }

@@ -58,11 +58,7 @@ pub(crate) fn check_update(
             let is_filled_in = resource.plural == "configmaps" && field == "data";
             let content = |object: &Value| {
                 let is_filled_in = is_filled_in && object[field].is_null();
-                if is_filled_in {
-                    Value::Object(Map::new())
-                } else {
-                    object[field].clone()
-                }
+                if is_filled_in { Value::Object(Map::new()) } else { object[field].clone() }
             };
             if content(new) != content(old) {
                 errors.push(FieldError::forbidden(field, IMMUTABLE_CONTENT));
@@ -81,42 +77,22 @@ fn refuse(resource: &Resource, object: &Value, errors: &[FieldError]) -> Result<
         return Ok(());
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    Err(Failure::invalid(
-        &resource.group,
-        &resource.kind,
-        name,
-        errors,
-    ))
+    Err(Failure::invalid(&resource.group, &resource.kind, name, errors))
 }
 
 fn check_metadata(metadata: &Value, errors: &mut Vec<FieldError>) {
     match metadata["name"].as_str() {
         None => {
-            errors.push(FieldError::required(
-                "metadata.name",
-                "name or generateName is required",
-            ));
+            errors.push(FieldError::required("metadata.name", "name or generateName is required"));
         }
         Some(name) if !is_subdomain(name) => {
-            errors.push(FieldError::invalid(
-                "metadata.name",
-                &metadata["name"],
-                NAME_RULE,
-            ));
+            errors.push(FieldError::invalid("metadata.name", &metadata["name"], NAME_RULE));
         }
         Some(_) => {}
     }
-    for value in metadata["labels"]
-        .as_object()
-        .into_iter()
-        .flat_map(|labels| labels.values())
-    {
+    for value in metadata["labels"].as_object().into_iter().flat_map(|labels| labels.values()) {
         if !value.as_str().is_some_and(is_label_value) {
-            errors.push(FieldError::invalid(
-                "metadata.labels",
-                value,
-                "not a valid label value",
-            ));
+            errors.push(FieldError::invalid("metadata.labels", value, "not a valid label value"));
         }
     }
     let owners = metadata["ownerReferences"].as_array().into_iter().flatten();
@@ -148,11 +124,7 @@ fn check_metadata_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>)
     check_finalizers(new, old, errors);
     for field in ["name", "namespace", "uid"] {
         if new[field] != old[field] {
-            errors.push(FieldError::invalid(
-                &format!("metadata.{field}"),
-                &new[field],
-                IMMUTABLE,
-            ));
+            errors.push(FieldError::invalid(&format!("metadata.{field}"), &new[field], IMMUTABLE));
         }
     }
 }
@@ -191,11 +163,7 @@ fn check_content(resource: &Resource, object: &Value, errors: &mut Vec<FieldErro
         let entries = object[field].as_object().into_iter().flatten();
         for (key, _) in entries.filter(|(key, _)| !is_config_key(key)) {
             let path = format!("{field}[{key}]");
-            errors.push(FieldError::invalid(
-                &path,
-                &Value::from(key.as_str()),
-                KEY_RULE,
-            ));
+            errors.push(FieldError::invalid(&path, &Value::from(key.as_str()), KEY_RULE));
         }
     }
 }
@@ -206,13 +174,12 @@ fn check_status(resource: &Resource, object: &Value, errors: &mut Vec<FieldError
         return;
     };
     let mut found = Vec::new();
-    Node(Some(&resource.schema))
-        .field("status")
-        .check(status, "", &mut found);
-    errors.extend(found.into_iter().map(|error| FieldError {
-        field: format!("status.{}", error.field),
-        ..error
-    }));
+    Node(Some(&resource.schema)).field("status").check(status, "", &mut found);
+    errors.extend(
+        found
+            .into_iter()
+            .map(|error| FieldError { field: format!("status.{}", error.field), ..error }),
+    );
 }
 
 fn is_subdomain(name: &str) -> bool {
@@ -231,9 +198,7 @@ fn is_label_value(value: &str) -> bool {
         || (value.len() <= 63
             && value.starts_with(inner)
             && value.ends_with(inner)
-            && value
-                .chars()
-                .all(|letter| inner(letter) || "-_.".contains(letter)))
+            && value.chars().all(|letter| inner(letter) || "-_.".contains(letter)))
 }
 
 fn is_config_key(key: &str) -> bool {
@@ -241,7 +206,5 @@ fn is_config_key(key: &str) -> bool {
         && key.len() <= 253
         && key != "."
         && !key.starts_with("..")
-        && key
-            .chars()
-            .all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+        && key.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
 }

@@ -94,11 +94,7 @@ impl Selection {
     }
 
     fn line(&self, kind: &str, object: &Value) -> Bytes {
-        let shown = if self.metadata_only {
-            metadata_of(object)
-        } else {
-            object.clone()
-        };
+        let shown = if self.metadata_only { metadata_of(object) } else { object.clone() };
         line(&json!({"type": kind, "object": shown}))
     }
 
@@ -174,8 +170,7 @@ impl Watch {
             self.pending.push_back(self.selection.line("ADDED", object));
         }
         if marks_the_end {
-            self.pending
-                .push_back(self.selection.bookmark(self.cursor, true));
+            self.pending.push_back(self.selection.bookmark(self.cursor, true));
         }
     }
 
@@ -210,8 +205,7 @@ impl Watch {
             if timed_out {
                 self.ended = true;
                 if self.bookmarks {
-                    self.pending
-                        .push_back(self.selection.bookmark(self.cursor, false));
+                    self.pending.push_back(self.selection.bookmark(self.cursor, false));
                 }
             }
         }
@@ -230,15 +224,12 @@ impl Watch {
                 self.cursor,
                 state.compacted + 1
             ));
-            self.pending
-                .push_back(line(&json!({"type": "ERROR", "object": failure.body()})));
+            self.pending.push_back(line(&json!({"type": "ERROR", "object": failure.body()})));
             self.ended = true;
             return;
         }
         let visible = state.frozen_at.unwrap_or(u64::MAX);
-        let start = state
-            .history
-            .partition_point(|recorded| recorded.revision <= self.cursor);
+        let start = state.history.partition_point(|recorded| recorded.revision <= self.cursor);
         for recorded in state.history.range(start..) {
             if recorded.revision > visible {
                 break;

@@ -56,11 +56,7 @@ impl State {
             fill(resource, &mut object);
         }
         if call.is_dry_run() {
-            set_or_remove(
-                &mut object["metadata"],
-                "resourceVersion",
-                Some(given_version),
-            );
+            set_or_remove(&mut object["metadata"], "resourceVersion", Some(given_version));
             return Ok(Answer::Object(201, Arc::new(object)));
         }
         let shows_default_status = drops_status && !object["status"].is_null();
@@ -77,11 +73,7 @@ impl State {
         let namespace = resource.namespaced.then(|| call.namespace.clone().into());
         let generation = resource.custom.then(|| 1.into());
         let metadata = &mut object["metadata"];
-        for field in [
-            "resourceVersion",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-        ] {
+        for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"] {
             set_or_remove(metadata, field, None);
         }
         set_or_remove(metadata, "uid", Some(self.draw_uid().into()));
@@ -96,12 +88,7 @@ impl State {
     }
 
     fn settle_name(&mut self, object: &mut Value) -> String {
-        let text = |field: &str| {
-            object["metadata"][field]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
         let (name, prefix) = (text("name"), text("generateName"));
         if !name.is_empty() || prefix.is_empty() {
             return name;
@@ -127,9 +114,7 @@ impl State {
             return Err(Failure::not_found(resource, &call.name));
         }
         if let Some(wanted) = object["metadata"]["uid"].as_str() {
-            let found = existing
-                .as_ref()
-                .map_or(&Value::Null, |it| &it.object["metadata"]["uid"]);
+            let found = existing.as_ref().map_or(&Value::Null, |it| &it.object["metadata"]["uid"]);
             let found = found.as_str().unwrap_or_default();
             if wanted != found {
                 return Err(precondition_failed(call, wanted, found));
@@ -164,11 +149,7 @@ impl State {
         let schema = Node(Some(&resource.schema));
         let gives_up = call.is_status() && !schema.not_numeric(&new, "").is_empty();
         carry_over(call, &mut new, old);
-        let part = if call.is_status() {
-            Part::Status
-        } else {
-            Part::Main
-        };
+        let part = if call.is_status() { Part::Status } else { Part::Main };
         validation::check_update(resource, &new, old, part)?;
         drop_empty_data(resource, &mut new);
         match applied {
@@ -181,9 +162,7 @@ impl State {
             new["metadata"]["generation"] = (generation + 1).into();
         }
         let is_released = !new["metadata"]["deletionTimestamp"].is_null()
-            && new["metadata"]["finalizers"]
-                .as_array()
-                .is_none_or(Vec::is_empty);
+            && new["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty);
         let key = Self::key(resource, &call.namespace, &call.name);
         if is_released {
             if !call.is_dry_run() {
@@ -234,9 +213,7 @@ fn check_body_namespace(call: &Call, object: &Value) -> Result<(), Failure> {
 /// Refuses a write that was computed from another version.
 fn check_version(call: &Call, new: &mut Value, old: &Value) -> Result<(), Failure> {
     let resource = &call.resource;
-    let given = new["metadata"]["resourceVersion"]
-        .as_str()
-        .unwrap_or_default();
+    let given = new["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     if given.is_empty() || given == "0" {
         if !resource.unconditional_update {
             let error = FieldError::invalid(
@@ -244,12 +221,7 @@ fn check_version(call: &Call, new: &mut Value, old: &Value) -> Result<(), Failur
                 &Value::from(0),
                 "must be specified for an update",
             );
-            return Err(Failure::invalid(
-                &resource.group,
-                &resource.plural,
-                &call.name,
-                &[error],
-            ));
+            return Err(Failure::invalid(&resource.group, &resource.plural, &call.name, &[error]));
         }
     } else if new["metadata"]["resourceVersion"] != old["metadata"]["resourceVersion"] {
         return Err(Failure::stale(resource, &call.name));
@@ -277,12 +249,9 @@ fn carry_over(call: &Call, new: &mut Value, old: &Value) {
     if new["metadata"]["namespace"].is_null() && call.resource.namespaced {
         new["metadata"]["namespace"] = call.namespace.clone().into();
     }
-    for field in [
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-    ] {
+    for field in
+        ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
+    {
         let value = old["metadata"].get(field).cloned();
         set_or_remove(&mut new["metadata"], field, value);
     }
@@ -305,24 +274,17 @@ fn set_or_remove(value: &mut Value, field: &str, to: Option<Value>) {
 /// The parts whose change makes a new generation.
 fn content(object: &Value) -> Vec<(&String, &Value)> {
     let fields = object.as_object().into_iter().flatten();
-    fields
-        .filter(|(name, _)| *name != "metadata" && *name != "status")
-        .collect()
+    fields.filter(|(name, _)| *name != "metadata" && *name != "status").collect()
 }
 
 pub(crate) fn has_managed_fields(object: &Value) -> bool {
-    object["metadata"]["managedFields"]
-        .as_array()
-        .is_some_and(|all| !all.is_empty())
+    object["metadata"]["managedFields"].as_array().is_some_and(|all| !all.is_empty())
 }
 
 fn precondition_failed(call: &Call, wanted: &str, found: &str) -> Failure {
     let root = if call.is_dry_run() { "" } else { "/registry" };
     let path = if call.resource.group.is_empty() {
-        format!(
-            "{root}/{}/{}/{}",
-            call.resource.plural, call.namespace, call.name
-        )
+        format!("{root}/{}/{}/{}", call.resource.plural, call.namespace, call.name)
     } else {
         format!(
             "{root}/{}/{}/{}/{}",

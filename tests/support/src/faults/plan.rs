@@ -119,12 +119,7 @@ impl FaultPlan {
     /// The faults that have struck.
     pub fn struck(&self) -> Vec<Passed> {
         let inner = self.locked();
-        inner
-            .passed
-            .iter()
-            .filter(|passed| passed.fault.is_some())
-            .cloned()
-            .collect()
+        inner.passed.iter().filter(|passed| passed.fault.is_some()).cloned().collect()
     }
 
     /// Delivers the late requests now.
@@ -167,9 +162,8 @@ impl FaultPlan {
             path: parts.uri.path().to_owned(),
             fault,
         });
-        let (due, mut waiting): (Vec<Parked>, Vec<Parked>) = std::mem::take(&mut inner.late)
-            .into_iter()
-            .partition(|it| it.overtaken_by == 0);
+        let (due, mut waiting): (Vec<Parked>, Vec<Parked>) =
+            std::mem::take(&mut inner.late).into_iter().partition(|it| it.overtaken_by == 0);
         for parked in &mut waiting {
             parked.overtaken_by -= 1;
         }

@@ -31,18 +31,11 @@ impl World {
         plan.on_kill(Arc::new(move || {
             count.fetch_add(1, Ordering::SeqCst);
         }));
-        Self {
-            server: FakeApiServer::builder().build(),
-            plan,
-            deaths,
-        }
+        Self { server: FakeApiServer::builder().build(), plan, deaths }
     }
 
     fn client(&self) -> Client {
-        Client::new(
-            FaultLayer::new(self.plan.clone()).layer(self.server.service()),
-            "default",
-        )
+        Client::new(FaultLayer::new(self.plan.clone()).layer(self.server.service()), "default")
     }
 
     /// The answer to a creation, unless none comes within a minute.
@@ -51,9 +44,7 @@ impl World {
         let api = Api::<ConfigMap>::default_namespaced(self.client());
         let parameters = PostParams::default();
         let created = api.create(&parameters, &object);
-        tokio::time::timeout(Duration::from_mins(1), created)
-            .await
-            .ok()
+        tokio::time::timeout(Duration::from_mins(1), created).await.ok()
     }
 
     fn has(&self, name: &str) -> bool {
@@ -76,11 +67,7 @@ async fn every_fault_does_what_its_name_says() {
         };
         assert_eq!(answer.is_none(), is_silent, "{fault}");
         assert_eq!(world.has("x"), is_applied, "{fault}");
-        assert_eq!(
-            world.deaths.load(Ordering::SeqCst),
-            usize::from(fault.kills()),
-            "{fault}"
-        );
+        assert_eq!(world.deaths.load(Ordering::SeqCst), usize::from(fault.kills()), "{fault}");
         assert!(!matches!(answer, Some(Ok(_))), "{fault}");
         assert_eq!(world.plan.struck().len(), 1, "{fault}");
     }
@@ -92,13 +79,8 @@ async fn a_refusal_carries_its_code() {
 
     let answer = world.create("x").await.unwrap().unwrap_err();
 
-    let Error::Api(status) = answer else {
-        panic!("not an answer")
-    };
-    assert_eq!(
-        (status.code, status.reason.as_str()),
-        (429, "TooManyRequests")
-    );
+    let Error::Api(status) = answer else { panic!("not an answer") };
+    assert_eq!((status.code, status.reason.as_str()), (429, "TooManyRequests"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,15 +125,8 @@ async fn two_faults_make_a_pair() {
     let world = World::with(Point::Write(0), Fault::DropRequest);
     world.plan.arm(Point::Write(1), Fault::DropResponse);
 
-    let answers = (
-        world.create("x").await,
-        world.create("y").await,
-        world.create("z").await,
-    );
+    let answers = (world.create("x").await, world.create("y").await, world.create("z").await);
 
     assert!(matches!(answers, (Some(Err(_)), Some(Err(_)), Some(Ok(_)))));
-    assert_eq!(
-        (world.has("x"), world.has("y"), world.has("z")),
-        (false, true, true)
-    );
+    assert_eq!((world.has("x"), world.has("y"), world.has("z")), (false, true, true));
 }

@@ -24,15 +24,9 @@ async fn a_watch_shows_what_enters_and_leaves_its_selector() {
     let version = server.revision().to_string();
     let events = api.watch(&parameters, &version).await.unwrap();
     let label = |value: Value| Patch::Merge(json!({"metadata": {"labels": {"a": value}}}));
-    api.create(&PostParams::default(), &named("x"))
-        .await
-        .unwrap();
-    api.patch("x", &PatchParams::default(), &label(json!("b")))
-        .await
-        .unwrap();
-    api.patch("x", &PatchParams::default(), &label(Value::Null))
-        .await
-        .unwrap();
+    api.create(&PostParams::default(), &named("x")).await.unwrap();
+    api.patch("x", &PatchParams::default(), &label(json!("b"))).await.unwrap();
+    api.patch("x", &PatchParams::default(), &label(Value::Null)).await.unwrap();
 
     let seen: Vec<WatchEvent<Secret>> = events.try_collect().await.unwrap();
 
@@ -57,9 +51,7 @@ async fn a_frozen_watch_is_behind_until_it_is_released() {
     let events = api.watch(&WatchParams::default(), &version).await.unwrap();
     pin_mut!(events);
     server.freeze_watches(true);
-    api.create(&PostParams::default(), &named("x"))
-        .await
-        .unwrap();
+    api.create(&PostParams::default(), &named("x")).await.unwrap();
 
     let behind = tokio::time::timeout(Duration::from_secs(5), events.next()).await;
     server.freeze_watches(false);
@@ -73,9 +65,7 @@ async fn a_frozen_watch_is_behind_until_it_is_released() {
 async fn a_watch_from_a_compacted_version_is_told_so() {
     let server = FakeApiServer::builder().build();
     let api = secrets(&server);
-    api.create(&PostParams::default(), &named("x"))
-        .await
-        .unwrap();
+    api.create(&PostParams::default(), &named("x")).await.unwrap();
     server.compact();
 
     let events = api.watch(&WatchParams::default(), "1").await.unwrap();
@@ -89,25 +79,16 @@ async fn a_long_list_is_consistent_over_its_pages() {
     let server = FakeApiServer::builder().build();
     let api = secrets(&server);
     for name in ["a", "b", "c"] {
-        api.create(&PostParams::default(), &named(name))
-            .await
-            .unwrap();
+        api.create(&PostParams::default(), &named(name)).await.unwrap();
     }
     let first = api.list(&ListParams::default().limit(2)).await.unwrap();
     api.delete("c", &DeleteParams::default()).await.unwrap();
     let token = first.metadata.continue_.unwrap();
 
-    let second = api
-        .list(&ListParams::default().continue_token(&token))
-        .await
-        .unwrap();
+    let second = api.list(&ListParams::default().continue_token(&token)).await.unwrap();
     server.compact();
-    api.create(&PostParams::default(), &named("d"))
-        .await
-        .unwrap();
-    let expired = api
-        .list(&ListParams::default().continue_token(&token))
-        .await;
+    api.create(&PostParams::default(), &named("d")).await.unwrap();
+    let expired = api.list(&ListParams::default().continue_token(&token)).await;
 
     assert_eq!(second.items[0].metadata.name.as_deref(), Some("c"));
     assert_eq!(code(&expired.unwrap_err()), (410, "Expired".to_owned()));
@@ -117,18 +98,12 @@ async fn a_long_list_is_consistent_over_its_pages() {
 async fn what_has_lost_its_owner_is_collected() {
     let server = FakeApiServer::builder().build();
     let owner = users(server.client());
-    let made = owner
-        .create(&PostParams::default(), &user("u", &json!({})))
-        .await
-        .unwrap();
+    let made = owner.create(&PostParams::default(), &user("u", &json!({}))).await.unwrap();
     let dependent = secret(&json!({"metadata": {"name": "x", "ownerReferences": [{
         "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser", "name": "u",
         "uid": made.metadata.uid
     }]}}));
-    secrets(&server)
-        .create(&PostParams::default(), &dependent)
-        .await
-        .unwrap();
+    secrets(&server).create(&PostParams::default(), &dependent).await.unwrap();
     server.collect_garbage();
     assert!(server.get("secrets", "default", "x").is_some());
     owner.delete("u", &DeleteParams::default()).await.unwrap();
@@ -144,17 +119,10 @@ async fn a_finalizer_holds_what_is_being_deleted() {
     let api = secrets(&server);
     let held = secret(&json!({"metadata": {"name": "x", "finalizers": ["a.example/b"]}}));
     api.create(&PostParams::default(), &held).await.unwrap();
-    let marked = api
-        .delete("x", &DeleteParams::default())
-        .await
-        .unwrap()
-        .left()
-        .unwrap();
+    let marked = api.delete("x", &DeleteParams::default()).await.unwrap().left().unwrap();
     let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
 
-    api.patch("x", &PatchParams::default(), &release)
-        .await
-        .unwrap();
+    api.patch("x", &PatchParams::default(), &release).await.unwrap();
 
     assert!(marked.metadata.deletion_timestamp.is_some());
     assert!(server.get("secrets", "default", "x").is_none());
@@ -166,19 +134,11 @@ async fn a_terminating_namespace_refuses_new_content_and_says_why() {
     server.terminate_namespace("n");
     let api: Api<Secret> = Api::namespaced(server.client(), "n");
 
-    let refused = api
-        .create(&PostParams::default(), &named("x"))
-        .await
-        .unwrap_err();
+    let refused = api.create(&PostParams::default(), &named("x")).await.unwrap_err();
 
-    let Error::Api(status) = refused else {
-        panic!("not an answer")
-    };
+    let Error::Api(status) = refused else { panic!("not an answer") };
     let causes = status.details.unwrap().causes;
-    assert_eq!(
-        (status.code, causes[0].reason.as_str()),
-        (403, "NamespaceTerminating")
-    );
+    assert_eq!((status.code, causes[0].reason.as_str()), (403, "NamespaceTerminating"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,9 +149,7 @@ async fn rights_and_quotas_are_refused_in_the_words_of_the_server() {
     let maps: Api<ConfigMap> = Api::namespaced(server.client(), "default");
     let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "m"}})).unwrap();
 
-    let no_right = secrets(&server)
-        .create(&PostParams::default(), &named("x"))
-        .await;
+    let no_right = secrets(&server).create(&PostParams::default(), &named("x")).await;
     let no_room = maps.create(&PostParams::default(), &map).await;
 
     let text = |error: Error| {
@@ -215,24 +173,15 @@ async fn a_restore_gives_out_versions_twice_and_ends_watches() {
     let backup = server.snapshot();
     let version = server.revision().to_string();
     let events = api.watch(&WatchParams::default(), &version).await.unwrap();
-    let before = api
-        .create(&PostParams::default(), &named("x"))
-        .await
-        .unwrap();
+    let before = api.create(&PostParams::default(), &named("x")).await.unwrap();
 
     server.restore(&backup);
     let seen: Vec<_> = events.collect().await;
-    let after = api
-        .create(&PostParams::default(), &named("y"))
-        .await
-        .unwrap();
+    let after = api.create(&PostParams::default(), &named("y")).await.unwrap();
 
     assert!(seen.is_empty());
     assert!(server.get("secrets", "default", "x").is_none());
-    assert_eq!(
-        after.metadata.resource_version,
-        before.metadata.resource_version
-    );
+    assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
     assert_ne!(after.metadata.uid, before.metadata.uid);
 }
 
@@ -242,25 +191,15 @@ async fn a_hook_sees_every_change_and_the_state_after_it() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&seen);
     server.on_change(Box::new(move |change| {
-        let stored = change
-            .state
-            .get(change.plural, change.namespace, change.name)
-            .is_some();
-        sink.lock()
-            .unwrap()
-            .push((change.name.to_owned(), change.old.is_some(), stored));
+        let stored = change.state.get(change.plural, change.namespace, change.name).is_some();
+        sink.lock().unwrap().push((change.name.to_owned(), change.old.is_some(), stored));
     }));
     let api = secrets(&server);
-    api.create(&PostParams::default(), &named("x"))
-        .await
-        .unwrap();
+    api.create(&PostParams::default(), &named("x")).await.unwrap();
     api.delete("x", &DeleteParams::default()).await.unwrap();
 
     let name = "x".to_owned();
-    assert_eq!(
-        *seen.lock().unwrap(),
-        [(name.clone(), false, true), (name, true, false)]
-    );
+    assert_eq!(*seen.lock().unwrap(), [(name.clone(), false, true), (name, true, false)]);
     assert_eq!((server.writes(), server.reads()), (2, 0));
 }
 
@@ -273,16 +212,10 @@ async fn kubes_watcher_follows_metadata_through_a_closed_watch() {
         .try_filter_map(|object| async move { Ok(object.metadata.name) });
     pin_mut!(names);
     let writer = secrets(&server);
-    writer
-        .create(&PostParams::default(), &named("x"))
-        .await
-        .unwrap();
+    writer.create(&PostParams::default(), &named("x")).await.unwrap();
     assert_eq!(names.next().await.unwrap().unwrap(), "x");
     server.close_watches();
-    writer
-        .create(&PostParams::default(), &named("y"))
-        .await
-        .unwrap();
+    writer.create(&PostParams::default(), &named("y")).await.unwrap();
 
     assert_eq!(names.next().await.unwrap().unwrap(), "y");
 }
