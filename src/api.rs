@@ -2,15 +2,9 @@
 //!
 //! What users see is spelt here once. Nothing in this layer decides or does anything.
 
-#[expect(
-    unreachable_pub,
-    reason = "KubeSchema derives a hidden twin of every struct"
-)]
+#[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
 pub mod condition;
-#[expect(
-    unreachable_pub,
-    reason = "KubeSchema derives a hidden twin of every struct"
-)]
+#[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
 pub mod technical_user;
 
 /// The API group of every resource of this project.

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     version,
     propagate_version = true,
     styles = Styles::styled().header(AnsiColor::Green.on_default().bold()).literal(AnsiColor::Cyan.on_default()),
-    after_help = "The cluster is that of KUBECONFIG or ~/.kube/config, or the one the operator runs in."
+    after_help = "The cluster is that of `KUBECONFIG` or ~/.kube/config, or the one the operator runs in."
 )]
 pub struct Arguments {
     /// What to run.
@@ -75,13 +75,8 @@ pub struct ControllerArguments {
     )]
     pub metrics_listen: SocketAddr,
 
-    /// How to write logs. What is logged is set by RUST_LOG, `info` by default.
-    #[arg(
-        long,
-        env = "TECHNICAL_USER_LOG_FORMAT",
-        default_value = "json",
-        value_name = "FORMAT"
-    )]
+    /// How to write logs. What is logged is set by `RUST_LOG`, `info` by default.
+    #[arg(long, env = "TECHNICAL_USER_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
 
@@ -143,70 +138,45 @@ impl ControllerArguments {
 }
 
 fn check_issuer(issuer: &str, is_insecure_allowed: bool) -> Result<String, IssuerError> {
-    let url: http::Uri = issuer
-        .parse()
-        .map_err(|_| IssuerError::NotAUrl(issuer.to_owned()))?;
+    let url: http::Uri = issuer.parse().map_err(|_| IssuerError::NotAUrl(issuer.to_owned()))?;
     let host = url.host().unwrap_or_default();
     let is_loopback = host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse()
-            .is_ok_and(|it: std::net::IpAddr| it.is_loopback());
+        || host.trim_matches(['[', ']']).parse().is_ok_and(|it: std::net::IpAddr| it.is_loopback());
     match url.scheme_str() {
         Some("https") => {}
         Some("http") if is_insecure_allowed && is_loopback => {}
         Some(_) => return Err(IssuerError::NotHttps(issuer.to_owned())),
         None => return Err(IssuerError::NotAUrl(issuer.to_owned())),
     }
-    let has_user = url
-        .authority()
-        .is_some_and(|authority| authority.as_str().contains('@'));
+    let has_user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
     let is_plain = !host.is_empty()
         && !has_user
         && url.query().is_none()
         && !issuer.contains('#')
         && !issuer.ends_with('/')
         && issuer.len() <= MOST_ISSUER;
-    if is_plain {
-        Ok(issuer.to_owned())
-    } else {
-        Err(IssuerError::NotPlain(issuer.to_owned()))
-    }
+    if is_plain { Ok(issuer.to_owned()) } else { Err(IssuerError::NotPlain(issuer.to_owned())) }
 }
 
 fn dns_label(text: &str) -> Result<String, String> {
     let is_valid = (1..=63).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-');
     let reason = "a namespace has 1 to 63 lower-case letters, digits and '-'";
-    if is_valid {
-        Ok(text.to_owned())
-    } else {
-        Err(reason.to_owned())
-    }
+    if is_valid { Ok(text.to_owned()) } else { Err(reason.to_owned()) }
 }
 
 /// The host name of this machine or pod, for people who look at the Lease.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the reader of the environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
 pub fn host_name() -> String {
-    let name = std::env::var("HOSTNAME")
-        .ok()
-        .filter(|name| !name.is_empty());
+    let name = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
     let name = name.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());
     name.map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
 /// The filter of logs, `RUST_LOG`.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the reader of the environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
 pub fn log_filter() -> Option<String> {
     std::env::var("RUST_LOG").ok()
 }
@@ -227,10 +197,7 @@ mod tests {
 
     #[test]
     fn an_issuer_is_a_plain_https_url() {
-        for good in [
-            "https://auth.example.com",
-            "https://auth.example.com:8443/iam",
-        ] {
+        for good in ["https://auth.example.com", "https://auth.example.com:8443/iam"] {
             assert_eq!(check_issuer(good, false), Ok(good.to_owned()));
         }
         for bad in [
@@ -250,26 +217,17 @@ mod tests {
 
     #[test]
     fn an_insecure_issuer_is_accepted_on_loopback_and_only_when_allowed() {
-        for good in [
-            "http://127.0.0.1:8080",
-            "http://localhost:8080",
-            "http://[::1]:8080",
-        ] {
+        for good in ["http://127.0.0.1:8080", "http://localhost:8080", "http://[::1]:8080"] {
             assert_eq!(check_issuer(good, true), Ok(good.to_owned()));
         }
         let elsewhere = "http://auth.example.com".to_owned();
-        assert_eq!(
-            check_issuer(&elsewhere, true),
-            Err(IssuerError::NotHttps(elsewhere))
-        );
+        assert_eq!(check_issuer(&elsewhere, true), Err(IssuerError::NotHttps(elsewhere)));
     }
 
     #[test]
     fn a_wrong_flag_is_a_sentence() {
         let parse = |flags: &[&str]| {
-            let words = ["technical-user-operator", "controller"]
-                .iter()
-                .chain(flags);
+            let words = ["technical-user-operator", "controller"].iter().chain(flags);
             Arguments::try_parse_from(words).unwrap_err().to_string()
         };
 

@@ -161,23 +161,15 @@ impl Error {
         let operation = &failure.operation;
         let (verb, resource) = (operation.verb, operation.resource);
         Some(match &failure.kind {
-            Kind::Forbidden => Obstacle::Forbidden {
-                verb,
-                resource,
-                namespace: operation.namespace.clone(),
-            },
+            Kind::Forbidden => {
+                Obstacle::Forbidden { verb, resource, namespace: operation.namespace.clone() }
+            }
             Kind::Quota => Obstacle::Quota { resource },
             Kind::NamespaceGone | Kind::NamespaceTerminating => Obstacle::NamespaceTerminating,
-            Kind::Invalid => Obstacle::Refused {
-                verb,
-                resource,
-                reason: "Invalid".to_owned(),
-            },
-            Kind::Refused(_, reason) => Obstacle::Refused {
-                verb,
-                resource,
-                reason: reason.clone(),
-            },
+            Kind::Invalid => Obstacle::Refused { verb, resource, reason: "Invalid".to_owned() },
+            Kind::Refused(_, reason) => {
+                Obstacle::Refused { verb, resource, reason: reason.clone() }
+            }
             Kind::Outdated | Kind::NotFound => Obstacle::Contended,
             Kind::Unanswered | Kind::Garbled | Kind::TooManyRequests(_) | Kind::Server(..) => {
                 Obstacle::Unavailable

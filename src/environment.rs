@@ -45,9 +45,7 @@ pub struct System {
 impl System {
     /// Starts counting elapsed time.
     pub fn start() -> Self {
-        Self {
-            started: tokio::time::Instant::now(),
-        }
+        Self { started: tokio::time::Instant::now() }
     }
 }
 

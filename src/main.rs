@@ -29,10 +29,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::AllInOne(arguments) => {
             observe(arguments.controller.log_format);
-            Ok(operator::run(
-                &arguments.controller,
-                Some(arguments.listen),
-            )?)
+            Ok(operator::run(&arguments.controller, Some(arguments.listen))?)
         }
     }
 }
@@ -53,10 +50,7 @@ fn observe(format: LogFormat) {
     }));
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the last word of a command goes to its user"
-)]
+#[expect(clippy::print_stderr, reason = "the last word of a command goes to its user")]
 fn complain(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
 }

@@ -12,6 +12,8 @@ use axum::Router;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ObjectMeta, PostParams};
+use kube::runtime::conditions::is_crd_established;
+use kube::runtime::wait::await_condition;
 use kube::{Client, Config, ResourceExt};
 use prometheus_client::registry::Registry;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -110,20 +112,7 @@ async fn operate(
         metrics: Metrics::register(&mut registry),
     });
     let (synced, is_synced) = watch::channel(Synced(false));
-    let mut parts = JoinSet::new();
-    let metrics = bind(arguments.metrics_listen, "metrics-listen")?;
-    serve(
-        &mut parts,
-        metrics,
-        admin::metrics(Arc::new(Mutex::new(registry))),
-    )?;
-    if let Some(listen) = listen {
-        serve(
-            &mut parts,
-            bind(listen, "listen")?,
-            unavailable::router(NO_TOKENS),
-        )?;
-    }
+    let mut parts = listeners(arguments, listen, registry)?;
     let health = bind(arguments.health_listen, "health-listen")?;
     let mut vital = Vital::start(health, readiness(is_synced), candidate.clone())?;
     tracing::info!(identity = context.settings.identity, "operator started");
@@ -152,6 +141,21 @@ async fn operate(
     Ok(())
 }
 
+/// Metrics, and what answers in place of the token service.
+fn listeners(
+    arguments: &ControllerArguments,
+    listen: Option<SocketAddr>,
+    registry: Registry,
+) -> Result<JoinSet<()>, OperatorError> {
+    let mut parts = JoinSet::new();
+    let metrics = bind(arguments.metrics_listen, "metrics-listen")?;
+    serve(&mut parts, metrics, admin::metrics(Arc::new(Mutex::new(registry))))?;
+    if let Some(listen) = listen {
+        serve(&mut parts, bind(listen, "listen")?, unavailable::router(NO_TOKENS))?;
+    }
+    Ok(parts)
+}
+
 // === what must answer while everything else is busy ===
 
 /// The lease and the health endpoints, on a thread of their own.
@@ -169,24 +173,19 @@ impl Vital {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stop, stopping) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel::<()>();
-        std::thread::Builder::new()
-            .name("vital".to_owned())
-            .spawn(move || {
-                runtime.block_on(async {
-                    let mut parts = JoinSet::new();
-                    let is_serving = serve(&mut parts, health, admin::health(readiness)).is_ok();
-                    tokio::select! {
-                        () = candidate.run() => {}
-                        _ = parts.join_next(), if is_serving => {}
-                        _ = stopping => {}
-                    }
-                });
-                drop(end);
-            })?;
-        Ok(Self {
-            stop: Some(stop),
-            ended,
-        })
+        std::thread::Builder::new().name("vital".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                let mut parts = JoinSet::new();
+                let is_serving = serve(&mut parts, health, admin::health(readiness)).is_ok();
+                tokio::select! {
+                    () = candidate.run() => {}
+                    _ = parts.join_next(), if is_serving => {}
+                    _ = stopping => {}
+                }
+            });
+            drop(end);
+        })?;
+        Ok(Self { stop: Some(stop), ended })
     }
 
     async fn ended(&mut self) {
@@ -207,10 +206,7 @@ struct Signals {
 impl Signals {
     fn new() -> std::io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
-        Ok(Self {
-            terminate,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
 
     async fn next(&mut self) {
@@ -235,18 +231,19 @@ fn client(config: &Config, read_timeout: Option<Duration>) -> Result<Client, Ope
 /// The namespace and the CRD, for those who try the operator out. What exists is left as it is.
 async fn make_what_is_missing(client: &Client, namespace: &str) -> Result<(), OperatorError> {
     let wanted = Namespace {
-        metadata: ObjectMeta {
-            name: Some(namespace.to_owned()),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() },
         ..Namespace::default()
     };
     make(&Api::<Namespace>::all(client.clone()), &wanted).await?;
-    make(
-        &Api::<CustomResourceDefinition>::all(client.clone()),
-        &crd(),
-    )
-    .await
+    let definitions = Api::<CustomResourceDefinition>::all(client.clone());
+    make(&definitions, &crd()).await?;
+    let name = crd().name_any();
+    let established = await_condition(definitions, &name, is_crd_established());
+    match tokio::time::timeout(ESTABLISHING, established).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(OperatorError::Unusable(error.to_string())),
+        Err(_) => Err(OperatorError::Unusable("the CRD was not established in time".to_owned())),
+    }
 }
 
 async fn make<K>(api: &Api<K>, wanted: &K) -> Result<(), OperatorError>
@@ -305,18 +302,13 @@ fn hashing_room() -> usize {
 fn identity() -> Result<String, OperatorError> {
     let mut bytes = [0; 4];
     System::start().fill("identity", &mut bytes)?;
-    let suffix = bytes
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    let suffix = bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     Ok(format!("{}_{suffix}", host_name()))
 }
 
 /// No core dump: it would hold client secrets.
 fn keep_memory_private() {
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
     if setrlimit(Resource::Core, none).is_err() {
         tracing::warn!("core dumps could not be switched off");
     }
@@ -324,5 +316,6 @@ fn keep_memory_private() {
 
 const LEASE: &str = "technical-user-operator";
 const NO_TOKENS: &str = "this version does not issue tokens yet";
+const ESTABLISHING: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(5);
 const LEASE_READ: Duration = Duration::from_secs(5);

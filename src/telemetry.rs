@@ -3,6 +3,8 @@
 //! Libraries log bodies and headers: `kube_client` writes an answer that it cannot read at `WARN`,
 //! and `hyper` and `rustls` write bytes at `TRACE`. A floor under the filter silences them.
 
+use std::io::IsTerminal;
+
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, filter_fn};
@@ -16,11 +18,7 @@ use crate::args::LogFormat;
 pub fn subscriber(wanted: Option<&str>, format: LogFormat) -> impl Subscriber + Send + Sync {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
     let filter = filter.parse_lossy(wanted.unwrap_or_default());
-    Registry::default().with(
-        lines(format)
-            .with_filter(filter)
-            .with_filter(filter_fn(is_discreet)),
-    )
+    Registry::default().with(lines(format).with_filter(filter).with_filter(filter_fn(is_discreet)))
 }
 
 /// Whether a line may be written at all: of others, only what this process does itself.
@@ -43,7 +41,10 @@ where
             .with_span_list(false)
             .with_writer(std::io::stderr)
             .boxed(),
-        LogFormat::Text => fmt::layer().with_writer(std::io::stderr).boxed(),
+        LogFormat::Text => {
+            let is_for_people = std::io::stderr().is_terminal();
+            fmt::layer().with_ansi(is_for_people).with_writer(std::io::stderr).boxed()
+        }
     }
 }
 

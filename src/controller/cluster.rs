@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
+use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Limited};
 use jiff::{SignedDuration, Timestamp};
@@ -21,13 +21,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::api::technical_user::{TechnicalUser, TechnicalUserStatus};
-use crate::api::{GROUP, MANAGER, VERSION};
+use crate::api::{GROUP, VERSION};
 use crate::domain::credential::record::Version;
 use crate::domain::schedule::{Now, Watchman, later};
 use crate::environment::Clock;
 
+use self::call::{Call, EVENTS, SECRETS, TECHNICAL_USERS};
 pub use self::failure::{Failure, Kind, Operation};
 
+mod call;
 mod failure;
 
 /// The API server, as far as the controllers may touch it.
@@ -68,11 +70,7 @@ impl Cluster {
     /// Takes over a client whose repeats are off: a repeated create reports its own success as a
     /// conflict.
     pub fn new(client: Client, clock: std::sync::Arc<dyn Clock>) -> Self {
-        Self {
-            client: DebuglessClient(client),
-            clock,
-            time: Mutex::default(),
-        }
+        Self { client: DebuglessClient(client), clock, time: Mutex::default() }
     }
 
     /// What time it is, by the clock of this machine and by the answers of the API server.
@@ -124,8 +122,7 @@ impl Cluster {
     pub async fn create_secret(&self, at: Place<'_>, secret: &Value) -> Result<Version, Failure> {
         let call = Call::on(SECRETS, at, "create").metadata_only();
         let body = call.created(secret);
-        self.version(call.body(Method::POST, "application/json", body), &call)
-            .await
+        self.version(call.body(Method::POST, "application/json", body), &call).await
     }
 
     /// Replaces a Secret at exactly that version.
@@ -141,8 +138,7 @@ impl Cluster {
     ) -> Result<Version, Failure> {
         let call = Call::on(SECRETS, at, "update").metadata_only();
         let body = call.created(&conditional(secret, version));
-        self.version(call.body(Method::PUT, "application/json", body), &call)
-            .await
+        self.version(call.body(Method::PUT, "application/json", body), &call).await
     }
 
     /// Merges a patch into a Secret at exactly that version.
@@ -176,9 +172,7 @@ impl Cluster {
             "preconditions": {"uid": version.uid, "resourceVersion": version.resource_version},
         });
         let body = Bytes::from(body.to_string());
-        self.answer(call.body(Method::DELETE, "application/json", body), &call)
-            .await
-            .map(drop)
+        self.answer(call.body(Method::DELETE, "application/json", body), &call).await.map(drop)
     }
 
     /// Applies the status of a `TechnicalUser` of exactly that uid.
@@ -212,9 +206,7 @@ impl Cluster {
     pub async fn create_event(&self, at: Place<'_>, event: &Value) -> Result<(), Failure> {
         let call = Call::on(EVENTS, at, "create");
         let body = Bytes::from(event.to_string());
-        self.answer(call.body(Method::POST, "application/json", body), &call)
-            .await
-            .map(drop)
+        self.answer(call.body(Method::POST, "application/json", body), &call).await.map(drop)
     }
 
     async fn object<T: DeserializeOwned>(
@@ -231,9 +223,7 @@ impl Cluster {
         request: Request<Body>,
         call: &Call<'_>,
     ) -> Result<ObjectMeta, Failure> {
-        self.object::<Metadata>(request, call)
-            .await
-            .map(|answer| answer.metadata)
+        self.object::<Metadata>(request, call).await.map(|answer| answer.metadata)
     }
 
     async fn version(&self, request: Request<Body>, call: &Call<'_>) -> Result<Version, Failure> {
@@ -243,12 +233,7 @@ impl Cluster {
 
     async fn answer(&self, request: Request<Body>, call: &Call<'_>) -> Result<Bytes, Failure> {
         let exchange = async {
-            let response = self
-                .client
-                .0
-                .send(request)
-                .await
-                .map_err(|_| Kind::Unanswered)?;
+            let response = self.client.0.send(request).await.map_err(|_| Kind::Unanswered)?;
             let (head, body) = response.into_parts();
             self.keep_time(&head.headers);
             let body = Limited::new(body, MOST_BYTES).collect().await;
@@ -306,10 +291,7 @@ impl std::fmt::Debug for DebuglessClient {
 pub fn version_of(metadata: &ObjectMeta) -> Option<Version> {
     let uid = metadata.uid.clone()?;
     let resource_version = metadata.resource_version.clone()?;
-    Some(Version {
-        uid,
-        resource_version,
-    })
+    Some(Version { uid, resource_version })
 }
 
 /// JSON whose strings are zeroed on drop.
@@ -335,10 +317,7 @@ fn conditional(object: &Value, version: &Version) -> Value {
         let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
         if let Some(metadata) = metadata.as_object_mut() {
             metadata.insert("uid".to_owned(), json!(version.uid));
-            metadata.insert(
-                "resourceVersion".to_owned(),
-                json!(version.resource_version),
-            );
+            metadata.insert("resourceVersion".to_owned(), json!(version.resource_version));
         }
     }
     object
@@ -357,126 +336,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     value.parse().ok().map(Duration::from_secs)
 }
 
-// === requests ===
-
-#[derive(Clone, Copy)]
-struct Resource {
-    prefix: &'static str,
-    plural: &'static str,
-}
-
-const SECRETS: Resource = Resource {
-    prefix: "/api/v1",
-    plural: "secrets",
-};
-const TECHNICAL_USERS: Resource = Resource {
-    prefix: "/apis/iam.cyoda.com/v1alpha1",
-    plural: "technicalusers",
-};
-const EVENTS: Resource = Resource {
-    prefix: "/apis/events.k8s.io/v1",
-    plural: "events",
-};
-
 /// Nothing that the operator asks for is larger: etcd takes 1.5 MiB.
 const MOST_BYTES: usize = 4 << 20;
 
 /// No call may hang: an answer later than this is as good as lost.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-
-struct Call<'a> {
-    resource: Resource,
-    at: Place<'a>,
-    verb: &'static str,
-    accept: &'static str,
-    is_status: bool,
-}
-
-impl<'a> Call<'a> {
-    fn on(resource: Resource, at: Place<'a>, verb: &'static str) -> Self {
-        Self {
-            resource,
-            at,
-            verb,
-            accept: "application/json",
-            is_status: false,
-        }
-    }
-
-    fn metadata_only(self) -> Self {
-        Self {
-            accept: METADATA_ONLY,
-            ..self
-        }
-    }
-
-    fn of_status(self) -> Self {
-        Self {
-            is_status: true,
-            ..self
-        }
-    }
-
-    fn failure(&self, kind: Kind) -> Failure {
-        let resource = match (self.resource.plural, self.is_status) {
-            ("technicalusers", true) => "technicalusers/status",
-            (plural, _) => plural,
-        };
-        let namespace = self.at.namespace.to_owned();
-        let operation = Operation {
-            verb: self.verb,
-            resource,
-            namespace,
-        };
-        Failure { operation, kind }
-    }
-
-    fn uri(&self, method: &Method) -> String {
-        let Resource { prefix, plural } = self.resource;
-        let collection = format!("{prefix}/namespaces/{}/{plural}", self.at.namespace);
-        let object = match (method, self.is_status) {
-            (&Method::POST, _) => collection,
-            (_, true) => format!("{collection}/{}/status", self.at.name),
-            (_, false) => format!("{collection}/{}", self.at.name),
-        };
-        match (method, self.is_status) {
-            (&Method::GET | &Method::DELETE, _) => object,
-            (_, true) => format!("{object}?fieldManager={MANAGER}&force=true"),
-            (_, false) => format!("{object}?fieldManager={MANAGER}"),
-        }
-    }
-
-    fn request(&self, method: Method) -> Request<Body> {
-        self.body(method, "application/json", Bytes::new())
-    }
-
-    fn body(&self, method: Method, content_type: &'static str, body: Bytes) -> Request<Body> {
-        let uri = self.uri(&method);
-        let mut request = Request::new(Body::from(body));
-        *request.method_mut() = method;
-        // Names and namespaces come from the API server, which takes DNS names alone.
-        *request.uri_mut() = uri.parse().unwrap_or_default();
-        let headers = request.headers_mut();
-        headers.insert(ACCEPT, http::HeaderValue::from_static(self.accept));
-        headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
-        headers.insert(USER_AGENT, http::HeaderValue::from_static(MANAGER));
-        request
-    }
-
-    /// The object with its kind and its place.
-    fn created(&self, object: &Value) -> Bytes {
-        let mut object = object.clone();
-        if let Some(fields) = object.as_object_mut() {
-            fields.insert("apiVersion".to_owned(), json!("v1"));
-            fields.insert("kind".to_owned(), json!("Secret"));
-            let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
-            if let Some(metadata) = metadata.as_object_mut() {
-                metadata.insert("name".to_owned(), json!(self.at.name));
-                metadata.insert("namespace".to_owned(), json!(self.at.namespace));
-            }
-        }
-        Bytes::from(object.to_string())
-    }
-}

@@ -8,24 +8,20 @@ use std::time::Duration;
 
 use futures::stream::{BoxStream, SelectAll, StreamExt};
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::PartialObjectMeta;
-use kube::core::error_boundary::DeserializeGuard;
-use kube::runtime::watcher::{self, watcher};
-use kube::runtime::{WatchStreamExt, utils::Backoff};
-use kube::{Api, Client};
+use kube::Client;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::queue::{Need, Queue, Settled, spread};
 use super::technical_user::{self, Key};
-use super::views::{Check, Seen, Told, Views, read_record, read_secret, read_user};
+use super::views::{Check, Views};
 use super::{Context, Retry, sweep};
-use crate::api;
-use crate::api::technical_user::TechnicalUser;
-use crate::domain::credential::record::{Record, Unreadable, Version};
 use crate::domain::schedule::Trust;
+
+use self::watches::{News, watch_trouble, watches};
+
+mod watches;
 
 /// Whether the controllers know what there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,17 +72,6 @@ enum Finished {
     Sweep,
 }
 
-/// What a watch told of which kind.
-enum News {
-    User(usize, Option<Told<Key, TechnicalUser>>),
-    Record(
-        usize,
-        Option<Told<String, Result<(Version, Record), Unreadable>>>,
-    ),
-    Secret(usize, Option<Told<Key, Seen>>),
-    Failed(&'static str, watcher::Error),
-}
-
 // === impl Engine ===
 
 impl Engine {
@@ -125,12 +110,7 @@ impl Engine {
         self.was_leading = leads;
         if leads {
             let now = Instant::now();
-            let keys: Vec<Key> = self
-                .views
-                .users
-                .iter()
-                .map(|(key, _)| key.clone())
-                .collect();
+            let keys: Vec<Key> = self.views.users.iter().map(|(key, _)| key.clone()).collect();
             for key in keys {
                 self.queue.wake(&key, Need::Check, now);
             }
@@ -146,19 +126,12 @@ impl Engine {
         let idle = now + IDLE;
         if !self.was_leading {
             // A lease that runs out says nothing: look when it does.
-            return self
-                .leadership
-                .until()
-                .map_or(idle, |until| until.max(now + TICK))
-                .min(idle);
+            return self.leadership.until().map_or(idle, |until| until.max(now + TICK)).min(idle);
         }
         let is_full = self.running.len() >= MOST_RUNNING;
         let due = self.queue.next_at().filter(|_| !is_full);
         let lease = self.leadership.until();
-        [due, self.sweep_at, lease]
-            .into_iter()
-            .flatten()
-            .fold(idle, Instant::min)
+        [due, self.sweep_at, lease].into_iter().flatten().fold(idle, Instant::min)
     }
 
     fn begin(&mut self) {
@@ -169,9 +142,7 @@ impl Engine {
         let now = Instant::now();
         let (active, depth) = (self.running.len(), self.queue.depth(now));
         let objects = self.views.users.len();
-        self.context
-            .metrics
-            .gauge(active, depth, objects, self.was_leading);
+        self.context.metrics.gauge(active, depth, objects, self.was_leading);
     }
 
     fn begin_looks(&mut self) {
@@ -310,36 +281,18 @@ impl Engine {
                 let keys: Vec<Key> = owners.chain(former).collect();
                 let is_lost = names.iter().any(|name| views.records.get(name).is_none());
                 // A record that vanished with a list names nobody any more: look at everybody.
-                if is_lost && keys.is_empty() {
-                    views.everybody()
-                } else {
-                    keys
-                }
+                if is_lost && keys.is_empty() { views.everybody() } else { keys }
             }
             News::Secret(watch, Some(told)) => {
-                let former = told
-                    .key()
-                    .and_then(|place| views.secrets.get(place)?.user());
+                let former = told.key().and_then(|place| views.secrets.get(place)?.user());
                 let places = views.secrets.take(watch, told);
-                let is_lost = places
-                    .iter()
-                    .any(|place| views.secrets.get(place).is_none());
-                let users = places
-                    .iter()
-                    .filter_map(|place| views.secrets.get(place)?.user());
+                let is_lost = places.iter().any(|place| views.secrets.get(place).is_none());
+                let users = places.iter().filter_map(|place| views.secrets.get(place)?.user());
                 let keys: Vec<Key> = users.chain(former).collect();
-                if is_lost && keys.is_empty() {
-                    views.everybody()
-                } else {
-                    keys
-                }
+                if is_lost && keys.is_empty() { views.everybody() } else { keys }
             }
             News::Failed(kind, error) => {
-                tracing::warn!(
-                    kind,
-                    error = watch_trouble(&error),
-                    "watch failed, trying again"
-                );
+                tracing::warn!(kind, error = watch_trouble(&error), "watch failed, trying again");
                 Vec::new()
             }
             News::User(_, None) | News::Record(_, None) | News::Secret(_, None) => Vec::new(),
@@ -347,24 +300,10 @@ impl Engine {
     }
 }
 
-impl News {
-    fn ends_a_list(&self) -> bool {
-        matches!(
-            self,
-            Self::User(_, Some(Told::ListEnds))
-                | Self::Record(_, Some(Told::ListEnds))
-                | Self::Secret(_, Some(Told::ListEnds))
-        )
-    }
-}
-
 fn owner_of(views: &Views, record: &str) -> Option<Key> {
     let (_, record) = views.records.get(&record.to_owned())?.as_ref().ok()?;
     let owner = &record.owner;
-    Some(Key {
-        namespace: owner.namespace.clone(),
-        name: owner.name.clone(),
-    })
+    Some(Key { namespace: owner.namespace.clone(), name: owner.name.clone() })
 }
 
 /// One look with its deadline; a look that hangs is dropped as in a crash.
@@ -375,16 +314,10 @@ async fn look(key: &Key, context: &Context) -> Result<Settled, Retry> {
     let trust = context.cluster.now().trust();
     context.metrics.clock_skew(skew_seconds(trust));
     let Ok(outcome) = outcome else {
-        tracing::warn!(
-            namespace = key.namespace,
-            name = key.name,
-            "reconciliation hung"
-        );
+        tracing::warn!(namespace = key.namespace, name = key.name, "reconciliation hung");
         return Err(Retry::Backoff);
     };
-    context
-        .metrics
-        .reconciled(outcome.as_ref().err(), began.elapsed());
+    context.metrics.reconciled(outcome.as_ref().err(), began.elapsed());
     outcome.map_err(|error| {
         tracing::warn!(namespace = key.namespace, name = key.name, %error, "will be tried again");
         error.retry()
@@ -398,139 +331,26 @@ fn skew_seconds(trust: Trust) -> f64 {
     }
 }
 
-// === watches ===
-
-fn watches(
-    client: &Client,
-    context: &Context,
-    views: &mut Views,
-) -> SelectAll<BoxStream<'static, News>> {
-    let mut watches = SelectAll::new();
-    let settings = &context.settings;
-    let namespaces: Vec<Option<&str>> = if settings.watch_namespaces.is_empty() {
-        vec![None]
-    } else {
-        settings
-            .watch_namespaces
-            .iter()
-            .map(|it| Some(it.as_str()))
-            .collect()
-    };
-    for (index, namespace) in namespaces.into_iter().enumerate() {
-        views.users.expect(index);
-        views.secrets.expect(index);
-        watches.push(users(client, namespace, index));
-        watches.push(secrets(client, namespace, index));
-    }
-    views.records.expect(0);
-    watches.push(records(client, &settings.namespace));
-    watches
-}
-
-fn users(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'static, News> {
-    let api: Api<DeserializeGuard<TechnicalUser>> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    let stream = watcher(api, watcher::Config::default()).backoff(Patience::default());
-    let news = move |event| match event {
-        // One malformed object must not stop the watch.
-        Ok(event) => News::User(
-            index,
-            Told::from(event, |user: DeserializeGuard<_>| read_user(user.0.ok()?)),
-        ),
-        Err(error) => News::Failed("technicalusers", error),
-    };
-    stream.map(news).boxed()
-}
-
-/// Metadata alone, and only of what carries our label.
-fn secrets(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'static, News> {
-    let api: Api<PartialObjectMeta<Secret>> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    let selected = watcher::Config::default().labels(api::TECHNICAL_USER);
-    let stream = watcher(api, selected).backoff(Patience::default());
-    let news = move |event| match event {
-        Ok(event) => News::Secret(
-            index,
-            Told::from(event, |secret: PartialObjectMeta<Secret>| {
-                read_secret(&secret.metadata)
-            }),
-        ),
-        Err(error) => News::Failed("secrets", error),
-    };
-    stream.map(news).boxed()
-}
-
-fn records(client: &Client, namespace: &str) -> BoxStream<'static, News> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let selected = watcher::Config::default().fields(&format!("type={}", api::RECORD_TYPE));
-    let stream = watcher(api, selected).backoff(Patience::default());
-    let news = move |event| match event {
-        Ok(event) => News::Record(0, Told::from(event, read_record)),
-        Err(error) => News::Failed("verifier records", error),
-    };
-    stream.map(news).boxed()
-}
-
-/// The kind of trouble: the message of an error can quote an object.
-fn watch_trouble(error: &watcher::Error) -> String {
-    let source = match error {
-        watcher::Error::InitialListFailed(source)
-        | watcher::Error::WatchStartFailed(source)
-        | watcher::Error::WatchFailed(source) => source,
-        watcher::Error::WatchError(status) => return format!("{} {}", status.code, status.reason),
-        watcher::Error::NoResourceVersion => return "no resourceVersion".to_owned(),
-    };
-    #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of kube that grows")]
-    match source {
-        kube::Error::Api(status) => format!("{} {}", status.code, status.reason),
-        _ => "no answer".to_owned(),
-    }
-}
-
-/// Waits from a quarter of a second up to ten, the same in every run.
-#[derive(Debug, Default)]
-struct Patience(u32);
-
-impl Iterator for Patience {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let wait = Duration::from_millis(250).saturating_mul(2_u32.saturating_pow(self.0.min(10)));
-        self.0 = self.0.saturating_add(1);
-        Some(wait.min(Duration::from_secs(10)))
-    }
-}
-
-impl Backoff for Patience {
-    fn reset(&mut self) {
-        self.0 = 0;
-    }
-}
-
 /// As many looks at once: more would only queue at the API server.
 const MOST_RUNNING: usize = 32;
 
 /// How long a look may take in all.
-const RECONCILE: Duration = Duration::from_secs(60);
+const RECONCILE: Duration = Duration::from_mins(1);
 
 /// How long running looks may take to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// How often records without a user are looked for.
-const SWEEP: Duration = Duration::from_secs(600);
+const SWEEP: Duration = Duration::from_mins(10);
 
 /// How soon after the deletion of a user its record is swept.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long the engine sleeps when nothing at all is due.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// How long an object at rest is left alone: 10 to 12 hours, spread by its name.
-const RESYNC: Duration = Duration::from_secs(36_000);
+const RESYNC: Duration = Duration::from_hours(10);
 
 /// Over how long those that failed come back once the API server does.
 const RETURN: Duration = Duration::from_secs(5);

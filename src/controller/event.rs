@@ -32,11 +32,7 @@ pub enum Severity {
 /// Publishes what happened to a `TechnicalUser`.
 pub async fn publish(cluster: &Cluster, user: &Owner, happening: &Happening, identity: &str) {
     let now = cluster.now().latest();
-    let name = format!(
-        "{}.{:x}",
-        truncated(&user.name, 200),
-        serial(now, happening)
-    );
+    let name = format!("{}.{:x}", truncated(&user.name, 200), serial(now, happening));
     let event = json!({
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
@@ -59,10 +55,7 @@ pub async fn publish(cluster: &Cluster, user: &Owner, happening: &Happening, ide
             "uid": user.uid,
         },
     });
-    let at = Place {
-        namespace: &user.namespace,
-        name: &name,
-    };
+    let at = Place { namespace: &user.namespace, name: &name };
     if let Err(failure) = cluster.create_event(at, &event).await {
         tracing::debug!(namespace = user.namespace, name = user.name, %failure, "event not written");
     }

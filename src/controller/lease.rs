@@ -93,10 +93,7 @@ impl Candidate {
 
     /// Tries for ever. Dropping the future lets the lease run out.
     pub async fn run(&self) {
-        let mut sighting = Sighting {
-            resource_version: None,
-            since: Instant::now(),
-        };
+        let mut sighting = Sighting { resource_version: None, since: Instant::now() };
         loop {
             let sent_at = Instant::now();
             let attempt = tokio::time::timeout(CALL, self.attempt(&mut sighting, sent_at));
@@ -120,19 +117,13 @@ impl Candidate {
         }
         let release = async {
             let mut lease = self.leases.get_opt(&self.name).await.ok().flatten()?;
-            let holder = lease
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.holder_identity.clone());
+            let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
             (holder.as_ref() == Some(&self.identity)).then_some(())?;
             let mut spec = lease.spec.take().unwrap_or_default();
             spec.holder_identity = Some(String::new());
             spec.lease_duration_seconds = Some(1);
             lease.spec = Some(spec);
-            self.leases
-                .replace(&self.name, &PostParams::default(), &lease)
-                .await
-                .ok()
+            self.leases.replace(&self.name, &PostParams::default(), &lease).await.ok()
         };
         // Whatever comes of it: the lease runs out by itself.
         if tokio::time::timeout(CALL, release).await.is_ok() {
@@ -151,10 +142,8 @@ impl Candidate {
         let holder = spec.holder_identity.as_deref().unwrap_or_default();
         let is_held_by_other = !holder.is_empty() && holder != self.identity;
         if sighting.resource_version != present.resource_version() {
-            *sighting = Sighting {
-                resource_version: present.resource_version(),
-                since: Instant::now(),
-            };
+            *sighting =
+                Sighting { resource_version: present.resource_version(), since: Instant::now() };
         }
         let lasts = u64::try_from(spec.lease_duration_seconds.unwrap_or_default()).unwrap_or(0);
         let has_run_out =
@@ -163,24 +152,16 @@ impl Candidate {
             return Ok(false);
         }
         let lease = self.lease(Some(&present), now);
-        won(self
-            .leases
-            .replace(&self.name, &PostParams::default(), &lease)
-            .await)
+        won(self.leases.replace(&self.name, &PostParams::default(), &lease).await)
     }
 
     fn lease(&self, present: Option<&Lease>, now: Timestamp) -> Lease {
-        let former = present
-            .and_then(|lease| lease.spec.clone())
-            .unwrap_or_default();
+        let former = present.and_then(|lease| lease.spec.clone()).unwrap_or_default();
         let is_mine = former.holder_identity.as_deref() == Some(&self.identity);
         let transitions = former.lease_transitions.unwrap_or_default();
         let metadata = match present {
             Some(lease) => lease.metadata.clone(),
-            None => ObjectMeta {
-                name: Some(self.name.clone()),
-                ..ObjectMeta::default()
-            },
+            None => ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
         };
         let acquired_at = former.acquire_time.filter(|_| is_mine);
         Lease {

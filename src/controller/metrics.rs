@@ -150,35 +150,22 @@ impl Metrics {
     pub(super) fn reconciled(&self, error: Option<&Error>, took: Duration) {
         let controller = CONTROLLER;
         let result = if error.is_some() { "error" } else { "success" };
-        self.reconciles
-            .get_or_create(&Reconciled { controller, result })
-            .inc();
+        self.reconciles.get_or_create(&Reconciled { controller, result }).inc();
         if let Some(error) = error {
             let category = error.category();
-            self.errors
-                .get_or_create(&Failed {
-                    controller,
-                    category,
-                })
-                .inc();
+            self.errors.get_or_create(&Failed { controller, category }).inc();
         }
-        self.seconds
-            .get_or_create(&Controller { controller })
-            .observe(took.as_secs_f64());
+        self.seconds.get_or_create(&Controller { controller }).observe(took.as_secs_f64());
     }
 
     pub(super) fn gauge(&self, active: usize, depth: usize, objects: usize, leads: bool) {
-        let controller = Controller {
-            controller: CONTROLLER,
-        };
+        let controller = Controller { controller: CONTROLLER };
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.active.get_or_create(&controller).set(number(active));
         self.depth.get_or_create(&controller).set(number(depth));
         self.objects.get_or_create(&controller).set(number(objects));
         let name = crate::api::MANAGER;
-        self.leads
-            .get_or_create(&Named { name })
-            .set(i64::from(leads));
+        self.leads.get_or_create(&Named { name }).set(i64::from(leads));
     }
 
     pub(super) fn clock_skew(&self, seconds: f64) {

@@ -55,9 +55,7 @@ impl Queue {
         match need {
             Need::Look => task.look_at = earliest(task.look_at, at),
             Need::Check => {
-                let at = task
-                    .quiet_until
-                    .map_or(at, |quiet_until| at.max(quiet_until));
+                let at = task.quiet_until.map_or(at, |quiet_until| at.max(quiet_until));
                 task.check_at = earliest(task.check_at, at);
             }
         }
@@ -111,11 +109,8 @@ impl Queue {
         let next = match outcome {
             Ok(settled) => {
                 task.failures = 0;
-                task.repairs = if settled.has_repaired {
-                    task.repairs.saturating_add(1)
-                } else {
-                    0
-                };
+                task.repairs =
+                    if settled.has_repaired { task.repairs.saturating_add(1) } else { 0 };
                 settled.wake_in
             }
             Err(retry) => {
@@ -195,12 +190,12 @@ fn delay(retry: Retry, failures: u32, key: &Key) -> Option<Duration> {
         let factor = 2_u32.saturating_pow(failures.saturating_sub(1).min(20));
         let full = first.saturating_mul(factor).min(most);
         // Between three quarters and all of it, so that a crowd does not come back as one.
-        full - spread(key, full / 4)
+        full.saturating_sub(spread(key, full / 4))
     };
     match retry {
-        Retry::Backoff => Some(doubled(Duration::from_secs(1), Duration::from_secs(300))),
+        Retry::Backoff => Some(doubled(Duration::from_secs(1), Duration::from_mins(5))),
         Retry::After(wait) => Some(wait + spread(key, wait / 4 + Duration::from_secs(1))),
-        Retry::Slowly => Some(doubled(Duration::from_secs(15), Duration::from_secs(3600))),
+        Retry::Slowly => Some(doubled(Duration::from_secs(15), Duration::from_hours(1))),
         Retry::OnChange => None,
     }
 }
@@ -217,9 +212,7 @@ pub(super) fn spread(key: &Key, within: Duration) -> Duration {
 
 /// Who failed, or repairs the same object over and over, does not jump at every event.
 fn calm(times: u32) -> Duration {
-    SETTLE
-        .saturating_mul(2_u32.saturating_pow(times.min(20)))
-        .min(Duration::from_secs(10))
+    SETTLE.saturating_mul(2_u32.saturating_pow(times.min(20))).min(Duration::from_secs(10))
 }
 
 /// How long the watches may take to tell of what was just written.
@@ -233,10 +226,7 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> Key {
-        Key {
-            namespace: "shop".to_owned(),
-            name: name.to_owned(),
-        }
+        Key { namespace: "shop".to_owned(), name: name.to_owned() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -291,7 +281,7 @@ mod tests {
 
         assert!(waits.is_sorted());
         assert!(waits[0] <= Duration::from_secs(1));
-        assert!(waits[11] <= Duration::from_secs(300) && waits[11] >= Duration::from_secs(225));
+        assert!(waits[11] <= Duration::from_mins(5) && waits[11] >= Duration::from_secs(225));
         assert_eq!(queue.next_at(), None);
     }
 
@@ -302,27 +292,17 @@ mod tests {
         for name in ["a", "b"] {
             queue.wake(&key(name), Need::Look, now);
         }
-        let later = Settled {
-            wake_in: Some(SETTLE * 40),
-            has_repaired: false,
-        };
+        let later = Settled { wake_in: Some(SETTLE * 40), has_repaired: false };
         for _ in 0..2 {
             let (key, _) = queue.next(now).unwrap();
             queue.begin(&key);
-            let outcome = if key.name == "a" {
-                Err(Retry::Slowly)
-            } else {
-                Ok(later)
-            };
+            let outcome = if key.name == "a" { Err(Retry::Slowly) } else { Ok(later) };
             queue.finish(&key, outcome, now);
         }
 
         queue.hasten(now, Duration::from_secs(1));
 
-        assert_eq!(
-            queue.next(now + Duration::from_secs(1)),
-            Some((key("a"), Need::Look))
-        );
+        assert_eq!(queue.next(now + Duration::from_secs(1)), Some((key("a"), Need::Look)));
         assert_eq!(queue.next(now + Duration::from_secs(1)), None);
     }
 }

@@ -17,10 +17,7 @@ use crate::domain::technical_user::Holder;
 ///
 /// The world did not obey; the next sweep tries again.
 pub async fn sweep(name: &str, context: &Context) -> Result<(), Error> {
-    let at = Place {
-        namespace: &context.settings.namespace,
-        name,
-    };
+    let at = Place { namespace: &context.settings.namespace, name };
     let Some(secret) = context.cluster.own_secret(at).await? else {
         return Ok(());
     };

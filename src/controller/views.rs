@@ -21,10 +21,13 @@ use crate::domain::technical_user::{Claim, Holder, Observed, Step, User, decide,
 /// Everything that the watches told.
 #[derive(Debug, Default)]
 pub(super) struct Views {
-    pub(super) users: View<Key, TechnicalUser>,
-    pub(super) records: View<String, Result<(Version, Record), Unreadable>>,
+    pub(super) users: View<Key, Box<TechnicalUser>>,
+    pub(super) records: View<String, Readable>,
     pub(super) secrets: View<Key, Seen>,
 }
+
+/// A verifier record, if it can be read.
+pub(super) type Readable = Result<(Version, Record), Unreadable>;
 
 /// A delivered Secret, and whose it says it is.
 #[derive(Debug)]
@@ -60,10 +63,7 @@ pub(super) enum Check {
 
 impl<K, V> Default for View<K, V> {
     fn default() -> Self {
-        Self {
-            objects: BTreeMap::new(),
-            watches: BTreeMap::new(),
-        }
+        Self { objects: BTreeMap::new(), watches: BTreeMap::new() }
     }
 }
 
@@ -71,14 +71,7 @@ impl<K: Ord + Clone, V> View<K, V> {
     /// Expects one more watch to fill it.
     pub(super) fn expect(&mut self, watch: usize) {
         let keys = BTreeSet::new();
-        self.watches.insert(
-            watch,
-            Watch {
-                is_synced: false,
-                keys,
-                listed: None,
-            },
-        );
+        self.watches.insert(watch, Watch { is_synced: false, keys, listed: None });
     }
 
     /// Whether every watch has told everything once.
@@ -175,49 +168,32 @@ impl<K, V> Told<K, V> {
 // === reading objects ===
 
 /// The user without what only the API server needs.
-pub(super) fn read_user(mut user: TechnicalUser) -> Option<(Key, TechnicalUser)> {
+pub(super) fn read_user(mut user: TechnicalUser) -> Option<(Key, Box<TechnicalUser>)> {
     user.metadata.managed_fields = None;
     if let Some(annotations) = &mut user.metadata.annotations {
         annotations.retain(|name, _| name.starts_with(api::RESERVED_PREFIX));
     }
     let owner = observation::owner(&user.metadata)?;
-    Some((
-        Key {
-            namespace: owner.namespace,
-            name: owner.name,
-        },
-        user,
-    ))
+    Some((Key { namespace: owner.namespace, name: owner.name }, Box::new(user)))
 }
 
 /// The record by the name of its Secret.
-pub(super) fn read_record(
-    secret: Secret,
-) -> Option<(String, Result<(Version, Record), Unreadable>)> {
+pub(super) fn read_record(secret: &Secret) -> Option<(String, Readable)> {
     let name = secret.metadata.name.clone()?;
-    Some((name, observation::record(&secret, None)))
+    Some((name, observation::record(secret, None)))
 }
 
 /// The delivered Secret by its own place.
 pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(Key, Seen)> {
-    let key = Key {
-        namespace: metadata.namespace.clone()?,
-        name: metadata.name.clone()?,
-    };
+    let key = Key { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
     let references = metadata.owner_references.as_deref().unwrap_or_default();
-    let controller = references
-        .iter()
-        .find(|reference| reference.controller == Some(true));
+    let controller = references.iter().find(|reference| reference.controller == Some(true));
     let owner = controller.map(|controller| Owner {
         uid: controller.uid.clone(),
         namespace: key.namespace.clone(),
         name: controller.name.clone(),
     });
-    let nobody = Owner {
-        uid: String::new(),
-        namespace: String::new(),
-        name: String::new(),
-    };
+    let nobody = Owner { uid: String::new(), namespace: String::new(), name: String::new() };
     let delivered = observation::delivered(metadata, owner.as_ref().unwrap_or(&nobody))?;
     Some((key, Seen { delivered, owner }))
 }
@@ -226,10 +202,7 @@ impl Seen {
     /// The user that has to be looked at when this Secret changes.
     pub(super) fn user(&self) -> Option<Key> {
         let owner = self.owner.as_ref()?;
-        Some(Key {
-            namespace: owner.namespace.clone(),
-            name: owner.name.clone(),
-        })
+        Some(Key { namespace: owner.namespace.clone(), name: owner.name.clone() })
     }
 }
 
@@ -278,10 +251,7 @@ impl Views {
     pub(super) fn ownerless(&self) -> Vec<(String, Owner)> {
         let records = self.records.iter();
         let owned = records.filter_map(|(name, record)| {
-            record
-                .as_ref()
-                .ok()
-                .map(|(_, record)| (name.clone(), record.owner.clone()))
+            record.as_ref().ok().map(|(_, record)| (name.clone(), record.owner.clone()))
         });
         owned.filter(|(_, owner)| !self.lives(owner)).collect()
     }
@@ -294,11 +264,7 @@ impl Views {
                 Claim::Held(version.clone(), Box::new(record.clone()))
             }
             Some(Ok((version, record))) => {
-                let holder = if self.lives(&record.owner) {
-                    Holder::Lives
-                } else {
-                    Holder::Gone
-                };
+                let holder = if self.lives(&record.owner) { Holder::Lives } else { Holder::Gone };
                 Claim::Taken(version.clone(), record.owner.clone(), holder)
             }
         }
@@ -306,26 +272,16 @@ impl Views {
 
     fn delivered(&self, user: &User) -> Option<Delivered> {
         let namespace = user.owner.namespace.clone();
-        let seen = self.secrets.get(&Key {
-            namespace,
-            name: user.secret_name.clone(),
-        })?;
+        let seen = self.secrets.get(&Key { namespace, name: user.secret_name.clone() })?;
         let mut delivered = seen.delivered.clone();
-        if seen
-            .owner
-            .as_ref()
-            .is_some_and(|owner| owner.uid != user.owner.uid)
-        {
+        if seen.owner.as_ref().is_some_and(|owner| owner.uid != user.owner.uid) {
             delivered.belongs = Belongs::Predecessor;
         }
         Some(delivered)
     }
 
     fn lives(&self, owner: &Owner) -> bool {
-        let key = Key {
-            namespace: owner.namespace.clone(),
-            name: owner.name.clone(),
-        };
+        let key = Key { namespace: owner.namespace.clone(), name: owner.name.clone() };
         let user = self.users.get(&key);
         user.is_some_and(|user| user.metadata.uid.as_ref() == Some(&owner.uid))
     }

@@ -74,11 +74,7 @@ impl FromStr for CredentialId {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let is_valid =
             text.len() == Self::LENGTH && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        if is_valid {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Malformed::CredentialId)
-        }
+        if is_valid { Ok(Self(text.to_owned())) } else { Err(Malformed::CredentialId) }
     }
 }
 
@@ -108,13 +104,7 @@ impl ClientSecret {
 
     /// The id that names its verifier.
     pub fn id(&self) -> CredentialId {
-        CredentialId(
-            self.0
-                .chars()
-                .skip(PREFIX.len())
-                .take(CredentialId::LENGTH)
-                .collect(),
-        )
+        CredentialId(self.0.chars().skip(PREFIX.len()).take(CredentialId::LENGTH).collect())
     }
 
     /// The 62 characters, for the one request that carries them and for bcrypt.
@@ -177,9 +167,7 @@ impl ClientId {
     /// The name of the Secret that claims this client id for the whole cluster.
     pub fn record_name(&self) -> String {
         let digest = Sha256::digest(self.0.as_bytes());
-        digest.iter().fold(String::from("verifier-"), |name, byte| {
-            name + &format!("{byte:02x}")
-        })
+        digest.iter().fold(String::from("verifier-"), |name, byte| name + &format!("{byte:02x}"))
     }
 }
 
@@ -189,11 +177,7 @@ impl FromStr for ClientId {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let is_valid =
             (1..=100).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        if is_valid {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Malformed::ClientId)
-        }
+        if is_valid { Ok(Self(text.to_owned())) } else { Err(Malformed::ClientId) }
     }
 }
 
@@ -232,8 +216,7 @@ impl FromStr for Verifier {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        text.parse::<bcrypt::HashParts>()
-            .map_err(|_| Malformed::Verifier)?;
+        text.parse::<bcrypt::HashParts>().map_err(|_| Malformed::Verifier)?;
         Ok(Self(text.to_owned()))
     }
 }
@@ -256,10 +239,7 @@ const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 fn base62_characters(bytes: &[u8], count: usize) -> Option<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(count));
     let usable = bytes.iter().filter(|byte| **byte < 248);
-    for character in usable
-        .filter_map(|byte| BASE62.get(usize::from(byte % 62)))
-        .take(count)
-    {
+    for character in usable.filter_map(|byte| BASE62.get(usize::from(byte % 62))).take(count) {
         text.push(char::from(*character));
     }
     (text.len() == count).then_some(text)
@@ -307,17 +287,10 @@ mod tests {
             let mut changed = text.clone().into_bytes();
             changed[index] = if changed[index] == b'x' { b'y' } else { b'x' };
             let changed = String::from_utf8(changed).unwrap();
-            assert_eq!(
-                changed.parse::<ClientSecret>(),
-                Err(Malformed::Checksum),
-                "at {index}"
-            );
+            assert_eq!(changed.parse::<ClientSecret>(), Err(Malformed::Checksum), "at {index}");
         }
         assert_eq!("".parse::<ClientSecret>(), Err(Malformed::ClientSecret));
-        assert_eq!(
-            format!("{text}0").parse::<ClientSecret>(),
-            Err(Malformed::ClientSecret)
-        );
+        assert_eq!(format!("{text}0").parse::<ClientSecret>(), Err(Malformed::ClientSecret));
     }
 
     #[test]
@@ -339,10 +312,7 @@ mod tests {
     fn neither_client_secret_nor_verifier_can_be_printed() {
         let verifier = Verifier::of(&secret(), 4, [1; 16]).unwrap();
 
-        assert_eq!(
-            format!("{:?} {verifier:?}", secret()),
-            "<redacted> <redacted>"
-        );
+        assert_eq!(format!("{:?} {verifier:?}", secret()), "<redacted> <redacted>");
     }
 
     #[test]
@@ -355,10 +325,7 @@ mod tests {
     fn a_derived_client_id_is_stable_and_has_26_letters_and_digits() {
         let id = ClientId::derived_from("6d9a0b1e-5a4c-4d1e-9f6b-1f0f5f0c8d11");
 
-        assert_eq!(
-            id,
-            ClientId::derived_from("6d9a0b1e-5a4c-4d1e-9f6b-1f0f5f0c8d11")
-        );
+        assert_eq!(id, ClientId::derived_from("6d9a0b1e-5a4c-4d1e-9f6b-1f0f5f0c8d11"));
         assert_eq!(id.as_str().len(), 26);
         assert_eq!(id.as_str().parse::<ClientId>().unwrap(), id);
     }
@@ -368,9 +335,6 @@ mod tests {
         let id: ClientId = "Billing".parse().unwrap();
 
         assert_eq!(id.record_name().len(), "verifier-".len() + 64);
-        assert_ne!(
-            id.record_name(),
-            "billing".parse::<ClientId>().unwrap().record_name()
-        );
+        assert_ne!(id.record_name(), "billing".parse::<ClientId>().unwrap().record_name());
     }
 }

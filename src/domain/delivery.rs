@@ -128,10 +128,7 @@ impl Content {
             ("issuer-uri", endpoints.issuer.clone()),
             ("jwk-set-uri", endpoints.jwks_uri()),
             ("authorization-grant-type", "client_credentials".to_owned()),
-            (
-                "client-authentication-method",
-                "client_secret_basic".to_owned(),
-            ),
+            ("client-authentication-method", "client_secret_basic".to_owned()),
         ]
         .map(|(field, value)| (field.to_owned(), value))
         .into();
@@ -151,12 +148,7 @@ impl Content {
         }
         let mut labels = template.labels.clone();
         labels.extend(own_labels(name));
-        Self {
-            fields,
-            secret_fields,
-            labels,
-            annotations: template.annotations.clone(),
-        }
+        Self { fields, secret_fields, labels, annotations: template.annotations.clone() }
     }
 
     /// What has to change in the Secret, or nothing when it is as it should be.
@@ -173,11 +165,8 @@ impl Content {
             ),
             ..Refresh::default()
         };
-        let carried: BTreeSet<_> = delivered
-            .secret_fields
-            .intersection(&self.secret_fields)
-            .cloned()
-            .collect();
+        let carried: BTreeSet<_> =
+            delivered.secret_fields.intersection(&self.secret_fields).cloned().collect();
         if delivered.credential_id.is_some() {
             self.refresh_fields(delivered, &carried, &mut refresh);
         }
@@ -189,24 +178,15 @@ impl Content {
     pub fn delivery_annotations(&self, id: &CredentialId) -> BTreeMap<String, String> {
         let mut annotations = self.annotations.clone();
         annotations.insert(api::CREDENTIAL_ID.to_owned(), id.to_string());
-        annotations.insert(
-            api::CLIENT_SECRET_FIELDS.to_owned(),
-            joined(&self.secret_fields),
-        );
-        annotations.insert(
-            api::CONTENT_DIGEST.to_owned(),
-            self.digest(&BTreeMap::new()),
-        );
+        annotations.insert(api::CLIENT_SECRET_FIELDS.to_owned(), joined(&self.secret_fields));
+        annotations.insert(api::CONTENT_DIGEST.to_owned(), self.digest(&BTreeMap::new()));
         annotations
     }
 
     /// The fields that are to carry the client secret, but do not before the next one.
     pub fn pending_aliases(&self, delivered: &Delivered) -> Vec<String> {
         let missing = self.secret_fields.difference(&delivered.secret_fields);
-        missing
-            .filter(|_| delivered.credential_id.is_some())
-            .cloned()
-            .collect()
+        missing.filter(|_| delivered.credential_id.is_some()).cloned().collect()
     }
 
     fn refresh_fields(
@@ -233,13 +213,9 @@ impl Content {
         if is_same {
             return;
         }
-        refresh
-            .fields
-            .extend(surplus.into_iter().map(|field| (field.clone(), None)));
+        refresh.fields.extend(surplus.into_iter().map(|field| (field.clone(), None)));
         let fields = self.fields.iter();
-        refresh
-            .fields
-            .extend(fields.map(|(field, value)| (field.clone(), Some(value.clone()))));
+        refresh.fields.extend(fields.map(|(field, value)| (field.clone(), Some(value.clone()))));
         refresh.annotations.extend([
             (api::CONTENT_DIGEST.to_owned(), Some(digest)),
             (api::CLIENT_SECRET_FIELDS.to_owned(), Some(joined(carried))),
@@ -256,10 +232,7 @@ impl Content {
             }
         }
         let digest = digest.finalize();
-        digest
-            .iter()
-            .take(16)
-            .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+        digest.iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 }
 
@@ -282,10 +255,7 @@ impl Delivered {
 
     /// What a record needs to know of it.
     pub fn shown(&self) -> Shown<'_> {
-        Shown {
-            version: &self.version,
-            unaltered_id: self.unaltered_id(),
-        }
+        Shown { version: &self.version, unaltered_id: self.unaltered_id() }
     }
 }
 
@@ -322,9 +292,5 @@ fn difference(
 }
 
 fn joined(fields: &BTreeSet<String>) -> String {
-    fields
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(",")
+    fields.iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }

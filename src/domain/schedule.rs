@@ -32,18 +32,14 @@ pub enum Trust {
 pub const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// How long clocks that jumped together must then hold still to be believed.
-pub const SETTLE: Duration = Duration::from_secs(600);
+pub const SETTLE: Duration = Duration::from_mins(10);
 
 // === impl Now ===
 
 impl Now {
     /// An instant that nobody doubts.
     pub fn at(instant: Timestamp) -> Self {
-        Self {
-            earliest: instant,
-            latest: instant,
-            trust: Trust::Trusted,
-        }
+        Self { earliest: instant, latest: instant, trust: Trust::Trusted }
     }
 
     /// The earliest that it can be: what is due now is due for certain.
@@ -92,34 +88,18 @@ impl Watchman {
         let apart = served.duration_since(local).abs();
         if apart > TOLERANCE {
             let trust = Trust::Apart(apart);
-            return Now {
-                earliest: local.min(served),
-                latest: local.max(served),
-                trust,
-            };
+            return Now { earliest: local.min(served), latest: local.max(served), trust };
         }
         let is_held = self.held_until.is_some_and(|until| elapsed < until);
-        let trust = if is_held {
-            Trust::Jumped
-        } else {
-            Trust::Trusted
-        };
-        Now {
-            earliest: local,
-            latest: local,
-            trust,
-        }
+        let trust = if is_held { Trust::Jumped } else { Trust::Trusted };
+        Now { earliest: local, latest: local, trust }
     }
 }
 
 fn jumped(last: Look, local: Timestamp, elapsed: Duration) -> bool {
     let by_wall = local.duration_since(last.local);
     let by_steady = SignedDuration::try_from(elapsed.saturating_sub(last.elapsed));
-    by_steady.is_ok_and(|steady| {
-        by_wall
-            .checked_sub(steady)
-            .is_none_or(|d| d.abs() > TOLERANCE)
-    })
+    by_steady.is_ok_and(|steady| by_wall.checked_sub(steady).is_none_or(|d| d.abs() > TOLERANCE))
 }
 
 /// `instant` moved by `duration`, or the end of time.
@@ -139,13 +119,9 @@ pub fn due_at(
     overlap: SignedDuration,
     uid: &str,
 ) -> Timestamp {
-    let room = (period / 16)
-        .min(MOST_SPREAD)
-        .min(period.saturating_sub(overlap));
+    let room = (period / 16).min(MOST_SPREAD).min(period.saturating_sub(overlap));
     let thousandths = i32::try_from(crc32fast::hash(uid.as_bytes()) % 1000).unwrap_or_default();
-    let spread = (room / 1000)
-        .saturating_mul(thousandths)
-        .max(SignedDuration::ZERO);
+    let spread = (room / 1000).saturating_mul(thousandths).max(SignedDuration::ZERO);
     later(issued_at, period.saturating_sub(spread))
 }
 
@@ -178,20 +154,14 @@ mod tests {
     use super::*;
 
     fn at(seconds: i64) -> Timestamp {
-        later(
-            "2026-11-24T00:00:00Z".parse().unwrap(),
-            SignedDuration::from_secs(seconds),
-        )
+        later("2026-11-24T00:00:00Z".parse().unwrap(), SignedDuration::from_secs(seconds))
     }
 
     #[test]
     fn durations_read_as_people_write_them() {
         assert_eq!(parse_duration("90s"), Some(SignedDuration::from_secs(90)));
         assert_eq!(parse_duration("1h30m"), Some(SignedDuration::from_mins(90)));
-        assert_eq!(
-            parse_duration("87600h"),
-            Some(SignedDuration::from_hours(87_600))
-        );
+        assert_eq!(parse_duration("87600h"), Some(SignedDuration::from_hours(87_600)));
         for nonsense in ["", "h", "5", "5d", "-1h", "1h30", "9999999999999999999h"] {
             assert_eq!(parse_duration(nonsense), None, "{nonsense}");
         }
@@ -236,10 +206,7 @@ mod tests {
         for index in 0..200 {
             let uid = format!("uid-{index}");
             let due = due_at(at(0), hours(720), hours(24), &uid);
-            assert!(
-                due <= at(720 * 3600) && due > at(720 * 3600 - 600),
-                "{uid}: {due}"
-            );
+            assert!(due <= at(720 * 3600) && due > at(720 * 3600 - 600), "{uid}: {due}");
             let tight = due_at(at(0), hours(2), SignedDuration::from_secs(7199), &uid);
             assert!(tight > at(7198), "{uid}: {tight}");
         }

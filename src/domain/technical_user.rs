@@ -19,12 +19,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::credential::ClientId;
 use super::credential::record::{Owner, Record, State, Unreadable, Version};
-use super::delivery::{Belongs, Content, Delivered, Refresh};
+use super::delivery::{Belongs, Content, Delivered};
 use super::schedule::{Now, Trust, due_at, later};
 
 pub mod report;
+mod step;
 
 pub use self::report::Verdict;
+pub use self::step::{Cause, Change, Issue, Rest, Step, Write};
 
 /// What live reads showed: the `TechnicalUser` first, then the record, then the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,86 +99,6 @@ pub enum Holder {
     Gone,
 }
 
-/// What to do now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// One conditional write, then look again.
-    Write(Write),
-    /// Nothing, until something changes or the instant comes.
-    Rest(Rest),
-}
-
-/// Nothing to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rest {
-    /// What to tell the user.
-    pub verdict: Verdict,
-    /// When to look again, if time alone can change the answer.
-    pub wake_at: Option<Timestamp>,
-}
-
-/// A conditional write. It carries no client secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Write {
-    /// Create the record: claim the client id.
-    CreateRecord(Box<Record>),
-    /// Delete the record of a user that is gone, at exactly that version.
-    DeleteRecord(Version),
-    /// Create the Secret without a client secret.
-    CreatePlaceholder,
-    /// Replace the record at exactly that version.
-    PutRecord(Version, Box<Record>, Change),
-    /// Move the Secret's version, so that a delivery in flight fails.
-    Fence(Version, u64),
-    /// Draw a client secret, register its verifier and reveal it.
-    Issue(Box<Issue>),
-    /// Correct everything in the Secret but the client secret.
-    Refresh(Version, Box<Refresh>),
-    /// Delete the Secret that was to be read once.
-    Withdraw(Version),
-}
-
-/// Why the record is replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// The pending client secret was seen delivered.
-    Promote,
-    /// Every client secret ends.
-    Revoke,
-    /// Ended entries go; dead ones get an end.
-    Tidy,
-}
-
-/// Everything that an issue needs but the client secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issue {
-    /// The version of the record that was looked at.
-    pub record_version: Version,
-    /// The record as it shall be, still without the new verifier.
-    pub record: Record,
-    /// The version of the Secret that the client secret goes to.
-    pub placeholder: Version,
-    /// Why.
-    pub cause: Cause,
-}
-
-/// Why a new client secret is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// There is none, or it was begun and not finished.
-    Unissued,
-    /// The period is over.
-    Due,
-    /// The user asked for it.
-    Requested,
-    /// The delivered Secret is gone.
-    Deleted,
-    /// Somebody changed the client secret in the delivered Secret.
-    Altered,
-    /// The delivered Secret carries a client secret that is not the current one.
-    Unknown,
-}
-
 /// Decides the next step.
 ///
 /// # Guarantees
@@ -196,21 +118,14 @@ pub fn decide(observed: &Observed, now: Now) -> Step {
         Claim::Taken(version, _, Holder::Gone) => {
             return Step::Write(Write::DeleteRecord(version.clone()));
         }
-        Claim::Taken(_, _, Holder::Lives) => return rest(Verdict::ClientIdTaken, recheck(now)),
-        Claim::Unreadable(reason) => return rest(Verdict::Unreadable(*reason), recheck(now)),
+        Claim::Taken(_, _, Holder::Lives) => {
+            return rest(Verdict::ClientIdTaken, Some(recheck(now)));
+        }
+        Claim::Unreadable(reason) => return rest(Verdict::Unreadable(*reason), Some(recheck(now))),
     };
     let delivered = observed.delivered.as_ref();
-    let view = View {
-        user,
-        version,
-        record,
-        delivered,
-        now,
-    };
-    CHECKS
-        .iter()
-        .find_map(|check| check(&view))
-        .unwrap_or_else(|| view.settled())
+    let view = View { user, version, record, delivered, now };
+    CHECKS.iter().find_map(|check| check(&view)).unwrap_or_else(|| view.settled())
 }
 
 /// Checks run in this order; the first that answers decides.
@@ -250,14 +165,14 @@ fn secret_is_not_ours(view: &View<'_>) -> Option<Step> {
             let soon = later(view.now.latest(), COLLECTION);
             Some(rest(Verdict::AwaitingCollection, Some(soon)))
         }
-        Belongs::Foreign => Some(rest(Verdict::SecretConflict, recheck(view.now))),
+        Belongs::Foreign => Some(rest(Verdict::SecretConflict, Some(recheck(view.now)))),
     }
 }
 
 fn secret_is_going(view: &View<'_>) -> Option<Step> {
     view.delivered?
         .is_terminating
-        .then(|| rest(Verdict::SecretTerminating, recheck(view.now)))
+        .then(|| rest(Verdict::SecretTerminating, Some(recheck(view.now))))
 }
 
 fn placeholder_is_missing(view: &View<'_>) -> Option<Step> {
@@ -277,19 +192,14 @@ fn pending_is_shown(view: &View<'_>) -> Option<Step> {
 
 fn secret_is_immutable(view: &View<'_>) -> Option<Step> {
     let is_stuck = view.delivered?.is_immutable && view.cause().is_some();
-    is_stuck.then(|| rest(Verdict::SecretImmutable, recheck(view.now)))
+    is_stuck.then(|| rest(Verdict::SecretImmutable, Some(recheck(view.now))))
 }
 
 fn delivery_may_be_in_flight(view: &View<'_>) -> Option<Step> {
     let delivered = view.delivered?;
     view.cause()?;
-    let write = Write::Fence(
-        delivered.version.clone(),
-        delivered.attempt.saturating_add(1),
-    );
-    view.record
-        .awaits(&delivered.version)
-        .then_some(Step::Write(write))
+    let write = Write::Fence(delivered.version.clone(), delivered.attempt.saturating_add(1));
+    view.record.awaits(&delivered.version).then_some(Step::Write(write))
 }
 
 fn record_is_full(view: &View<'_>) -> Option<Step> {
@@ -338,10 +248,7 @@ fn secret_has_drifted(view: &View<'_>) -> Option<Step> {
         return None;
     }
     let refresh = view.user.content.refresh(delivered)?;
-    Some(Step::Write(Write::Refresh(
-        delivered.version.clone(),
-        Box::new(refresh),
-    )))
+    Some(Step::Write(Write::Refresh(delivered.version.clone(), Box::new(refresh))))
 }
 
 fn record_is_untidy(view: &View<'_>) -> Option<Step> {
@@ -366,15 +273,14 @@ impl View<'_> {
         if self.is_requested() {
             return Some(Cause::Requested);
         }
-        if self
-            .due_at()
-            .is_some_and(|due_at| self.now.has_reached(due_at))
-        {
+        if self.due_at().is_some_and(|due_at| self.now.has_reached(due_at)) {
             return Some(Cause::Due);
         }
         let is_lenient = self.user.delivery != Delivery::Retained;
         match self.delivered {
             None => (!is_lenient).then_some(Cause::Deleted),
+            // A Secret without a client secret is one that was just made anew.
+            Some(delivered) if delivered.credential_id.is_none() => Some(Cause::Deleted),
             Some(delivered) if delivered.credential_id.as_ref() != Some(id) => Some(Cause::Unknown),
             Some(delivered) if delivered.is_altered() => (!is_lenient).then_some(Cause::Altered),
             Some(_) => None,
@@ -388,26 +294,15 @@ impl View<'_> {
 
     fn due_at(&self) -> Option<Timestamp> {
         let (_, current) = self.record.current()?;
-        let User {
-            period,
-            overlap,
-            owner,
-            ..
-        } = self.user;
+        let User { period, overlap, owner, .. } = self.user;
         Some(due_at(current.issued_at, (*period)?, *overlap, &owner.uid))
     }
 
     /// A serial is spent once a client secret of it is current.
     fn next_serial(&self) -> i64 {
-        let is_spent = self
-            .record
-            .current()
-            .is_some_and(|(_, current)| current.serial >= self.record.serial);
-        if is_spent {
-            self.record.serial.saturating_add(1)
-        } else {
-            self.record.serial.max(1)
-        }
+        let is_spent =
+            self.record.current().is_some_and(|(_, current)| current.serial >= self.record.serial);
+        if is_spent { self.record.serial.saturating_add(1) } else { self.record.serial.max(1) }
     }
 
     fn withdrawal_at(&self) -> Option<Timestamp> {
@@ -419,47 +314,28 @@ impl View<'_> {
     }
 
     fn tidied(&self, record: &Record) -> Record {
-        record.tidied(
-            self.delivered.map(Delivered::shown),
-            self.user.overlap,
-            self.now,
-        )
+        record.tidied(self.delivered.map(Delivered::shown), self.user.overlap, self.now)
     }
 
     fn put(&self, record: Record, change: Change) -> Step {
-        Step::Write(Write::PutRecord(
-            self.version.clone(),
-            Box::new(record),
-            change,
-        ))
+        Step::Write(Write::PutRecord(self.version.clone(), Box::new(record), change))
     }
 
     /// Nothing to do: says so, and when time alone will change that.
     fn settled(&self) -> Step {
-        let ends = self
-            .record
-            .entries
-            .values()
-            .filter_map(|entry| match entry.state {
-                State::Old(not_after) => Some(not_after),
-                State::Pending(_) | State::Current => None,
-            });
+        let ends = self.record.entries.values().filter_map(|entry| match entry.state {
+            State::Old(not_after) => Some(not_after),
+            State::Pending(_) | State::Current => None,
+        });
         let withdrawal = self.delivered.and_then(|_| self.withdrawal_at());
-        let acts = self
-            .due_at()
-            .into_iter()
-            .chain(withdrawal)
-            .filter(|_| !self.user.is_suspended);
+        let acts = self.due_at().into_iter().chain(withdrawal).filter(|_| !self.user.is_suspended);
         // What is due by a clock that cannot be trusted waits until it can.
         let wake_at = match self.now.trust() {
             Trust::Trusted => ends.chain(acts).min(),
-            Trust::Apart(_) | Trust::Jumped => recheck(self.now),
+            Trust::Apart(_) | Trust::Jumped => Some(recheck(self.now)),
         };
-        let verdict = if self.user.is_suspended {
-            Verdict::Suspended
-        } else {
-            self.delivered_verdict()
-        };
+        let verdict =
+            if self.user.is_suspended { Verdict::Suspended } else { self.delivered_verdict() };
         rest(verdict, wake_at)
     }
 
@@ -478,8 +354,8 @@ fn rest(verdict: Verdict, wake_at: Option<Timestamp>) -> Step {
 }
 
 /// What no watch will tell: a Secret that is not ours carries no label of ours.
-fn recheck(now: Now) -> Option<Timestamp> {
-    Some(later(now.latest(), RECHECK))
+fn recheck(now: Now) -> Timestamp {
+    later(now.latest(), RECHECK)
 }
 
 const RECHECK: SignedDuration = SignedDuration::from_secs(30);

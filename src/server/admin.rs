@@ -32,24 +32,15 @@ pub fn health(readiness: Readiness) -> Router {
 
 /// `/metrics` in the OpenMetrics text format.
 pub fn metrics(registry: Arc<Mutex<Registry>>) -> Router {
-    Router::new()
-        .route("/metrics", get(exposition))
-        .with_state(registry)
+    Router::new().route("/metrics", get(exposition)).with_state(registry)
 }
 
 async fn exposition(State(registry): State<Arc<Mutex<Registry>>>) -> Response {
     let mut text = String::new();
-    let encoded = encode(
-        &mut text,
-        &registry.lock().unwrap_or_else(PoisonError::into_inner),
-    );
+    let encoded = encode(&mut text, &registry.lock().unwrap_or_else(PoisonError::into_inner));
     if encoded.is_err() {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    (
-        [(CONTENT_TYPE, HeaderValue::from_static(openmetrics))],
-        text,
-    )
-        .into_response()
+    ([(CONTENT_TYPE, HeaderValue::from_static(openmetrics))], text).into_response()
 }

@@ -16,10 +16,7 @@ pub fn router(reason: &'static str) -> Router {
 fn unavailable(reason: &str) -> Response {
     let mut body = String::new();
     // Writing to a String cannot fail.
-    let _ = write!(
-        body,
-        r#"{{"error":"temporarily_unavailable","error_description":"{reason}"}}"#
-    );
+    let _ = write!(body, r#"{{"error":"temporarily_unavailable","error_description":"{reason}"}}"#);
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),

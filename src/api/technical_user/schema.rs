@@ -16,10 +16,7 @@ use super::TechnicalUser;
 pub fn crd() -> CustomResourceDefinition {
     let mut crd = TechnicalUser::crd();
     for version in &mut crd.spec.versions {
-        let schema = version
-            .schema
-            .as_mut()
-            .and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
         let Some(schema) = schema else { continue };
         strip_nullable(schema);
         let Some(properties) = schema.properties.as_mut() else {

@@ -62,21 +62,12 @@ impl Kind {
     pub fn of(code: StatusCode, status: &Status, retry_after: Option<Duration>) -> Self {
         let details = status.details.as_ref();
         let has_cause = |wanted: &str| {
-            let causes = details
-                .and_then(|details| details.causes.as_deref())
-                .unwrap_or_default();
-            causes
-                .iter()
-                .any(|cause| cause.reason.as_deref() == Some(wanted))
+            let causes = details.and_then(|details| details.causes.as_deref()).unwrap_or_default();
+            causes.iter().any(|cause| cause.reason.as_deref() == Some(wanted))
         };
         let is_about =
             |kind: &str| details.and_then(|details| details.kind.as_deref()) == Some(kind);
-        let says = |text: &str| {
-            status
-                .message
-                .as_deref()
-                .is_some_and(|it| it.contains(text))
-        };
+        let says = |text: &str| status.message.as_deref().is_some_and(|it| it.contains(text));
         match code.as_u16() {
             403 if has_cause("NamespaceTerminating") => Self::NamespaceTerminating,
             403 if says("exceeded quota") => Self::Quota,
@@ -94,11 +85,7 @@ impl Kind {
 
 impl fmt::Display for Operation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{} {} in namespace {}",
-            self.verb, self.resource, self.namespace
-        )
+        write!(formatter, "{} {} in namespace {}", self.verb, self.resource, self.namespace)
     }
 }
 

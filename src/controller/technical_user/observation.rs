@@ -74,10 +74,7 @@ pub fn record(
         return Err(Unreadable::Type);
     }
     let version = version_of(&secret.metadata).ok_or(Unreadable::Malformed)?;
-    let stored = secret
-        .data
-        .as_ref()
-        .and_then(|data| data.get(api::RECORD_FIELD));
+    let stored = secret.data.as_ref().and_then(|data| data.get(api::RECORD_FIELD));
     let stored = stored.ok_or(Unreadable::Missing)?;
     Ok((version, Record::from_json(&stored.0, client_id)?))
 }
@@ -85,13 +82,8 @@ pub fn record(
 /// Reads the metadata of a delivered Secret, as the user `owner` sees it.
 pub fn delivered(metadata: &ObjectMeta, owner: &Owner) -> Option<Delivered> {
     let annotations = metadata.annotations.clone().unwrap_or_default();
-    let secret_fields = annotations
-        .get(api::CLIENT_SECRET_FIELDS)
-        .map(String::as_str);
-    let secret_fields = secret_fields
-        .unwrap_or_default()
-        .split(',')
-        .filter(|it| !it.is_empty());
+    let secret_fields = annotations.get(api::CLIENT_SECRET_FIELDS).map(String::as_str);
+    let secret_fields = secret_fields.unwrap_or_default().split(',').filter(|it| !it.is_empty());
     let fields = metadata.managed_fields.as_deref().unwrap_or_default();
     let ours = written(fields);
     Some(Delivered {
@@ -99,9 +91,7 @@ pub fn delivered(metadata: &ObjectMeta, owner: &Owner) -> Option<Delivered> {
         belongs: belongs(metadata, owner),
         is_terminating: metadata.deletion_timestamp.is_some(),
         is_immutable: fields.iter().any(|entry| names(entry, &["f:immutable"])),
-        credential_id: annotations
-            .get(api::CREDENTIAL_ID)
-            .and_then(|id| id.parse().ok()),
+        credential_id: annotations.get(api::CREDENTIAL_ID).and_then(|id| id.parse().ok()),
         secret_fields: secret_fields.map(str::to_owned).collect(),
         attempt: annotations
             .get(api::DELIVERY_ATTEMPT)
@@ -134,15 +124,9 @@ fn belongs(metadata: &ObjectMeta, owner: &Owner) -> Belongs {
 }
 
 fn written(entries: &[ManagedFieldsEntry]) -> Written {
-    let ours: Vec<_> = entries
-        .iter()
-        .filter(|entry| entry.manager.as_deref() == Some(api::MANAGER))
-        .collect();
-    let all = |path: &[&str]| {
-        ours.iter()
-            .flat_map(|entry| children(entry, path))
-            .collect()
-    };
+    let ours: Vec<_> =
+        entries.iter().filter(|entry| entry.manager.as_deref() == Some(api::MANAGER)).collect();
+    let all = |path: &[&str]| ours.iter().flat_map(|entry| children(entry, path)).collect();
     Written {
         fields: all(&["f:data"]),
         labels: all(&["f:metadata", "f:labels"]),
@@ -156,16 +140,9 @@ fn foreign_fields(
     ours: &BTreeSet<String>,
 ) -> BTreeMap<String, String> {
     let mut foreign = BTreeMap::new();
-    for entry in entries
-        .iter()
-        .filter(|entry| entry.manager.as_deref() != Some(api::MANAGER))
-    {
+    for entry in entries.iter().filter(|entry| entry.manager.as_deref() != Some(api::MANAGER)) {
         let manager = entry.manager.as_deref().unwrap_or_default();
-        let written_at = entry
-            .time
-            .as_ref()
-            .map(|time| time.0.to_string())
-            .unwrap_or_default();
+        let written_at = entry.time.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
         for field in children(entry, &["f:data"]).filter(|field| !ours.contains(field)) {
             foreign.insert(field, format!("{manager} {written_at}"));
         }
@@ -180,13 +157,10 @@ fn names(entry: &ManagedFieldsEntry, path: &[&str]) -> bool {
 fn children<'a>(entry: &'a ManagedFieldsEntry, path: &[&str]) -> impl Iterator<Item = String> + 'a {
     let object = at(entry, path).and_then(Value::as_object);
     let fields = object.into_iter().flat_map(|object| object.keys());
-    fields
-        .filter_map(|field| field.strip_prefix("f:"))
-        .map(str::to_owned)
+    fields.filter_map(|field| field.strip_prefix("f:")).map(str::to_owned)
 }
 
 fn at<'a>(entry: &'a ManagedFieldsEntry, path: &[&str]) -> Option<&'a Value> {
     let fields = &entry.fields_v1.as_ref()?.0;
-    path.iter()
-        .try_fold(fields, |value, field| value.get(field))
+    path.iter().try_fold(fields, |value, field| value.get(field))
 }

@@ -10,8 +10,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use self::stored::{FORMAT_VERSION, Format, Stored};
 use super::{ClientId, CredentialId, Verifier};
 use crate::domain::schedule::{Now, later};
+
+mod stored;
 
 /// The verifiers of one client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -134,17 +137,12 @@ impl Record {
 
     /// The verifier that a client secret of this id is checked against, unless it has ended.
     pub fn verifier(&self, id: &CredentialId, now: Timestamp) -> Option<&Verifier> {
-        self.entries
-            .get(id)
-            .filter(|entry| entry.is_accepted(now))
-            .map(|entry| &entry.verifier)
+        self.entries.get(id).filter(|entry| entry.is_accepted(now)).map(|entry| &entry.verifier)
     }
 
     /// The current entry, if any.
     pub fn current(&self) -> Option<(&CredentialId, &Entry)> {
-        self.entries
-            .iter()
-            .find(|(_, entry)| entry.state == State::Current)
+        self.entries.iter().find(|(_, entry)| entry.state == State::Current)
     }
 
     /// Whether a pending entry may still be revealed in the Secret at this version.
@@ -294,27 +292,18 @@ impl Handled {
         digests.retain(|digest| *digest != token_digest(token));
         digests.push(token_digest(token));
         let surplus = digests.len().saturating_sub(Self::REMEMBERED);
-        Self {
-            digests: digests.split_off(surplus),
-            last: Some(shown_token(token)),
-        }
+        Self { digests: digests.split_off(surplus), last: Some(shown_token(token)) }
     }
 
     /// The token that a status shows as answered: the present one if it was, else the newest.
     pub fn shown(&self, present: Option<&str>) -> Option<String> {
-        present
-            .filter(|token| self.includes(token))
-            .map(shown_token)
-            .or_else(|| self.last.clone())
+        present.filter(|token| self.includes(token)).map(shown_token).or_else(|| self.last.clone())
     }
 }
 
 fn token_digest(token: &str) -> String {
     let digest = Sha256::digest(token.as_bytes());
-    digest
-        .iter()
-        .take(16)
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    digest.iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn shown_token(token: &str) -> String {
@@ -323,126 +312,3 @@ fn shown_token(token: &str) -> String {
 
 /// The bound of the field in the CRD.
 const MOST_SHOWN: usize = 253;
-
-// === the stored form ===
-
-const FORMAT_VERSION: i64 = 1;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Format {
-    format_version: i64,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Stored {
-    format_version: i64,
-    #[serde(rename = "clientID")]
-    client_id: String,
-    owner: Owner,
-    serial: i64,
-    entries: BTreeMap<String, StoredEntry>,
-    #[serde(default)]
-    rotated: Handled,
-    #[serde(default)]
-    revoked: Handled,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct StoredEntry {
-    bcrypt: String,
-    state: StoredState,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    placeholder: Option<Version>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    not_after: Option<Timestamp>,
-    serial: i64,
-    issued_at: Timestamp,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum StoredState {
-    Pending,
-    Current,
-    Old,
-}
-
-impl From<&Record> for Stored {
-    fn from(record: &Record) -> Self {
-        let entries = record.entries.iter();
-        Self {
-            format_version: FORMAT_VERSION,
-            client_id: record.client_id.to_string(),
-            owner: record.owner.clone(),
-            serial: record.serial,
-            entries: entries
-                .map(|(id, entry)| (id.to_string(), entry.into()))
-                .collect(),
-            rotated: record.rotated.clone(),
-            revoked: record.revoked.clone(),
-        }
-    }
-}
-
-impl Stored {
-    fn into_record(self) -> Option<Record> {
-        if self.entries.len() > Record::CAPACITY || self.serial < 0 {
-            return None;
-        }
-        let entries = self.entries.into_iter();
-        let entries: BTreeMap<CredentialId, Entry> = entries
-            .map(|(id, entry)| Some((id.parse().ok()?, entry.into_entry()?)))
-            .collect::<Option<_>>()?;
-        let current = entries
-            .values()
-            .filter(|entry| entry.state == State::Current)
-            .count();
-        (current <= 1).then_some(Record {
-            client_id: self.client_id.parse().ok()?,
-            owner: self.owner,
-            serial: self.serial,
-            entries,
-            rotated: self.rotated,
-            revoked: self.revoked,
-        })
-    }
-}
-
-impl From<&Entry> for StoredEntry {
-    fn from(entry: &Entry) -> Self {
-        let (state, placeholder, not_after) = match &entry.state {
-            State::Pending(version) => (StoredState::Pending, Some(version.clone()), None),
-            State::Current => (StoredState::Current, None, None),
-            State::Old(not_after) => (StoredState::Old, None, Some(*not_after)),
-        };
-        Self {
-            bcrypt: entry.verifier.as_str().to_owned(),
-            state,
-            placeholder,
-            not_after,
-            serial: entry.serial,
-            issued_at: entry.issued_at,
-        }
-    }
-}
-
-impl StoredEntry {
-    fn into_entry(self) -> Option<Entry> {
-        let state = match (self.state, self.placeholder, self.not_after) {
-            (StoredState::Pending, Some(version), None) => State::Pending(version),
-            (StoredState::Current, None, None) => State::Current,
-            (StoredState::Old, None, Some(not_after)) => State::Old(not_after),
-            (StoredState::Pending | StoredState::Current | StoredState::Old, _, _) => return None,
-        };
-        let verifier = self.bcrypt.parse().ok()?;
-        Some(Entry {
-            verifier,
-            state,
-            serial: self.serial,
-            issued_at: self.issued_at,
-        })
-    }
-}

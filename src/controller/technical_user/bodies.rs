@@ -1,0 +1,68 @@
+//! The bodies of writes. One of them, [`delivery_patch`], carries a client secret.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::api;
+use crate::domain::credential::record::Record;
+use crate::domain::credential::{ClientSecret, CredentialId};
+use crate::domain::delivery::Refresh;
+use crate::domain::technical_user::User;
+
+pub(super) fn record_secret(record: &Record) -> Value {
+    json!({
+        "metadata": {
+            "labels": {
+                api::MANAGED: "true",
+                "app.kubernetes.io/managed-by": api::MANAGER,
+                "app.kubernetes.io/component": "verifier",
+            },
+        },
+        "type": api::RECORD_TYPE,
+        "data": {api::RECORD_FIELD: STANDARD.encode(record.to_json().to_string())},
+    })
+}
+
+pub(super) fn placeholder(user: &User) -> Value {
+    json!({
+        "metadata": {
+            "labels": user.content.labels,
+            "annotations": user.content.annotations,
+            "ownerReferences": [{
+                "apiVersion": format!("{}/{}", api::GROUP, api::VERSION),
+                "kind": "TechnicalUser",
+                "name": user.owner.name,
+                "uid": user.owner.uid,
+                "controller": true,
+                "blockOwnerDeletion": true,
+            }],
+        },
+        "type": api::DELIVERED_TYPE,
+    })
+}
+
+pub(super) fn delivery_patch(id: &CredentialId, secret: &ClientSecret, user: &User) -> Value {
+    let content = &user.content;
+    let mut data = Map::new();
+    for (field, value) in &content.fields {
+        data.insert(field.clone(), Value::String(STANDARD.encode(value)));
+    }
+    for field in &content.secret_fields {
+        data.insert(field.clone(), Value::String(STANDARD.encode(secret.reveal())));
+    }
+    let annotations = content.delivery_annotations(id);
+    json!({"metadata": {"labels": content.labels, "annotations": annotations}, "data": data})
+}
+
+pub(super) fn refresh_patch(refresh: &Refresh) -> Value {
+    let encoded = |value: &Option<String>| value.as_ref().map(|value| STANDARD.encode(value));
+    let data: BTreeMap<_, _> =
+        refresh.fields.iter().map(|(field, value)| (field, encoded(value))).collect();
+    json!({
+        "metadata": {"labels": refresh.labels, "annotations": refresh.annotations},
+        "data": data,
+    })
+}

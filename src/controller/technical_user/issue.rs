@@ -1,0 +1,80 @@
+//! Draws a client secret, registers its verifier, reveals it. The only place where plaintext exists.
+
+use std::sync::Arc;
+
+use super::bodies::{delivery_patch, record_secret};
+use super::news::{issued, severity, tell};
+use crate::controller::cluster::{Conditional, Place};
+use crate::controller::{Context, Error};
+use crate::domain::credential::{ClientSecret, CredentialId, Verifier};
+use crate::domain::technical_user::{Issue, User};
+
+/// Registers, reveals, promotes. Each step is taken only after a 2xx of the one before; whatever
+/// else happens, the client secret is forgotten and the next look tells how far it came.
+pub(super) async fn issue_secret(
+    issue: Issue,
+    user: &User,
+    context: &Context,
+) -> Result<(), Error> {
+    let cluster = &context.cluster;
+    let record_name = user.client_id.record_name();
+    let record_at = Place { namespace: &context.settings.namespace, name: &record_name };
+    let secret_at = Place { namespace: &user.owner.namespace, name: &user.secret_name };
+    let (id, secret, verifier) = draw(&issue, user, context).await?;
+    let now = cluster.now();
+    let record = issue.record.with_pending(id.clone(), verifier, &issue.placeholder, now);
+    let registered =
+        cluster.put_secret(record_at, &issue.record_version, &record_secret(&record)).await?;
+    let patch = Conditional::new(delivery_patch(&id, &secret, user), &issue.placeholder);
+    drop(secret);
+    cluster.patch_secret(secret_at, patch).await?;
+    // What a 2xx says was shown is current, even if its reader deletes the Secret right now.
+    let record = record.promoted(&id, user.overlap, cluster.now());
+    cluster.put_secret(record_at, &registered, &record_secret(&record)).await?;
+    tracing::info!(
+        namespace = user.owner.namespace,
+        name = user.owner.name,
+        serial = record.serial,
+        cause = ?issue.cause,
+        "client secret issued"
+    );
+    context.metrics.issued(issue.cause);
+    let (reason, note) = issued(issue.cause, record.serial);
+    tell(user, severity(issue.cause), reason, note, context).await;
+    Ok(())
+}
+
+/// Draws on this thread, hashes on the blocking pool: bcrypt would hold up a worker.
+async fn draw(
+    issue: &Issue,
+    user: &User,
+    context: &Context,
+) -> Result<(CredentialId, ClientSecret, Verifier), Error> {
+    let label = format!("{}/{}", user.owner.uid, issue.record.serial);
+    let mut bytes = zeroize::Zeroizing::new([0; DRAWN_BYTES]);
+    let (id, secret) = loop {
+        context.entropy.fill(&label, bytes.as_mut())?;
+        let (for_id, for_secret) = bytes.split_at(ID_BYTES);
+        let id = CredentialId::draw(for_id).filter(|id| !issue.record.entries.contains_key(id));
+        let drawn = id.and_then(|id| Some((id.clone(), ClientSecret::draw(&id, for_secret)?)));
+        if let Some(drawn) = drawn {
+            break drawn;
+        }
+    };
+    let mut salt = [0; 16];
+    context.entropy.fill(&label, &mut salt)?;
+    let permit = Arc::clone(&context.hashing).acquire_owned().await;
+    let cost = context.settings.bcrypt_cost;
+    let hashing = tokio::task::spawn_blocking(move || {
+        let verifier = Verifier::of(&secret, cost, salt);
+        drop(permit);
+        (secret, verifier)
+    });
+    let (secret, verifier) = hashing.await.map_err(|_| Error::Hashing)?;
+    Ok((id, secret, verifier.map_err(|_| Error::Hashing)?))
+}
+
+const ID_BYTES: usize = 20;
+
+/// Of 60 bytes fewer than 43 are usable once in 10^15 draws; then another draw is made.
+const DRAWN_BYTES: usize = ID_BYTES + 60;

@@ -1,0 +1,87 @@
+//! What a decision can come to: one conditional write, or rest.
+
+use jiff::Timestamp;
+
+use super::Verdict;
+use crate::domain::credential::record::{Record, Version};
+use crate::domain::delivery::Refresh;
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// One conditional write, then look again.
+    Write(Write),
+    /// Nothing, until something changes or the instant comes.
+    Rest(Rest),
+}
+
+/// Nothing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// What to tell the user.
+    pub verdict: Verdict,
+    /// When to look again, if time alone can change the answer.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// A conditional write. It carries no client secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Create the record: claim the client id.
+    CreateRecord(Box<Record>),
+    /// Delete the record of a user that is gone, at exactly that version.
+    DeleteRecord(Version),
+    /// Create the Secret without a client secret.
+    CreatePlaceholder,
+    /// Replace the record at exactly that version.
+    PutRecord(Version, Box<Record>, Change),
+    /// Move the Secret's version, so that a delivery in flight fails.
+    Fence(Version, u64),
+    /// Draw a client secret, register its verifier and reveal it.
+    Issue(Box<Issue>),
+    /// Correct everything in the Secret but the client secret.
+    Refresh(Version, Box<Refresh>),
+    /// Delete the Secret that was to be read once.
+    Withdraw(Version),
+}
+
+/// Why the record is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The pending client secret was seen delivered.
+    Promote,
+    /// Every client secret ends.
+    Revoke,
+    /// Ended entries go; dead ones get an end.
+    Tidy,
+}
+
+/// Everything that an issue needs but the client secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issue {
+    /// The version of the record that was looked at.
+    pub record_version: Version,
+    /// The record as it shall be, still without the new verifier.
+    pub record: Record,
+    /// The version of the Secret that the client secret goes to.
+    pub placeholder: Version,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why a new client secret is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// There is none, or it was begun and not finished.
+    Unissued,
+    /// The period is over.
+    Due,
+    /// The user asked for it.
+    Requested,
+    /// The delivered Secret is gone.
+    Deleted,
+    /// Somebody changed the client secret in the delivered Secret.
+    Altered,
+    /// The delivered Secret carries a client secret that is not the current one.
+    Unknown,
+}
