@@ -1,0 +1,189 @@
+//! The printed CRDs and the examples agree with the Rust types, and the schema keeps the promises that every
+//! resource of this project makes: nothing unbounded, nothing undescribed, nothing that clients read differently.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use technical_user_operator::api::technical_user::{TechnicalUser, crd, crd_yaml};
+
+#[test]
+fn the_printed_crds_are_those_of_the_types() {
+    let printed = fs::read_to_string(root().join("crds/iam.cyoda.com_technicalusers.yaml"));
+
+    assert!(
+        printed.unwrap_or_default() == crd_yaml().unwrap(),
+        "crds/ is not what the types say: run `make crds` and commit the result"
+    );
+}
+
+#[test]
+fn every_schema_is_bounded_described_and_plain() {
+    let mut faults = Vec::new();
+    for version in versions() {
+        let schema = &version["schema"]["openAPIV3Schema"];
+        examine(schema, "", &mut faults);
+    }
+
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn an_untouched_object_is_not_taken_for_ready() {
+    for version in versions() {
+        let status = &version["schema"]["openAPIV3Schema"]["properties"]["status"];
+        let condition = &status["default"]["conditions"][0];
+
+        assert_eq!(condition["type"], "Ready");
+        assert_eq!(condition["status"], "Unknown");
+        assert_eq!(status["default"]["observedGeneration"], -1);
+        assert_eq!(version["subresources"], json!({"status": {}}));
+    }
+}
+
+#[test]
+fn people_find_and_read_the_resources_with_kubectl() {
+    let names = as_json()["spec"]["names"].clone();
+    assert_eq!(names["shortNames"], json!(["tu", "techuser"]));
+    assert_eq!(names["categories"], json!(["iam"]));
+
+    for version in versions() {
+        let columns = version["additionalPrinterColumns"].as_array().unwrap();
+        let shown: Vec<_> = columns
+            .iter()
+            .filter(|column| column["priority"].as_i64().unwrap_or_default() == 0)
+            .map(|column| column["name"].as_str().unwrap())
+            .collect();
+
+        assert_eq!(shown, ["Ready", "Client ID", "Secret", "Age"]);
+        for column in columns {
+            let path = column["jsonPath"].as_str().unwrap();
+            assert!(leads_somewhere(&version, path), "no field at {path}");
+        }
+    }
+}
+
+#[test]
+fn every_example_says_nothing_that_the_types_do_not_know() {
+    let mut examples = 0;
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let name = path.display();
+
+        let written: Value = serde_yaml_ng::from_str(&text).unwrap();
+        let user: TechnicalUser = serde_yaml_ng::from_str(&text).unwrap();
+        let understood = serde_json::to_value(&user).unwrap();
+
+        assert!(
+            contains(&understood, &written),
+            "{name}: written {written:#}, understood {understood:#}"
+        );
+        assert_eq!(written["apiVersion"], "iam.cyoda.com/v1alpha1", "{name}");
+        assert_eq!(written["kind"], "TechnicalUser", "{name}");
+        assert!(text.starts_with("# "), "{name}: says not what it is for");
+        examples += 1;
+    }
+
+    assert!(examples >= 4, "where are the examples?");
+}
+
+// === what a schema must keep to ===
+
+fn examine(schema: &Value, path: &str, faults: &mut Vec<String>) {
+    let mut fault = |text: &str| faults.push(format!("{path}: {text}"));
+    let has = |keyword: &str| schema.get(keyword).is_some();
+    if has("nullable") {
+        fault("nullable: clients disagree about what null means");
+    }
+    if !has("description") && !path.ends_with("[]") && !path.ends_with("{}") {
+        fault("no description");
+    }
+    match schema["type"].as_str() {
+        Some("string") => {
+            let is_time = schema["format"] == "date-time";
+            if !has("maxLength") && !has("enum") && !is_time {
+                fault("a string without maxLength");
+            }
+        }
+        Some("array") => {
+            if !has("maxItems") {
+                fault("a list without maxItems");
+            }
+            if !has("x-kubernetes-list-type") {
+                fault("a list without x-kubernetes-list-type");
+            }
+        }
+        Some("object") => {
+            if has("additionalProperties") && !has("maxProperties") {
+                fault("a map without maxProperties");
+            }
+        }
+        Some("integer") => {
+            let format = schema["format"].as_str().unwrap_or_default();
+            if !["int32", "int64"].contains(&format) {
+                fault("a number that is neither int32 nor int64");
+            }
+            if !has("minimum") {
+                fault("a number without minimum");
+            }
+        }
+        Some("boolean") => {}
+        other => fault(&format!("of type {other:?}")),
+    }
+    for (name, property) in properties(schema) {
+        examine(property, &format!("{path}.{name}"), faults);
+    }
+    if let Some(items) = schema.get("items") {
+        examine(items, &format!("{path}[]"), faults);
+    }
+    if let Some(values) = schema.get("additionalProperties") {
+        examine(values, &format!("{path}{{}}"), faults);
+    }
+}
+
+fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema["properties"].as_object().into_iter().flat_map(Map::iter)
+}
+
+/// Whether the schema has what a printer column shows; filters of lists are passed over.
+fn leads_somewhere(version: &Value, path: &str) -> bool {
+    if path.starts_with(".metadata.") {
+        return true;
+    }
+    let (before, after) = path.split_once("[?(").unwrap_or((path, ""));
+    let after = after.split_once(")]").map_or("", |(_, after)| after);
+    let mut schema = &version["schema"]["openAPIV3Schema"];
+    for name in before.split('.').filter(|name| !name.is_empty()) {
+        schema = &schema["properties"][name];
+    }
+    for name in after.split('.').filter(|name| !name.is_empty()) {
+        schema = &schema["items"]["properties"][name];
+    }
+    schema.is_object()
+}
+
+// === the rest ===
+
+/// Whether everything in `part` is in `whole` too; `whole` may have more fields, such as defaults.
+fn contains(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().all(|(name, value)| whole.get(name).is_some_and(|it| contains(it, value)))
+        }
+        (whole, part) => whole == part,
+    }
+}
+
+fn versions() -> Vec<Value> {
+    let versions = as_json()["spec"]["versions"].as_array().cloned();
+    versions.unwrap()
+}
+
+fn as_json() -> Value {
+    serde_json::to_value(crd()).unwrap()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
