@@ -1,8 +1,60 @@
 .DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+say := @printf '\n== %s\n'
 
 .PHONY: help
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## Try it: a control plane and the operator on this machine. ONCE=1 ends by itself, CLUSTER=current uses your cluster
+	$(say) 'the demonstration itself: 1 to 3 minutes to build once'
+	@cargo build --quiet --locked --package support --bin demo
+ifneq ($(CLUSTER),current)
+	@tests/control-plane/build.sh >/dev/null
+endif
+	@ONCE='$(ONCE)' CLUSTER='$(CLUSTER)' exec target/debug/demo target/debug/technical-user-operator
+
+.PHONY: test
+test: control-plane check ## Everything that must be green: `make check` and all tests, also against a real API server
+	$(say) 'tests: 3 to 10 minutes, and as long again to build them once'
+	@cargo test --workspace --locked
+
+.PHONY: check
+check: ## Formatting, clippy and documentation without a warning, generated files up to date
+	$(say) 'formatting'
+	@cargo fmt --all --check
+	$(say) 'clippy: a minute, 5 the first time'
+	@cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+	$(say) 'documentation: a minute, 3 the first time'
+	@RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps --locked
+	$(say) 'generated files and layers: 2 minutes the first time'
+	@cargo test --quiet --locked --test crds --test layers
+
+.PHONY: build
+build: ## Build the operator: target/debug/technical-user-operator
+	$(say) 'the operator: 3 to 6 minutes to build once, seconds after that'
+	@cargo build --quiet --locked
+
+.PHONY: prove
+prove: control-plane ## The long runs: the whole model, every pair of faults, long comparisons with a real API server
+	$(say) 'long runs: half an hour to an hour, and 10 minutes to build once'
+	@rm -rf target/figures
+	@PROVE=1 cargo test --release --workspace --locked
+	$(say) 'figures'
+	@for figures in target/figures/*.json; do echo "$$(basename "$$figures" .json): $$(tr -s '\n ' ' ' <"$$figures")"; done
+
+.PHONY: bench
+bench: ## The benchmark, with its figures
+	$(say) 'benchmark: 10 minutes to build once'
+	@cargo bench --locked --bench figures
+
+.PHONY: crds
+crds: build ## Write crds/ anew from the Rust types
+	@mkdir -p crds
+	@target/debug/technical-user-operator crd >crds/iam.cyoda.com_technicalusers.yaml
 
 .PHONY: control-plane
 control-plane: ## Find or build etcd, kube-apiserver and kube-controller-manager for the tests
