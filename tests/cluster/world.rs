@@ -1,0 +1,80 @@
+//! A control plane with the CRD, the operator's rights and an operator in it; and patience.
+
+use std::time::Duration;
+
+use support::control_plane::{ControlPlane, Options, Process, User};
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::Instant;
+
+use crate::operator::{Launch, Operator};
+use crate::rights;
+
+/// The namespace of the operator.
+pub(crate) const SYSTEM: &str = "technical-user-system";
+
+/// A control plane that tests share, and the operator in it.
+pub(crate) struct World {
+    pub(crate) control_plane: ControlPlane,
+    pub(crate) launch: Launch,
+    pub(crate) operator: Mutex<Operator>,
+}
+
+/// The world that tests share, made by the first that asks; nothing without its programs. It ends
+/// with the process of the tests.
+pub(crate) async fn shared() -> Option<&'static World> {
+    static SHARED: OnceCell<Option<World>> = OnceCell::const_new();
+    SHARED.get_or_init(World::start).await.as_ref()
+}
+
+/// A control plane with everything but an operator, for tests that are hard on it.
+pub(crate) async fn bare(options: Options) -> Option<ControlPlane> {
+    let mut control_plane = ControlPlane::start_or_skip(options).await?;
+    rights::install(&control_plane.client().await).await;
+    // It looks for new kinds every 30 s; anew, it knows the CRD and collects what its objects own.
+    control_plane.restart(Process::ControllerManager).await.unwrap();
+    Some(control_plane)
+}
+
+impl World {
+    async fn start() -> Option<Self> {
+        let control_plane = bare(Options { audit: true, ..Options::default() }).await?;
+        let launch = launch(&control_plane, "operator.log");
+        let operator = launch.start();
+        operator.ready().await;
+        Some(Self { control_plane, launch, operator: Mutex::new(operator) })
+    }
+
+    /// Ends the operator in good order and starts it anew.
+    pub(crate) async fn restart_operator(&self) {
+        let mut operator = self.operator.lock().await;
+        operator.signal("TERM");
+        operator.ended().await;
+        *operator = self.launch.start();
+        operator.ready().await;
+    }
+}
+
+pub(crate) fn launch(control_plane: &ControlPlane, log: &str) -> Launch {
+    let log = control_plane.folder().join(log);
+    Launch::new(control_plane.kubeconfig_of(User::Operator), log)
+}
+
+/// Waits for something to become true, and fails with its name when it does not.
+pub(crate) async fn until<T, F>(what: &str, attempt: impl Fn() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(outcome) = attempt().await {
+            return outcome;
+        }
+        assert!(Instant::now() < deadline, "never came: {what}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Twice the longest wait of the operator that a test has to sit through, on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+const PAUSE: Duration = Duration::from_millis(100);
