@@ -26,11 +26,7 @@ use crate::wrong::Wrong;
 pub(crate) enum Seen {
     Free,
     Held(Record),
-    Taken {
-        version: Version,
-        owner: u8,
-        lives: bool,
-    },
+    Taken { version: Version, owner: u8, lives: bool },
 }
 
 /// All that a decision looks at.
@@ -71,20 +67,11 @@ pub(crate) struct Adapter {
 impl Adapter {
     pub(crate) fn new(is_scheduled: bool) -> Self {
         let verifier = "$2b$04$abcdefghijklmnopqrstuuRx5tsRnQT5qKv0Gmd5JkfbQaVkHQGSm";
-        let endpoints = Endpoints {
-            issuer: "https://issuer.example".to_owned(),
-        };
+        let endpoints = Endpoints { issuer: "https://issuer.example".to_owned() };
         let template = SecretTemplate::default();
         let content = Content::of("billing", &client_id(0), &template, &endpoints);
-        let digest = content
-            .delivery_annotations(&credential_id(1))
-            .remove(api::CONTENT_DIGEST);
-        Self {
-            is_scheduled,
-            verifier: verifier.parse().unwrap(),
-            content,
-            digest,
-        }
+        let digest = content.delivery_annotations(&credential_id(1)).remove(api::CONTENT_DIGEST);
+        Self { is_scheduled, verifier: verifier.parse().unwrap(), content, digest }
     }
 
     /// The instant of every decision; what is old, aged or ended lies at fixed distances from it.
@@ -97,15 +84,10 @@ impl Adapter {
             user: Some(self.user(look.user)),
             record: match &look.record {
                 Seen::Free => Claim::Free,
-                Seen::Held(record) => Claim::Held(
-                    record_version(record.version),
-                    Box::new(self.record(record)),
-                ),
-                Seen::Taken {
-                    version,
-                    owner,
-                    lives,
-                } => {
+                Seen::Held(record) => {
+                    Claim::Held(record_version(record.version), Box::new(self.record(record)))
+                }
+                Seen::Taken { version, owner, lives } => {
                     let holder = if *lives { Holder::Lives } else { Holder::Gone };
                     Claim::Taken(record_version(*version), owner_of(*owner), holder)
                 }
@@ -193,11 +175,7 @@ impl Adapter {
                 Life::Old => State::Old(instant(OVERLAP)),
                 Life::Ended => State::Old(instant(-OVERLAP)),
             };
-            let age = if entry.is_aged {
-                LONG * 2
-            } else {
-                SignedDuration::ZERO
-            };
+            let age = if entry.is_aged { LONG * 2 } else { SignedDuration::ZERO };
             let entry_ = record::Entry {
                 verifier: self.verifier.clone(),
                 state,
@@ -283,9 +261,7 @@ fn small_record(record: &record::Record, version: Version, owner: u8) -> Record 
 fn handled(kind: &str, bits: u8) -> Handled {
     (1..TOKENS)
         .filter(|number| bits & (1 << number) != 0)
-        .fold(Handled::default(), |handled, number| {
-            handled.with(&format!("{kind}{number}"))
-        })
+        .fold(Handled::default(), |handled, number| handled.with(&format!("{kind}{number}")))
 }
 
 fn bits(kind: &str, handled: &Handled) -> u8 {
@@ -303,11 +279,7 @@ fn client_id(uid: u8) -> ClientId {
 }
 
 fn owner_of(uid: u8) -> Owner {
-    Owner {
-        uid: uid.to_string(),
-        namespace: "payments".to_owned(),
-        name: "billing".to_owned(),
-    }
+    Owner { uid: uid.to_string(), namespace: "payments".to_owned(), name: "billing".to_owned() }
 }
 
 /// The API server never uses a version twice, so it tells the uid too.
@@ -320,10 +292,7 @@ fn secret_version(version: Version) -> record::Version {
 }
 
 fn version_of(uid: &str, version: Version) -> record::Version {
-    record::Version {
-        uid: uid.to_owned(),
-        resource_version: version.to_string(),
-    }
+    record::Version { uid: uid.to_owned(), resource_version: version.to_string() }
 }
 
 fn small(version: &record::Version) -> Version {

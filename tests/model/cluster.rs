@@ -130,10 +130,7 @@ pub(crate) enum Request {
 }
 
 /// What the invariants need to know of the past.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a thing that must never happen"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that must never happen")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct History {
     /// Bits: the credentials that stood in the Secret at some time.
@@ -160,19 +157,9 @@ pub(crate) struct Server {
 impl Server {
     /// A cluster with one user and nothing else.
     pub(crate) fn with(mode: Mode) -> Self {
-        let user = User {
-            uid: 0,
-            rotate: 0,
-            revoke: 0,
-            is_suspended: false,
-            mode,
-        };
+        let user = User { uid: 0, rotate: 0, revoke: 0, is_suspended: false, mode };
         Self {
-            cluster: Cluster {
-                user: Some(user),
-                secret: None,
-                records: [None, None],
-            },
+            cluster: Cluster { user: Some(user), secret: None, records: [None, None] },
             last_version: 0,
             last_id: 0,
             history: History::default(),
@@ -209,12 +196,7 @@ impl Server {
                 self.secret_at(*version, *owner)?;
                 self.touch(|secret| secret.has_drifted = false)
             }
-            Request::Reveal {
-                version,
-                owner,
-                id,
-                serial,
-            } => {
+            Request::Reveal { version, owner, id, serial } => {
                 self.secret_at(*version, *owner)?;
                 self.reveal(*owner, *id, *serial);
                 self.touch(|secret| {
@@ -237,14 +219,8 @@ impl Server {
             return None;
         }
         let version = self.next_version();
-        self.cluster.records[slot] = Some(Record {
-            version,
-            owner,
-            serial: 0,
-            rotated: 0,
-            revoked: 0,
-            entries: Vec::new(),
-        });
+        self.cluster.records[slot] =
+            Some(Record { version, owner, serial: 0, rotated: 0, revoked: 0, entries: Vec::new() });
         Some(version)
     }
 
@@ -263,10 +239,7 @@ impl Server {
             }
         }
         let version = self.next_version();
-        let mut record = Record {
-            version,
-            ..put.clone()
-        };
+        let mut record = Record { version, ..put.clone() };
         record.entries.sort_unstable();
         self.cluster.records[usize::from(slot)] = Some(record);
         Some(version)
@@ -289,13 +262,8 @@ impl Server {
             return None;
         }
         let version = self.next_version();
-        self.cluster.secret = Some(Secret {
-            version,
-            owner,
-            id,
-            is_altered: false,
-            has_drifted: false,
-        });
+        self.cluster.secret =
+            Some(Secret { version, owner, id, is_altered: false, has_drifted: false });
         self.reveal(owner, id, serial);
         Some(version)
     }

@@ -1,8 +1,11 @@
 //! Runs the searches, and says what was searched in lines that a machine can read.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
-use stateright::{Checker, HasDiscoveries, Model, Path};
+use serde_json::{Value, json};
+use stateright::{Checker, HasDiscoveries, Model};
 use tokio::time::Instant;
 
 use crate::search::{Action, Search, Setting};
@@ -30,14 +33,12 @@ impl Figures {
         let seconds = started.elapsed().as_secs_f64();
         for (property, path) in checker.discoveries() {
             if !is_example(property) {
-                self.violations
-                    .push(format!("{}: {property}\n{}", setting.name, story(path)));
+                self.violations.push(format!("{}: {property}\n{}", setting.name, story(path)));
             }
         }
         for example in ["delivered", "rotated"] {
             if checker.discovery(example).is_none() {
-                self.violations
-                    .push(format!("{}: never {example}", setting.name));
+                self.violations.push(format!("{}: never {example}", setting.name));
             }
         }
         self.states += checker.unique_state_count();
@@ -63,46 +64,49 @@ impl Figures {
             self.violations.len(),
             self.seconds,
         ));
+        keep(
+            "model.json",
+            &json!({
+                "states": self.states,
+                "generated": self.generated,
+                "depth": self.depth,
+                "violations": self.violations.len(),
+                "seconds": self.seconds.round(),
+                "thorough": is_thorough(),
+            }),
+        );
         assert!(self.violations.is_empty(), "{}", self.violations.join("\n"));
     }
 }
 
 pub(crate) fn kill(mutants: &[(Wrong, Setting, &'static str)]) {
     let mut killed = 0;
+    let mut caught_by = Vec::new();
     let mut survivors = String::new();
     for (wrong, setting, expected) in mutants {
+        // One thread: the path is then a shortest one.
         let checker = Search::new(*setting, Some(*wrong))
             .checker()
-            .threads(2)
+            .threads(1)
             .finish_when(HasDiscoveries::AnyOf([*expected].into()))
             .spawn_bfs()
             .join();
-        let discoveries = checker.discoveries();
-        let caught: Vec<_> = discoveries
-            .into_iter()
-            .filter(|(property, _)| !is_example(property))
-            .collect();
-        let by: Vec<_> = caught
-            .iter()
-            .map(|(property, path)| {
-                format!(
-                    "{property} after {} steps",
-                    path.clone().into_actions().len()
-                )
-            })
-            .collect();
-        say(&format!(
-            "mutant: {wrong:?}: {} ({} states)",
-            by.join(", "),
-            checker.unique_state_count()
-        ));
-        if caught.iter().any(|(property, _)| property == expected) {
-            killed += 1;
-        } else {
-            let _ = writeln!(survivors, "{wrong:?} is not caught by {expected}");
-        }
+        let states = checker.unique_state_count();
+        let Some(path) = checker.discovery(expected) else {
+            let _ = writeln!(survivors, "{wrong:?} is not caught by {expected} ({states} states)");
+            continue;
+        };
+        killed += 1;
+        let steps = path.into_actions().len();
+        say(&format!("mutant: {wrong:?}: {expected} after {steps} steps, {states} states"));
+        let wrong = format!("{wrong:?}");
+        caught_by.push(json!({"mutant": wrong, "property": expected, "steps": steps}));
     }
     say(&format!("mutants_killed={killed}/{}", mutants.len()));
+    keep(
+        "model-mutants.json",
+        &json!({"killed": killed, "mutants": mutants.len(), "caught": caught_by}),
+    );
     assert!(survivors.is_empty(), "{survivors}");
 }
 
@@ -114,12 +118,19 @@ pub(crate) fn is_thorough() -> bool {
     std::env::var("PROVE").is_ok_and(|value| value == "1")
 }
 
+/// Leaves figures where reports are made from.
+fn keep(name: &str, figures: &Value) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/figures");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join(name), format!("{figures:#}\n")).unwrap();
+}
+
 fn is_example(property: &str) -> bool {
     !property.starts_with('I')
 }
 
 /// The path as lines: what happened, and the request that was delivered.
-fn story(path: Path<State, Action>) -> String {
+fn story(path: stateright::Path<State, Action>) -> String {
     let mut story = String::new();
     for (state, action) in path.into_vec() {
         let _ = match action {

@@ -51,13 +51,7 @@ fn alone(mut server: Server) -> State {
         server,
         replicas: vec![Replica::idle()],
         in_flight: Vec::new(),
-        left: Budget {
-            crashes: 0,
-            losses: 0,
-            acts: 0,
-            rotations: 0,
-            restores: 0,
-        },
+        left: Budget { crashes: 0, losses: 0, acts: 0, rotations: 0, restores: 0 },
         snapshot: None,
         next_uid: 0,
     };
@@ -120,10 +114,7 @@ fn is_delivered(
     user: User,
     reason: &str,
 ) -> bool {
-    let current = record
-        .entries
-        .iter()
-        .find(|entry| entry.life == Life::Current);
+    let current = record.entries.iter().find(|entry| entry.life == Life::Current);
     let Some(current) = current else { return false };
     let is_pending = |life| matches!(life, Life::Pending(_));
     let is_settled = record.entries.iter().all(|entry| !is_pending(entry.life));

@@ -12,6 +12,7 @@
     reason = "a test: a panic is a failed test, and a wrong variant spoils one case of many"
 )]
 
+mod acts;
 mod adapter;
 mod cluster;
 mod figures;

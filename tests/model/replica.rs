@@ -29,12 +29,7 @@ pub(crate) struct Operator {
 
 impl Operator {
     pub(crate) fn new(client_ids: ClientIds, is_scheduled: bool, wrong: Option<Wrong>) -> Self {
-        Self {
-            adapter: Adapter::new(is_scheduled),
-            client_ids,
-            wrong,
-            known: RwLock::default(),
-        }
+        Self { adapter: Adapter::new(is_scheduled), client_ids, wrong, known: RwLock::default() }
     }
 
     pub(crate) fn is_scheduled(&self) -> bool {
@@ -55,11 +50,7 @@ impl Operator {
 
     /// All three objects at once.
     pub(crate) fn look(&self, server: &Server, user: User) -> Look {
-        Look {
-            user,
-            record: self.read_record(server, user),
-            secret: server.cluster.secret,
-        }
+        Look { user, record: self.read_record(server, user), secret: server.cluster.secret }
     }
 
     pub(crate) fn decide(&self, look: &Look) -> Outcome {
@@ -100,9 +91,7 @@ impl Operator {
                 let replica = replica.clone();
                 let look = Look {
                     user,
-                    record: replica
-                        .record
-                        .unwrap_or_else(|| self.read_record(server, user)),
+                    record: replica.record.unwrap_or_else(|| self.read_record(server, user)),
                     secret: match replica.secret {
                         Early::Unread => server.cluster.secret,
                         Early::Read(secret) => secret,
@@ -131,37 +120,19 @@ impl Operator {
         let request = match outcome {
             Outcome::Rest(_) => return,
             Outcome::CreateRecord => Request::CreateRecord { slot, owner },
-            Outcome::DeleteRecord(version) => Request::DeleteRecord {
-                slot,
-                version: *version,
-            },
-            Outcome::CreatePlaceholder => Request::CreateSecret {
-                owner,
-                id: ANY,
-                serial: 0,
-            },
+            Outcome::DeleteRecord(version) => Request::DeleteRecord { slot, version: *version },
+            Outcome::CreatePlaceholder => Request::CreateSecret { owner, id: ANY, serial: 0 },
             Outcome::Put(record, why) => self.put(slot, record.clone(), *why),
-            Outcome::Fence(version) => Request::Fence {
-                version: *version,
-                owner,
-            },
-            Outcome::Refresh(version) => Request::Refresh {
-                version: *version,
-                owner,
-            },
+            Outcome::Fence(version) => Request::Fence { version: *version, owner },
+            Outcome::Refresh(version) => Request::Refresh { version: *version, owner },
             Outcome::Withdraw(version, id) => Request::Withdraw {
-                version: if self.is(Wrong::WithdrawAnyVersion) {
-                    ANY
-                } else {
-                    *version
-                },
+                version: if self.is(Wrong::WithdrawAnyVersion) { ANY } else { *version },
                 owner,
                 id: *id,
             },
-            Outcome::Issue {
-                record,
-                placeholder,
-            } => return self.issue(state, index, record, *placeholder),
+            Outcome::Issue { record, placeholder } => {
+                return self.issue(state, index, record, *placeholder);
+            }
         };
         post(state, index, request, Then::Nothing);
     }
@@ -175,17 +146,8 @@ impl Operator {
         let record = self.adapter.registered(record, id, placeholder);
         let serial = record.serial;
         let register = self.put(slot, record, Why::Register);
-        let version = if self.is(Wrong::RevealAtAnyVersion) {
-            ANY
-        } else {
-            placeholder
-        };
-        let reveal = Request::Reveal {
-            version,
-            owner,
-            id,
-            serial,
-        };
+        let version = if self.is(Wrong::RevealAtAnyVersion) { ANY } else { placeholder };
+        let reveal = Request::Reveal { version, owner, id, serial };
         if self.is(Wrong::RevealBeforeRegister) {
             return post(state, index, reveal, Then::Send(register));
         }
@@ -193,10 +155,7 @@ impl Operator {
             let create = Request::CreateSecret { owner, id, serial };
             return post(state, index, register, Then::Send(create));
         }
-        let then = Then::Reveal {
-            placeholder: version,
-            id,
-        };
+        let then = Then::Reveal { placeholder: version, id };
         post(state, index, register, then);
     }
 
@@ -228,10 +187,7 @@ impl Operator {
 
     /// The answer is lost: the request stays on its way, and its sender looks again.
     pub(crate) fn lose(&self, state: &mut State, sender: usize, is_crash: bool) {
-        let sent = state
-            .in_flight
-            .iter()
-            .position(|it| it.sender.map(usize::from) == Some(sender));
+        let sent = state.in_flight.iter().position(|it| it.sender.map(usize::from) == Some(sender));
         state.replicas[sender] = Replica::idle();
         let Some(index) = sent else { return };
         let message = state.in_flight[index].clone();
@@ -272,11 +228,7 @@ impl Operator {
         let Some(record) = &state.server.cluster.records[slot] else {
             return;
         };
-        let version = if self.is(Wrong::SweepAnyVersion) {
-            ANY
-        } else {
-            record.version
-        };
+        let version = if self.is(Wrong::SweepAnyVersion) { ANY } else { record.version };
         let slot = u8::try_from(slot).unwrap();
         let request = Request::DeleteRecord { slot, version };
         post(state, index, request, Then::Nothing);
@@ -284,13 +236,7 @@ impl Operator {
 
     /// Deletes the record that is there now, for a user that was not there before.
     fn sweep_blindly(&self, state: &mut State, index: usize, most_in_flight: usize) -> bool {
-        let Some(slot) = state
-            .server
-            .cluster
-            .records
-            .iter()
-            .position(Option::is_some)
-        else {
+        let Some(slot) = state.server.cluster.records.iter().position(Option::is_some) else {
             state.replicas[index] = Replica::idle();
             return true;
         };
@@ -316,9 +262,5 @@ impl Operator {
 
 fn post(state: &mut State, index: usize, request: Request, then: Then) {
     state.replicas[index] = Replica::waiting();
-    state.in_flight.push(Message {
-        sender: Some(u8::try_from(index).unwrap()),
-        request,
-        then,
-    });
+    state.in_flight.push(Message { sender: Some(u8::try_from(index).unwrap()), request, then });
 }

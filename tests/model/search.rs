@@ -2,7 +2,8 @@
 
 use stateright::{Model, Property};
 
-use crate::cluster::{FOREIGN, Life, Mode, Secret, Server, USERS, bit};
+use crate::acts::{Act, foreign_secret, is_possible, name, other};
+use crate::cluster::{FOREIGN, Life, Mode, Server, USERS, bit};
 use crate::healing::{self, Healed};
 use crate::replica::{ClientIds, Operator};
 use crate::state::{Budget, Doing, Replica, State};
@@ -28,26 +29,8 @@ pub(crate) mod property {
     pub(crate) const UNREAD: &str = "I8 nothing unread withdrawn";
 }
 
-/// What a user may do. Each costs one of [`Budget::acts`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Act {
-    DeleteSecret,
-    /// A reader takes the client secret away: the Secret is deleted once it carries one.
-    TakeSecret,
-    AlterSecret,
-    DriftSecret,
-    CreateForeignSecret,
-    DeleteUser,
-    Revoke,
-    Suspend,
-    ChangeMode,
-}
-
 /// What is searched.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "a setting is a list of switches"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "a setting is a list of switches")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
     pub(crate) name: &'static str,
@@ -57,6 +40,8 @@ pub(crate) struct Setting {
     pub(crate) in_flight: usize,
     pub(crate) budget: Budget,
     pub(crate) acts: &'static [Act],
+    /// Whether a rotation is asked for only once the former is over, or at any time.
+    pub(crate) rotates_at_rest: bool,
     /// How many client secrets may be known at once: a bound, since two operators without a lease
     /// could refuse each other for ever.
     pub(crate) most_ids: u8,
@@ -140,7 +125,8 @@ impl Search {
         if cluster.user.is_none() && usize::from(state.next_uid) < USERS {
             actions.push(Action::CreateUser);
         }
-        if state.left.rotations > 0 && cluster.user.is_some() {
+        let may_rotate = !self.setting.rotates_at_rest || is_at_rest(&state.server);
+        if state.left.rotations > 0 && cluster.user.is_some() && may_rotate {
             actions.push(Action::RequestRotation);
         }
     }
@@ -224,9 +210,7 @@ impl Model for Search {
         let mut state = last.clone();
         match action {
             Action::Step(index) => {
-                let acted = self
-                    .operator
-                    .step(&mut state, index, self.setting.in_flight);
+                let acted = self.operator.step(&mut state, index, self.setting.in_flight);
                 if !acted {
                     return None;
                 }
@@ -282,9 +266,7 @@ impl Model for Search {
             Property::always(property::FOREIGN_WRITE, |_, state: &State| {
                 !state.server.history.wrote_foreign
             }),
-            Property::always(property::EARLY, |_, state: &State| {
-                !state.server.history.ended_early
-            }),
+            Property::always(property::EARLY, |_, state: &State| !state.server.history.ended_early),
             Property::always(property::HEALS, |search: &Self, state: &State| {
                 search.healed.check(&search.operator, state)
             }),
@@ -314,55 +296,19 @@ impl Model for Search {
     }
 
     fn within_boundary(&self, state: &State) -> bool {
+        let mut records = state.server.cluster.records.iter().flatten();
         state.server.last_id <= self.setting.most_ids
+            && records.all(|record| record.serial <= MOST_SERIALS)
     }
 }
 
-fn is_possible(act: Act, server: &Server) -> bool {
-    let secret = server.cluster.secret;
-    let carries = secret.is_some_and(|secret| secret.id > 0 && !secret.is_altered);
-    match act {
-        Act::DeleteSecret => secret.is_some(),
-        Act::TakeSecret | Act::AlterSecret => carries,
-        Act::DriftSecret => secret.is_some_and(|secret| secret.owner != FOREIGN),
-        Act::CreateForeignSecret => secret.is_none(),
-        Act::DeleteUser | Act::Revoke | Act::Suspend | Act::ChangeMode => {
-            server.cluster.user.is_some()
-        }
-    }
-}
-
-fn name(act: Act) -> &'static str {
-    match act {
-        Act::DeleteSecret => "delete the Secret",
-        Act::TakeSecret => "take the Secret",
-        Act::AlterSecret => "alter the Secret",
-        Act::DriftSecret => "remove a label",
-        Act::CreateForeignSecret => "create a foreign Secret",
-        Act::DeleteUser => "delete the user",
-        Act::Revoke => "request revocation",
-        Act::Suspend => "suspend or resume",
-        Act::ChangeMode => "change the delivery mode",
-    }
-}
-
-fn other(mode: Mode) -> Mode {
-    match mode {
-        Mode::Retained => Mode::OneTime,
-        Mode::OneTime => Mode::Lenient,
-        Mode::Lenient => Mode::Retained,
-    }
-}
-
-fn foreign_secret(server: &mut Server) {
-    let version = server.next_version();
-    server.cluster.secret = Some(Secret {
-        version,
-        owner: FOREIGN,
-        id: 0,
-        is_altered: false,
-        has_drifted: false,
-    });
+/// Whether a client secret is current, and none is on its way or on its way out.
+fn is_at_rest(server: &Server) -> bool {
+    let mut records = server.cluster.records.iter().flatten();
+    records.any(|record| {
+        let mut entries = record.entries.iter();
+        record.entries.len() == 1 && entries.all(|entry| entry.life == Life::Current)
+    })
 }
 
 fn age(state: &mut State) {
@@ -390,3 +336,6 @@ fn one_without_an_end(server: &Server) -> bool {
         current.count() <= 1 && revealed.count() <= 1
     })
 }
+
+/// Only wrong variants issue without end.
+const MOST_SERIALS: u8 = 16;

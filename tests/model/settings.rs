@@ -1,28 +1,17 @@
 //! What is searched: each setting bounds how much goes wrong, so that the search ends.
 
+use crate::acts::Act;
 use crate::cluster::Mode;
 use crate::replica::ClientIds;
-use crate::search::{Act, Setting, property};
+use crate::search::{Setting, property};
 use crate::state::Budget;
 use crate::wrong::Wrong;
 
 /// Nothing goes wrong, nobody does anything.
-const CALM: Budget = Budget {
-    crashes: 0,
-    losses: 0,
-    acts: 0,
-    rotations: 0,
-    restores: 0,
-};
+const CALM: Budget = Budget { crashes: 0, losses: 0, acts: 0, rotations: 0, restores: 0 };
 
 /// One of everything, but for restores.
-const STORM: Budget = Budget {
-    crashes: 1,
-    losses: 1,
-    acts: 1,
-    rotations: 1,
-    restores: 0,
-};
+const STORM: Budget = Budget { crashes: 1, losses: 1, acts: 1, rotations: 1, restores: 0 };
 
 /// Two operators and one rotation.
 const BASE: Setting = Setting {
@@ -31,11 +20,9 @@ const BASE: Setting = Setting {
     client_ids: ClientIds::Derived,
     replicas: 2,
     in_flight: 2,
-    budget: Budget {
-        rotations: 1,
-        ..CALM
-    },
+    budget: Budget { rotations: 1, ..CALM },
     acts: &[],
+    rotates_at_rest: false,
     most_ids: 6,
     ages: false,
     is_scheduled: false,
@@ -68,11 +55,7 @@ pub(crate) const SMALL: &[Setting] = &[
         name: "one operator, a reader takes the one-time Secret away",
         replicas: 1,
         mode: Mode::OneTime,
-        budget: Budget {
-            acts: 2,
-            rotations: 1,
-            ..CALM
-        },
+        budget: Budget { acts: 2, rotations: 1, ..CALM },
         acts: &[Act::TakeSecret],
         ages: true,
         ..BASE
@@ -81,11 +64,7 @@ pub(crate) const SMALL: &[Setting] = &[
         name: "one operator, a label removed, a foreign Secret created",
         replicas: 1,
         budget: Budget { acts: 2, ..STORM },
-        acts: &[
-            Act::DriftSecret,
-            Act::DeleteSecret,
-            Act::CreateForeignSecret,
-        ],
+        acts: &[Act::DriftSecret, Act::DeleteSecret, Act::CreateForeignSecret],
         one_per_serial: false,
         ..BASE
     },
@@ -107,80 +86,114 @@ pub(crate) const LARGE: &[Setting] = &[
         budget: Budget { acts: 0, ..STORM },
         ..BASE
     },
+    Setting { name: "the same, the Secret deleted", acts: &[Act::DeleteSecret], ..LARGEST },
+    Setting { name: "the same, the Secret altered", acts: &[Act::AlterSecret], ..LARGEST },
     Setting {
-        name: "two operators, one crash, one loss, one act, one rotation",
-        budget: STORM,
+        name: "the same, the user deleted and created anew",
+        acts: &[Act::DeleteUser],
+        ..LARGEST
+    },
+    Setting {
+        name: "the same with a chosen client id",
+        acts: &[Act::DeleteUser],
+        client_ids: ClientIds::Chosen,
+        ..LARGEST
+    },
+    Setting {
+        name: "two operators, one loss, a revocation",
+        budget: Budget { crashes: 0, ..STORM },
+        acts: &[Act::Revoke],
+        ..LARGEST
+    },
+    Setting {
+        name: "two operators, one loss, an edit",
+        budget: Budget { crashes: 0, ..STORM },
+        acts: &[Act::Suspend, Act::ChangeMode],
+        ..LARGEST
+    },
+    Setting {
+        name: "two operators, one loss, scheduled rotation",
+        budget: Budget { losses: 1, ..CALM },
+        ages: true,
+        is_scheduled: true,
+        most_ids: 4,
+        one_per_serial: true,
+        ..LARGEST
+    },
+    Setting {
+        name: "two operators, one crash, one loss, one act, Lenient",
+        mode: Mode::Lenient,
+        budget: Budget { rotations: 0, ..STORM },
         acts: ACTS,
-        one_per_serial: false,
-        ..BASE
+        ..LARGEST
+    },
+    Setting {
+        name: "two operators, one crash, one loss, one act, OneTime",
+        mode: Mode::OneTime,
+        budget: Budget { rotations: 0, ..STORM },
+        acts: ACTS,
+        ages: true,
+        ..LARGEST
+    },
+    Setting {
+        name: "two operators, etcd restored, operators restarted",
+        budget: Budget { restores: 1, rotations: 1, ..CALM },
+        ..LARGEST
     },
 ];
 
-/// Each wrong variant, where it is searched for, and the property that must catch it.
+/// Two operators, each fault once.
+const LARGEST: Setting =
+    Setting { budget: STORM, rotates_at_rest: true, one_per_serial: false, ..BASE };
+
+/// Each wrong variant, the least trouble that brings it down, and the property that must catch it.
 pub(crate) const MUTANTS: &[(Wrong, Setting, &str)] = &[
-    (Wrong::ReadSecretBeforeRecord, PAIR, property::VISIBLE),
-    (Wrong::PruneWithoutFence, PAIR, property::VISIBLE),
-    (Wrong::RevealBeforeRegister, SOLE, property::VISIBLE),
-    (Wrong::RevealAtAnyVersion, PAIR, property::VISIBLE),
-    (Wrong::NoPlaceholder, SOLE, property::VISIBLE),
-    (Wrong::LostIsSuccess, SOLE, property::VISIBLE),
-    (Wrong::OnePendingSlot, SOLE, property::VISIBLE),
-    (Wrong::DropDeadPending, SOLE, property::EARLY),
-    (Wrong::FenceOmitted, SOLE, property::VISIBLE),
-    (Wrong::RevealUnregistered, PAIR, property::VISIBLE),
-    (Wrong::PromoteUnrevealed, PAIR, property::VISIBLE),
-    (Wrong::PutRecordAnyVersion, SOLE, property::VISIBLE),
-    (Wrong::PromoteKeepsFormer, SOLE, property::ENDLESS),
-    (Wrong::PromoteForgetsFormer, SOLE, property::EARLY),
-    (Wrong::RevokeKeepsPending, EDITED, property::REVOKED),
-    (Wrong::RevokeTokenForgotten, EDITED, property::HEALS),
-    (Wrong::RotateTokenForgotten, SOLE, property::HEALS),
-    (Wrong::TidyBeforeEnd, SOLE, property::EARLY),
-    (Wrong::ConflictIgnored, FOREIGN, property::FOREIGN_WRITE),
-    (Wrong::PredecessorTakenOver, SOLE, property::FOREIGN_WRITE),
-    (Wrong::AlterationUnseen, SOLE, property::HEALS),
-    (Wrong::SuspensionIgnored, EDITED, property::HEALS),
-    (Wrong::SweepAnyVersion, CHOSEN, property::EARLY),
-    (Wrong::SweepReadsUserFirst, CHOSEN, property::EARLY),
-    (Wrong::HolderKnownByName, CHOSEN, property::EARLY),
-    (Wrong::WithdrawAnyVersion, READ_ONCE, property::UNREAD),
+    (Wrong::ReadSecretBeforeRecord, with(PAIR, 1, 0, 1), property::VISIBLE),
+    (Wrong::PruneWithoutFence, with(SOLE, 1, 1, 0), property::EARLY),
+    (Wrong::RevealBeforeRegister, with(SOLE, 0, 0, 0), property::VISIBLE),
+    (Wrong::RevealAtAnyVersion, with(SOLE, 1, 0, 0), property::VISIBLE),
+    (Wrong::NoPlaceholder, with(SOLE, 1, 0, 0), property::VISIBLE),
+    (Wrong::LostIsSuccess, with(SOLE, 1, 0, 0), property::VISIBLE),
+    (Wrong::OnePendingSlot, with(SOLE, 1, 0, 0), property::VISIBLE),
+    (Wrong::DropDeadPending, with(SOLE, 1, 1, 0), property::EARLY),
+    (Wrong::FenceOmitted, with(SOLE, 1, 0, 0), property::VISIBLE),
+    (Wrong::RevealUnregistered, with(SOLE, 1, 0, 0), property::VISIBLE),
+    (Wrong::PromoteUnrevealed, with(PAIR, 0, 0, 1), property::VISIBLE),
+    (Wrong::PutRecordAnyVersion, with(SOLE, 1, 0, 0), property::VISIBLE),
+    (Wrong::PromoteKeepsFormer, with(SOLE, 0, 0, 1), property::ENDLESS),
+    (Wrong::PromoteForgetsFormer, with(SOLE, 0, 0, 1), property::EARLY),
+    (Wrong::RevokeKeepsPending, with(EDITED, 1, 1, 0), property::REVOKED),
+    (Wrong::RevokeTokenForgotten, with(EDITED, 0, 1, 0), property::HEALS),
+    (Wrong::RotateTokenForgotten, with(SOLE, 0, 0, 1), property::HEALS),
+    (Wrong::TidyBeforeEnd, with(SOLE, 1, 1, 0), property::EARLY),
+    (Wrong::ConflictIgnored, with(FOREIGN, 0, 0, 0), property::FOREIGN_WRITE),
+    (Wrong::PredecessorTakenOver, with(SOLE, 0, 1, 0), property::FOREIGN_WRITE),
+    (Wrong::AlterationUnseen, with(SOLE, 0, 1, 0), property::HEALS),
+    (Wrong::SuspensionIgnored, with(EDITED, 0, 1, 0), property::HEALS),
+    (Wrong::SweepAnyVersion, with(CHOSEN, 1, 1, 0), property::EARLY),
+    (Wrong::SweepReadsUserFirst, with(CHOSEN, 0, 1, 0), property::EARLY),
+    (Wrong::HolderKnownByName, with(CHOSEN, 0, 1, 0), property::EARLY),
+    (Wrong::WithdrawAnyVersion, with(READ_ONCE, 1, 0, 1), property::UNREAD),
 ];
 
+const fn with(setting: Setting, losses: u8, acts: u8, rotations: u8) -> Setting {
+    Setting { budget: Budget { losses, acts, rotations, ..CALM }, ..setting }
+}
+
 /// Two operators, users do what they like with the Secret.
-const PAIR: Setting = Setting {
-    budget: STORM,
-    acts: ACTS,
-    one_per_serial: false,
-    ..BASE
-};
+const PAIR: Setting = Setting { budget: STORM, acts: ACTS, one_per_serial: false, ..BASE };
 
 /// One operator, which dies or loses an answer.
-const SOLE: Setting = Setting {
-    replicas: 1,
-    ..PAIR
-};
+const SOLE: Setting = Setting { replicas: 1, ..PAIR };
 
 /// One operator, and its user edits the spec.
-const EDITED: Setting = Setting {
-    acts: &[Act::Revoke, Act::Suspend, Act::ChangeMode],
-    ..SOLE
-};
+const EDITED: Setting = Setting { acts: &[Act::Revoke, Act::Suspend, Act::ChangeMode], ..SOLE };
 
 /// A Secret of that name is there already.
-const FOREIGN: Setting = Setting {
-    starts_foreign: true,
-    ..SOLE
-};
+const FOREIGN: Setting = Setting { starts_foreign: true, ..SOLE };
 
 /// Users that follow each other claim the same client id.
-const CHOSEN: Setting = Setting {
-    client_ids: ClientIds::Chosen,
-    ..PAIR
-};
+const CHOSEN: Setting = Setting { client_ids: ClientIds::Chosen, ..PAIR };
 
 /// The Secret goes once it is old or its reader deletes it.
-const READ_ONCE: Setting = Setting {
-    mode: Mode::OneTime,
-    ages: true,
-    ..SOLE
-};
+const READ_ONCE: Setting = Setting { mode: Mode::OneTime, ages: true, ..SOLE };

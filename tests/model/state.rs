@@ -86,19 +86,11 @@ pub(crate) struct State {
 
 impl Replica {
     pub(crate) fn idle() -> Self {
-        Self {
-            doing: Doing::Idle,
-            user: None,
-            record: None,
-            secret: Early::Unread,
-        }
+        Self { doing: Doing::Idle, user: None, record: None, secret: Early::Unread }
     }
 
     pub(crate) fn waiting() -> Self {
-        Self {
-            doing: Doing::Waiting,
-            ..Self::idle()
-        }
+        Self { doing: Doing::Waiting, ..Self::idle() }
     }
 }
 
@@ -157,13 +149,10 @@ impl State {
     /// Every entry, wherever it is stored, held or under way.
     pub(crate) fn records(&mut self) -> impl Iterator<Item = &mut Record> {
         let stored = self.server.cluster.records.iter_mut().flatten();
-        let held = self
-            .replicas
-            .iter_mut()
-            .filter_map(|replica| match &mut replica.record {
-                Some(Seen::Held(record)) => Some(record),
-                Some(Seen::Free | Seen::Taken { .. }) | None => None,
-            });
+        let held = self.replicas.iter_mut().filter_map(|replica| match &mut replica.record {
+            Some(Seen::Held(record)) => Some(record),
+            Some(Seen::Free | Seen::Taken { .. }) | None => None,
+        });
         let sent = self.in_flight.iter_mut().flat_map(|message| {
             let requested = of_request(&mut message.request);
             let next = match &mut message.then {

@@ -90,9 +90,13 @@ impl Wrong {
         if let (Self::SuspensionIgnored, Some(user)) = (self, &mut seen.user) {
             user.is_suspended = false;
         }
+        let shown = seen.clone();
         let Some(delivered) = &mut seen.delivered else {
             return;
         };
+        if let (Self::PruneWithoutFence, Claim::Held(_, record)) = (self, &mut seen.record) {
+            drop_pending(record, &shown);
+        }
         match (self, delivered.belongs) {
             (Self::ConflictIgnored, Belongs::Foreign)
             | (Self::PredecessorTakenOver, Belongs::Predecessor) => {
@@ -128,23 +132,12 @@ impl Wrong {
                 seen.record = Claim::Held(version.clone(), record);
                 technical_user::decide(&seen, now)
             }
-            (Self::PruneWithoutFence, Step::Rest(rest)) => {
-                let mut record = before.clone();
-                drop_pending(&mut record, observed);
-                if record == *before || observed.delivered.is_none() {
-                    return Step::Rest(rest);
-                }
-                Step::Write(Write::PutRecord(version.clone(), record, Change::Tidy))
-            }
             (_, Step::Write(Write::PutRecord(version, mut record, change))) => {
-                if self == Self::PruneWithoutFence {
-                    drop_pending(&mut record, observed);
-                }
                 self.spoil_record(before, &mut record, Some(change));
                 Step::Write(Write::PutRecord(version, record, change))
             }
             (_, Step::Write(Write::Issue(mut issue))) => {
-                if matches!(self, Self::PruneWithoutFence | Self::OnePendingSlot) {
+                if self == Self::OnePendingSlot {
                     drop_pending(&mut issue.record, observed);
                 }
                 self.spoil_record(before, &mut issue.record, None);
@@ -173,9 +166,7 @@ impl Wrong {
             Self::RevokeKeepsPending if change == Some(Change::Revoke) => {
                 let pending = before.entries.iter();
                 let pending = pending.filter(|(_, entry)| was_pending(&entry.state));
-                after
-                    .entries
-                    .extend(pending.map(|(id, entry)| (id.clone(), entry.clone())));
+                after.entries.extend(pending.map(|(id, entry)| (id.clone(), entry.clone())));
             }
             Self::RevokeTokenForgotten => after.revoked = before.revoked.clone(),
             Self::RotateTokenForgotten => after.rotated = before.rotated.clone(),
@@ -203,9 +194,7 @@ fn drop_pending(record: &mut Record, observed: &Observed) {
 
 fn without_placeholder(version: &Version, before: &Record, now: Now) -> Step {
     let mut record = before.clone();
-    record
-        .entries
-        .retain(|_, entry| !matches!(entry.state, State::Pending(_)));
+    record.entries.retain(|_, entry| !matches!(entry.state, State::Pending(_)));
     for entry in record.entries.values_mut() {
         if entry.state == State::Current {
             entry.state = State::Old(later(now.latest(), HOUR));
@@ -215,10 +204,7 @@ fn without_placeholder(version: &Version, before: &Record, now: Now) -> Step {
     Step::Write(Write::Issue(Box::new(Issue {
         record_version: version.clone(),
         record,
-        placeholder: Version {
-            uid: "secret".to_owned(),
-            resource_version: "0".to_owned(),
-        },
+        placeholder: Version { uid: "secret".to_owned(), resource_version: "0".to_owned() },
         cause: Cause::Unissued,
     })))
 }
