@@ -5,12 +5,19 @@
 
 mod admission;
 mod delivery;
+mod faults;
 mod figures;
 mod issue;
+mod kills;
+mod leaks;
+mod load;
 mod loss;
 mod namespace;
 mod obstacles;
 mod operator;
+mod oracle;
+mod replica;
+mod replicas;
 mod rights;
 mod rotation;
 mod world;

@@ -19,7 +19,15 @@ pub(crate) async fn install(client: &Client) {
     apply(client, serde_json::to_value(definition).unwrap()).await;
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
     await_condition(definitions, &name, is_crd_established()).await.unwrap();
-    for object in minimal() {
+    for object in cluster_wide() {
+        apply(client, object).await;
+    }
+    install_system(client, SYSTEM).await;
+}
+
+/// Makes a namespace one in which the operator may keep its records and its Lease.
+pub(crate) async fn install_system(client: &Client, system: &str) {
+    for object in in_system(system) {
         apply(client, object).await;
     }
 }
@@ -39,20 +47,18 @@ pub(crate) async fn apply(client: &Client, object: Value) {
     api.patch(&object.name_any(), &parameters, &Patch::Apply(&object)).await.unwrap();
 }
 
-fn minimal() -> Vec<Value> {
-    let rule = |groups: &[&str], resources: &[&str], verbs: &[&str]| json!({"apiGroups": groups, "resources": resources, "verbs": verbs});
-    let rbac = "rbac.authorization.k8s.io";
+fn cluster_wide() -> Vec<Value> {
+    let rbac = RBAC;
     let subjects = json!([{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": SYSTEM}]);
     vec![
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}),
         json!({
             "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRole",
             "metadata": {"name": ACCOUNT},
             "rules": [
-                rule(&["iam.cyoda.com"], &["technicalusers"], &["get", "list", "watch"]),
-                rule(&["iam.cyoda.com"], &["technicalusers/status"], &["patch"]),
-                rule(&[""], &["secrets"], &["get", "list", "watch", "create", "patch", "delete"]),
-                rule(&["events.k8s.io"], &["events"], &["create"]),
+                rule("iam.cyoda.com", "technicalusers", &["get", "list", "watch"]),
+                rule("iam.cyoda.com", "technicalusers/status", &["patch"]),
+                rule("", "secrets", &["get", "list", "watch", "create", "patch", "delete"]),
+                rule("events.k8s.io", "events", &["create"]),
             ],
         }),
         json!({
@@ -61,19 +67,35 @@ fn minimal() -> Vec<Value> {
             "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": ACCOUNT},
             "subjects": subjects,
         }),
+    ]
+}
+
+fn in_system(system: &str) -> Vec<Value> {
+    let rules = vec![
+        rule("", "secrets", &["update"]),
+        rule("coordination.k8s.io", "leases", &["get", "create", "update"]),
+    ];
+    let account = json!({"kind": "ServiceAccount", "name": ACCOUNT, "namespace": SYSTEM});
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": system}});
+    [vec![namespace], role(system, rules, account).into()].concat()
+}
+
+/// A Role of a namespace, and somebody who has it.
+pub(crate) fn role(namespace: &str, rules: Vec<Value>, subject: Value) -> [Value; 2] {
+    let version = format!("{RBAC}/v1");
+    let metadata = json!({"name": ACCOUNT, "namespace": namespace});
+    [
+        json!({"apiVersion": version, "kind": "Role", "metadata": metadata, "rules": rules}),
         json!({
-            "apiVersion": format!("{rbac}/v1"), "kind": "Role",
-            "metadata": {"name": ACCOUNT, "namespace": SYSTEM},
-            "rules": [
-                rule(&[""], &["secrets"], &["update"]),
-                rule(&["coordination.k8s.io"], &["leases"], &["get", "create", "update"]),
-            ],
-        }),
-        json!({
-            "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding",
-            "metadata": {"name": ACCOUNT, "namespace": SYSTEM},
-            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": ACCOUNT},
-            "subjects": subjects,
+            "apiVersion": version, "kind": "RoleBinding", "metadata": metadata,
+            "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": ACCOUNT},
+            "subjects": [subject],
         }),
     ]
 }
+
+pub(crate) fn rule(group: &str, resource: &str, verbs: &[&str]) -> Value {
+    json!({"apiGroups": [group], "resources": [resource], "verbs": verbs})
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";

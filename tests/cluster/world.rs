@@ -26,6 +26,12 @@ pub(crate) async fn shared() -> Option<&'static World> {
     SHARED.get_or_init(World::start).await.as_ref()
 }
 
+/// A second one without an operator, for tests that bring their own into namespaces of their own.
+pub(crate) async fn second() -> Option<&'static ControlPlane> {
+    static SECOND: OnceCell<Option<ControlPlane>> = OnceCell::const_new();
+    SECOND.get_or_init(|| bare(Options::default())).await.as_ref()
+}
+
 /// A control plane with everything but an operator, for tests that are hard on it.
 pub(crate) async fn bare(options: Options) -> Option<ControlPlane> {
     let mut control_plane = ControlPlane::start_or_skip(options).await?;

@@ -1,0 +1,178 @@
+//! SIGKILL for the operator, the API server and etcd in a loop, under load.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Client;
+use kube::api::{Api, DeleteParams};
+use serde_json::json;
+use support::control_plane::{ControlPlane, Options, Process};
+use technical_user_operator::domain::credential::record::State;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::figures::{is_thorough, keep, say};
+use crate::leaks::{self, Evidence};
+use crate::load::{Notes, act_for_ever, bring_back, names};
+use crate::namespace::{Namespace, accepts, shown};
+use crate::operator::{Launch, Operator};
+use crate::world::{SYSTEM, bare, launch};
+
+/// Two operators, of which one leads, and what kills them.
+struct Victims {
+    control_plane: ControlPlane,
+    admin: Client,
+    launches: [Launch; 2],
+    operators: [Operator; 2],
+    kills: Kills,
+}
+
+#[derive(Default)]
+struct Kills {
+    operator: u32,
+    api_server: u32,
+    etcd: u32,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_kill_loses_a_client_secret() {
+    let Some(control_plane) = bare(Options { audit: true, ..Options::default() }).await else {
+        return;
+    };
+    let started = Instant::now();
+    let mut victims = Victims::start(control_plane).await;
+    let namespace = Namespace::with(victims.admin.clone(), "kills", SYSTEM).await;
+    bring_back(&namespace).await;
+    let notes = Notes::default();
+    let mut readers = JoinSet::new();
+    readers.spawn(notes.clone().read_for_ever(namespace.clone()));
+    let mut users = JoinSet::new();
+    for seed in 0..2 {
+        users.spawn(act_for_ever(namespace.clone(), seed));
+    }
+
+    let most = if is_thorough() { 300 } else { 20 };
+    for number in 0..most {
+        victims.strike(number).await;
+        tokio::time::sleep(LIFE).await;
+    }
+
+    users.shutdown().await;
+    bring_back(&namespace).await;
+    for name in names() {
+        namespace.ready(&name).await;
+    }
+    notes.read(&namespace).await.unwrap();
+    readers.shutdown().await;
+    let contradicting = contradictions(&namespace, &notes).await;
+    conclude(&victims.kills, &notes, &contradicting, started.elapsed());
+    victims.search_for_leaks(&namespace, &notes).await;
+}
+
+fn conclude(kills: &Kills, notes: &Notes, contradicting: &[String], took: Duration) {
+    let Kills { operator, api_server, etcd } = kills;
+    let all = operator + api_server + etcd;
+    let (secrets, complaints) = (notes.reads().len(), notes.complaints());
+    let (lost, wrong, seconds) = (complaints.len(), contradicting.len(), took.as_secs());
+    say(&format!(
+        "kills={all} secrets={secrets} lost={lost} contradicting={wrong} operator={operator} \
+         api_server={api_server} etcd={etcd} seconds={seconds}"
+    ));
+    let figures = json!({
+        "kills": all, "operator": operator, "api_server": api_server, "etcd": etcd,
+        "secrets": secrets, "lost": lost, "contradicting": wrong, "seconds": seconds,
+        "thorough": is_thorough(),
+    });
+    keep("kills.json", &figures);
+    assert!(complaints.is_empty(), "{complaints:?}");
+    assert!(contradicting.is_empty(), "{}", contradicting.join("\n"));
+    assert!(secrets > 50, "too little went on for the kills to mean anything");
+}
+
+/// At rest, the visible client secret of every user is the current one of its record, and accepted.
+async fn contradictions(namespace: &Namespace, notes: &Notes) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for name in names() {
+        let client_id = namespace.client_id(&name).await;
+        let record = namespace.record(&client_id).await;
+        let secret = namespace.secrets().get_opt(&format!("{name}-credentials")).await.unwrap();
+        let visible = secret.as_ref().and_then(shown);
+        let (Some(record), Some(visible)) = (record, visible) else {
+            wrong.push(format!("{name} is ready without a record or a client secret"));
+            continue;
+        };
+        let current = record.current().map(|(id, _)| id.clone());
+        if current != Some(visible.id()) || !accepts(&record, &visible) {
+            wrong.push(format!("{name} shows {} and the record has {current:?}", visible.id()));
+        }
+        let mut states = record.entries.values().map(|entry| &entry.state);
+        if states.any(|state| matches!(state, State::Pending(_))) {
+            wrong.push(format!("{name} has a pending entry at rest"));
+        }
+        for (id, read) in notes.reads() {
+            let is_its = read.client_id == client_id && record.entries.contains_key(&id);
+            if is_its && !accepts(&record, &read.secret) {
+                wrong.push(format!("{id} of {name} is refused by its own verifier"));
+            }
+        }
+    }
+    wrong
+}
+
+impl Victims {
+    async fn start(control_plane: ControlPlane) -> Self {
+        let launches = ["operator-1.log", "operator-2.log"].map(|log| launch(&control_plane, log));
+        let operators = launches.each_ref().map(Launch::start);
+        let admin = control_plane.client().await;
+        Self { control_plane, admin, launches, operators, kills: Kills::default() }
+    }
+
+    /// Kills one program and starts it again.
+    async fn strike(&mut self, number: u32) {
+        let dice = crc32fast::hash(&number.to_be_bytes());
+        match dice % 8 {
+            0..=4 => self.strike_operator(dice >> 8).await,
+            5..=6 => {
+                self.kills.api_server += 1;
+                self.control_plane.restart(Process::ApiServer).await.unwrap();
+            }
+            _ => {
+                self.kills.etcd += 1;
+                self.control_plane.restart(Process::Etcd).await.unwrap();
+            }
+        }
+    }
+
+    async fn strike_operator(&mut self, dice: u32) {
+        self.kills.operator += 1;
+        let victim = usize::from(dice % 2 == 1);
+        self.operators[victim] = self.launches[victim].start();
+        // The lease of the dead would calm everything for 15 s, so most of the time it goes; then
+        // two may lead for a while, which has to be as safe.
+        if (dice >> 1) % 4 != 0 {
+            let leases = Api::<Lease>::namespaced(self.admin.clone(), SYSTEM);
+            let now = DeleteParams::default();
+            let _ = tokio::time::timeout(CALL, leases.delete(LEASE, &now)).await;
+        }
+    }
+
+    async fn search_for_leaks(&self, namespace: &Namespace, notes: &Notes) {
+        let mut evidence = Evidence::default();
+        for (id, read) in notes.reads() {
+            evidence.secret(&id.to_string(), read.secret.reveal());
+        }
+        evidence.cluster(&namespace.client).await;
+        for operator in &self.operators {
+            evidence.text("metrics", operator.metrics().await);
+        }
+        let logs: Vec<PathBuf> = self.launches.iter().map(|launch| launch.log.clone()).collect();
+        leaks::search("kills", evidence, &self.control_plane, &logs);
+    }
+}
+
+const LEASE: &str = "technical-user-operator";
+
+/// How long everything lives between two kills.
+const LIFE: Duration = Duration::from_millis(500);
+const CALL: Duration = Duration::from_secs(5);

@@ -1,0 +1,154 @@
+//! Searches everything that was written for client secrets and verifiers: logs at TRACE, the audit
+//! log, Events, statuses, metadata and metrics.
+
+use std::path::PathBuf;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, ListParams};
+use kube::core::PartialObjectMeta;
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use support::control_plane::{ControlPlane, Process};
+use support::leak::LeakScan;
+use technical_user_operator::api::technical_user::TechnicalUser;
+use technical_user_operator::api::{RECORD_FIELD, RECORD_TYPE, REVOKE_REQUESTED_AT};
+
+use crate::figures::{keep, say};
+use crate::namespace::{Namespace, field, shown};
+use crate::world::shared;
+
+/// What is sought, and what was said by others than logs.
+#[derive(Default)]
+pub(crate) struct Evidence {
+    secrets: Vec<(String, String)>,
+    texts: Vec<(String, String)>,
+}
+
+impl Evidence {
+    pub(crate) fn secret(&mut self, label: &str, text: &str) {
+        self.secrets.push((label.to_owned(), text.to_owned()));
+    }
+
+    pub(crate) fn text(&mut self, name: &str, text: String) {
+        self.texts.push((name.to_owned(), text));
+    }
+
+    /// Takes in every client secret and verifier that there is, and everything that is said of
+    /// them.
+    pub(crate) async fn cluster(&mut self, client: &Client) {
+        let all = ListParams::default();
+        for secret in Api::<Secret>::all(client.clone()).list(&all).await.unwrap() {
+            if let Some(client_secret) = shown(&secret) {
+                self.secret(&client_secret.id().to_string(), client_secret.reveal());
+            }
+            if secret.type_.as_deref() == Some(RECORD_TYPE) {
+                self.verifiers(&secret);
+            }
+        }
+        let users = Api::<TechnicalUser>::all(client.clone()).list(&all).await.unwrap();
+        self.text("technical users", serde_json::to_string(&users).unwrap());
+        let events = Api::<Event>::all(client.clone()).list(&all).await.unwrap();
+        self.text("events", serde_json::to_string(&events).unwrap());
+        let metadata = Api::<PartialObjectMeta<Secret>>::all(client.clone());
+        let metadata = metadata.list_metadata(&all).await.unwrap();
+        self.text("metadata of Secrets", serde_json::to_string(&metadata).unwrap());
+    }
+
+    fn verifiers(&mut self, record: &Secret) {
+        let stored = field(record, RECORD_FIELD).unwrap_or_default();
+        let stored: Value = serde_json::from_str(&stored).unwrap_or_default();
+        for (id, entry) in stored["entries"].as_object().into_iter().flatten() {
+            if let Some(verifier) = entry["bcrypt"].as_str() {
+                self.secret(&format!("verifier {id} in {}", record.name_any()), verifier);
+            }
+        }
+    }
+}
+
+/// Fails when anything is found, or when the search would not find what it is to find.
+pub(crate) fn search(
+    run: &str,
+    mut evidence: Evidence,
+    control_plane: &ControlPlane,
+    logs: &[PathBuf],
+) {
+    evidence.secrets.sort();
+    evidence.secrets.dedup();
+    let mut scan = LeakScan::new();
+    for (label, text) in &evidence.secrets {
+        scan = scan.secret(label, text);
+    }
+    let (found, planted) = scan.prove_itself();
+    for (name, text) in &evidence.texts {
+        scan.bytes(name, text.as_bytes());
+    }
+    for log in logs {
+        scan.file(log).unwrap();
+    }
+    scan.file(control_plane.audit_log()).unwrap();
+    for process in [Process::ApiServer, Process::Etcd, Process::ControllerManager] {
+        scan.file(control_plane.log(process)).unwrap();
+    }
+    let report = scan.report();
+    say(&format!(
+        "{run}: bytes={} secrets={} patterns={} planted_found={found}/{planted} leaks={}",
+        report.bytes, report.secrets, report.patterns, report.count
+    ));
+    let figures = json!({
+        "bytes": report.bytes, "secrets": report.secrets, "patterns": report.patterns,
+        "planted": planted, "planted_found": found, "leaks": report.count,
+    });
+    let name = if run == "flows" { "leaks.json".to_owned() } else { format!("leaks-{run}.json") };
+    keep(&name, &figures);
+    assert_eq!(found, planted, "the search does not find what was planted");
+    assert_eq!(report.count, 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_written_anywhere_but_where_it_belongs() {
+    let Some(world) = shared().await else { return };
+    let namespace = Namespace::new(world, "leaks").await;
+    let mut evidence = Evidence::default();
+    for number in 0..USERS {
+        let spec = json!({"secretTemplate": {"keys": {"PASSWORD": "client_secret"}}});
+        namespace.apply(&format!("user-{number}"), spec).await;
+    }
+    for round in 1..=ROUNDS {
+        for number in 0..USERS {
+            let name = format!("user-{number}");
+            namespace.serial(&name, round).await;
+            let secret = format!("{name}-credentials");
+            let visible = namespace.shown(&secret).await;
+            evidence.secret(&visible.id().to_string(), visible.reveal());
+            match (round + number) % 4 {
+                0 => namespace.request_rotation(&name, &format!("{round}")).await,
+                1 => namespace.delete_secret(&secret).await,
+                2 => namespace.annotate(&name, REVOKE_REQUESTED_AT, &format!("{round}")).await,
+                _ => {
+                    let patch = json!({"data": {"client_secret": STANDARD.encode("by hand")}});
+                    namespace.patch_secret(&secret, patch).await;
+                }
+            }
+        }
+    }
+    // A record that cannot be read must not be quoted, and neither must a Secret in the way.
+    let client_id = namespace.client_id("user-0").await;
+    namespace.serial("user-0", ROUNDS + 1).await;
+    let stored = namespace.stored(&client_id).await;
+    namespace
+        .write_record(&client_id, &stored.replace("\"bcrypt\":\"", "\"bcrypt\":\"broken "))
+        .await;
+    namespace.says("user-0", "RecordUnreadable").await;
+    namespace.write_record(&client_id, &stored).await;
+    namespace.ready("user-0").await;
+
+    evidence.cluster(&namespace.client).await;
+    evidence.text("metrics", world.operator.lock().await.metrics().await);
+    search("flows", evidence, &world.control_plane, &[world.launch.log.clone()]);
+}
+
+const USERS: i64 = 8;
+const ROUNDS: i64 = 4;
