@@ -1,0 +1,264 @@
+//! Plays many cases on a few threads, and says in lines and in JSON what came of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use support::leak::LeakScan;
+use tokio::time::Instant;
+
+use crate::flow::{self, Flow};
+use crate::run::{Outcome, play};
+use crate::trouble::{Case, Trouble};
+
+/// The seed of every random byte.
+pub(crate) const SEED: u64 = 20_261_124;
+
+/// A story as it goes when nothing goes wrong.
+pub(crate) struct Baseline {
+    pub(crate) flow: Flow,
+    pub(crate) points: std::ops::Range<usize>,
+    revealed: usize,
+}
+
+/// What many runs came to.
+#[derive(Default)]
+pub(crate) struct Figures {
+    inner: Mutex<Sums>,
+}
+
+#[derive(Default)]
+struct Sums {
+    runs: usize,
+    violations: usize,
+    stuck: usize,
+    extra_secrets: usize,
+    failures: Vec<String>,
+    secrets: BTreeSet<String>,
+    public: BTreeSet<String>,
+    slowest: Duration,
+    slowest_case: String,
+}
+
+/// Plays every story without trouble, and tells where something can go wrong.
+pub(crate) fn baselines(figures: &Figures) -> Vec<Baseline> {
+    flow::all()
+        .into_iter()
+        .map(|flow| {
+            let case = Case { flow: flow.name.to_owned(), troubles: Vec::new() };
+            let outcome = play(&flow, &case, SEED, None);
+            let (points, revealed) = (outcome.points.clone(), outcome.revealed);
+            let baseline = Baseline { flow, points, revealed };
+            figures.add(&baseline, &case, outcome);
+            baseline
+        })
+        .collect()
+}
+
+/// Every single trouble at every request of every story.
+pub(crate) fn singles(baselines: &[Baseline]) -> Vec<(usize, Case)> {
+    let mut cases = Vec::new();
+    for (story, baseline) in baselines.iter().enumerate() {
+        for index in baseline.points.clone() {
+            for trouble in Trouble::all() {
+                let flow = baseline.flow.name.to_owned();
+                cases.push((story, Case { flow, troubles: vec![(index, trouble)] }));
+            }
+        }
+    }
+    cases
+}
+
+/// The pair of that number: two requests of a story, the same allowed, and two troubles.
+pub(crate) fn pair(baseline: &Baseline, mut number: usize) -> Case {
+    let troubles = Trouble::all();
+    let mut draw = |among: usize| {
+        let drawn = number % among;
+        number /= among;
+        drawn
+    };
+    let (first, second) = (draw(troubles.len()), draw(troubles.len()));
+    let (early, late) = (draw(baseline.points.len()), draw(baseline.points.len()));
+    let start = baseline.points.start;
+    let flow = baseline.flow.name.to_owned();
+    // A trouble makes the story longer, so the second may strike past its end.
+    let late = start + early.min(late) + early.abs_diff(late);
+    Case {
+        flow,
+        troubles: vec![(start + early.min(late), troubles[first]), (late, troubles[second])],
+    }
+}
+
+/// How many pairs a story has.
+pub(crate) fn pairs(baseline: &Baseline) -> usize {
+    let (troubles, points) = (Trouble::all().len(), baseline.points.len());
+    troubles * troubles * points * points
+}
+
+impl Figures {
+    /// Plays all cases, or as many as the time allows, and returns how many.
+    pub(crate) fn play(
+        &self,
+        baselines: &[Baseline],
+        case: impl Fn(usize) -> (usize, Case) + Sync,
+        count: usize,
+        until: Option<Instant>,
+    ) -> usize {
+        let next = AtomicUsize::new(0);
+        let played = AtomicUsize::new(0);
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let is_late = until.is_some_and(|until| Instant::now() >= until);
+                        if index >= count || is_late {
+                            return;
+                        }
+                        let (story, case) = case(index);
+                        let started = Instant::now();
+                        let outcome = play(&baselines[story].flow, &case, SEED, None);
+                        self.time(&case, started.elapsed());
+                        self.add(&baselines[story], &case, outcome);
+                        played.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        played.into_inner()
+    }
+
+    fn time(&self, case: &Case, took: Duration) {
+        let mut sums = self.inner.lock().unwrap();
+        if took > sums.slowest {
+            sums.slowest = took;
+            sums.slowest_case = case.to_string();
+        }
+    }
+
+    fn add(&self, baseline: &Baseline, case: &Case, outcome: Outcome) {
+        let mut sums = self.inner.lock().unwrap();
+        let is_off = case.keeps_count(&baseline.flow) && outcome.revealed != baseline.revealed;
+        let is_off = is_off && outcome.is_clean();
+        sums.runs += 1;
+        sums.violations += outcome.violations.len();
+        sums.stuck += usize::from(outcome.stuck.is_some());
+        sums.extra_secrets += usize::from(is_off);
+        if !outcome.is_clean() || is_off {
+            let wanted = is_off.then_some(baseline.revealed);
+            sums.failures.push(story(case, &outcome, wanted));
+        }
+        sums.secrets.extend(outcome.secrets);
+        sums.public.extend(outcome.public);
+    }
+
+    /// Prints, writes and asserts.
+    pub(crate) fn conclude(&self, name: &str, baselines: &[Baseline], started: Instant) {
+        let sums = self.inner.lock().unwrap();
+        let leaks = sums.leaks();
+        let points: usize = baselines.iter().map(|baseline| baseline.points.len()).sum();
+        let faults = Trouble::all().len();
+        let seconds = started.elapsed().as_secs_f64();
+        for failure in sums.failures.iter().take(SHOWN) {
+            say(failure);
+        }
+        say(&format!(
+            "{name}: flows={} points={points} faults={faults} runs={} violations={} stuck={} \
+             extra_secrets={} leaks={leaks} seed={SEED} seconds={seconds:.1}",
+            baselines.len(),
+            sums.runs,
+            sums.violations,
+            sums.stuck,
+            sums.extra_secrets,
+        ));
+        say(&format!(
+            "{name}: slowest={} seconds={:.2}",
+            sums.slowest_case,
+            sums.slowest.as_secs_f64()
+        ));
+        write(
+            name,
+            &json!({
+                "flows": baselines.len(), "points": points, "faults": faults, "runs": sums.runs,
+                "violations": sums.violations, "stuck": sums.stuck,
+                "extra_secrets": sums.extra_secrets, "leaks": leaks, "seed": SEED, "seconds": seconds,
+            }),
+        );
+        assert!(sums.failures.is_empty(), "{}", sums.summary());
+        assert_eq!(leaks, 0, "a client secret or a verifier was found where anybody may look");
+    }
+}
+
+impl Sums {
+    fn leaks(&self) -> u64 {
+        let mut scan = LeakScan::new();
+        for (index, secret) in self.secrets.iter().enumerate() {
+            scan = scan.secret(&format!("client secret {index}"), secret);
+        }
+        for line in &self.public {
+            scan.bytes("stored object", line.as_bytes());
+        }
+        let report = scan.report();
+        for leak in report.leaks.iter().take(SHOWN) {
+            say(&format!("leak: {leak:?}"));
+        }
+        say(&format!("leak scan: bytes={} secrets={}", report.bytes, report.secrets));
+        report.count
+    }
+
+    fn summary(&self) -> String {
+        let mut kinds = BTreeMap::<&str, usize>::new();
+        for failure in &self.failures {
+            *kinds.entry(failure.lines().next().unwrap_or_default()).or_default() += 1;
+        }
+        kinds.iter().take(400).fold(String::new(), |mut text, (kind, count)| {
+            let _ = writeln!(text, "{count} x {kind}");
+            text
+        })
+    }
+}
+
+/// What failed, the trace of requests, and how to play it again.
+pub(crate) fn story(case: &Case, outcome: &Outcome, wanted: Option<usize>) -> String {
+    let mut text = format!("FAILED {case} seed={SEED}");
+    for what in outcome.violations.iter().chain(&outcome.stuck) {
+        let _ = write!(text, " | {what}");
+    }
+    if let Some(wanted) = wanted {
+        let _ = write!(text, " | count: {} revealed instead of {wanted}", outcome.revealed);
+    }
+    let skipped = outcome.trace.len().saturating_sub(MOST_LINES);
+    for line in outcome.trace.iter().skip(skipped) {
+        let _ = write!(text, "\n  {line}");
+    }
+    let _ = write!(
+        text,
+        "\nreplay: SIMULATE='{case}' cargo test --test simulation replay -- --nocapture"
+    );
+    text
+}
+
+/// Writes figures where the report collects them.
+pub(crate) fn write(name: &str, figures: &serde_json::Value) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/figures");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(format!("{name}.json")), figures.to_string()).unwrap();
+}
+
+/// A setting of the environment.
+#[expect(clippy::disallowed_methods, reason = "a test has no arguments of its own")]
+pub(crate) fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are what the test is run for")]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}
+
+const SHOWN: usize = 3;
+const MOST_LINES: usize = 120;

@@ -1,0 +1,258 @@
+//! What users do, and what they then may expect.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::goal::Goal;
+use crate::oracle::OPERATOR;
+use crate::world::{NAMESPACE, SECRET, World};
+
+/// A story: what came before, what is done, and what must come of it.
+pub(crate) struct Flow {
+    pub(crate) name: &'static str,
+    /// Before anything goes wrong.
+    pub(crate) before: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
+    /// Whether secrets are issued by the clock, so that a wrong clock may add some.
+    pub(crate) is_timed: bool,
+}
+
+/// Something that users do, and what must come of it.
+pub(crate) struct Step {
+    pub(crate) acts: Vec<Act>,
+    pub(crate) goal: Goal,
+}
+
+/// What a user does.
+#[derive(Clone, Debug)]
+pub(crate) enum Act {
+    Create(&'static str, Value),
+    Change(Value),
+    Request(&'static str, &'static str),
+    Delete(&'static str),
+    DeleteSecret,
+    AlterSecret,
+    DeleteRecord,
+    PlantSecret,
+}
+
+impl Act {
+    pub(crate) fn perform(&self, world: &World) {
+        let users = format!("/apis/iam.cyoda.com/v1alpha1/namespaces/{NAMESPACE}/technicalusers");
+        let user = format!("{users}/{USER}");
+        let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
+        let secret = format!("{secrets}/{SECRET}");
+        match self {
+            Self::Create(name, spec) => {
+                let object = json!({
+                    "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser",
+                    "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec,
+                });
+                world.ask(&Method::POST, &users, &object);
+            }
+            Self::Change(spec) => world.ask(&Method::PATCH, &user, &json!({"spec": spec})),
+            Self::Request(what, token) => {
+                let name = format!("iam.cyoda.com/{what}-requested-at");
+                let annotations = json!({"metadata": {"annotations": {name: token}}});
+                world.ask(&Method::PATCH, &user, &annotations);
+            }
+            Self::Delete(name) => {
+                world.ask(&Method::DELETE, &format!("{users}/{name}"), &Value::Null);
+            }
+            Self::DeleteSecret => {
+                world.oracle().interfere();
+                world.ask(&Method::DELETE, &secret, &Value::Null);
+            }
+            Self::AlterSecret => {
+                world.oracle().interfere();
+                let data = json!({"data": {"client_secret": "bWluZQ=="}});
+                let path = format!("{secret}?fieldManager=kubectl-edit");
+                world.ask(&Method::PATCH, &path, &data);
+            }
+            Self::DeleteRecord => {
+                world.oracle().interfere();
+                for record in world.server.list("secrets") {
+                    let metadata = &record["metadata"];
+                    if let (Some(OPERATOR), Some(name)) =
+                        (metadata["namespace"].as_str(), metadata["name"].as_str())
+                    {
+                        let path = format!("/api/v1/namespaces/{OPERATOR}/secrets/{name}");
+                        world.ask(&Method::DELETE, &path, &Value::Null);
+                    }
+                }
+            }
+            Self::PlantSecret => {
+                let object = json!({
+                    "apiVersion": "v1", "kind": "Secret", "data": {"client_secret": "aGVycw=="},
+                    "metadata": {"name": SECRET, "namespace": NAMESPACE},
+                });
+                world.ask(&Method::POST, &secrets, &object);
+            }
+        }
+    }
+}
+
+/// Every story.
+pub(crate) fn all() -> Vec<Flow> {
+    let mut flows = basic();
+    flows.extend(around_the_secret());
+    flows.extend(around_the_user());
+    flows
+}
+
+/// The story of that name.
+pub(crate) fn named(name: &str) -> Option<Flow> {
+    all().into_iter().find(|flow| flow.name == name)
+}
+
+fn basic() -> Vec<Flow> {
+    let due = Flow {
+        is_timed: true,
+        ..flow(
+            "due",
+            vec![step(create(json!({"period": "30m"})), Goal::delivered(1))],
+            vec![
+                step(vec![], Goal::Serial(2)),
+                step(vec![Act::Change(json!({"rotation": {"period": null}}))], Goal::delivered(2)),
+            ],
+        )
+    };
+    vec![
+        flow("issue", vec![], vec![issued()]),
+        due,
+        flow(
+            "rotate",
+            vec![issued()],
+            vec![step(vec![Act::Request("rotate", "one")], Goal::delivered(2))],
+        ),
+        flow(
+            "revoke",
+            vec![issued()],
+            vec![step(vec![Act::Request("revoke", "one")], Goal::delivered(2))],
+        ),
+        flow("delete", vec![issued()], vec![step(vec![Act::Delete(USER)], Goal::Gone)]),
+    ]
+}
+
+fn around_the_secret() -> Vec<Flow> {
+    let one_time = |ttl: &str| {
+        let spec = json!({
+            "rotation": {"overlap": "2m"}, "delivery": {"mode": "OneTime", "ttl": ttl}
+        });
+        vec![Act::Create(USER, spec)]
+    };
+    vec![
+        flow(
+            "secret-deleted",
+            vec![issued()],
+            vec![step(vec![Act::DeleteSecret], Goal::delivered(2))],
+        ),
+        flow(
+            "secret-altered",
+            vec![issued()],
+            vec![step(vec![Act::AlterSecret], Goal::delivered(2))],
+        ),
+        flow(
+            "record-lost",
+            vec![issued()],
+            vec![step(vec![Act::DeleteRecord], Goal::delivered(1))],
+        ),
+        flow("one-time-over", vec![], vec![step(one_time("2m"), Goal::ReadOnce)]),
+        flow(
+            "one-time-read",
+            vec![step(one_time("24h"), Goal::delivered(1))],
+            vec![
+                step(vec![Act::DeleteSecret], Goal::ReadOnce),
+                step(vec![Act::Request("rotate", "one")], Goal::delivered(2)),
+            ],
+        ),
+        flow(
+            "conflict",
+            vec![],
+            vec![
+                step(with(Act::PlantSecret, plain()), Goal::Blocked("SecretConflict")),
+                step(vec![Act::DeleteSecret], Goal::delivered(1)),
+            ],
+        ),
+        flow(
+            "alias",
+            vec![issued()],
+            vec![
+                step(
+                    vec![Act::Change(json!({
+                        "secretTemplate": {
+                            "keys": {"password": "client_secret"}, "labels": {"team": "shop"}
+                        }
+                    }))],
+                    Goal::Labelled,
+                ),
+                step(
+                    vec![Act::Request("rotate", "one")],
+                    Goal::Delivered { serial: 2, alias: Some("password") },
+                ),
+            ],
+        ),
+    ]
+}
+
+fn around_the_user() -> Vec<Flow> {
+    let shared = || json!({"clientID": "Shared", "rotation": {"overlap": "2m"}});
+    vec![
+        flow(
+            "recreate",
+            vec![issued()],
+            vec![step(with(Act::Delete(USER), plain()), Goal::delivered(1))],
+        ),
+        flow(
+            "client-id-taken",
+            vec![step(vec![Act::Create(RIVAL, shared())], Goal::Served(RIVAL))],
+            vec![
+                step(vec![Act::Create(USER, shared())], Goal::Blocked("ClientIDTaken")),
+                step(vec![Act::Delete(RIVAL)], Goal::delivered(1)),
+            ],
+        ),
+        flow(
+            "suspend",
+            vec![issued()],
+            vec![
+                step(vec![Act::Change(json!({"suspend": true}))], Goal::Said("Suspended")),
+                step(
+                    vec![Act::Request("rotate", "one"), Act::Change(json!({"suspend": false}))],
+                    Goal::delivered(2),
+                ),
+            ],
+        ),
+    ]
+}
+
+fn flow(name: &'static str, before: Vec<Step>, steps: Vec<Step>) -> Flow {
+    Flow { name, before, steps, is_timed: false }
+}
+
+fn step(acts: Vec<Act>, goal: Goal) -> Step {
+    Step { acts, goal }
+}
+
+fn issued() -> Step {
+    step(plain(), Goal::delivered(1))
+}
+
+fn plain() -> Vec<Act> {
+    create(json!({}))
+}
+
+fn create(mut rotation: Value) -> Vec<Act> {
+    rotation["overlap"] = "2m".into();
+    vec![Act::Create(USER, json!({"rotation": rotation}))]
+}
+
+fn with(first: Act, mut rest: Vec<Act>) -> Vec<Act> {
+    rest.insert(0, first);
+    rest
+}
+
+/// The user of the flows.
+pub(crate) const USER: &str = "billing";
+
+/// Another one, who wants the same client id.
+pub(crate) const RIVAL: &str = "rival";

@@ -1,0 +1,111 @@
+//! Rung 4: the whole operator in virtual time, against an API server in memory, with one thing going
+//! wrong at every request of every story that users can live through.
+//!
+//! The controller is the one that ships. Invariants are checked after every change of what is
+//! stored, and every run has to end at its goal and at rest. A run that fails prints the command
+//! that plays it again. `PROVE=1` plays pairs of troubles too, for `PROVE_SECONDS`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test: a panic is a failed test, and a wrong operator spoils one request of many"
+)]
+
+mod environment;
+mod figures;
+mod flow;
+mod gate;
+mod goal;
+mod mutant;
+mod oracle;
+mod run;
+mod trouble;
+mod world;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::figures::{Figures, SEED, baselines, pair, pairs, say, setting, singles, story};
+use crate::mutant::Mutant;
+use crate::run::play;
+use crate::trouble::Case;
+
+#[test]
+fn every_single_trouble_at_every_request_is_survived() {
+    let started = Instant::now();
+    let figures = Figures::default();
+    let baselines = baselines(&figures);
+    let mut cases = singles(&baselines);
+    if let Some(wanted) = setting("SIMULATE_FLOW") {
+        cases.retain(|(_, case)| case.flow == wanted);
+    }
+    figures.play(&baselines, |index| cases[index].clone(), cases.len(), None);
+    figures.conclude("simulation", &baselines, started);
+}
+
+#[test]
+fn pairs_of_troubles_are_survived() {
+    if setting("PROVE").is_none() {
+        return;
+    }
+    let started = Instant::now();
+    let seconds = setting("PROVE_SECONDS").and_then(|it| it.parse().ok()).unwrap_or(600);
+    let figures = Figures::default();
+    let baselines = baselines(&figures);
+    let all: usize = baselines.iter().map(pairs).sum();
+    let draw = |index: usize| {
+        let story = index % baselines.len();
+        let baseline = &baselines[story];
+        // A stride without a common factor spreads the sample over the whole.
+        let number = (index / baselines.len()).wrapping_mul(STRIDE) % pairs(baseline);
+        (story, pair(baseline, number))
+    };
+    let until = started + Duration::from_secs(seconds);
+    let played = figures.play(&baselines, draw, all, Some(until));
+    say(&format!("simulation-pairs: pairs={played} of={all}"));
+    figures.conclude("simulation-pairs", &baselines, started);
+}
+
+#[test]
+fn every_wrong_operator_is_caught() {
+    let baselines = baselines(&Figures::default());
+    let cases = singles(&baselines);
+    let mut survivors = Vec::new();
+    for mutant in Mutant::ALL {
+        let alone = baselines.iter().enumerate();
+        let alone = alone.map(|(story, baseline)| {
+            let flow = baseline.flow.name.to_owned();
+            (story, Case { flow, troubles: Vec::new() })
+        });
+        let killer = alone.chain(cases.iter().cloned()).find_map(|(story, case)| {
+            let outcome = play(&baselines[story].flow, &case, SEED, Some(mutant));
+            (!outcome.is_clean()).then_some((case, outcome))
+        });
+        match killer {
+            Some((case, outcome)) => {
+                let what = outcome.violations.first().or(outcome.stuck.as_ref());
+                say(&format!("mutant {mutant:?} killed in {case}: {}", what.unwrap()));
+            }
+            None => survivors.push(mutant),
+        }
+    }
+    let (killed, all) = (Mutant::ALL.len() - survivors.len(), Mutant::ALL.len());
+    say(&format!("simulation: mutants_killed={killed}/{all}"));
+    figures::write("simulation-mutants", &serde_json::json!({"killed": killed, "of": all}));
+    assert!(survivors.is_empty(), "not caught: {survivors:?}");
+}
+
+#[test]
+fn replay() {
+    let Some(text) = setting("SIMULATE") else { return };
+    let case: Case = text.parse().unwrap();
+    let flow = flow::named(&case.flow).unwrap();
+    let outcome = play(&flow, &case, SEED, None);
+    say(&story(&case, &outcome, None));
+    say(&format!("revealed={} points={:?}", outcome.revealed, outcome.points));
+    assert!(outcome.is_clean());
+}
+
+const STRIDE: usize = 1_000_003;

@@ -1,0 +1,216 @@
+//! One run: a story, what goes wrong in it, and what the oracle says.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::faults::Fault;
+use tokio::runtime::Builder;
+use tokio::time::{Instant, sleep};
+
+use crate::flow::{Flow, Step};
+use crate::goal::Goal;
+use crate::mutant::Mutant;
+use crate::trouble::{Case, Disturbance, Trouble};
+use crate::world::{LEASE, World};
+
+/// What came of a run.
+pub(crate) struct Outcome {
+    pub(crate) violations: Vec<String>,
+    pub(crate) stuck: Option<String>,
+    /// How many client secrets were revealed.
+    pub(crate) revealed: usize,
+    /// The requests among which something can go wrong.
+    pub(crate) points: std::ops::Range<usize>,
+    pub(crate) trace: Vec<String>,
+    pub(crate) secrets: BTreeSet<String>,
+    /// Everything that is stored and not meant to be secret.
+    pub(crate) public: Vec<String>,
+}
+
+impl Outcome {
+    pub(crate) fn is_clean(&self) -> bool {
+        self.violations.is_empty() && self.stuck.is_none()
+    }
+}
+
+/// Plays a case in virtual time, from nothing.
+pub(crate) fn play(flow: &Flow, case: &Case, seed: u64, mutant: Option<Mutant>) -> Outcome {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let outcome = runtime.block_on(async {
+        let world = World::new(seed, mutant);
+        world.oracle().trusts_ends = !case.hides_a_jump();
+        world.arm(case);
+        world.start(LEASE);
+        let mut run = Run { world, case, points: 0..0, stuck: None };
+        run.play(flow).await;
+        run.conclude()
+    });
+    runtime.shutdown_background();
+    outcome
+}
+
+struct Run<'a> {
+    world: Arc<World>,
+    case: &'a Case,
+    points: std::ops::Range<usize>,
+    stuck: Option<String>,
+}
+
+impl Run<'_> {
+    async fn play(&mut self, flow: &Flow) {
+        for step in &flow.before {
+            if !self.step(step).await {
+                return;
+            }
+        }
+        self.points.start = self.world.plan.requests();
+        for step in &flow.steps {
+            if !self.step(step).await {
+                return;
+            }
+        }
+        self.points.end = self.world.plan.requests();
+        if let Some(last) = flow.steps.last() {
+            self.world.plan.flush_late().await;
+            self.world.gate.note("=== late requests delivered");
+            if self.reach(&last.goal).await {
+                self.rest(&last.goal).await;
+            }
+        }
+    }
+
+    async fn step(&mut self, step: &Step) -> bool {
+        for act in &step.acts {
+            act.perform(&self.world);
+        }
+        self.world.back_up();
+        self.reach(&step.goal).await
+    }
+
+    /// Waits for the goal, for as long as anybody would.
+    async fn reach(&mut self, goal: &Goal) -> bool {
+        let started = Instant::now();
+        let takes_a_month = self.case.has(Disturbance::MonthOff);
+        let patience = if takes_a_month { PATIENCE + MONTH } else { PATIENCE };
+        loop {
+            if !self.world.oracle().violations.is_empty() {
+                return false;
+            }
+            let Err(missing) = goal.check(&self.world) else { return true };
+            if started.elapsed() > patience {
+                self.stuck = Some(format!("I5: {goal:?} not reached: {missing}"));
+                return false;
+            }
+            let is_off = takes_a_month && !self.world.is_running();
+            sleep(if is_off { HOUR } else { SECOND }).await;
+            self.world.tick();
+        }
+    }
+
+    /// Waits until the operator asks for nothing any more.
+    async fn rest(&mut self, goal: &Goal) {
+        let window = if self.case.troubles.is_empty() { HOUR } else { SWEEP_AND_MORE };
+        for _ in 0..MOST_WINDOWS {
+            let before = self.world.server.reads() + self.world.server.writes();
+            let until = Instant::now() + window;
+            while Instant::now() < until {
+                sleep(TICK).await;
+                self.world.tick();
+            }
+            if !self.world.oracle().violations.is_empty() {
+                return;
+            }
+            let after = self.world.server.reads() + self.world.server.writes();
+            let is_reached = goal.check(&self.world);
+            if before == after && is_reached.is_ok() {
+                return;
+            }
+            if let Err(missing) = is_reached {
+                self.world.gate.note(&format!("=== lost again: {missing}"));
+                if !self.reach(goal).await {
+                    return;
+                }
+            }
+        }
+        self.stuck = Some("I5: it does not come to rest".to_owned());
+    }
+
+    fn conclude(self) -> Outcome {
+        let world = self.world;
+        let (violations, revealed) = {
+            let oracle = world.oracle();
+            (oracle.violations.clone(), oracle.revealed())
+        };
+        Outcome {
+            violations,
+            stuck: self.stuck,
+            revealed,
+            points: self.points,
+            trace: world.gate.trace(),
+            secrets: world.entropy.secrets(),
+            public: public(&world),
+        }
+    }
+}
+
+impl Case {
+    pub(crate) fn has(&self, disturbance: Disturbance) -> bool {
+        self.troubles.iter().any(|(_, it)| *it == Trouble::Disturbance(disturbance))
+    }
+
+    /// Whether an operator starts after all clocks jumped together, which nobody can notice then.
+    fn hides_a_jump(&self) -> bool {
+        let jumps = |trouble: &Trouble| matches!(trouble, Trouble::Disturbance(Disturbance::BothClocks(by)) if by.is_positive());
+        let starts = |trouble: &Trouble| match trouble {
+            Trouble::Fault(fault) => fault.kills(),
+            Trouble::Disturbance(it) => matches!(
+                it,
+                Disturbance::Restore | Disturbance::MonthOff | Disturbance::SecondReplica
+            ),
+        };
+        let mut troubles = self.troubles.iter();
+        troubles.clone().any(|(_, it)| jumps(it)) && troubles.any(|(_, it)| starts(it))
+    }
+
+    /// Whether exactly as many secrets are right as without trouble.
+    pub(crate) fn keeps_count(&self, flow: &Flow) -> bool {
+        self.troubles.iter().all(|(_, trouble)| match trouble {
+            Trouble::Fault(Fault::Late { .. } | Fault::DieBefore) => true,
+            Trouble::Fault(_) => true,
+            Trouble::Disturbance(it) => {
+                let sets_clocks =
+                    matches!(it, Disturbance::LocalClock(_) | Disturbance::BothClocks(_));
+                !it.undoes() && !(flow.is_timed && sets_clocks)
+            }
+        })
+    }
+}
+
+/// Everything that is stored, but for the data of Secrets.
+fn public(world: &World) -> Vec<String> {
+    let objects = ["technicalusers", "events", "secrets"].map(|plural| world.server.list(plural));
+    let objects = objects.into_iter().flatten();
+    objects
+        .map(|mut object: Value| {
+            if let Some(fields) = object.as_object_mut() {
+                fields.remove("data");
+            }
+            object.to_string()
+        })
+        .collect()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_secs(3600);
+const MONTH: Duration = Duration::from_secs(31 * 86_400);
+
+/// Longer than any wait that the operator makes after a few failures.
+const PATIENCE: Duration = Duration::from_secs(6 * 3600);
+
+/// The sweep comes every ten minutes.
+const SWEEP_AND_MORE: Duration = Duration::from_secs(660);
+
+const MOST_WINDOWS: usize = 24;

@@ -1,0 +1,337 @@
+//! A cluster with the operator in it, all in memory and in virtual time.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http::{Method, Request};
+use jiff::SignedDuration;
+use kube::client::Body;
+use prometheus_client::registry::Registry;
+use serde_json::Value;
+use support::fake_api_server::{FakeApiServer, Snapshot};
+use support::faults::{FaultLayer, FaultPlan};
+use technical_user_operator::api::technical_user::crd;
+use technical_user_operator::controller::cluster::Cluster;
+use technical_user_operator::controller::engine::{self, Synced};
+use technical_user_operator::controller::lease::Candidate;
+use technical_user_operator::controller::metrics::Metrics;
+use technical_user_operator::controller::{Context, Settings};
+use technical_user_operator::domain::delivery::Endpoints;
+use technical_user_operator::environment::Clock as _;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tower::{Layer as _, ServiceExt as _};
+
+use crate::environment::{Seeded, WallClock};
+use crate::gate::Gate;
+use crate::mutant::Mutant;
+use crate::oracle::{OPERATOR, Oracle};
+use crate::trouble::{Case, Disturbance, Trouble};
+
+/// Where the users of the flows live.
+pub(crate) const NAMESPACE: &str = "orders";
+
+/// Everything in a run.
+pub(crate) struct World {
+    pub(crate) server: FakeApiServer,
+    pub(crate) leases: FakeApiServer,
+    pub(crate) local: WallClock,
+    pub(crate) served: WallClock,
+    pub(crate) entropy: Arc<Seeded>,
+    pub(crate) plan: FaultPlan,
+    pub(crate) gate: Gate,
+    oracle: Arc<Mutex<Oracle>>,
+    replicas: Mutex<Replicas>,
+    backup: Mutex<Option<Snapshot>>,
+}
+
+#[derive(Default)]
+struct Replicas {
+    tasks: Vec<JoinHandle<()>>,
+    started: usize,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, mutant: Option<Mutant>) -> Arc<Self> {
+        let (local, served) = (WallClock::start(), WallClock::start());
+        let time = served.clone();
+        let definition = serde_json::to_value(crd()).unwrap();
+        let server = FakeApiServer::builder()
+            .crd(&definition)
+            .namespace(OPERATOR)
+            .namespace(NAMESPACE)
+            .clock(Arc::new(move || time.now()))
+            .build();
+        let leases = FakeApiServer::builder().namespace(OPERATOR).history_limit(8).build();
+        let oracle = Arc::new(Mutex::new(Oracle::new(local.clone(), served.clone())));
+        let seeing = Arc::clone(&oracle);
+        server.on_change(Box::new(move |change| locked(&seeing).see(change)));
+        let plan = FaultPlan::transparent();
+        let gate = Gate::new(plan.clone(), mutant);
+        let world = Arc::new(Self {
+            server,
+            leases,
+            local,
+            served,
+            entropy: Arc::new(Seeded::new(seed)),
+            plan,
+            gate,
+            oracle,
+            replicas: Mutex::default(),
+            backup: Mutex::default(),
+        });
+        world.bind();
+        world
+    }
+
+    /// Lets the layers act upon the world.
+    fn bind(self: &Arc<Self>) {
+        let weak = Arc::downgrade(self);
+        self.plan.on_kill(Arc::new(move || {
+            with(&weak, |world| world.restart(Duration::from_secs(1)));
+        }));
+        let weak = Arc::downgrade(self);
+        self.gate.on_disturbance(Arc::new(move |disturbance| {
+            with(&weak, |world| world.disturb(disturbance));
+        }));
+    }
+
+    /// What the cluster does by itself, and what keeps the memory small.
+    pub(crate) fn tick(&self) {
+        self.server.collect_garbage();
+        self.leases.clear_request_log();
+    }
+
+    /// Arms what goes wrong in the case.
+    pub(crate) fn arm(&self, case: &Case) {
+        for (index, trouble) in &case.troubles {
+            match trouble {
+                Trouble::Fault(fault) => {
+                    self.plan.arm(support::faults::Point::Request(*index), *fault);
+                }
+                Trouble::Disturbance(disturbance) => self.gate.arm(*index, *disturbance),
+            }
+        }
+    }
+
+    pub(crate) fn oracle(&self) -> MutexGuard<'_, Oracle> {
+        locked(&self.oracle)
+    }
+
+    /// Keeps a backup.
+    pub(crate) fn back_up(&self) {
+        *locked(&self.backup) = Some(self.server.snapshot());
+    }
+
+    // === replicas ===
+
+    /// Starts an operator; one that takes another lease leads beside the first.
+    pub(crate) fn start(self: &Arc<Self>, lease: &str) {
+        let mut replicas = locked(&self.replicas);
+        replicas.started += 1;
+        let settings = Settings {
+            namespace: OPERATOR.to_owned(),
+            watch_namespaces: Vec::new(),
+            endpoints: Endpoints { issuer: "https://iam.example.com".to_owned() },
+            bcrypt_cost: 4,
+            identity: format!("replica-{}", replicas.started),
+        };
+        let clock = Arc::new(self.local.clone());
+        let service =
+            self.gate.before(FaultLayer::new(self.plan.clone()).layer(self.server.service()));
+        let client = kube::Client::new(service, "default");
+        let lease_service = LeaseGate { gate: self.gate.clone(), inner: self.leases.service() };
+        let lease_client = kube::Client::new(lease_service, "default");
+        let (candidate, leadership) =
+            Candidate::new(lease_client, &settings, lease, Arc::clone(&clock) as _);
+        let context = Context {
+            cluster: Cluster::new(client.clone(), clock),
+            entropy: Arc::clone(&self.entropy) as _,
+            leadership,
+            settings,
+            hashing: Arc::new(Semaphore::new(1)),
+            metrics: Metrics::register(&mut Registry::default()),
+        };
+        let (synced, _) = watch::channel(Synced(false));
+        let run = engine::run(client, Arc::new(context), synced, std::future::pending());
+        let run = async move {
+            tokio::select! {
+                () = run => {}
+                () = candidate.run() => {}
+            }
+        };
+        replicas.tasks.push(tokio::spawn(run));
+    }
+
+    /// Kills every replica; one comes back later.
+    pub(crate) fn restart(self: &Arc<Self>, after: Duration) {
+        let tasks = std::mem::take(&mut locked(&self.replicas).tasks);
+        if tasks.is_empty() {
+            return;
+        }
+        self.gate.note("*** killed");
+        for task in tasks {
+            task.abort();
+        }
+        let weak = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            with(&weak, |world| world.start(LEASE));
+        });
+    }
+
+    /// Whether an operator lives.
+    pub(crate) fn is_running(&self) -> bool {
+        !locked(&self.replicas).tasks.is_empty()
+    }
+
+    // === disturbances ===
+
+    fn disturb(self: &Arc<Self>, disturbance: Disturbance) {
+        match disturbance {
+            Disturbance::SecondReplica => self.start("second"),
+            Disturbance::FrozenWatches => {
+                self.server.freeze_watches(true);
+                self.later(FIVE_MINUTES, |world| world.server.freeze_watches(false));
+            }
+            Disturbance::ClosedWatches => self.server.close_watches(),
+            Disturbance::Compaction => {
+                self.server.compact();
+                self.server.close_watches();
+            }
+            Disturbance::LocalClock(by) => {
+                self.local.jump(by);
+                self.later(MENDED, move |world| world.local.jump(-by));
+            }
+            Disturbance::BothClocks(by) => self.set_both(by),
+            Disturbance::Restore => self.restore(),
+            Disturbance::MonthOff => self.restart(MONTH),
+            Disturbance::StatusWiped => self.wipe_status(),
+            Disturbance::Away => {
+                self.gate.shut(true);
+                self.server.close_watches();
+                self.later(FIVE_MINUTES, |world| world.gate.shut(false));
+            }
+            Disturbance::SecretDeleted => {
+                let delivered = self.server.get("secrets", NAMESPACE, SECRET);
+                if delivered.is_some_and(|secret| crate::oracle::owner_of(&secret).is_some()) {
+                    self.oracle().interfere();
+                    self.server.delete_raw("secrets", NAMESPACE, SECRET);
+                }
+            }
+        }
+    }
+
+    fn set_both(self: &Arc<Self>, by: SignedDuration) {
+        self.local.jump(by);
+        self.served.jump(by);
+        if by.is_negative() {
+            // What ends by a clock that went back ends late: nobody waits a year for it here.
+            self.later(MENDED, move |world| {
+                world.local.jump(-by);
+                world.served.jump(-by);
+            });
+        }
+    }
+
+    fn restore(self: &Arc<Self>) {
+        let backup = locked(&self.backup).clone();
+        let Some(backup) = backup else { return };
+        self.restart(Duration::from_secs(30));
+        self.server.restore(&backup);
+        self.server.read(|state| self.oracle().restored(state));
+    }
+
+    fn wipe_status(&self) {
+        for mut user in self.server.list("technicalusers") {
+            user["status"] = serde_json::json!({"observedGeneration": 0, "conditions": []});
+            self.server.put_raw("technicalusers", user);
+        }
+    }
+
+    fn later(self: &Arc<Self>, wait: Duration, act: impl FnOnce(&Arc<Self>) + Send + 'static) {
+        let weak = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            with(&weak, act);
+        });
+    }
+
+    // === users ===
+
+    /// A request of somebody who is not the operator.
+    pub(crate) fn ask(&self, method: &Method, path: &str, body: &Value) {
+        let is_patch = *method == Method::PATCH;
+        let content_type =
+            if is_patch { "application/merge-patch+json" } else { "application/json" };
+        let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
+        let request = Request::builder()
+            .method(method.clone())
+            .uri(path)
+            .header("content-type", content_type)
+            .body(Body::from(body))
+            .unwrap();
+        let answer = self.server.service_as("kubectl").oneshot(request).now_or_never();
+        let status = answer.unwrap().unwrap().status();
+        self.gate.note(&format!("--- kubectl {method} {path} -> {}", status.as_u16()));
+        assert!(status.is_success() || status.as_u16() == 404, "{method} {path}: {status}");
+    }
+}
+
+impl Drop for Replicas {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// The leases' own connection: away when the API server is, else without faults.
+#[derive(Clone)]
+struct LeaseGate {
+    gate: Gate,
+    inner: support::fake_api_server::FakeService,
+}
+
+impl tower::Service<Request<Body>> for LeaseGate {
+    type Response = http::Response<support::fake_api_server::ResponseBody>;
+    type Error = tower::BoxError;
+    type Future = futures::future::BoxFuture<'static, Result<Self::Response, tower::BoxError>>;
+
+    fn poll_ready(
+        &mut self,
+        _context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), tower::BoxError>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if self.gate.is_away() {
+            return Box::pin(std::future::ready(Err("the API server is away".into())));
+        }
+        self.inner.call(request)
+    }
+}
+
+fn with(world: &Weak<World>, act: impl FnOnce(&Arc<World>)) {
+    if let Some(world) = world.upgrade() {
+        act(&world);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The lease that the first replica takes.
+pub(crate) const LEASE: &str = "first";
+
+/// The Secret of the user of the flows.
+pub(crate) const SECRET: &str = "billing-credentials";
+
+const FIVE_MINUTES: Duration = Duration::from_secs(300);
+/// When somebody notices that a clock is wrong.
+const MENDED: Duration = Duration::from_secs(1200);
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
