@@ -294,3 +294,6 @@ fn difference(
 fn joined(fields: &BTreeSet<String>) -> String {
     fields.iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }
+
+#[cfg(test)]
+mod tests;

@@ -312,3 +312,6 @@ fn shown_token(token: &str) -> String {
 
 /// The bound of the field in the CRD.
 const MOST_SHOWN: usize = 253;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,10 @@
+//! What is decided for every state of the three objects, and in which order.
 
+mod checks;
+mod clocks;
+mod given;
+mod modes;
+mod order;
+mod properties;
+mod reports;
+mod requests;

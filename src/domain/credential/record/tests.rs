@@ -1,0 +1,246 @@
+//! What a record forgets and keeps, and how it is stored.
+
+use serde_json::json;
+
+use super::*;
+
+const OVERLAP: SignedDuration = SignedDuration::from_hours(24);
+
+fn at(hours: i64) -> Timestamp {
+    later("2026-11-24T06:00:00Z".parse().unwrap(), SignedDuration::from_hours(hours))
+}
+
+fn id(letter: char) -> CredentialId {
+    letter.to_string().repeat(CredentialId::LENGTH).parse().unwrap()
+}
+
+fn version(resource_version: &str) -> Version {
+    Version { uid: "secret-uid".to_owned(), resource_version: resource_version.to_owned() }
+}
+
+fn verifier() -> Verifier {
+    "$2b$04$abcdefghijklmnopqrstuuRx5tsRnQT5qKv0Gmd5JkfbQaVkHQGSm".parse().unwrap()
+}
+
+fn entry(state: State) -> Entry {
+    Entry { verifier: verifier(), state, serial: 1, issued_at: at(-1) }
+}
+
+fn record() -> Record {
+    let owner = Owner {
+        uid: "user-uid".to_owned(),
+        namespace: "payments".to_owned(),
+        name: "billing".to_owned(),
+    };
+    let mut record = Record::empty("billing".parse().unwrap(), owner);
+    record.serial = 2;
+    record.entries = [
+        (id('a'), entry(State::Old(at(5)))),
+        (id('b'), entry(State::Current)),
+        (id('c'), entry(State::Pending(version("7")))),
+    ]
+    .into();
+    record.rotated = record.rotated.with("one");
+    record.revoked = record.revoked.with("two");
+    record
+}
+
+fn bytes(record: &Record) -> Vec<u8> {
+    record.to_json().to_string().into_bytes()
+}
+
+/// What is read once the stored document was changed.
+fn changed(change: impl FnOnce(&mut serde_json::Value)) -> Result<Record, Unreadable> {
+    let mut json = record().to_json();
+    change(&mut json);
+    Record::from_json(json.to_string().as_bytes(), None)
+}
+
+#[test]
+fn a_record_survives_its_storage() {
+    let expected: ClientId = "billing".parse().unwrap();
+
+    assert_eq!(Record::from_json(&bytes(&record()), Some(&expected)), Ok(record()));
+    assert_eq!(Record::from_json(&bytes(&record()), None), Ok(record()));
+}
+
+#[test]
+fn the_stored_form_is_what_it_was() {
+    let digest = |token| json!(token_digest(token));
+
+    let expected = json!({
+        "formatVersion": 1,
+        "clientID": "billing",
+        "owner": {"uid": "user-uid", "namespace": "payments", "name": "billing"},
+        "serial": 2,
+        "entries": {
+            "aaaaaaaaaa": {
+                "bcrypt": verifier().as_str(), "state": "old", "serial": 1,
+                "notAfter": "2026-11-24T11:00:00Z", "issuedAt": "2026-11-24T05:00:00Z",
+            },
+            "bbbbbbbbbb": {
+                "bcrypt": verifier().as_str(), "state": "current", "serial": 1,
+                "issuedAt": "2026-11-24T05:00:00Z",
+            },
+            "cccccccccc": {
+                "bcrypt": verifier().as_str(), "state": "pending", "serial": 1,
+                "placeholder": {"uid": "secret-uid", "resourceVersion": "7"},
+                "issuedAt": "2026-11-24T05:00:00Z",
+            },
+        },
+        "rotated": {"digests": [digest("one")], "last": "one"},
+        "revoked": {"digests": [digest("two")], "last": "two"},
+    });
+
+    assert_eq!(record().to_json(), expected);
+}
+
+#[test]
+fn a_record_of_a_newer_operator_is_told_from_garbage() {
+    let newer = changed(|json| {
+        json["formatVersion"] = json!(2);
+        json["entries"] = json!("something new");
+    });
+
+    assert_eq!(newer, Err(Unreadable::FormatVersion));
+}
+
+#[test]
+fn garbage_is_refused() {
+    for garbage in
+        ["", "{}", "[]", "null", "\u{0}", r#"{"formatVersion":1}"#, r#"{"formatVersion":"1"}"#]
+    {
+        let read = Record::from_json(garbage.as_bytes(), None);
+        assert_eq!(read, Err(Unreadable::Malformed), "{garbage:?}");
+    }
+    assert_eq!(Record::from_json(&[0xff, 0xfe], None), Err(Unreadable::Malformed));
+}
+
+#[test]
+fn a_record_under_the_name_of_another_client_is_refused() {
+    let other: ClientId = "shipping".parse().unwrap();
+
+    let read = Record::from_json(&bytes(&record()), Some(&other));
+
+    assert_eq!(read, Err(Unreadable::ClientId));
+}
+
+#[test]
+fn a_record_that_contradicts_itself_is_refused() {
+    type Change = fn(&mut serde_json::Value);
+    let changes: [(&str, Change); 12] = [
+        ("two current", |it| {
+            it["entries"]["dddddddddd"] = it["entries"]["bbbbbbbbbb"].clone();
+        }),
+        ("an id of another length", |it| {
+            it["entries"]["short"] = it["entries"]["aaaaaaaaaa"].clone();
+        }),
+        ("old without an end", |it| {
+            it["entries"]["aaaaaaaaaa"]["notAfter"].take();
+        }),
+        ("current with an end", |it| {
+            it["entries"]["bbbbbbbbbb"]["notAfter"] = json!("2026-11-24T11:00:00Z");
+        }),
+        ("pending without a placeholder", |it| {
+            it["entries"]["cccccccccc"]["placeholder"].take();
+        }),
+        ("no hash", |it| it["entries"]["aaaaaaaaaa"]["bcrypt"] = json!("plaintext")),
+        ("an unknown state", |it| it["entries"]["aaaaaaaaaa"]["state"] = json!("new")),
+        ("an unknown field", |it| it["surprise"] = json!(1)),
+        ("an unknown field of an entry", |it| {
+            it["entries"]["aaaaaaaaaa"]["surprise"] = json!(1);
+        }),
+        ("a negative serial", |it| it["serial"] = json!(-1)),
+        ("no instant", |it| it["entries"]["aaaaaaaaaa"]["issuedAt"] = json!("yesterday")),
+        ("an impossible client id", |it| it["clientID"] = json!("not a client id")),
+    ];
+    for (name, change) in changes {
+        assert_eq!(changed(change), Err(Unreadable::Malformed), "{name}");
+    }
+}
+
+#[test]
+fn more_entries_than_fit_are_refused() {
+    let read = changed(|json| {
+        for letter in 'd'..'k' {
+            let name = id(letter).to_string();
+            json["entries"][name] = json["entries"]["aaaaaaaaaa"].clone();
+        }
+    });
+
+    assert_eq!(read, Err(Unreadable::Malformed));
+}
+
+#[test]
+fn a_record_without_tokens_is_one_that_answered_none() {
+    let read = changed(|json| {
+        let record = json.as_object_mut().unwrap();
+        record.remove("rotated");
+        record.remove("revoked");
+    });
+
+    assert_eq!(read.map(|record| record.rotated), Ok(Handled::default()));
+}
+
+#[test]
+fn nothing_that_is_printed_shows_a_verifier() {
+    assert!(!format!("{:?}", record()).contains("$2b$"));
+    let errors = [Unreadable::Missing, Unreadable::Malformed, Unreadable::ClientId];
+    assert!(errors.iter().all(|error| !error.to_string().contains("$2b$")));
+}
+
+#[test]
+fn tidying_forgets_only_what_has_ended() {
+    let now = Now::at(at(5));
+
+    let tidy = record().tidied(None, OVERLAP, now);
+
+    assert_eq!(tidy.entries.keys().collect::<Vec<_>>(), [&id('b'), &id('c')]);
+    assert_eq!(tidy.entries[&id('c')].state, State::Old(later(at(5), OVERLAP)));
+    assert_eq!(tidy.tidied(None, OVERLAP, now), tidy);
+}
+
+#[test]
+fn an_entry_is_dead_once_its_secret_moved_on_without_it() {
+    let pending = entry(State::Pending(version("7")));
+    let (at_seven, at_eight) = (version("7"), version("8"));
+    let (former, own) = (id('b'), id('c'));
+    let shown = |version, unaltered_id| Some(Shown { version, unaltered_id });
+
+    assert!(pending.is_dead(&id('c'), None));
+    assert!(!pending.is_dead(&id('c'), shown(&at_seven, None)));
+    assert!(pending.is_dead(&id('c'), shown(&at_eight, None)));
+    assert!(pending.is_dead(&id('c'), shown(&at_eight, Some(&former))));
+    assert!(!pending.is_dead(&id('c'), shown(&at_eight, Some(&own))));
+    assert!(!entry(State::Current).is_dead(&id('c'), None));
+}
+
+#[test]
+fn promotion_leaves_one_current_and_nothing_else_changed() {
+    let promoted = record().promoted(&id('c'), OVERLAP, Now::at(at(0)));
+
+    assert_eq!(promoted.current().map(|(id, _)| id), Some(&id('c')));
+    assert_eq!(promoted.entries[&id('b')].state, State::Old(later(at(0), OVERLAP)));
+    assert_eq!(promoted.entries[&id('a')], record().entries[&id('a')]);
+}
+
+#[test]
+fn a_new_verifier_is_pending_at_exactly_its_placeholder() {
+    let record = record();
+
+    let more = record.with_pending(id('d'), verifier(), &version("9"), Now::at(at(0)));
+
+    assert!(more.awaits(&version("9")) && !record.awaits(&version("9")));
+    assert_eq!(more.entries[&id('d')].serial, record.serial);
+}
+
+#[test]
+fn a_verifier_is_found_until_its_end() {
+    let record = record();
+
+    assert!(record.verifier(&id('a'), at(4)).is_some());
+    assert!(record.verifier(&id('a'), at(5)).is_none());
+    assert!(record.verifier(&id('b'), at(9000)).is_some());
+    assert!(record.verifier(&id('c'), at(0)).is_some());
+    assert!(record.verifier(&id('z'), at(0)).is_none());
+}

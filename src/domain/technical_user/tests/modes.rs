@@ -1,0 +1,177 @@
+//! How the client secret reaches its user, and when nothing does.
+
+use super::given::{
+    altered, at, cause, current, hours, id, issued, now, observed, old, pending, placeholder, put,
+    record, rests, showing, step, user, verdict, version,
+};
+use crate::domain::delivery::Delivered;
+use crate::domain::technical_user::{
+    Cause, Change, Claim, Delivery, Step, User, Verdict, Write, decide,
+};
+
+fn once() -> User {
+    User { delivery: Delivery::OneTime(hours(6)), ..user() }
+}
+
+fn lenient() -> User {
+    User { delivery: Delivery::Lenient, ..user() }
+}
+
+fn suspended() -> User {
+    User { is_suspended: true, ..user() }
+}
+
+// === OneTime ===
+
+#[test]
+fn a_one_time_secret_stays_until_its_time_is_over() {
+    let step = step(once(), record([('a', current(1))]), showing('a', &once()));
+
+    assert_eq!(verdict(&step), Some(&Verdict::Delivered));
+    assert_eq!(rests(&step).unwrap().wake_at, Some(at(5)));
+}
+
+#[test]
+fn a_one_time_secret_whose_time_is_over_is_deleted_at_its_version() {
+    let mut aged = current(1);
+    aged.issued_at = at(-6);
+
+    let step = step(once(), record([('a', aged)]), showing('a', &once()));
+
+    assert_eq!(step, Step::Write(Write::Withdraw(version("7"))));
+}
+
+#[test]
+fn a_one_time_secret_that_its_reader_deleted_is_not_written_again() {
+    let step = step(once(), record([('a', current(1))]), None);
+
+    assert_eq!(verdict(&step), Some(&Verdict::ReadOnce));
+    assert_eq!(rests(&step).unwrap().wake_at, None);
+}
+
+#[test]
+fn a_one_time_secret_is_made_again_for_a_rotation() {
+    let requesting = User { rotate_request: Some("new".to_owned()), ..once() };
+
+    let without = step(requesting.clone(), record([('a', current(1))]), None);
+    let with = step(requesting, record([('a', current(1))]), placeholder());
+
+    assert_eq!(without, Step::Write(Write::CreatePlaceholder));
+    assert_eq!(cause(&with), Some(Cause::Requested));
+}
+
+#[test]
+fn an_altered_one_time_secret_is_left_until_its_time_is_over() {
+    let fresh = step(once(), record([('a', current(1))]), altered('a', &once()));
+    let mut aged = current(1);
+    aged.issued_at = at(-7);
+    let late = step(once(), record([('a', aged)]), altered('a', &once()));
+
+    assert_eq!(verdict(&fresh), Some(&Verdict::AlterationIgnored));
+    assert_eq!(late, Step::Write(Write::Withdraw(version("7"))));
+}
+
+#[test]
+fn a_one_time_client_secret_that_was_never_promoted_is_replaced() {
+    // Its reader was quicker than the operator, which then died: nobody can tell whether it was read.
+    let step = step(once(), record([('a', pending("6", 1))]), placeholder());
+
+    let (record, cause) = issued(&step).unwrap();
+    assert_eq!(cause, Cause::Unissued);
+    assert!(record.entries.contains_key(&id('a')), "whoever read it keeps it for the overlap");
+}
+
+// === Lenient ===
+
+#[test]
+fn a_deleted_secret_may_be_ignored_until_the_next_rotation() {
+    let step = step(lenient(), record([('a', current(1))]), None);
+
+    assert_eq!(verdict(&step), Some(&Verdict::DeletionIgnored));
+}
+
+#[test]
+fn an_altered_secret_may_be_ignored_until_the_next_rotation() {
+    let requesting = User { rotate_request: Some("new".to_owned()), ..lenient() };
+    let record = record([('a', current(1))]);
+
+    let quiet = step(lenient(), record.clone(), altered('a', &lenient()));
+    let asked = step(requesting, record, altered('a', &lenient()));
+
+    assert_eq!(verdict(&quiet), Some(&Verdict::AlterationIgnored));
+    assert_eq!(cause(&asked), Some(Cause::Requested));
+}
+
+#[test]
+fn who_ignores_losses_still_gets_the_first_client_secret() {
+    assert_eq!(step(lenient(), record([]), None), Step::Write(Write::CreatePlaceholder));
+    assert_eq!(cause(&step(lenient(), record([]), placeholder())), Some(Cause::Unissued));
+}
+
+#[test]
+fn a_client_secret_that_is_not_the_current_one_is_replaced_in_every_mode() {
+    for user in [user(), lenient(), once()] {
+        let step = step(user.clone(), record([('a', current(1))]), showing('z', &user));
+
+        assert_eq!(cause(&step), Some(Cause::Unknown), "{:?}", user.delivery);
+    }
+}
+
+// === suspended ===
+
+#[test]
+fn nothing_is_issued_rotated_or_withdrawn_while_suspended() {
+    let mut aged = current(1);
+    aged.issued_at = at(-1000);
+    let wishes = User {
+        delivery: Delivery::OneTime(hours(1)),
+        period: Some(hours(48)),
+        rotate_request: Some("new".to_owned()),
+        ..suspended()
+    };
+    let secrets: [Option<Delivered>; 4] =
+        [None, Some(placeholder()), Some(altered('a', &wishes)), Some(showing('a', &wishes))];
+    for delivered in secrets {
+        for record in [record([]), record([('a', aged.clone())])] {
+            let step = step(wishes.clone(), record, delivered.clone());
+
+            assert_eq!(verdict(&step), Some(&Verdict::Suspended), "{delivered:?}");
+            assert_eq!(rests(&step).unwrap().wake_at, None);
+        }
+    }
+}
+
+#[test]
+fn what_was_revealed_becomes_current_although_suspended() {
+    let record = record([('a', current(1)), ('b', pending("6", 2))]);
+
+    let step = step(suspended(), record, showing('b', &user()));
+
+    assert_eq!(put(&step).unwrap().1, Change::Promote);
+}
+
+#[test]
+fn what_has_ended_is_tidied_although_suspended() {
+    let record = record([('a', current(1)), ('b', old(-1))]);
+
+    let step = step(suspended(), record, showing('a', &user()));
+
+    assert_eq!(put(&step).unwrap().1, Change::Tidy);
+}
+
+#[test]
+fn a_delivery_that_suspension_overtook_keeps_its_entry() {
+    let step = step(suspended(), record([('a', pending("7", 1))]), placeholder());
+
+    assert_eq!(verdict(&step), Some(&Verdict::Suspended));
+}
+
+#[test]
+fn a_suspended_user_without_a_record_claims_its_client_id() {
+    let mut seen = observed(suspended(), record([]), None);
+    seen.record = Claim::Free;
+
+    let step = decide(&seen, now());
+
+    assert!(matches!(step, Step::Write(Write::CreateRecord(_))));
+}

@@ -1,0 +1,302 @@
+//! What the status says.
+
+use std::time::Duration;
+
+use super::given::{
+    altered, at, current, hours, id, now, observed, old, pending, placeholder, record, showing,
+    user,
+};
+use crate::api::condition::{Condition, ConditionStatus};
+use crate::api::technical_user::{CredentialState, TechnicalUserStatus};
+use crate::domain::credential::record::Unreadable;
+use crate::domain::delivery::{Belongs, Delivered};
+use crate::domain::schedule::{Now, Watchman};
+use crate::domain::technical_user::report::{Obstacle, invalid_spec, is_same, status, works};
+use crate::domain::technical_user::{Claim, Observed, User, Verdict};
+
+use ConditionStatus::{False, True};
+
+fn delivered() -> Observed {
+    observed(user(), record([('a', current(1))]), showing('a', &user()))
+}
+
+fn told(seen: &Observed, verdict: &Verdict) -> TechnicalUserStatus {
+    status(seen, verdict, None, now()).unwrap()
+}
+
+fn condition<'a>(status: &'a TechnicalUserStatus, type_: &str) -> Option<&'a Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// `Ready`, and which of `Reconciling` and `Stalled` is there.
+fn summary(status: &TechnicalUserStatus) -> (ConditionStatus, bool, bool) {
+    let is = |type_| condition(status, type_).is_some();
+    (condition(status, "Ready").unwrap().status, is("Reconciling"), is("Stalled"))
+}
+
+#[test]
+fn each_verdict_has_its_conditions() {
+    let forbidden = Obstacle::Forbidden {
+        verb: "patch",
+        resource: "secrets",
+        namespace: "payments".to_owned(),
+    };
+    let refused =
+        Obstacle::Refused { verb: "create", resource: "secrets", reason: "Forbidden".to_owned() };
+    let table = [
+        (Verdict::Delivered, "Issued", (True, false, false)),
+        (Verdict::ReadOnce, "DeliveredOnce", (True, false, false)),
+        (Verdict::DeletionIgnored, "DeletionIgnored", (True, false, false)),
+        (Verdict::AlterationIgnored, "AlterationIgnored", (True, false, false)),
+        (Verdict::Suspended, "Suspended", (False, false, false)),
+        (Verdict::ClientIdTaken, "ClientIDTaken", (False, false, true)),
+        (Verdict::Unreadable(Unreadable::Malformed), "RecordUnreadable", (False, false, true)),
+        (Verdict::AwaitingCollection, "AwaitingCollection", (True, true, false)),
+        (Verdict::SecretConflict, "SecretConflict", (False, false, true)),
+        (Verdict::SecretTerminating, "SecretTerminating", (True, true, false)),
+        (Verdict::SecretImmutable, "SecretImmutable", (False, false, true)),
+        (Verdict::TooManyCredentials, "TooManyCredentials", (True, true, false)),
+        (Verdict::InvalidSpec, "InvalidSpec", (False, false, true)),
+        (Verdict::Blocked(forbidden), "Forbidden", (True, false, true)),
+        (
+            Verdict::Blocked(Obstacle::Quota { resource: "secrets" }),
+            "QuotaExceeded",
+            (True, false, true),
+        ),
+        (
+            Verdict::Blocked(Obstacle::NamespaceTerminating),
+            "NamespaceTerminating",
+            (True, true, false),
+        ),
+        (Verdict::Blocked(refused), "Refused", (True, false, true)),
+        (Verdict::Blocked(Obstacle::Unavailable), "ApiServerUnavailable", (True, true, false)),
+        (Verdict::Blocked(Obstacle::Contended), "Contended", (True, true, false)),
+    ];
+    for (verdict, reason, expected) in table {
+        let status = told(&delivered(), &verdict);
+
+        assert_eq!(summary(&status), expected, "{verdict:?}");
+        let ready = condition(&status, "Ready").unwrap();
+        assert_eq!((ready.reason.as_str(), ready.observed_generation), (reason, 3));
+        let is_sentence = ready.message.ends_with('.') && !ready.message.contains("  ");
+        assert!(is_sentence, "{verdict:?}: {}", ready.message);
+    }
+}
+
+#[test]
+fn waiting_with_nothing_that_works_is_not_ready() {
+    let seen = observed(user(), record([]), placeholder());
+
+    let status = told(&seen, &Verdict::SecretTerminating);
+
+    assert_eq!(summary(&status), (False, true, false));
+}
+
+#[test]
+fn a_client_secret_works_when_the_secret_shows_the_current_one_or_is_gone() {
+    let record = || record([('a', current(1)), ('b', old(1))]);
+
+    assert!(works(&observed(user(), record(), showing('a', &user()))));
+    assert!(works(&observed(user(), record(), None)));
+    assert!(!works(&observed(user(), record(), showing('b', &user()))));
+    assert!(!works(&observed(user(), record(), altered('a', &user()))));
+    assert!(!works(&observed(user(), record(), placeholder())));
+    assert!(!works(&Observed { record: Claim::Free, ..delivered() }));
+}
+
+#[test]
+fn a_user_that_is_gone_has_no_status() {
+    let gone = Observed { user: None, ..delivered() };
+
+    assert_eq!(status(&gone, &Verdict::Gone, None, now()), None);
+}
+
+#[test]
+fn credentials_are_listed_newest_first_and_without_verifiers() {
+    let record = record([('a', old(5)), ('b', current(2)), ('c', pending("6", 3))]);
+
+    let status = told(&observed(user(), record, showing('b', &user())), &Verdict::Delivered);
+
+    let listed: Vec<_> = status.credentials.iter().map(|it| (it.id.clone(), it.state)).collect();
+    let expected = [
+        (id('c').to_string(), CredentialState::Pending),
+        (id('b').to_string(), CredentialState::Current),
+        (id('a').to_string(), CredentialState::Old),
+    ];
+    assert_eq!(listed, expected);
+    assert_eq!(status.credentials[2].expires_at.as_ref().unwrap().0, at(5));
+    assert_eq!(status.credentials[1].expires_at, None);
+    assert!(!format!("{:?}", serde_json::to_string(&status)).contains("$2b$"));
+}
+
+#[test]
+fn the_binding_names_the_secret_once_it_carries_a_client_secret_of_ours() {
+    let foreign = Delivered { belongs: Belongs::Foreign, ..showing('a', &user()) };
+    let secrets = [
+        (Some(showing('a', &user())), Some("billing-credentials")),
+        (Some(placeholder()), None),
+        (Some(foreign), None),
+        (None, None),
+    ];
+    for (delivered, expected) in secrets {
+        let seen = observed(user(), record([('a', current(1))]), delivered);
+
+        let binding = told(&seen, &Verdict::Delivered).binding;
+
+        assert_eq!(binding.as_ref().map(|it| it.name.as_str()), expected);
+    }
+}
+
+#[test]
+fn rotation_times_and_the_serial_come_from_the_record() {
+    let scheduled = User { period: Some(hours(48)), ..user() };
+    let seen = observed(scheduled.clone(), record([('a', current(4))]), showing('a', &scheduled));
+
+    let told = told(&seen, &Verdict::Delivered);
+
+    assert_eq!(told.serial, Some(4));
+    assert_eq!(told.last_rotation_time.unwrap().0, at(-1));
+    let next = told.next_rotation_time.unwrap().0;
+    assert!(next > at(46) && next <= at(47), "{next}");
+}
+
+#[test]
+fn a_suspended_user_has_no_next_rotation() {
+    let suspended = User { period: Some(hours(48)), is_suspended: true, ..user() };
+    let seen = observed(suspended.clone(), record([('a', current(1))]), showing('a', &suspended));
+
+    assert_eq!(told(&seen, &Verdict::Suspended).next_rotation_time, None);
+}
+
+#[test]
+fn an_answered_request_is_shown_and_an_open_one_is_not() {
+    let mut record = record([('a', current(1))]);
+    record.rotated = record.rotated.with("one");
+    let asking = User {
+        rotate_request: Some("two".to_owned()),
+        revoke_request: Some("three".to_owned()),
+        ..user()
+    };
+
+    let status = told(&observed(asking, record, showing('a', &user())), &Verdict::Delivered);
+
+    assert_eq!(status.last_handled_rotate_at.as_deref(), Some("one"));
+    assert_eq!(status.last_handled_revoke_at, None);
+}
+
+#[test]
+fn an_overlap_is_said_and_its_last_end_named() {
+    let record = record([('a', current(2)), ('b', old(2)), ('c', old(5))]);
+
+    let status = told(&observed(user(), record, showing('a', &user())), &Verdict::Delivered);
+
+    let condition = condition(&status, "RotationInProgress").unwrap();
+    assert_eq!(condition.status, True);
+    assert!(condition.message.contains("2026-11-24T11:00:00Z"), "{}", condition.message);
+}
+
+#[test]
+fn extra_conditions_are_absent_when_there_is_nothing_to_say() {
+    let status = told(&delivered(), &Verdict::Delivered);
+
+    let types: Vec<_> = status.conditions.iter().map(|it| it.type_.as_str()).collect();
+    assert_eq!(types, ["Ready"]);
+}
+
+#[test]
+fn an_alias_that_waits_for_the_next_client_secret_is_named() {
+    let mut wishing = user();
+    wishing.content.secret_fields.insert("CLIENT_SECRET".to_owned());
+    let seen = observed(wishing, record([('a', current(1))]), showing('a', &user()));
+
+    let status = told(&seen, &Verdict::Delivered);
+
+    let condition = condition(&status, "AliasesPending").unwrap();
+    assert!(condition.message.contains("CLIENT_SECRET"), "{}", condition.message);
+}
+
+#[test]
+fn clocks_in_doubt_are_told() {
+    let apart = Watchman::default().look(at(0), Some(at(1)), Duration::ZERO);
+    let mut watchman = Watchman::default();
+    watchman.look(at(-9), Some(at(-9)), Duration::ZERO);
+    let jumped = watchman.look(at(0), Some(at(0)), Duration::from_secs(1));
+
+    for (now, reason) in [(apart, "ClocksApart"), (jumped, "ClockJumped")] {
+        let status = status(&delivered(), &Verdict::Delivered, None, now).unwrap();
+
+        assert_eq!(condition(&status, "ClockSkew").unwrap().reason, reason);
+        assert_eq!(summary(&status), (True, false, false));
+    }
+}
+
+#[test]
+fn a_condition_keeps_its_time_until_its_status_changes() {
+    let first = status(&delivered(), &Verdict::Delivered, None, Now::at(at(0))).unwrap();
+
+    let later = status(&delivered(), &Verdict::ReadOnce, Some(&first), Now::at(at(1))).unwrap();
+    let broken =
+        status(&delivered(), &Verdict::SecretConflict, Some(&later), Now::at(at(2))).unwrap();
+
+    assert_eq!(condition(&later, "Ready").unwrap().last_transition_time.0, at(0));
+    assert_eq!(condition(&broken, "Ready").unwrap().last_transition_time.0, at(2));
+    assert_eq!(condition(&broken, "Stalled").unwrap().last_transition_time.0, at(2));
+}
+
+#[test]
+fn the_same_state_later_gives_the_same_status() {
+    let first = status(&delivered(), &Verdict::Delivered, None, Now::at(at(0))).unwrap();
+
+    let mut later =
+        status(&delivered(), &Verdict::Delivered, Some(&first), Now::at(at(500))).unwrap();
+    assert_eq!(first, later);
+    later.conditions.reverse();
+    later.credentials.reverse();
+
+    assert!(is_same(&first, &later));
+}
+
+#[test]
+fn a_status_survives_its_journey_through_json() {
+    let status = told(&delivered(), &Verdict::Delivered);
+
+    let json = serde_json::to_string(&status).unwrap();
+
+    assert_eq!(serde_json::from_str::<TechnicalUserStatus>(&json).unwrap(), status);
+}
+
+#[test]
+fn a_lost_status_is_written_again_from_the_record() {
+    let seen = delivered();
+    let before = told(&seen, &Verdict::Delivered);
+
+    let after = status(&seen, &Verdict::Delivered, Some(&TechnicalUserStatus::default()), now());
+
+    assert_eq!(after, Some(before));
+}
+
+#[test]
+fn an_unreadable_spec_keeps_what_was_known() {
+    let former = told(&delivered(), &Verdict::Delivered);
+
+    let status = invalid_spec(4, Some(&former), Now::at(at(1)));
+
+    assert_eq!(summary(&status), (False, false, true));
+    assert_eq!(status.observed_generation, 4);
+    assert_eq!((status.serial, status.binding), (former.serial, former.binding));
+    assert!(is_same(
+        &invalid_spec(4, Some(&invalid_spec(4, None, now())), Now::at(at(9))),
+        &invalid_spec(4, None, now())
+    ));
+}
+
+#[test]
+fn a_record_that_cannot_be_read_leaves_no_old_numbers() {
+    let unreadable = Claim::Unreadable(Unreadable::FormatVersion);
+    let seen = Observed { record: unreadable, ..delivered() };
+
+    let status = told(&seen, &Verdict::Unreadable(Unreadable::FormatVersion));
+
+    assert_eq!(status.serial, None);
+    assert!(status.credentials.is_empty());
+}
