@@ -11,11 +11,11 @@ help: ## Say what there is to make
 .PHONY: demo
 demo: build ## Try it: a control plane and the operator on this machine. ONCE=1 ends by itself, CLUSTER=current uses your cluster
 	$(say) 'the demonstration itself: 1 to 3 minutes to build once'
-	@cargo build --quiet --locked --package support --bin demo
+	@cargo build --quiet --locked --package demo
 ifneq ($(CLUSTER),current)
 	@tests/control-plane/build.sh >/dev/null
 endif
-	@ONCE='$(ONCE)' CLUSTER='$(CLUSTER)' exec target/debug/demo target/debug/technical-user-operator
+	@exec target/debug/demo $(if $(filter 1,$(ONCE)),--once) --cluster $(or $(CLUSTER),local) target/debug/technical-user-operator
 
 .PHONY: test
 test: control-plane check ## Everything that must be green: `make check` and all tests, also against a real API server
