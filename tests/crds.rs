@@ -99,6 +99,9 @@ fn examine(schema: &Value, path: &str, faults: &mut Vec<String>) {
     if !has("description") && !path.ends_with("[]") && !path.ends_with("{}") {
         fault("no description");
     }
+    if schema["description"].as_str().is_some_and(|it| it.contains('\n')) {
+        fault("a description of several lines, which kubectl breaks once more");
+    }
     match schema["type"].as_str() {
         Some("string") => {
             let is_time = schema["format"] == "date-time";

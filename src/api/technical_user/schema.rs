@@ -11,14 +11,14 @@ use super::TechnicalUser;
 /// Returns the `CustomResourceDefinition` of `TechnicalUser`, as `crds/` and the chart ship it.
 ///
 /// Beyond the derived schema: no `nullable` (a stored `null` never settles under server-side
-/// apply), a default status, so that an object that no operator has seen yet is not taken for
-/// ready by kstatus, and descriptions of `spec` and `status`.
+/// apply), descriptions in one line each, a default status, so that an object that no operator has
+/// seen yet is not taken for ready by kstatus, and descriptions of `spec` and `status`.
 pub fn crd() -> CustomResourceDefinition {
     let mut crd = TechnicalUser::crd();
     for version in &mut crd.spec.versions {
         let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
         let Some(schema) = schema else { continue };
-        strip_nullable(schema);
+        straighten(schema);
         let Some(properties) = schema.properties.as_mut() else {
             continue;
         };
@@ -57,19 +57,21 @@ fn untouched_status() -> serde_json::Value {
     })
 }
 
-fn strip_nullable(schema: &mut JSONSchemaProps) {
+fn straighten(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
+    // Lines break where the source has its margin; kubectl breaks them where the terminal has its own.
+    schema.description = schema.description.take().map(|text| text.replace('\n', " "));
     schema
         .properties
         .iter_mut()
         .flat_map(|properties| properties.values_mut())
-        .for_each(strip_nullable);
+        .for_each(straighten);
     match schema.items.as_mut() {
-        Some(JSONSchemaPropsOrArray::Schema(items)) => strip_nullable(items),
-        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(strip_nullable),
+        Some(JSONSchemaPropsOrArray::Schema(items)) => straighten(items),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(straighten),
         None => {}
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = schema.additional_properties.as_mut() {
-        strip_nullable(values);
+        straighten(values);
     }
 }
