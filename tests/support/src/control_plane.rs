@@ -145,13 +145,8 @@ impl ControlPlane {
         };
         credentials::write(&plan).map_err(because("write credentials"))?;
 
-        let mut control_plane = Self {
-            children: BTreeMap::new(),
-            plan,
-            snapshots: 0,
-            sweeper,
-            folder,
-        };
+        let mut control_plane =
+            Self { children: BTreeMap::new(), plan, snapshots: 0, sweeper, folder };
         control_plane.spawn(Process::Etcd).await?;
         control_plane.spawn(Process::ApiServer).await?;
         if control_plane.plan.options.controller_manager {
@@ -187,9 +182,7 @@ impl ControlPlane {
 
     /// A client of that user. It repeats nothing by itself, and gives up on a server that went silent.
     pub async fn client_of(&self, user: User) -> kube::Client {
-        client(&self.kubeconfig_of(user))
-            .await
-            .expect("the kubeconfig was written by this module")
+        client(&self.kubeconfig_of(user)).await.expect("the kubeconfig was written by this module")
     }
 
     /// The log of a program, all its lives in one file.
@@ -256,9 +249,8 @@ impl ControlPlane {
     /// Copies the contents of etcd. The API server and etcd are away meanwhile, as after a kill.
     pub async fn snapshot(&mut self) -> Result<Snapshot, ControlPlaneError> {
         self.snapshots += 1;
-        let snapshot = Snapshot {
-            data: self.folder().join(format!("snapshot-{}", self.snapshots)),
-        };
+        let snapshot =
+            Snapshot { data: self.folder().join(format!("snapshot-{}", self.snapshots)) };
         self.kill(Process::ApiServer);
         self.kill(Process::Etcd);
         copy_folder(&self.plan.etcd_data(), &snapshot.data).map_err(because("copy etcd's data"))?;
@@ -302,10 +294,9 @@ impl ControlPlane {
         };
         match tokio::time::timeout(MAX_START, ready).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(ControlPlaneError::Ended {
-                program,
-                last_words: self.plan.last_words(process),
-            }),
+            Ok(false) => {
+                Err(ControlPlaneError::Ended { program, last_words: self.plan.last_words(process) })
+            }
             Err(_) => Err(ControlPlaneError::NotReady {
                 program,
                 within: MAX_START,
@@ -361,10 +352,7 @@ async fn client(kubeconfig: &Path) -> Result<kube::Client, Box<dyn std::error::E
     Ok(kube::Client::try_from(config)?)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "CI=true is how CI systems make themselves known"
-)]
+#[expect(clippy::disallowed_methods, reason = "CI=true is how CI systems make themselves known")]
 fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true")
 }

@@ -83,23 +83,13 @@ pub fn plant(form: Form, text: &str) -> Vec<u8> {
 
 impl LeakScan {
     /// A scan that knows shapes only.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a scan without secrets is seldom meant"
-    )]
+    #[expect(clippy::new_without_default, reason = "a scan without secrets is seldom meant")]
     pub fn new() -> Self {
         Self::of(vec![])
     }
 
     fn of(secrets: Vec<Registered>) -> Self {
-        Self {
-            secrets,
-            search: None,
-            chunk: CHUNK,
-            bytes: 0,
-            count: 0,
-            leaks: vec![],
-        }
+        Self { secrets, search: None, chunk: CHUNK, bytes: 0, count: 0, leaks: vec![] }
     }
 
     /// Registers a client secret, a verifier, or any other text of at least [`WINDOW`] bytes.
@@ -110,10 +100,7 @@ impl LeakScan {
             text.len() - public_part(&text) >= WINDOW,
             "{label} is too short to be told from chance"
         );
-        self.secrets.push(Registered {
-            label: label.to_owned(),
-            text,
-        });
+        self.secrets.push(Registered { label: label.to_owned(), text });
         self.search = None;
         self
     }
@@ -123,10 +110,7 @@ impl LeakScan {
     /// # Errors
     /// The reader's own; what came before is searched.
     pub fn reader(&mut self, name: &str, mut reader: impl Read) -> io::Result<()> {
-        let search = self
-            .search
-            .take()
-            .unwrap_or_else(|| Search::new(&self.secrets));
+        let search = self.search.take().unwrap_or_else(|| Search::new(&self.secrets));
         let mut stream = Stream::default();
         let result = loop {
             match stream.fill(&mut reader, self.chunk) {
@@ -189,12 +173,7 @@ impl LeakScan {
                     Whose::Unregistered(label) => label,
                 };
                 let Seen { form, offset, .. } = seen;
-                self.leaks.push(Leak {
-                    source: name.to_owned(),
-                    label,
-                    form,
-                    offset,
-                });
+                self.leaks.push(Leak { source: name.to_owned(), label, form, offset });
             }
         }
     }
@@ -202,12 +181,7 @@ impl LeakScan {
 
 impl fmt::Debug for LeakScan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            secrets,
-            bytes,
-            count,
-            ..
-        } = self;
+        let Self { secrets, bytes, count, .. } = self;
         write!(
             formatter,
             "LeakScan {{ secrets: {}, bytes: {bytes}, leaks: {count} }}",
@@ -218,17 +192,8 @@ impl fmt::Debug for LeakScan {
 
 impl fmt::Display for LeakReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            bytes,
-            secrets,
-            patterns,
-            count,
-            leaks,
-        } = self;
-        write!(
-            formatter,
-            "bytes={bytes} secrets={secrets} patterns={patterns} leaks={count}"
-        )?;
+        let Self { bytes, secrets, patterns, count, leaks } = self;
+        write!(formatter, "bytes={bytes} secrets={secrets} patterns={patterns} leaks={count}")?;
         for leak in leaks {
             write!(formatter, "\n{leak}")?;
         }
@@ -238,12 +203,7 @@ impl fmt::Display for LeakReport {
 
 impl fmt::Display for Leak {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            source,
-            label,
-            form,
-            offset,
-        } = self;
+        let Self { source, label, form, offset } = self;
         write!(formatter, "{source}: {label} as {form} at byte {offset}")
     }
 }
@@ -266,10 +226,7 @@ mod tests {
 
         let (found, planted) = scan.prove_itself();
 
-        assert_eq!(
-            format!("planted_found={found}/{planted}"),
-            "planted_found=97/97"
-        );
+        assert_eq!(format!("planted_found={found}/{planted}"), "planted_found=97/97");
     }
 
     #[test]
@@ -297,11 +254,7 @@ mod tests {
             let base64 = (0..3)
                 .map(|alignment| forms::encode(Form::Base64Standard(alignment), &raw))
                 .collect::<Vec<_>>();
-            for window in [raw]
-                .iter()
-                .chain(&base64)
-                .flat_map(|whole| whole.windows(WINDOW))
-            {
+            for window in [raw].iter().chain(&base64).flat_map(|whole| whole.windows(WINDOW)) {
                 let mut scan = LeakScan::new().secret("it", &text);
 
                 scan.bytes("source", &[b"id=", window, b"\n"].concat());
@@ -314,9 +267,7 @@ mod tests {
     #[test]
     fn the_public_part_is_no_leak() {
         let text = client_secret(1);
-        let mut scan = LeakScan::new()
-            .secret("it", &text)
-            .secret("verifier", &verifier(1));
+        let mut scan = LeakScan::new().secret("it", &text).secret("verifier", &verifier(1));
 
         scan.bytes("annotation", &text.as_bytes()[..13 + WINDOW - 1]);
         scan.bytes("cost", b"$2b$10$ and $2b$12$");
@@ -328,18 +279,10 @@ mod tests {
     fn an_unregistered_secret_is_found_by_its_shape() {
         let mut scan = LeakScan::new();
 
-        scan.bytes(
-            "log",
-            format!("level=info secret={}", client_secret(5)).as_bytes(),
-        );
+        scan.bytes("log", format!("level=info secret={}", client_secret(5)).as_bytes());
         scan.bytes("event", format!("stored {}!", verifier(5)).as_bytes());
 
-        let found = scan
-            .report()
-            .leaks
-            .iter()
-            .map(Leak::to_string)
-            .collect::<Vec<_>>();
+        let found = scan.report().leaks.iter().map(Leak::to_string).collect::<Vec<_>>();
         let id = &client_secret(5)[3..13];
         assert_eq!(
             found,
@@ -356,16 +299,10 @@ mod tests {
         let mut scan = LeakScan::new().secret("it", &text);
 
         scan.bytes("log", format!("{text} {text}").as_bytes());
-        scan.bytes(
-            "wrapped",
-            format!("{}\n{}", &text[..38], &text[38..]).as_bytes(),
-        );
+        scan.bytes("wrapped", format!("{}\n{}", &text[..38], &text[38..]).as_bytes());
 
         let found = scan.report().leaks;
-        let places = found
-            .iter()
-            .map(|leak| (leak.form, leak.offset))
-            .collect::<Vec<_>>();
+        let places = found.iter().map(|leak| (leak.form, leak.offset)).collect::<Vec<_>>();
         let (raw, window) = (Form::Raw, Form::Window);
         assert_eq!(places, [(raw, 13), (raw, 76), (window, 13), (window, 39)]);
     }

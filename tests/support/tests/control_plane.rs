@@ -27,16 +27,9 @@ async fn what_was_written_survives_the_death_of_each_program() {
         return;
     };
     let config_maps = config_maps(&control_plane.client().await);
-    let written = config_maps
-        .create(&PostParams::default(), &config_map("kept"))
-        .await
-        .unwrap();
+    let written = config_maps.create(&PostParams::default(), &config_map("kept")).await.unwrap();
 
-    for process in [
-        Process::Etcd,
-        Process::ApiServer,
-        Process::ControllerManager,
-    ] {
+    for process in [Process::Etcd, Process::ApiServer, Process::ControllerManager] {
         let pid = control_plane.pid(process).unwrap();
         control_plane.kill(process);
         assert!(!is_alive(pid), "{process:?} outlived its kill");
@@ -53,10 +46,7 @@ async fn what_is_owned_goes_with_its_owner_and_a_namespace_with_its_contents() {
     };
     let kube = control_plane.client().await;
     let config_maps = config_maps(&kube);
-    let owner = config_maps
-        .create(&PostParams::default(), &config_map("owner"))
-        .await
-        .unwrap();
+    let owner = config_maps.create(&PostParams::default(), &config_map("owner")).await.unwrap();
     let property = serde_json::from_value(json!({
         "metadata": {
             "name": "owned",
@@ -69,25 +59,13 @@ async fn what_is_owned_goes_with_its_owner_and_a_namespace_with_its_contents() {
         },
     }))
     .unwrap();
-    config_maps
-        .create(&PostParams::default(), &property)
-        .await
-        .unwrap();
+    config_maps.create(&PostParams::default(), &property).await.unwrap();
     let namespaces: Api<Namespace> = Api::all(kube);
     let team = serde_json::from_value(json!({ "metadata": { "name": "team" } })).unwrap();
-    namespaces
-        .create(&PostParams::default(), &team)
-        .await
-        .unwrap();
+    namespaces.create(&PostParams::default(), &team).await.unwrap();
 
-    config_maps
-        .delete("owner", &DeleteParams::default())
-        .await
-        .unwrap();
-    namespaces
-        .delete("team", &DeleteParams::default())
-        .await
-        .unwrap();
+    config_maps.delete("owner", &DeleteParams::default()).await.unwrap();
+    namespaces.delete("team", &DeleteParams::default()).await.unwrap();
 
     until(async || config_maps.get_opt("owned").await.unwrap().is_none()).await;
     until(async || namespaces.get_opt("team").await.unwrap().is_none()).await;
@@ -99,16 +77,10 @@ async fn a_restored_snapshot_forgets_what_came_after_it() {
         return;
     };
     let config_maps = config_maps(&control_plane.client().await);
-    config_maps
-        .create(&PostParams::default(), &config_map("before"))
-        .await
-        .unwrap();
+    config_maps.create(&PostParams::default(), &config_map("before")).await.unwrap();
 
     let snapshot = control_plane.snapshot().await.unwrap();
-    config_maps
-        .create(&PostParams::default(), &config_map("after"))
-        .await
-        .unwrap();
+    config_maps.create(&PostParams::default(), &config_map("after")).await.unwrap();
     control_plane.restore(&snapshot).await.unwrap();
 
     assert!(config_maps.get_opt("before").await.unwrap().is_some());
@@ -117,10 +89,7 @@ async fn a_restored_snapshot_forgets_what_came_after_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_may_do_nothing_and_the_audit_log_says_who_tried() {
-    let options = Options {
-        audit: true,
-        ..without_controllers()
-    };
+    let options = Options { audit: true, ..without_controllers() };
     let Some(control_plane) = ControlPlane::start_or_skip(options).await else {
         return;
     };
@@ -169,12 +138,7 @@ async fn a_control_plane_that_is_dropped_leaves_nothing_behind() {
 async fn a_test_that_is_killed_leaves_nothing_behind() {
     // This program runs itself, with only the test below, and kills itself in the middle.
     let mut victim = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--ignored",
-            "--exact",
-            "a_victim_for_the_test_above",
-            "--nocapture",
-        ])
+        .args(["--ignored", "--exact", "a_victim_for_the_test_above", "--nocapture"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -207,10 +171,7 @@ async fn a_victim_for_the_test_above() {
 }
 
 fn without_controllers() -> Options {
-    Options {
-        controller_manager: false,
-        ..Options::default()
-    }
+    Options { controller_manager: false, ..Options::default() }
 }
 
 fn config_maps(kube: &Client) -> Api<ConfigMap> {
@@ -229,9 +190,7 @@ async fn until(condition: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(Duration::from_mins(1), holds)
-        .await
-        .unwrap();
+    tokio::time::timeout(Duration::from_mins(1), holds).await.unwrap();
 }
 
 /// The processes whose arguments name the folder: those of its control plane and their keepers.

@@ -31,12 +31,7 @@ impl From<User> for Account {
 }
 
 impl Account {
-    const ALL: [Self; 4] = [
-        Self::Admin,
-        Self::Operator,
-        Self::Nobody,
-        Self::ControllerManager,
-    ];
+    const ALL: [Self; 4] = [Self::Admin, Self::Operator, Self::Nobody, Self::ControllerManager];
 
     /// The name of its kubeconfig.
     pub(super) fn name(self) -> &'static str {

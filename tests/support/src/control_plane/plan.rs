@@ -23,16 +23,10 @@ pub(super) fn find_programs(options: &Options) -> Result<PathBuf, ControlPlaneEr
         clippy::disallowed_methods,
         reason = "the variable belongs to the tests, not to the operator, and is a convention of the ecosystem"
     )]
-    let assets = std::env::var("KUBEBUILDER_ASSETS")
-        .ok()
-        .filter(|assets| !assets.is_empty());
+    let assets = std::env::var("KUBEBUILDER_ASSETS").ok().filter(|assets| !assets.is_empty());
     let folder = assets.map_or_else(|| PathBuf::from(BUILT), PathBuf::from);
 
-    let needed = [
-        Process::Etcd,
-        Process::ApiServer,
-        Process::ControllerManager,
-    ];
+    let needed = [Process::Etcd, Process::ApiServer, Process::ControllerManager];
     let missing = needed
         .into_iter()
         .filter(|process| *process != Process::ControllerManager || options.controller_manager)
@@ -138,10 +132,7 @@ impl Plan {
             flag("token-auth-file", &self.tokens()),
             "--service-account-issuer=https://kubernetes.default.svc".into(),
             flag("service-account-key-file", &self.service_account_key()),
-            flag(
-                "service-account-signing-key-file",
-                &self.service_account_key(),
-            ),
+            flag("service-account-signing-key-file", &self.service_account_key()),
             "--service-cluster-ip-range=10.0.0.0/24".into(),
         ];
         if self.options.audit {
@@ -180,7 +171,4 @@ const CONTROLLERS: &[&str] = &[
 ];
 
 /// `build.sh` keeps this link.
-const BUILT: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../target/control-plane/current"
-);
+const BUILT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/control-plane/current");

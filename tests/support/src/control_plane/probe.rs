@@ -49,8 +49,7 @@ async fn api_server(plan: &Plan) -> Result<(), Box<dyn Error>> {
     // It listens later than it writes the certificate, which must not be read half written.
     TcpStream::connect(("127.0.0.1", plan.ports.api_server)).await?;
     let kube = admin(plan).await?;
-    kube.request_text(http::Request::get("/readyz").body(Vec::new())?)
-        .await?;
+    kube.request_text(http::Request::get("/readyz").body(Vec::new())?).await?;
     Ok(())
 }
 
@@ -70,15 +69,9 @@ async fn controller_manager(plan: &Plan) -> Result<(), Box<dyn Error>> {
         },
     }))?;
     // It is there already when an earlier attempt ran out of time.
-    let _ = config_maps
-        .delete("collected-when-ready", &DeleteParams::default())
-        .await;
+    let _ = config_maps.delete("collected-when-ready", &DeleteParams::default()).await;
     config_maps.create(&PostParams::default(), &orphan).await?;
-    while config_maps
-        .get_metadata_opt("collected-when-ready")
-        .await?
-        .is_some()
-    {
+    while config_maps.get_metadata_opt("collected-when-ready").await?.is_some() {
         sleep(PAUSE).await;
     }
     Ok(())

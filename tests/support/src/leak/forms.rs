@@ -128,10 +128,7 @@ impl Form {
 
     /// Whether a text is searched in this form, and not only recognised or derived from another.
     pub(super) fn is_searched(self) -> bool {
-        !matches!(
-            self,
-            Self::DecimalLines | Self::Window | Self::Base64Window(_)
-        )
+        !matches!(self, Self::DecimalLines | Self::Window | Self::Base64Window(_))
     }
 }
 
@@ -367,16 +364,9 @@ mod tests {
         for form in Form::READABLE {
             let data = [b"====", plant(*form, text, 0).as_slice(), b"===="].concat();
             let start = encode(*form, &text[..3]);
-            let at = data
-                .windows(start.len())
-                .position(|window| window == start)
-                .unwrap();
+            let at = data.windows(start.len()).position(|window| window == start).unwrap();
 
-            assert_eq!(
-                decode(*form, &data, at, text.len()).as_deref(),
-                Some(&text[..]),
-                "{form}"
-            );
+            assert_eq!(decode(*form, &data, at, text.len()).as_deref(), Some(&text[..]), "{form}");
         }
     }
 }

@@ -12,15 +12,9 @@ use super::{Leak, LeakScan};
 /// its own, between noise and across the boundary of two chunks. Says how many are found under the
 /// right name and in the right form, and how many there are.
 pub(super) fn found_and_planted(secrets: &[Registered]) -> (usize, usize) {
-    let mut scan = LeakScan {
-        chunk: CHUNK,
-        ..LeakScan::of(secrets.to_vec())
-    };
+    let mut scan = LeakScan { chunk: CHUNK, ..LeakScan::of(secrets.to_vec()) };
     let (mut found, mut planted) = (0, 0);
-    for secret in secrets
-        .iter()
-        .step_by(secrets.len().div_ceil(SAMPLE).max(1))
-    {
+    for secret in secrets.iter().step_by(secrets.len().div_ceil(SAMPLE).max(1)) {
         for form in forms_of(&secret.text) {
             let leaks = leaks_of(form, &secret.text, &mut scan);
             planted += 1;
@@ -33,11 +27,7 @@ pub(super) fn found_and_planted(secrets: &[Registered]) -> (usize, usize) {
         for form in Form::READABLE {
             let leaks = leaks_of(*form, &text, &mut scan);
             planted += 1;
-            found += usize::from(
-                leaks
-                    .iter()
-                    .any(|leak| leak.label.starts_with("unregistered")),
-            );
+            found += usize::from(leaks.iter().any(|leak| leak.label.starts_with("unregistered")));
         }
     }
     (found, planted)
@@ -58,9 +48,7 @@ pub(super) fn verifier(seed: u64) -> String {
 /// Printable text without meaning, the same for the same seed.
 pub(super) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut generator = StdRng::seed_from_u64(seed);
-    (0..length)
-        .map(|_| generator.random_range(b' '..=b'~'))
-        .collect()
+    (0..length).map(|_| generator.random_range(b' '..=b'~')).collect()
 }
 
 /// Secrets for which every form is planted; more would say nothing new.
@@ -74,19 +62,14 @@ const AROUND: usize = 5000;
 
 fn word(seed: u64, length: usize) -> String {
     // Two in three printable characters are letters or digits.
-    let letters = noise(seed, length * 8)
-        .into_iter()
-        .filter(u8::is_ascii_alphanumeric);
+    let letters = noise(seed, length * 8).into_iter().filter(u8::is_ascii_alphanumeric);
     letters.take(length).map(char::from).collect()
 }
 
 /// The forms in which a text can be found: one number a line is read by its shape alone.
 fn forms_of(text: &[u8]) -> impl Iterator<Item = Form> {
     let has_shape = Shape::ALL.iter().any(|shape| shape.fits(text));
-    Form::ALL
-        .iter()
-        .copied()
-        .filter(move |form| has_shape || *form != Form::DecimalLines)
+    Form::ALL.iter().copied().filter(move |form| has_shape || *form != Form::DecimalLines)
 }
 
 fn leaks_of(form: Form, text: &[u8], scan: &mut LeakScan) -> Vec<Leak> {

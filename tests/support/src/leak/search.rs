@@ -66,19 +66,9 @@ impl Search {
         let beginnings = Form::READABLE.iter().flat_map(|form| {
             Shape::ALL.iter().flat_map(move |shape| {
                 let starts = shape.beginnings().iter();
-                let texts = starts
-                    .map(|start| beginning(*form, start))
-                    .collect::<BTreeSet<_>>();
+                let texts = starts.map(|start| beginning(*form, start)).collect::<BTreeSet<_>>();
                 let texts = texts.into_iter();
-                texts.map(move |text| {
-                    (
-                        text,
-                        Pattern::Beginning {
-                            shape: *shape,
-                            form: *form,
-                        },
-                    )
-                })
+                texts.map(move |text| (text, Pattern::Beginning { shape: *shape, form: *form }))
             })
         });
         let parts = encoded.iter().enumerate().flat_map(|(index, encoded)| {
@@ -89,16 +79,9 @@ impl Search {
         Self {
             automaton: AhoCorasick::new(&texts).expect("far below 2^31 states"),
             patterns,
-            known: secrets
-                .iter()
-                .map(|secret| secret.text.clone())
-                .zip(0..)
-                .collect(),
+            known: secrets.iter().map(|secret| secret.text.clone()).zip(0..).collect(),
             longest: texts.iter().map(Vec::len).max().unwrap_or(0),
-            margin: encoded
-                .iter()
-                .map(|it| it.text.len())
-                .fold(LONGEST_SHAPE, usize::max),
+            margin: encoded.iter().map(|it| it.text.len()).fold(LONGEST_SHAPE, usize::max),
             encoded,
         }
     }
@@ -133,11 +116,7 @@ impl Search {
                 Pattern::Beginning { shape, form } => {
                     forms::decode(form, &stream.buffer, start, shape.length())
                         .and_then(|text| self.recognise(shape, form, &text))
-                        .map(|whose| Seen {
-                            whose,
-                            form,
-                            offset: stream.base + offset(start),
-                        })
+                        .map(|whose| Seen { whose, form, offset: stream.base + offset(start) })
                 }
             });
         }
@@ -154,12 +133,7 @@ impl Search {
         base: u64,
         last: &mut BTreeMap<usize, Extent>,
     ) -> Option<Seen> {
-        let Encoded {
-            secret,
-            form,
-            text,
-            least,
-        } = &self.encoded[place.encoded];
+        let Encoded { secret, form, text, least } = &self.encoded[place.encoded];
         let (before, after) = text.split_at(place.at);
         let (to_left, to_right) = buffer.split_at(place.start);
         let left = agreement(before.iter().rev(), to_left.iter().rev());
@@ -170,16 +144,8 @@ impl Search {
             return None;
         }
         last.insert(place.encoded, (start, end));
-        let form = if left + right == text.len() {
-            *form
-        } else {
-            form.partial()
-        };
-        Some(Seen {
-            whose: Whose::Registered(*secret),
-            form,
-            offset: start,
-        })
+        let form = if left + right == text.len() { *form } else { form.partial() };
+        Some(Seen { whose: Whose::Registered(*secret), form, offset: start })
     }
 
     /// Whose a text is that begins like a shape; nothing when it does not go on like it, or when
@@ -201,23 +167,12 @@ impl Encoded {
     /// at the start and one in the middle.
     fn parts(&self) -> Vec<(usize, &[u8])> {
         let (length, starts) = if self.form.has_windows() {
-            (
-                PART,
-                (0..=self.text.len() - PART)
-                    .step_by(WINDOW - PART + 1)
-                    .collect(),
-            )
+            (PART, (0..=self.text.len() - PART).step_by(WINDOW - PART + 1).collect())
         } else {
             let length = self.least / 2;
-            (
-                length,
-                vec![0, (self.text.len() / 2).min(self.text.len() - length)],
-            )
+            (length, vec![0, (self.text.len() / 2).min(self.text.len() - length)])
         };
-        starts
-            .into_iter()
-            .map(|start| (start, &self.text[start..start + length]))
-            .collect()
+        starts.into_iter().map(|start| (start, &self.text[start..start + length])).collect()
     }
 }
 
@@ -248,11 +203,7 @@ impl Stream {
     /// Takes in at most `chunk` bytes; says how many, none at the end.
     pub(super) fn fill(&mut self, reader: &mut impl Read, chunk: usize) -> io::Result<u64> {
         let limit = u64::try_from(chunk).expect("a usize has at most 64 bits");
-        reader
-            .by_ref()
-            .take(limit)
-            .read_to_end(&mut self.buffer)
-            .map(offset)
+        reader.by_ref().take(limit).read_to_end(&mut self.buffer).map(offset)
     }
 
     pub(super) fn length(&self) -> usize {
@@ -281,18 +232,10 @@ fn encodings(secret: usize, text: &[u8]) -> Vec<Encoded> {
     let mut found: Vec<Encoded> = vec![];
     for form in Form::ALL.iter().copied().filter(|form| form.is_searched()) {
         let encoded = forms::encode(form, text);
-        let least = if form.has_windows() {
-            WINDOW
-        } else {
-            forms::encode(form, &text[..WINDOW]).len()
-        };
+        let least =
+            if form.has_windows() { WINDOW } else { forms::encode(form, &text[..WINDOW]).len() };
         if found.iter().all(|other| other.text != encoded) {
-            found.push(Encoded {
-                secret,
-                form,
-                text: encoded,
-                least,
-            });
+            found.push(Encoded { secret, form, text: encoded, least });
         }
     }
     found
@@ -309,9 +252,7 @@ fn beginning(form: Form, start: &[u8]) -> Vec<u8> {
 }
 
 fn agreement<'a>(left: impl Iterator<Item = &'a u8>, right: impl Iterator<Item = &'a u8>) -> usize {
-    left.zip(right)
-        .take_while(|(left, right)| left == right)
-        .count()
+    left.zip(right).take_while(|(left, right)| left == right).count()
 }
 
 fn offset(place: usize) -> u64 {

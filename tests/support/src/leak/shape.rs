@@ -74,10 +74,7 @@ impl Shape {
     pub(super) fn label(self, text: &[u8]) -> String {
         match self {
             Self::ClientSecret => {
-                format!(
-                    "unregistered client secret {}",
-                    String::from_utf8_lossy(&text[3..13])
-                )
+                format!("unregistered client secret {}", String::from_utf8_lossy(&text[3..13]))
             }
             Self::Verifier => "unregistered verifier".to_owned(),
         }
@@ -98,11 +95,7 @@ const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst
 pub(super) fn checksum(text: &[u8]) -> Vec<u8> {
     let crc = !text.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 {
-                crc >> 1 ^ 0xedb8_8320
-            } else {
-                crc >> 1
-            }
+            if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 }
         })
     });
     (0..CHECKSUM_DIGITS)
