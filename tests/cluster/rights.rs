@@ -5,13 +5,13 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchP
 use kube::runtime::conditions::is_crd_established;
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use technical_user_operator::api::technical_user::crd;
 
 use crate::world::SYSTEM;
 
-/// The operator's service account, as the control plane names it.
-const ACCOUNT: &str = "technical-user-operator";
+const RIGHTS: &str = include_str!("../../config/rbac.yaml");
 
 pub(crate) async fn install(client: &Client) {
     let definition = crd();
@@ -19,10 +19,9 @@ pub(crate) async fn install(client: &Client) {
     apply(client, serde_json::to_value(definition).unwrap()).await;
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
     await_condition(definitions, &name, is_crd_established()).await.unwrap();
-    for object in cluster_wide() {
+    for object in shipped() {
         apply(client, object).await;
     }
-    install_system(client, SYSTEM).await;
 }
 
 /// Makes a namespace one in which the operator may keep its records and its Lease.
@@ -47,48 +46,33 @@ pub(crate) async fn apply(client: &Client, object: Value) {
     api.patch(&object.name_any(), &parameters, &Patch::Apply(&object)).await.unwrap();
 }
 
-fn cluster_wide() -> Vec<Value> {
-    let rbac = RBAC;
-    let subjects = json!([{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": SYSTEM}]);
-    vec![
-        json!({
-            "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRole",
-            "metadata": {"name": ACCOUNT},
-            "rules": [
-                rule("iam.cyoda.com", "technicalusers", &["get", "list", "watch"]),
-                rule("iam.cyoda.com", "technicalusers/status", &["patch"]),
-                rule("", "secrets", &["get", "list", "watch", "create", "patch", "delete"]),
-                rule("events.k8s.io", "events", &["create"]),
-            ],
-        }),
-        json!({
-            "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRoleBinding",
-            "metadata": {"name": ACCOUNT},
-            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": ACCOUNT},
-            "subjects": subjects,
-        }),
-    ]
+/// What an administrator applies, object by object.
+fn shipped() -> Vec<Value> {
+    let documents = serde_yaml_ng::Deserializer::from_str(RIGHTS);
+    documents.map(|document| Value::deserialize(document).unwrap()).collect()
 }
 
+/// The part that is about the operator's own namespace, moved to another one.
 fn in_system(system: &str) -> Vec<Value> {
-    let rules = vec![
-        rule("", "secrets", &["update"]),
-        rule("coordination.k8s.io", "leases", &["get", "create", "update"]),
-    ];
-    let account = json!({"kind": "ServiceAccount", "name": ACCOUNT, "namespace": SYSTEM});
+    let mut objects = shipped();
+    objects.retain(|it| it["metadata"]["namespace"] == SYSTEM && it["kind"] != "ServiceAccount");
+    for object in &mut objects {
+        object["metadata"]["namespace"] = json!(system);
+    }
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": system}});
-    [vec![namespace], role(system, rules, account).into()].concat()
+    objects.insert(0, namespace);
+    objects
 }
 
 /// A Role of a namespace, and somebody who has it.
 pub(crate) fn role(namespace: &str, rules: Vec<Value>, subject: Value) -> [Value; 2] {
     let version = format!("{RBAC}/v1");
-    let metadata = json!({"name": ACCOUNT, "namespace": namespace});
+    let metadata = json!({"name": "tested", "namespace": namespace});
     [
         json!({"apiVersion": version, "kind": "Role", "metadata": metadata, "rules": rules}),
         json!({
             "apiVersion": version, "kind": "RoleBinding", "metadata": metadata,
-            "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": ACCOUNT},
+            "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": "tested"},
             "subjects": [subject],
         }),
     ]
