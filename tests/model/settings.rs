@@ -128,10 +128,10 @@ pub(crate) const LARGE: &[Setting] = &[
         ..LARGEST
     },
     Setting {
-        name: "two operators, one crash, one loss, one act, OneTime",
+        name: "two operators, one crash, one loss, a one-time Secret deleted",
         mode: Mode::OneTime,
         budget: Budget { rotations: 0, ..STORM },
-        acts: ACTS,
+        acts: &[Act::DeleteSecret],
         ages: true,
         ..LARGEST
     },
@@ -149,7 +149,7 @@ const LARGEST: Setting =
 /// Each wrong variant, the least trouble that brings it down, and the property that must catch it.
 pub(crate) const MUTANTS: &[(Wrong, Setting, &str)] = &[
     (Wrong::ReadSecretBeforeRecord, with(PAIR, 1, 0, 1), property::VISIBLE),
-    (Wrong::PruneWithoutFence, with(SOLE, 1, 1, 0), property::EARLY),
+    (Wrong::PruneWithoutFence, with(SOLE, 1, 0, 0), property::VISIBLE),
     (Wrong::RevealBeforeRegister, with(SOLE, 0, 0, 0), property::VISIBLE),
     (Wrong::RevealAtAnyVersion, with(SOLE, 1, 0, 0), property::VISIBLE),
     (Wrong::NoPlaceholder, with(SOLE, 1, 0, 0), property::VISIBLE),
