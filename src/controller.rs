@@ -144,8 +144,9 @@ impl Error {
                 Kind::Forbidden | Kind::Quota | Kind::Invalid | Kind::Refused(..) => Retry::Slowly,
                 Kind::NamespaceGone | Kind::NamespaceTerminating => Retry::OnChange,
             },
-            Self::Unsettled | Self::Entropy(_) | Self::Hashing => Retry::Backoff,
-            Self::NotLeading | Self::InvalidSpec(_) => Retry::OnChange,
+            // A lease that was renewed a moment late is one that the queue never saw lost.
+            Self::NotLeading | Self::Unsettled | Self::Entropy(_) | Self::Hashing => Retry::Backoff,
+            Self::InvalidSpec(_) => Retry::OnChange,
         }
     }
 

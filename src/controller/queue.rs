@@ -4,6 +4,7 @@
 //! in order. One key is never looked at twice at the same time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -24,6 +25,7 @@ struct Task {
     check_at: Option<Instant>,
     is_running: bool,
     failures: u32,
+    failed_with: Option<Retry>,
     repairs: u32,
     quiet_until: Option<Instant>,
 }
@@ -109,12 +111,19 @@ impl Queue {
         let next = match outcome {
             Ok(settled) => {
                 task.failures = 0;
+                task.failed_with = None;
                 task.repairs =
                     if settled.has_repaired { task.repairs.saturating_add(1) } else { 0 };
                 settled.wake_in
             }
             Err(retry) => {
-                task.failures = task.failures.saturating_add(1);
+                // A right that is missing after an outage of the API server was not missing all the
+                // while: it refuses everybody until it has read its own roles.
+                let is_same = task
+                    .failed_with
+                    .replace(retry)
+                    .is_some_and(|former| discriminant(&former) == discriminant(&retry));
+                task.failures = if is_same { task.failures.saturating_add(1) } else { 1 };
                 // What was told while it failed is mostly what it wrote itself.
                 task.check_at = None;
                 delay(retry, task.failures, key)
@@ -283,6 +292,22 @@ mod tests {
         assert!(waits[0] <= Duration::from_secs(1));
         assert!(waits[11] <= Duration::from_mins(5) && waits[11] >= Duration::from_secs(225));
         assert_eq!(queue.next_at(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_of_one_kind_do_not_lengthen_those_of_another() {
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        let outage = [Retry::Backoff; 10];
+
+        for retry in outage.into_iter().chain([Retry::Slowly]) {
+            queue.wake(&key("a"), Need::Look, now);
+            queue.next(now).unwrap();
+            queue.begin(&key("a"));
+            queue.finish(&key("a"), Err(retry), now);
+        }
+
+        assert!(queue.next_at().unwrap() - now <= Duration::from_secs(15));
     }
 
     #[tokio::test(start_paused = true)]
