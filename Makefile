@@ -2,6 +2,9 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
+# Where cargo builds.
+target := $(or $(CARGO_TARGET_DIR),target)
+
 say := @printf '\n== %s\n'
 
 .PHONY: help
@@ -15,7 +18,7 @@ demo: build ## Try it: a control plane and the operator on this machine. ONCE=1 
 ifneq ($(CLUSTER),current)
 	@tests/control-plane/build.sh >/dev/null
 endif
-	@exec target/debug/demo $(if $(filter 1,$(ONCE)),--once) --cluster $(or $(CLUSTER),local) target/debug/technical-user-operator
+	@exec $(target)/debug/demo $(if $(filter 1,$(ONCE)),--once) --cluster $(or $(CLUSTER),local) $(target)/debug/technical-user-operator
 
 .PHONY: test
 test: control-plane check ## Everything that must be green: `make check` and all tests, also against a real API server
@@ -56,7 +59,7 @@ bench: ## The benchmark, with its figures
 .PHONY: crds
 crds: build ## Write crds/ anew from the Rust types
 	@mkdir -p crds
-	@target/debug/technical-user-operator crd >crds/iam.cyoda.com_technicalusers.yaml
+	@$(target)/debug/technical-user-operator crd >crds/iam.cyoda.com_technicalusers.yaml
 
 .PHONY: control-plane
 control-plane: ## Find or build etcd, kube-apiserver and kube-controller-manager for the tests

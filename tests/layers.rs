@@ -1,5 +1,6 @@
 //! Who may know whom. Dependencies point down only: what decides cannot reach what acts, what serves cannot see
 //! Kubernetes, and a file that grew too long to be read at once does not stay unnoticed.
+#![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

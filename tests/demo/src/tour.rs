@@ -53,7 +53,7 @@ async fn verifiers(kubectl: &Kubectl, first: &ClientSecret) -> anyhow::Result<St
         kubectl.ask(&["get", "tu", "billing", "-o", "jsonpath={.status.clientID}"]).await?;
     let name = client_id.parse::<ClientId>()?.record_name();
     let arguments = ["get", "secret", &name, "-n", "technical-user-system", "-o", RECORD];
-    kubectl.show_with(&arguments, |text| without_verifiers(text)).await?;
+    kubectl.show_with(&arguments, without_verifiers).await?;
     meaning(
         "A bcrypt verifier (masked). It tells a right client secret from a wrong one, and is no use to a thief.",
     );

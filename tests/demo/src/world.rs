@@ -56,7 +56,7 @@ impl World {
             Kubectl { kubeconfig: place.kubeconfig(), cache: place.folder().join("kubectl") };
         match place {
             Place::Local(_) => {
-                ready_after("etcd, kube-apiserver and kube-controller-manager", started)
+                ready_after("etcd, kube-apiserver and kube-controller-manager", started);
             }
             Place::Current(_) => must_be_unused(&kubectl).await?,
         }
@@ -237,5 +237,5 @@ fn free_addresses<const N: usize>() -> std::io::Result<[SocketAddr; N]> {
 
 const NAMESPACE: &str = "technical-user-system";
 /// A minute is ten times what a busy machine takes.
-const MAX_START: Duration = Duration::from_secs(60);
+const MAX_START: Duration = Duration::from_mins(1);
 const MAX_GRACE: Duration = Duration::from_secs(15);
