@@ -1,0 +1,327 @@
+//! The figures that the README names, measured in one run on a real control plane: processor time as
+//! a ratio to one bcrypt, memory and requests at rest, and the time to be ready.
+//!
+//! `make bench` runs it. `BENCH_USERS` sets how many technical users are brought to rest.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    reason = "a benchmark prints its figures, and ends where something is not as it should be"
+)]
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ListParams, ObjectMeta, PostParams};
+use kube::runtime::conditions::is_crd_established;
+use kube::runtime::wait::await_condition;
+use kube::{Client, ResourceExt};
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use support::control_plane::{ControlPlane, Options};
+use technical_user_operator::api::condition::ConditionStatus;
+use technical_user_operator::api::technical_user::{TechnicalUser, crd};
+use technical_user_operator::controller::cluster::Cluster;
+use technical_user_operator::controller::engine::{self, Synced};
+use technical_user_operator::controller::lease::Candidate;
+use technical_user_operator::controller::metrics::Metrics;
+use technical_user_operator::controller::{Context, Settings};
+use technical_user_operator::domain::credential::{ClientSecret, CredentialId, Verifier};
+use technical_user_operator::domain::delivery::Endpoints;
+use technical_user_operator::environment::System;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+const NAMESPACE: &str = "technical-user-system";
+const ISSUED: usize = 100;
+const HASHES: u32 = 40;
+const COST: u32 = 10;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(measure());
+}
+
+async fn measure() {
+    let options = Options { controller_manager: false, ..Options::default() };
+    let Some(control_plane) = ControlPlane::start_or_skip(options).await else { return };
+    let client = control_plane.client().await;
+    prepare(&client).await;
+
+    let issuing = issuing(&control_plane.kubeconfig(), &client).await;
+    println!(
+        "processor time to bring one technical user to ready: {:.1} ms = {:.2} x one bcrypt of cost {COST} ({:.1} ms), {ISSUED} users",
+        issuing.each_ms,
+        issuing.each_ms / issuing.bcrypt_ms,
+        issuing.bcrypt_ms
+    );
+    let users = wanted_users();
+    populate(&client, users).await;
+    let rest = at_rest(&control_plane.kubeconfig(), &client).await;
+    println!(
+        "{users} technical users: ready {:.2} s after a restart, a new one issued {:.2} s after it",
+        rest.ready_s, rest.first_s
+    );
+    println!(
+        "{users} technical users at rest: {:.0} MB resident, {} requests in a minute beyond lease and watches, {:.0} ms processor time in that minute",
+        rest.resident_mb, rest.requests, rest.processor_ms
+    );
+    let figures = json!({
+        "issue": {"users": ISSUED, "processorMs": issuing.each_ms, "bcryptMs": issuing.bcrypt_ms, "ratio": issuing.each_ms / issuing.bcrypt_ms},
+        "rest": {"users": users, "readySeconds": rest.ready_s, "firstIssueSeconds": rest.first_s, "residentMB": rest.resident_mb, "requestsPerMinute": rest.requests, "processorMsPerMinute": rest.processor_ms},
+    });
+    std::fs::create_dir_all("target/figures").unwrap();
+    std::fs::write("target/figures/bench.json", serde_json::to_string_pretty(&figures).unwrap())
+        .unwrap();
+    println!("written to target/figures/bench.json");
+}
+
+async fn prepare(client: &Client) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    definitions.create(&PostParams::default(), &crd()).await.unwrap();
+    let name = crd().name_any();
+    await_condition(definitions, &name, is_crd_established()).await.unwrap();
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    for name in [NAMESPACE, "first", "many"] {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        let namespace = Namespace { metadata, ..Namespace::default() };
+        namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+    }
+}
+
+// === one technical user ===
+
+struct Issuing {
+    each_ms: f64,
+    bcrypt_ms: f64,
+}
+
+async fn issuing(kubeconfig: &Path, client: &Client) -> Issuing {
+    let operator = Operator::start(kubeconfig);
+    operator.ready().await;
+    create(client, "first", "warm", 5).await;
+    all_ready(client, "first", 5).await;
+    let before = operator.processor_ms();
+    create(client, "first", "user", ISSUED).await;
+    all_ready(client, "first", ISSUED + 5).await;
+    let spent = operator.processor_ms() - before;
+    let bcrypt_ms = tokio::task::block_in_place(bcrypt);
+    Issuing { each_ms: spent / count(ISSUED), bcrypt_ms }
+}
+
+fn bcrypt() -> f64 {
+    let id = CredentialId::draw(&[7; 10]).unwrap();
+    let secret = ClientSecret::draw(&id, &[9; 64]).unwrap();
+    let before = processor_ms(std::process::id());
+    for round in 0..HASHES {
+        let salt = [u8::try_from(round).unwrap(); 16];
+        std::hint::black_box(Verifier::of(&secret, COST, salt).unwrap());
+    }
+    (processor_ms(std::process::id()) - before) / f64::from(HASHES)
+}
+
+// === many technical users ===
+
+struct Rest {
+    ready_s: f64,
+    first_s: f64,
+    resident_mb: f64,
+    requests: u64,
+    processor_ms: f64,
+}
+
+async fn at_rest(kubeconfig: &Path, client: &Client) -> Rest {
+    let began = Instant::now();
+    let operator = Operator::start(kubeconfig);
+    operator.ready().await;
+    let ready_s = began.elapsed().as_secs_f64();
+    create(client, "first", "late", 1).await;
+    all_ready(client, "first", ISSUED + 6).await;
+    let first_s = began.elapsed().as_secs_f64();
+    // Let the watches tell of the last write before the minute begins.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (requests, spent) = (requests(client).await, operator.processor_ms());
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    Rest {
+        ready_s,
+        first_s,
+        resident_mb: operator.resident_mb(),
+        requests: self::requests(client).await - requests,
+        processor_ms: operator.processor_ms() - spent,
+    }
+}
+
+/// Brings many users to ready with the same controllers in this process and a cheap bcrypt.
+async fn populate(client: &Client, users: usize) {
+    let clock = Arc::new(System::start());
+    let settings = Settings {
+        namespace: NAMESPACE.to_owned(),
+        watch_namespaces: vec!["many".to_owned()],
+        endpoints: Endpoints { issuer: ISSUER.to_owned() },
+        bcrypt_cost: 4,
+        identity: "populate".to_owned(),
+    };
+    let (candidate, leadership) =
+        Candidate::new(client.clone(), &settings, "populate", Arc::clone(&clock) as _);
+    let context = Arc::new(Context {
+        cluster: Cluster::new(client.clone(), Arc::clone(&clock) as _),
+        entropy: clock,
+        settings,
+        leadership,
+        hashing: Arc::new(Semaphore::new(2)),
+        metrics: Metrics::register(&mut Registry::default()),
+    });
+    let (synced, _) = watch::channel(Synced(false));
+    let engine = tokio::spawn(engine::run(client.clone(), context, synced, std::future::pending()));
+    let lease = tokio::spawn(async move { candidate.run().await });
+    create(client, "many", "user", users).await;
+    all_ready(client, "many", users).await;
+    engine.abort();
+    lease.abort();
+}
+
+async fn create(client: &Client, namespace: &str, prefix: &str, count: usize) {
+    let api: Api<TechnicalUser> = Api::namespaced(client.clone(), namespace);
+    stream::iter(0..count)
+        .for_each_concurrent(16, |index| {
+            let api = api.clone();
+            let user: TechnicalUser = serde_json::from_value(json!({
+                "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser",
+                "metadata": {"name": format!("{prefix}-{index}")},
+                "spec": {},
+            }))
+            .unwrap();
+            async move {
+                api.create(&PostParams::default(), &user).await.unwrap();
+            }
+        })
+        .await;
+}
+
+async fn all_ready(client: &Client, namespace: &str, wanted: usize) {
+    let api: Api<TechnicalUser> = Api::namespaced(client.clone(), namespace);
+    let mut reported = 0;
+    loop {
+        let users = api.list(&ListParams::default()).await.unwrap();
+        let ready = users.items.iter().filter(|user| is_ready(user)).count();
+        if ready >= wanted {
+            return;
+        }
+        if ready >= reported + 1000 {
+            reported = ready;
+            eprintln!("  {ready} of {wanted} technical users are ready");
+        }
+        tokio::time::sleep(Duration::from_millis(if wanted > 1000 { 2000 } else { 100 })).await;
+    }
+}
+
+fn is_ready(user: &TechnicalUser) -> bool {
+    let conditions = user.status.as_ref().map(|status| status.conditions.as_slice());
+    let mut conditions = conditions.unwrap_or_default().iter();
+    conditions.any(|it| it.type_ == "Ready" && it.status == ConditionStatus::True)
+}
+
+/// Requests that the API server answered about what the operator touches, watches and leases aside.
+async fn requests(client: &Client) -> u64 {
+    let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
+    let text = client.request_text(request).await.unwrap();
+    let is_counted = |line: &&str| {
+        let touches = ["secrets", "technicalusers", "events"];
+        line.starts_with("apiserver_request_total{")
+            && !line.contains("verb=\"WATCH\"")
+            && touches.iter().any(|it| line.contains(&format!("resource=\"{it}\"")))
+    };
+    let counts = text.lines().filter(is_counted).filter_map(|line| line.rsplit(' ').next());
+    counts.filter_map(|count| count.parse::<u64>().ok()).sum()
+}
+
+// === the operator as its users run it ===
+
+struct Operator {
+    process: Child,
+    health: u16,
+}
+
+impl Operator {
+    fn start(kubeconfig: &Path) -> Self {
+        let health = free_port();
+        let process = Command::new(env!("CARGO_BIN_EXE_technical-user-operator"))
+            .args(["controller", "--issuer", ISSUER, "--bcrypt-cost", &COST.to_string()])
+            .args(["--health-listen", &format!("127.0.0.1:{health}")])
+            .args(["--metrics-listen", &format!("127.0.0.1:{}", free_port())])
+            .env("KUBECONFIG", kubeconfig)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { process, health }
+    }
+
+    async fn ready(&self) {
+        while !self.is_ready().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn is_ready(&self) -> bool {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let Ok(mut stream) = tokio::net::TcpStream::connect(("127.0.0.1", self.health)).await
+        else {
+            return false;
+        };
+        let request = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let mut answer = String::new();
+        stream.write_all(request).await.is_ok()
+            && stream.read_to_string(&mut answer).await.is_ok()
+            && answer.starts_with("HTTP/1.1 200")
+    }
+
+    fn processor_ms(&self) -> f64 {
+        processor_ms(self.process.id())
+    }
+
+    fn resident_mb(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = status.unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kib * 1024.0 / 1e6
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// User and system time of a process; the kernel counts in hundredths of a second.
+fn processor_ms(process: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks = |index: usize| fields[index].parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) * 10.0
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the size of a benchmark is its caller's choice")]
+fn wanted_users() -> usize {
+    std::env::var("BENCH_USERS").ok().and_then(|users| users.parse().ok()).unwrap_or(10_000)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "small counts")]
+fn count(number: usize) -> f64 {
+    number as f64
+}
+
+const ISSUER: &str = "https://auth.example.com";
