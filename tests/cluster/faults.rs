@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kube::Client;
+use kube::api::DeleteParams;
 use serde_json::json;
 use support::control_plane::User;
 use support::faults::{Fault, FaultPlan, Point};
@@ -246,9 +247,7 @@ impl Goal {
     fn serial(&self) -> Option<i64> {
         match self.flow {
             Flow::Issue => Some(1),
-            Flow::Rotate | Flow::DeleteSecret => Some(2),
-            // Revocation spends one by itself.
-            Flow::Revoke => Some(2),
+            Flow::Rotate | Flow::Revoke | Flow::DeleteSecret => Some(2),
             Flow::DeleteUser => None,
         }
     }
@@ -292,10 +291,10 @@ impl Goal {
 
     async fn clear(&self) {
         let users = self.namespace.users();
-        let _ = users.delete(NAME, &Default::default()).await;
+        let _ = users.delete(NAME, &DeleteParams::default()).await;
         if let Some(client_id) = &self.client_id {
             let records = self.namespace.records();
-            let _ = records.delete(&client_id.record_name(), &Default::default()).await;
+            let _ = records.delete(&client_id.record_name(), &DeleteParams::default()).await;
         }
     }
 }

@@ -87,7 +87,7 @@ fn conclude(kills: &Kills, notes: &Notes, contradicting: &[String], took: Durati
     keep("kills.json", &figures);
     assert!(complaints.is_empty(), "{complaints:?}");
     assert!(contradicting.is_empty(), "{}", contradicting.join("\n"));
-    assert!(secrets > 50, "too little went on for the kills to mean anything");
+    assert!(secrets > names().count() + 10, "too little went on for the kills to mean anything");
 }
 
 /// At rest, the visible client secret of every user is the current one of its record, and accepted.
@@ -150,7 +150,7 @@ impl Victims {
         self.operators[victim] = self.launches[victim].start();
         // The lease of the dead would calm everything for 15 s, so most of the time it goes; then
         // two may lead for a while, which has to be as safe.
-        if (dice >> 1) % 4 != 0 {
+        if !(dice >> 1).is_multiple_of(4) {
             let leases = Api::<Lease>::namespaced(self.admin.clone(), SYSTEM);
             let now = DeleteParams::default();
             let _ = tokio::time::timeout(CALL, leases.delete(LEASE, &now)).await;

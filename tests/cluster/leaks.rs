@@ -2,6 +2,7 @@
 //! log, Events, statuses, metadata and metrics.
 
 use std::path::PathBuf;
+use std::slice;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -147,8 +148,28 @@ async fn no_secret_is_written_anywhere_but_where_it_belongs() {
 
     evidence.cluster(&namespace.client).await;
     evidence.text("metrics", world.operator.lock().await.metrics().await);
-    search("flows", evidence, &world.control_plane, &[world.launch.log.clone()]);
+    search("flows", evidence, &world.control_plane, slice::from_ref(&world.launch.log));
 }
 
+/// The rights that are shipped are as few as they can be, and enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_asks_for_nothing_that_it_may_not_have() {
+    let Some(world) = shared().await else { return };
+    let namespace = Namespace::new(world, "rights").await;
+    namespace.apply("orders", json!({})).await;
+    namespace.ready("orders").await;
+    namespace.request_rotation("orders", "1").await;
+    namespace.serial("orders", 2).await;
+
+    let audit = std::fs::read_to_string(world.control_plane.audit_log()).unwrap();
+
+    let of_operator: Vec<_> =
+        audit.lines().filter(|line| line.contains(":technical-user-operator\"")).collect();
+    assert!(!of_operator.is_empty());
+    let forbidden = of_operator.iter().filter(|line| line.contains(FORBIDDEN));
+    assert_eq!(forbidden.collect::<Vec<_>>(), Vec::<&&str>::new());
+}
+
+const FORBIDDEN: &str = "\"authorization.k8s.io/decision\":\"forbid\"";
 const USERS: i64 = 8;
 const ROUNDS: i64 = 4;

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::namespace::{Namespace, field};
@@ -110,7 +111,7 @@ async fn a_record_lost_is_made_anew_with_a_new_client_secret() {
     let client_id = namespace.client_id("orders").await;
     let former = namespace.shown("orders-credentials").await;
 
-    namespace.records().delete(&client_id.record_name(), &Default::default()).await.unwrap();
+    namespace.records().delete(&client_id.record_name(), &DeleteParams::default()).await.unwrap();
 
     until("another client secret is delivered", || async {
         let secret = namespace.shown("orders-credentials").await;
@@ -167,7 +168,7 @@ async fn a_status_that_was_wiped_is_written_again() {
     let wiped = json!({"status": null});
     namespace
         .users()
-        .patch_status("orders", &Default::default(), &kube::api::Patch::Merge(wiped))
+        .patch_status("orders", &PatchParams::default(), &Patch::Merge(wiped))
         .await
         .unwrap();
 

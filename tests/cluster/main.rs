@@ -2,6 +2,13 @@
 //! what the rights in `config/rbac.yaml` allow, and what remains after faults and kills.
 //!
 //! Without the programs of the control plane every test here skips loudly, and fails in CI.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "support for tests: a panic is a failed test"
+)]
 
 mod admission;
 mod delivery;

@@ -134,7 +134,7 @@ async fn a_missing_right_is_named_and_waited_for() {
         let admin = &admin;
         async move {
             let nobody = json!({"kind": "User", "name": "nobody"});
-            for object in role("rights", rules, nobody) {
+            for object in role("rights", &rules, &nobody) {
                 rights::apply(admin, object).await;
             }
         }

@@ -65,7 +65,7 @@ fn in_system(system: &str) -> Vec<Value> {
 }
 
 /// A Role of a namespace, and somebody who has it.
-pub(crate) fn role(namespace: &str, rules: Vec<Value>, subject: Value) -> [Value; 2] {
+pub(crate) fn role(namespace: &str, rules: &[Value], subject: &Value) -> [Value; 2] {
     let version = format!("{RBAC}/v1");
     let metadata = json!({"name": "tested", "namespace": namespace});
     [

@@ -81,6 +81,6 @@ where
 }
 
 /// Twice the longest wait of the operator that a test has to sit through, on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 const PAUSE: Duration = Duration::from_millis(100);
