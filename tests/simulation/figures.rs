@@ -150,7 +150,12 @@ impl Figures {
         sums.extra_secrets += usize::from(is_off);
         if !outcome.is_clean() || is_off {
             let wanted = is_off.then_some(baseline.revealed);
-            sums.failures.push(story(case, &outcome, wanted));
+            let story = story(case, &outcome, wanted);
+            // At once, so that whoever has no time to wait for the end sees it too.
+            if sums.failures.len() < SHOWN {
+                say(&story);
+            }
+            sums.failures.push(story);
         }
         sums.secrets.extend(outcome.secrets);
         sums.public.extend(outcome.public);
@@ -163,9 +168,6 @@ impl Figures {
         let points: usize = baselines.iter().map(|baseline| baseline.points.len()).sum();
         let faults = Trouble::all().len();
         let seconds = started.elapsed().as_secs_f64();
-        for failure in sums.failures.iter().take(SHOWN) {
-            say(failure);
-        }
         say(&format!(
             "{name}: flows={} points={points} faults={faults} runs={} violations={} stuck={} \
              extra_secrets={} leaks={leaks} seed={SEED} seconds={seconds:.1}",
@@ -224,7 +226,7 @@ impl Sums {
 
 /// What failed, the trace of requests, and how to play it again.
 pub(crate) fn story(case: &Case, outcome: &Outcome, wanted: Option<usize>) -> String {
-    let mut text = format!("FAILED {case} seed={SEED}");
+    let mut text = format!("case {case} seed={SEED}");
     for what in outcome.violations.iter().chain(&outcome.stuck) {
         let _ = write!(text, " | {what}");
     }

@@ -66,11 +66,6 @@ impl Gate {
         self.locked().is_away
     }
 
-    /// Disturbances that have not come about yet.
-    pub(crate) fn armed(&self) -> usize {
-        self.locked().armed.len()
-    }
-
     pub(crate) fn note(&self, line: &str) {
         let mut inner = self.locked();
         let at = inner.started.elapsed().as_secs_f64();
@@ -183,7 +178,7 @@ impl Gate {
             let mut inner = self.locked();
             let Some(spoiler) = inner.spoiler.as_mut() else { return Err(broken()) };
             let after = spoiler.afterwards(&asked.0, &asked.1);
-            (spoiler.response(&asked.0, &asked.1, head, body), after)
+            (spoiler.response(&asked.0, &asked.1, head, &body), after)
         };
         if let Some(held_back) = after {
             drop(sent(service, held_back).await);

@@ -78,11 +78,10 @@ impl Spoiler {
     /// What it says instead of the right request.
     pub(crate) fn request(&mut self, method: &Method, path: &str, body: Bytes) -> Bytes {
         let Ok(mut object) = serde_json::from_slice::<Value>(&body) else { return body };
-        if self.mutant == Mutant::WriteAnyVersion && path.contains("/secrets/") {
-            if let Some(metadata) = object["metadata"].as_object_mut() {
-                metadata.remove("uid");
-                metadata.remove("resourceVersion");
-            }
+        let forgets = self.mutant == Mutant::WriteAnyVersion && path.contains("/secrets/");
+        if let Some(metadata) = object["metadata"].as_object_mut().filter(|_| forgets) {
+            metadata.remove("uid");
+            metadata.remove("resourceVersion");
         }
         if *method == Method::PUT && is_record(path) {
             self.spoil_record(&mut object);
@@ -137,9 +136,9 @@ impl Spoiler {
         method: &Method,
         path: &str,
         mut head: Parts,
-        body: Bytes,
+        body: &Bytes,
     ) -> Response<ResponseBody> {
-        let mut object = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+        let mut object = serde_json::from_slice::<Value>(body).unwrap_or_default();
         if head.status.is_success() {
             self.remember(method, path, &object);
         }

@@ -20,7 +20,11 @@ use crate::mutant::record_of;
 pub(crate) const OPERATOR: &str = "iam-system";
 
 /// How long a replaced secret stays valid in every flow.
-pub(crate) const OVERLAP: Duration = Duration::from_secs(120);
+pub(crate) const OVERLAP: Duration = Duration::from_mins(2);
+
+/// Clocks that differ by less than the operator's own tolerance are taken to agree, so an end may
+/// come that much early; a second more is for times in whole seconds.
+const TOLERANCE: Duration = Duration::from_secs(6);
 
 /// Remembers what was revealed, and when.
 pub(crate) struct Oracle {
@@ -217,15 +221,15 @@ impl Oracle {
     ) {
         let now = self.local.elapsed();
         let earliest = self.local.now().min(self.served.now());
-        let least =
-            earliest + SignedDuration::try_from(OVERLAP).unwrap() - SignedDuration::from_secs(1);
+        let least = earliest + SignedDuration::try_from(OVERLAP).unwrap()
+            - SignedDuration::try_from(TOLERANCE).unwrap();
         let mut early = Vec::new();
         for (id, was) in before {
             let Some(reveal) = self.reveals.get(id).filter(|reveal| !reveal.is_void) else {
                 continue;
             };
             let overlap_is_over = |since: Option<Duration>| {
-                since.is_some_and(|since| now + Duration::from_secs(1) >= since + OVERLAP)
+                since.is_some_and(|since| now + TOLERANCE >= since + OVERLAP)
             };
             match after.get(id) {
                 None => {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::faults::Fault;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
 
@@ -111,7 +110,7 @@ impl Run<'_> {
 
     /// Waits until the operator asks for nothing any more.
     async fn rest(&mut self, goal: &Goal) {
-        let window = if self.case.troubles.is_empty() { HOUR } else { SWEEP_AND_MORE };
+        let window = self.case.window();
         for _ in 0..MOST_WINDOWS {
             let before = self.world.server.reads() + self.world.server.writes();
             let until = Instant::now() + window;
@@ -160,6 +159,13 @@ impl Case {
         self.troubles.iter().any(|(_, it)| *it == Trouble::Disturbance(disturbance))
     }
 
+    /// How long nothing may be asked for at the end: an hour in some runs, in most just longer than
+    /// the waits after one failure.
+    fn window(&self) -> Duration {
+        let number = crc32fast::hash(self.to_string().as_bytes());
+        if self.troubles.is_empty() || number.is_multiple_of(32) { HOUR } else { FEW_MINUTES }
+    }
+
     /// Whether an operator starts after all clocks jumped together, which nobody can notice then.
     fn hides_a_jump(&self) -> bool {
         let jumps = |trouble: &Trouble| matches!(trouble, Trouble::Disturbance(Disturbance::BothClocks(by)) if by.is_positive());
@@ -177,12 +183,11 @@ impl Case {
     /// Whether exactly as many secrets are right as without trouble.
     pub(crate) fn keeps_count(&self, flow: &Flow) -> bool {
         self.troubles.iter().all(|(_, trouble)| match trouble {
-            Trouble::Fault(Fault::Late { .. } | Fault::DieBefore) => true,
             Trouble::Fault(_) => true,
             Trouble::Disturbance(it) => {
                 let sets_clocks =
                     matches!(it, Disturbance::LocalClock(_) | Disturbance::BothClocks(_));
-                !it.undoes() && !(flow.is_timed && sets_clocks)
+                !it.undoes() && (!flow.is_timed || !sets_clocks)
             }
         })
     }
@@ -204,13 +209,12 @@ fn public(world: &World) -> Vec<String> {
 
 const SECOND: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_secs(30);
-const HOUR: Duration = Duration::from_secs(3600);
-const MONTH: Duration = Duration::from_secs(31 * 86_400);
+const HOUR: Duration = Duration::from_hours(1);
+const MONTH: Duration = Duration::from_hours(31 * 24);
 
 /// Longer than any wait that the operator makes after a few failures.
-const PATIENCE: Duration = Duration::from_secs(6 * 3600);
+const PATIENCE: Duration = Duration::from_hours(6);
 
-/// The sweep comes every ten minutes.
-const SWEEP_AND_MORE: Duration = Duration::from_secs(660);
+const FEW_MINUTES: Duration = Duration::from_secs(150);
 
 const MOST_WINDOWS: usize = 24;

@@ -78,6 +78,20 @@ impl Trouble {
     }
 }
 
+impl Trouble {
+    /// Whether wrong operators are tried with it: those that survive calm fall over these.
+    pub(crate) fn is_telling(self) -> bool {
+        match self {
+            Self::Fault(fault) => {
+                fault == LATEST || fault == Fault::DieAfter || fault == Fault::Late { after: 4 }
+            }
+            Self::Disturbance(it) => {
+                matches!(it, Disturbance::SecondReplica | Disturbance::SecretDeleted)
+            }
+        }
+    }
+}
+
 impl fmt::Display for Trouble {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

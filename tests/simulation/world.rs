@@ -26,6 +26,7 @@ use tower::{Layer as _, ServiceExt as _};
 
 use crate::environment::{Seeded, WallClock};
 use crate::gate::Gate;
+use crate::leases::Leases;
 use crate::mutant::Mutant;
 use crate::oracle::{OPERATOR, Oracle};
 use crate::trouble::{Case, Disturbance, Trouble};
@@ -36,7 +37,7 @@ pub(crate) const NAMESPACE: &str = "orders";
 /// Everything in a run.
 pub(crate) struct World {
     pub(crate) server: FakeApiServer,
-    pub(crate) leases: FakeApiServer,
+    leases: Leases,
     pub(crate) local: WallClock,
     pub(crate) served: WallClock,
     pub(crate) entropy: Arc<Seeded>,
@@ -55,26 +56,26 @@ struct Replicas {
 
 impl World {
     pub(crate) fn new(seed: u64, mutant: Option<Mutant>) -> Arc<Self> {
-        let (local, served) = (WallClock::start(), WallClock::start());
-        let time = served.clone();
+        let (local, remote) = (WallClock::start(), WallClock::start());
+        let time = remote.clone();
         let definition = serde_json::to_value(crd()).unwrap();
-        let server = FakeApiServer::builder()
+        let cluster = FakeApiServer::builder()
             .crd(&definition)
             .namespace(OPERATOR)
             .namespace(NAMESPACE)
             .clock(Arc::new(move || time.now()))
             .build();
-        let leases = FakeApiServer::builder().namespace(OPERATOR).history_limit(8).build();
-        let oracle = Arc::new(Mutex::new(Oracle::new(local.clone(), served.clone())));
+        let oracle = Arc::new(Mutex::new(Oracle::new(local.clone(), remote.clone())));
         let seeing = Arc::clone(&oracle);
-        server.on_change(Box::new(move |change| locked(&seeing).see(change)));
+        cluster.on_change(Box::new(move |change| locked(&seeing).see(change)));
         let plan = FaultPlan::transparent();
         let gate = Gate::new(plan.clone(), mutant);
+        let leases = Leases::new(gate.clone());
         let world = Arc::new(Self {
-            server,
+            server: cluster,
             leases,
             local,
-            served,
+            served: remote,
             entropy: Arc::new(Seeded::new(seed)),
             plan,
             gate,
@@ -98,10 +99,9 @@ impl World {
         }));
     }
 
-    /// What the cluster does by itself, and what keeps the memory small.
+    /// What the cluster does by itself.
     pub(crate) fn tick(&self) {
         self.server.collect_garbage();
-        self.leases.clear_request_log();
     }
 
     /// Arms what goes wrong in the case.
@@ -142,8 +142,7 @@ impl World {
         let service =
             self.gate.before(FaultLayer::new(self.plan.clone()).layer(self.server.service()));
         let client = kube::Client::new(service, "default");
-        let lease_service = LeaseGate { gate: self.gate.clone(), inner: self.leases.service() };
-        let lease_client = kube::Client::new(lease_service, "default");
+        let lease_client = kube::Client::new(self.leases.clone(), "default");
         let (candidate, leadership) =
             Candidate::new(lease_client, &settings, lease, Arc::clone(&clock) as _);
         let context = Context {
@@ -288,33 +287,6 @@ impl Drop for Replicas {
     }
 }
 
-/// The leases' own connection: away when the API server is, else without faults.
-#[derive(Clone)]
-struct LeaseGate {
-    gate: Gate,
-    inner: support::fake_api_server::FakeService,
-}
-
-impl tower::Service<Request<Body>> for LeaseGate {
-    type Response = http::Response<support::fake_api_server::ResponseBody>;
-    type Error = tower::BoxError;
-    type Future = futures::future::BoxFuture<'static, Result<Self::Response, tower::BoxError>>;
-
-    fn poll_ready(
-        &mut self,
-        _context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), tower::BoxError>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if self.gate.is_away() {
-            return Box::pin(std::future::ready(Err("the API server is away".into())));
-        }
-        self.inner.call(request)
-    }
-}
-
 fn with(world: &Weak<World>, act: impl FnOnce(&Arc<World>)) {
     if let Some(world) = world.upgrade() {
         act(&world);
@@ -331,7 +303,7 @@ pub(crate) const LEASE: &str = "first";
 /// The Secret of the user of the flows.
 pub(crate) const SECRET: &str = "billing-credentials";
 
-const FIVE_MINUTES: Duration = Duration::from_secs(300);
+const FIVE_MINUTES: Duration = Duration::from_mins(5);
 /// When somebody notices that a clock is wrong.
-const MENDED: Duration = Duration::from_secs(1200);
-const MONTH: Duration = Duration::from_secs(30 * 86_400);
+const MENDED: Duration = Duration::from_mins(20);
+const MONTH: Duration = Duration::from_hours(30 * 24);
