@@ -9,11 +9,13 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watcher};
+use serde_json::json;
 use technical_user_operator::domain::credential::record::State;
 use technical_user_operator::domain::credential::{ClientId, ClientSecret, CredentialId};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::namespace::{Namespace, accepts, shown};
+use crate::world::shared;
 
 /// Every client secret that was ever seen in the one Secret of a namespace.
 pub(crate) struct Reader {
@@ -87,4 +89,29 @@ pub(crate) async fn contradiction(
         }
     }
     None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oracle_finds_what_is_lost_and_what_should_have_ended() {
+    let Some(world) = shared().await else { return };
+    let namespace = Namespace::new(world, "oracle").await;
+    namespace.apply("orders", json!({})).await;
+    namespace.ready("orders").await;
+    let client_id = namespace.client_id("orders").await;
+    let secret = namespace.secret("orders-credentials").await;
+    let visible = shown(&secret).unwrap();
+    let lost_id = CredentialId::draw(&[1; 20]).unwrap();
+    let lost = ClientSecret::draw(&lost_id, &[1; 60]).unwrap();
+    let seen = BTreeMap::from([(visible.id(), visible.clone())]);
+    let with_lost = BTreeMap::from([(lost_id, lost)]);
+    let none = BTreeSet::new();
+    let ended = BTreeSet::from([visible.id()]);
+
+    let well = contradiction(&namespace, &client_id, &secret, &seen, &none).await;
+    let is_lost = contradiction(&namespace, &client_id, &secret, &with_lost, &none).await;
+    let is_alive = contradiction(&namespace, &client_id, &secret, &seen, &ended).await;
+
+    assert_eq!(well, None);
+    assert!(is_lost.unwrap().ends_with("accepted is false"));
+    assert!(is_alive.unwrap().ends_with("accepted is true"));
 }
