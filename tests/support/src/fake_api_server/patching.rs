@@ -1,5 +1,7 @@
 //! PATCH in its three kinds.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{
@@ -66,18 +68,23 @@ impl State {
         }
         let (merged, owners) = application.run(owners, tracked(call))?;
         let mut object = decode(resource, merged.clone(), Defaults::AfterApply)?;
-        let is_stored_differently = hides_metadata(call, &merged, &object);
+        let hidden = hidden_metadata(call, &merged, &object);
         managed_fields::encode(&mut object, owners.clone());
-        let answer = match existing {
+        let mut answer = match existing {
             Some(existing) => self.finish(call, existing, object, Some(owners)),
             None => self.insert(call, object),
         }?;
         let key = Self::key(resource, &call.namespace, &call.name);
-        if let Some(stored) = self.objects.get_mut(&key)
-            && is_stored_differently
-            && !call.is_dry_run()
-        {
-            stored.is_stored_differently = true;
+        match (self.objects.get_mut(&key), &mut answer) {
+            _ if hidden.is_empty() || call.is_dry_run() => {}
+            (Some(stored), _) => stored.is_stored_differently = true,
+            // Released by this apply: the answer does not come from the store, and hides nothing.
+            (None, Answer::Object(_, object)) => {
+                for (field, value) in hidden {
+                    Arc::make_mut(object)["metadata"][field] = value;
+                }
+            }
+            (None, Answer::Plain(_) | Answer::Watch(_)) => {}
         }
         Ok(answer)
     }
@@ -126,14 +133,16 @@ fn check_no_uid(call: &Call, wanted: &Value) -> Result<(), Failure> {
     Err(Failure::conflict(&call.resource, &call.name, &text))
 }
 
-/// Empty metadata of a custom kind is stored, but not shown.
-fn hides_metadata(call: &Call, merged: &Value, shown: &Value) -> bool {
-    const FIELDS: [&str; 4] = ["labels", "annotations", "finalizers", "ownerReferences"];
-    call.resource.custom
-        && !call.is_status()
-        && FIELDS.iter().any(|field| {
-            !merged["metadata"][*field].is_null() && shown["metadata"][*field].is_null()
-        })
+/// Empty metadata of a custom kind: it is stored, but not shown.
+fn hidden_metadata(call: &Call, merged: &Value, shown: &Value) -> Vec<(&'static str, Value)> {
+    if !call.resource.custom || call.is_status() {
+        return Vec::new();
+    }
+    ["labels", "annotations", "finalizers", "ownerReferences"]
+        .into_iter()
+        .filter(|field| shown["metadata"].get(field).is_none())
+        .filter_map(|field| Some((field, merged["metadata"].get(field)?.clone())))
+        .collect()
 }
 
 /// The fields that the schema took away, in the words of an apply.
