@@ -85,7 +85,8 @@ impl Gate {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn disturb(&self, index: usize) {
+    /// Disturbs the world; tells whether the sender of the request died of it.
+    fn disturb(&self, index: usize) -> bool {
         let (due, disturb) = {
             let mut inner = self.locked();
             let (due, rest) = inner.armed.drain(..).partition(|(at, _)| *at == index);
@@ -93,12 +94,14 @@ impl Gate {
             (due, inner.disturb.clone())
         };
         let due: Vec<(usize, Disturbance)> = due;
+        let kills = due.iter().any(|(_, disturbance)| disturbance.kills());
         for (_, disturbance) in due {
             self.note(&format!("*** {disturbance:?}"));
             if let Some(disturb) = &disturb {
                 disturb(disturbance);
             }
         }
+        kills
     }
 }
 
@@ -130,7 +133,10 @@ where
                 return if gate.is_away() { Err(broken()) } else { sent(service, request).await };
             }
             let index = gate.plan.requests();
-            gate.disturb(index);
+            if gate.disturb(index) {
+                // Its process is gone, and the connection with it.
+                return std::future::pending().await;
+            }
             if gate.is_away() {
                 return Err(broken());
             }

@@ -103,7 +103,8 @@ impl Run<'_> {
                 return false;
             }
             let is_off = takes_a_month && !self.world.is_running();
-            sleep(if is_off { HOUR } else { SECOND }).await;
+            let pause = if started.elapsed() > FEW_MINUTES { TICK } else { SECOND };
+            sleep(if is_off { HOUR } else { pause }).await;
             self.world.tick();
         }
     }
@@ -212,8 +213,9 @@ const TICK: Duration = Duration::from_secs(30);
 const HOUR: Duration = Duration::from_hours(1);
 const MONTH: Duration = Duration::from_hours(31 * 24);
 
-/// Longer than any wait that the operator makes after a few failures.
-const PATIENCE: Duration = Duration::from_hours(6);
+/// Longer than the operator leaves anybody alone: after clocks went wrong, only its next look at
+/// everybody may tell what is due.
+const PATIENCE: Duration = Duration::from_hours(13);
 
 const FEW_MINUTES: Duration = Duration::from_secs(150);
 

@@ -64,6 +64,16 @@ impl Disturbance {
         Self::LocalClock(SECONDS),
     ];
 
+    /// Whether the operator dies of it.
+    pub(crate) fn kills(self) -> bool {
+        matches!(self, Self::Restore | Self::MonthOff)
+    }
+
+    /// Whether ends that are set meanwhile lie a year ahead: they are counted from the later clock.
+    pub(crate) fn prolongs(self) -> bool {
+        self == Self::LocalClock(YEAR)
+    }
+
     /// Whether somebody undid what the operator had done, so that more secrets are right.
     pub(crate) fn undoes(self) -> bool {
         matches!(self, Self::Restore | Self::SecretDeleted)

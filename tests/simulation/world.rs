@@ -1,5 +1,6 @@
 //! A cluster with the operator in it, all in memory and in virtual time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ pub(crate) struct World {
     oracle: Arc<Mutex<Oracle>>,
     replicas: Mutex<Replicas>,
     backup: Mutex<Option<Snapshot>>,
+    leftovers: AtomicBool,
 }
 
 #[derive(Default)]
@@ -82,6 +84,7 @@ impl World {
             oracle,
             replicas: Mutex::default(),
             backup: Mutex::default(),
+            leftovers: AtomicBool::new(false),
         });
         world.bind();
         world
@@ -111,13 +114,21 @@ impl World {
                 Trouble::Fault(fault) => {
                     self.plan.arm(support::faults::Point::Request(*index), *fault);
                 }
-                Trouble::Disturbance(disturbance) => self.gate.arm(*index, *disturbance),
+                Trouble::Disturbance(disturbance) => {
+                    self.leftovers.fetch_or(disturbance.prolongs(), Ordering::Relaxed);
+                    self.gate.arm(*index, *disturbance);
+                }
             }
         }
     }
 
     pub(crate) fn oracle(&self) -> MutexGuard<'_, Oracle> {
         locked(&self.oracle)
+    }
+
+    /// Whether replaced client secrets may be left for a year.
+    pub(crate) fn keeps_leftovers(&self) -> bool {
+        self.leftovers.load(Ordering::Relaxed)
     }
 
     /// Keeps a backup.
