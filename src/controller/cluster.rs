@@ -144,7 +144,7 @@ impl Cluster {
     /// Merges a patch into a Secret at exactly that version.
     ///
     /// `patch` is made by the caller, who may have put a client secret into it, together with the
-    /// version: [`conditional`] does that.
+    /// version: [`Conditional::new`] does that.
     ///
     /// # Errors
     ///
