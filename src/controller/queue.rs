@@ -129,7 +129,11 @@ impl Queue {
                 delay(retry, task.failures, key)
             }
         };
-        let quiet = calm(task.failures.max(task.repairs.saturating_sub(FEW)));
+        let mut quiet = calm(task.failures.max(task.repairs.saturating_sub(FEW)));
+        if let Err(Retry::After(wait)) = outcome {
+            // The server said when; no event makes it earlier.
+            quiet = quiet.max(wait);
+        }
         task.quiet_until = now.checked_add(quiet);
         let next = next.and_then(|next| now.checked_add(next));
         task.look_at = [task.look_at, next].into_iter().flatten().min();
