@@ -211,7 +211,12 @@ impl Operator {
                 };
                 let version = version.unwrap_or(record.version);
                 let record = Record { version, ..record };
-                post(state, sender, reveal, Then::Promote { slot, record, id });
+                let then = if self.is(Wrong::PromoteAtNextLook) {
+                    Then::Nothing
+                } else {
+                    Then::Promote { slot, record, id }
+                };
+                post(state, sender, reveal, then);
             }
             (Then::Promote { slot, record, id }, _) => {
                 let promoted = self.adapter.promoted(self.wrong, &record, id);

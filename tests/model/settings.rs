@@ -35,52 +35,35 @@ const ACTS: &[Act] = &[Act::DeleteSecret, Act::AlterSecret, Act::DeleteUser];
 /// Searched with every run of the tests.
 pub(crate) const SMALL: &[Setting] = &[
     BASE,
+    READER,
+    Setting { name: "one operator, one loss, one act, one rotation", ..with(SOLE, 1, 1, 1) },
     Setting {
-        name: "one operator, one crash, one loss, one act, one rotation",
-        replicas: 1,
-        budget: STORM,
-        acts: ACTS,
-        one_per_serial: false,
-        ..BASE
+        name: "one operator, one loss, a one-time Secret deleted",
+        ..with(READ_ONCE, 1, 1, 0)
     },
-    Setting {
-        name: "one operator, a revocation and an edit",
-        replicas: 1,
-        budget: Budget { acts: 2, ..STORM },
-        acts: &[Act::Revoke, Act::Suspend, Act::ChangeMode],
-        one_per_serial: false,
-        ..BASE
-    },
-    Setting {
-        name: "one operator, a reader takes the one-time Secret away",
-        replicas: 1,
-        mode: Mode::OneTime,
-        budget: Budget { acts: 2, rotations: 1, ..CALM },
-        acts: &[Act::TakeSecret],
-        ages: true,
-        ..BASE
-    },
+    Setting { name: "one operator, a revocation or an edit", ..with(EDITED, 1, 1, 1) },
+    Setting { name: "one operator, a foreign Secret from the start", ..with(FOREIGN, 1, 1, 1) },
     Setting {
         name: "one operator, a label removed, a foreign Secret created",
-        replicas: 1,
-        budget: Budget { acts: 2, ..STORM },
         acts: &[Act::DriftSecret, Act::DeleteSecret, Act::CreateForeignSecret],
-        one_per_serial: false,
-        ..BASE
-    },
-    Setting {
-        name: "one operator, a foreign Secret",
-        replicas: 1,
-        starts_foreign: true,
-        budget: STORM,
-        acts: &[Act::DeleteSecret, Act::Revoke, Act::DeleteUser],
-        one_per_serial: false,
-        ..BASE
+        ..with(SOLE, 1, 2, 0)
     },
 ];
 
 /// Searched with `PROVE=1`.
 pub(crate) const LARGE: &[Setting] = &[
+    Setting { name: "one operator, each fault, one act", ..SOLE },
+    Setting {
+        name: "one operator, each fault, a revocation and an edit",
+        budget: Budget { acts: 2, ..STORM },
+        ..EDITED
+    },
+    Setting {
+        name: "one operator, each fault, a label removed, a foreign Secret created",
+        budget: Budget { acts: 2, ..STORM },
+        acts: &[Act::DriftSecret, Act::DeleteSecret, Act::CreateForeignSecret],
+        ..SOLE
+    },
     Setting {
         name: "two operators, one crash, one loss, one rotation",
         budget: Budget { acts: 0, ..STORM },
@@ -174,6 +157,7 @@ pub(crate) const MUTANTS: &[(Wrong, Setting, &str)] = &[
     (Wrong::SweepReadsUserFirst, with(CHOSEN, 0, 1, 0), property::EARLY),
     (Wrong::HolderKnownByName, with(CHOSEN, 0, 1, 0), property::EARLY),
     (Wrong::WithdrawAnyVersion, with(READ_ONCE, 1, 0, 1), property::UNREAD),
+    (Wrong::PromoteAtNextLook, READER, property::SERIAL),
 ];
 
 const fn with(setting: Setting, losses: u8, acts: u8, rotations: u8) -> Setting {
@@ -197,3 +181,14 @@ const CHOSEN: Setting = Setting { client_ids: ClientIds::Chosen, ..PAIR };
 
 /// The Secret goes once it is old or its reader deletes it.
 const READ_ONCE: Setting = Setting { mode: Mode::OneTime, ages: true, ..SOLE };
+
+/// Nothing goes wrong, and the reader of a one-time Secret deletes it the moment it has read it.
+const READER: Setting = Setting {
+    name: "one operator, a reader takes the one-time Secret away",
+    replicas: 1,
+    mode: Mode::OneTime,
+    budget: Budget { acts: 2, rotations: 1, ..CALM },
+    acts: &[Act::TakeSecret],
+    ages: true,
+    ..BASE
+};

@@ -64,6 +64,9 @@ pub(crate) enum Wrong {
     HolderKnownByName,
     /// A one-time Secret is deleted by name alone.
     WithdrawAnyVersion,
+    /// A reveal that was accepted is promoted only once it is seen: safe, but a reader who deletes
+    /// the Secret before that gets a second client secret.
+    PromoteAtNextLook,
 }
 
 impl Wrong {
