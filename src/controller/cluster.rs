@@ -175,22 +175,30 @@ impl Cluster {
         self.answer(call.body(Method::DELETE, "application/json", body), &call).await.map(drop)
     }
 
-    /// Applies the status of a `TechnicalUser` of exactly that uid.
+    /// Applies the status of a `TechnicalUser` at exactly that version.
+    ///
+    /// The API server does not look at the uid of a status, so that the resourceVersion alone keeps
+    /// the status of one user off another of the same name.
     ///
     /// # Errors
     ///
-    /// [`Failure`].
+    /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
     pub async fn apply_status(
         &self,
         at: Place<'_>,
-        uid: &str,
+        version: &Version,
         status: &TechnicalUserStatus,
     ) -> Result<(), Failure> {
         let call = Call::on(TECHNICAL_USERS, at, "patch").of_status();
         let body = json!({
             "apiVersion": format!("{GROUP}/{VERSION}"),
             "kind": "TechnicalUser",
-            "metadata": {"name": at.name, "namespace": at.namespace, "uid": uid},
+            "metadata": {
+                "name": at.name,
+                "namespace": at.namespace,
+                "uid": version.uid,
+                "resourceVersion": version.resource_version,
+            },
             "status": status,
         });
         let body = Bytes::from(body.to_string());

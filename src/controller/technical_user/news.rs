@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::{Look, observation};
 use crate::api::technical_user::TechnicalUser;
-use crate::controller::cluster::{Kind, Place};
+use crate::controller::cluster::{Kind, Place, version_of};
 use crate::controller::event::{self, Happening, Severity};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::Record;
@@ -48,7 +48,8 @@ pub(super) async fn report_invalid_spec(
         return Ok(());
     }
     let at = Place { namespace: &owner.namespace, name: &owner.name };
-    Ok(context.cluster.apply_status(at, &owner.uid, &status).await?)
+    let Some(version) = version_of(&object.metadata) else { return Ok(()) };
+    Ok(context.cluster.apply_status(at, &version, &status).await?)
 }
 
 async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Result<(), Error> {
@@ -70,7 +71,8 @@ async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Resu
         return Err(Error::NotLeading);
     }
     let at = Place { namespace: &user.owner.namespace, name: &user.owner.name };
-    match context.cluster.apply_status(at, &user.owner.uid, &status).await {
+    let Some(version) = version_of(&object.metadata) else { return Ok(()) };
+    match context.cluster.apply_status(at, &version, &status).await {
         Ok(()) => {}
         // The user went, or came anew, in the meantime: the watch will tell.
         Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Outdated | Kind::Invalid) => {
