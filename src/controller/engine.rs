@@ -174,11 +174,14 @@ impl Engine {
                 true
             }
             Check::AtRest(wake_at) => {
-                let wait = wake_at.map(|at| at.duration_since(now.latest()).max(SOONEST));
+                let wait = wake_at.map(|at| at.duration_since(now.earliest()).max(SOONEST));
                 let wait = wait.and_then(|wait| Duration::try_from(wait).ok());
                 let resync = RESYNC + spread(key, RESYNC / 5);
                 let wait = wait.unwrap_or(resync).min(resync);
-                self.queue.wake(key, Need::Look, Instant::now() + wait);
+                let began = Instant::now();
+                self.queue.wake(key, Need::Look, began + wait);
+                // A wrong clock that was put right may bring nearer what seemed far.
+                self.queue.wake(key, Need::Check, began + COMPARE);
                 true
             }
         }
@@ -351,6 +354,9 @@ const IDLE: Duration = Duration::from_hours(1);
 
 /// How long an object at rest is left alone: 10 to 12 hours, spread by its name.
 const RESYNC: Duration = Duration::from_hours(10);
+
+/// How often what is at rest is compared in memory: the clocks may have been put right.
+const COMPARE: Duration = Duration::from_hours(1);
 
 /// Over how long those that failed come back once the API server does.
 const RETURN: Duration = Duration::from_secs(5);

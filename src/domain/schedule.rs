@@ -92,7 +92,7 @@ impl Watchman {
         }
         let is_held = self.held_until.is_some_and(|until| elapsed < until);
         let trust = if is_held { Trust::Jumped } else { Trust::Trusted };
-        Now { earliest: local, latest: local, trust }
+        Now { earliest: local.min(served), latest: local.max(served), trust }
     }
 }
 
@@ -171,7 +171,8 @@ mod tests {
     fn clocks_that_agree_are_trusted() {
         let now = Watchman::default().look(at(0), Some(at(3)), Duration::ZERO);
 
-        assert_eq!(now, Now::at(at(0)));
+        assert_eq!(now.trust(), Trust::Trusted);
+        assert_eq!((now.earliest(), now.latest()), (at(0), at(3)));
     }
 
     #[test]

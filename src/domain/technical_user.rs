@@ -162,7 +162,7 @@ fn secret_is_not_ours(view: &View<'_>) -> Option<Step> {
     match view.delivered?.belongs {
         Belongs::Ours => None,
         Belongs::Predecessor => {
-            let soon = later(view.now.latest(), COLLECTION);
+            let soon = later(view.now.earliest(), COLLECTION);
             Some(rest(Verdict::AwaitingCollection, Some(soon)))
         }
         Belongs::Foreign => Some(rest(Verdict::SecretConflict, Some(recheck(view.now)))),
@@ -355,7 +355,7 @@ fn rest(verdict: Verdict, wake_at: Option<Timestamp>) -> Step {
 
 /// What no watch will tell: a Secret that is not ours carries no label of ours.
 fn recheck(now: Now) -> Timestamp {
-    later(now.latest(), RECHECK)
+    later(now.earliest(), RECHECK)
 }
 
 const RECHECK: SignedDuration = SignedDuration::from_secs(30);

@@ -19,7 +19,7 @@ pub(super) async fn publish(
 ) -> Result<Option<Duration>, Error> {
     let now = context.cluster.now();
     write_status(look, &rest.verdict, context).await?;
-    let wake_in = rest.wake_at.map(|at| at.duration_since(now.latest()).max(SOONEST));
+    let wake_in = rest.wake_at.map(|at| at.duration_since(now.earliest()).max(SOONEST));
     Ok(wake_in.map(|wait| Duration::try_from(wait).unwrap_or_default()))
 }
 
