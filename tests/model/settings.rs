@@ -111,9 +111,9 @@ pub(crate) const LARGE: &[Setting] = &[
         ..LARGEST
     },
     Setting {
-        name: "two operators, one crash, one loss, a one-time Secret deleted",
+        name: "two operators, one loss, a one-time Secret deleted",
         mode: Mode::OneTime,
-        budget: Budget { rotations: 0, ..STORM },
+        budget: Budget { crashes: 0, rotations: 0, ..STORM },
         acts: &[Act::DeleteSecret],
         ages: true,
         ..LARGEST

@@ -274,6 +274,33 @@ fn an_alias_may_change_its_source_both_ways() {
 }
 
 #[test]
+fn a_field_of_ours_that_nobody_wants_goes_even_when_all_else_is_right() {
+    let mut secret = delivered(&plain());
+    secret.ours.fields.insert("stale".to_owned());
+
+    assert_eq!(refreshes(&plain(), &mut secret, &[]), 1);
+    assert!(!secret.ours.fields.contains("stale"));
+}
+
+#[test]
+fn the_books_forget_an_alias_that_somebody_removed_and_nobody_wants() {
+    let mut secret = delivered(&plain());
+    secret.secret_fields.insert("SECRET".to_owned());
+
+    assert_eq!(refreshes(&plain(), &mut secret, &[]), 1);
+    assert_eq!(secret.secret_fields, plain().secret_fields);
+}
+
+#[test]
+fn what_is_gone_already_is_not_removed_again() {
+    let mut secret = delivered(&plain());
+    secret.ours.labels.insert("team".to_owned());
+    secret.ours.annotations.insert("note".to_owned());
+
+    assert_eq!(plain().refresh(&secret), None);
+}
+
+#[test]
 fn a_foreign_hand_on_any_field_of_the_client_secret_shows() {
     let content = content(&template(&[("SECRET", CredentialField::ClientSecret)], &[]));
     for field in ["client_secret", "client-secret", "SECRET"] {

@@ -128,6 +128,17 @@ fn a_pending_client_secret_that_is_shown_becomes_current_and_ends_the_former() {
 }
 
 #[test]
+fn a_promotion_tidies_too() {
+    let record = record([('a', old(-1)), ('b', pending("6", 2)), ('c', pending("5", 1))]);
+
+    let step = step(user(), record, showing('b', &user()));
+
+    let (record, _) = put(&step).unwrap();
+    assert!(!record.entries.contains_key(&id('a')));
+    assert_eq!(record.entries[&id('c')].state, State::Old(later(at(0), OVERLAP)));
+}
+
+#[test]
 fn a_pending_client_secret_that_somebody_altered_is_replaced() {
     let record = record([('a', current(1)), ('b', pending("6", 2))]);
 
