@@ -94,12 +94,12 @@ async fn operate(
     let mut stopped = Signals::new()?;
     let config = Config::infer().await;
     let config = config.map_err(|error| OperatorError::NoCluster(error.to_string()))?;
-    let client = client(&config, None)?;
+    let client = client(&config, SILENCE)?;
     if listen.is_some() {
         make_what_is_missing(&client, &settings.namespace).await?;
     }
     let clock = Arc::new(System::start());
-    let lease_client = self::client(&config, Some(LEASE_READ))?;
+    let lease_client = self::client(&config, LEASE_READ)?;
     let (candidate, leadership) =
         Candidate::new(lease_client, &settings, LEASE, Arc::clone(&clock) as _);
     let mut registry = Registry::default();
@@ -220,11 +220,11 @@ impl Signals {
 // === the parts ===
 
 /// A client that repeats nothing by itself: a repeated write reports its own success as a conflict.
-fn client(config: &Config, read_timeout: Option<Duration>) -> Result<Client, OperatorError> {
+fn client(config: &Config, silence: Duration) -> Result<Client, OperatorError> {
     let mut config = config.clone();
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
-    config.read_timeout = read_timeout;
+    config.read_timeout = Some(silence);
     Client::try_from(config).map_err(|error| OperatorError::Unusable(error.to_string()))
 }
 
@@ -318,4 +318,6 @@ const LEASE: &str = "technical-user-operator";
 const NO_TOKENS: &str = "this version does not issue tokens yet";
 const ESTABLISHING: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(5);
+/// Longer than a watch can be silent: the API server ends each within five minutes.
+const SILENCE: Duration = Duration::from_mins(6);
 const LEASE_READ: Duration = Duration::from_secs(5);

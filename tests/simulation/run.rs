@@ -97,7 +97,12 @@ impl Run<'_> {
             if !self.world.oracle().violations.is_empty() {
                 return false;
             }
-            let Err(missing) = goal.check(&self.world) else { return true };
+            let reached = goal.check(&self.world).or_else(|missing| {
+                // Who reads once, or lets the time of a reading pass, finds no Secret any more.
+                let is_over = self.case.flow.starts_with("one-time") && self.case.ends_reading();
+                if is_over { Goal::ReadOnce.check(&self.world) } else { Err(missing) }
+            });
+            let Err(missing) = reached else { return true };
             if started.elapsed() > patience {
                 self.stuck = Some(format!("I5: {goal:?} not reached: {missing}"));
                 return false;
@@ -158,6 +163,16 @@ impl Run<'_> {
 impl Case {
     pub(crate) fn has(&self, disturbance: Disturbance) -> bool {
         self.troubles.iter().any(|(_, it)| *it == Trouble::Disturbance(disturbance))
+    }
+
+    /// Whether a Secret that is read once may be gone, read or past its time.
+    fn ends_reading(&self) -> bool {
+        let ends = |it: &Disturbance| match it {
+            Disturbance::SecretDeleted | Disturbance::MonthOff => true,
+            Disturbance::BothClocks(by) => by.is_positive(),
+            _ => false,
+        };
+        self.troubles.iter().any(|(_, it)| matches!(it, Trouble::Disturbance(it) if ends(it)))
     }
 
     /// How long nothing may be asked for at the end: an hour in some runs, in most just longer than

@@ -25,6 +25,15 @@ pub(super) enum News {
 }
 
 impl News {
+    fn begins_a_list(&self) -> bool {
+        matches!(
+            self,
+            Self::User(_, Some(Told::ListBegins))
+                | Self::Record(_, Some(Told::ListBegins))
+                | Self::Secret(_, Some(Told::ListBegins))
+        )
+    }
+
     /// Whether a watch has just told everything once more.
     pub(super) fn ends_a_list(&self) -> bool {
         matches!(
@@ -52,12 +61,42 @@ pub(super) fn watches(
     for (index, namespace) in namespaces.into_iter().enumerate() {
         views.users.expect(index);
         views.secrets.expect(index);
-        watches.push(users(client, namespace, index));
-        watches.push(secrets(client, namespace, index));
+        let namespace = namespace.map(str::to_owned);
+        let (client, place) = (client.clone(), namespace.clone());
+        let reopened = client.clone();
+        watches.push(insistent(move || users(&client, place.as_deref(), index)));
+        watches.push(insistent(move || secrets(&reopened, namespace.as_deref(), index)));
     }
     views.records.expect(0);
-    watches.push(records(client, &settings.namespace));
+    let (client, namespace) = (client.clone(), settings.namespace.clone());
+    watches.push(insistent(move || records(&client, &namespace)));
     watches
+}
+
+/// A watch that is opened anew when its list hangs: kube gives a list no deadline.
+fn insistent(
+    open: impl Fn() -> BoxStream<'static, News> + Send + 'static,
+) -> BoxStream<'static, News> {
+    let first = open();
+    let watch =
+        futures::stream::unfold((open, first, true), |(open, mut watch, mut lists)| async move {
+            loop {
+                let told = if lists {
+                    tokio::time::timeout(LIST, watch.next()).await
+                } else {
+                    Ok(watch.next().await)
+                };
+                let Ok(told) = told else {
+                    tracing::warn!("a list hung and is asked for anew");
+                    watch = open();
+                    continue;
+                };
+                let news = told?;
+                lists = news.begins_a_list() || lists && !news.ends_a_list();
+                return Some((news, (open, watch, lists)));
+            }
+        });
+    watch.boxed()
 }
 
 fn users(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'static, News> {
@@ -144,3 +183,6 @@ impl Backoff for Patience {
         self.0 = 0;
     }
 }
+
+/// How long a list may be silent. A page of 500 objects takes a fraction of a second.
+const LIST: Duration = Duration::from_secs(30);
