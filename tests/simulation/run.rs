@@ -97,12 +97,7 @@ impl Run<'_> {
             if !self.world.oracle().violations.is_empty() {
                 return false;
             }
-            let reached = goal.check(&self.world).or_else(|missing| {
-                // Who reads once, or lets the time of a reading pass, finds no Secret any more.
-                let is_over = self.case.flow.starts_with("one-time") && self.case.ends_reading();
-                if is_over { Goal::ReadOnce.check(&self.world) } else { Err(missing) }
-            });
-            let Err(missing) = reached else { return true };
+            let Err(missing) = self.check(goal) else { return true };
             if started.elapsed() > patience {
                 self.stuck = Some(format!("I5: {goal:?} not reached: {missing}"));
                 return false;
@@ -112,6 +107,15 @@ impl Run<'_> {
             sleep(if is_off { HOUR } else { pause }).await;
             self.world.tick();
         }
+    }
+
+    /// Whether the goal is reached, as far as the case lets it be.
+    fn check(&self, goal: &Goal) -> Result<(), String> {
+        goal.check(&self.world).or_else(|missing| {
+            // Who reads once, or lets the time of a reading pass, finds no Secret any more.
+            let is_over = self.case.flow.starts_with("one-time") && self.case.ends_reading();
+            if is_over { Goal::ReadOnce.check(&self.world) } else { Err(missing) }
+        })
     }
 
     /// Waits until the operator asks for nothing any more.
@@ -128,7 +132,7 @@ impl Run<'_> {
                 return;
             }
             let after = self.world.server.reads() + self.world.server.writes();
-            let is_reached = goal.check(&self.world);
+            let is_reached = self.check(goal);
             if before == after && is_reached.is_ok() {
                 return;
             }
