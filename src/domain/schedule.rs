@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 pub struct Now {
     earliest: Timestamp,
     latest: Timestamp,
+    likely: Timestamp,
     trust: Trust,
 }
 
@@ -39,7 +40,7 @@ pub const SETTLE: Duration = Duration::from_mins(10);
 impl Now {
     /// An instant that nobody doubts.
     pub fn at(instant: Timestamp) -> Self {
-        Self { earliest: instant, latest: instant, trust: Trust::Trusted }
+        Self { earliest: instant, latest: instant, likely: instant, trust: Trust::Trusted }
     }
 
     /// The earliest that it can be: what is due now is due for certain.
@@ -50,6 +51,12 @@ impl Now {
     /// The latest that it can be: what ends after this has its whole time.
     pub fn latest(&self) -> Timestamp {
         self.latest
+    }
+
+    /// What it most likely is, for what is neither an end nor a due: the clock of the API server
+    /// where the two differ, since every replica sees that one.
+    pub fn likely(&self) -> Timestamp {
+        self.likely
     }
 
     /// Whether the clocks can be acted upon.
@@ -85,14 +92,14 @@ impl Watchman {
         }
         self.last = Some(Look { local, elapsed });
         let served = served.unwrap_or(local);
+        let (earliest, latest) = (local.min(served), local.max(served));
         let apart = served.duration_since(local).abs();
         if apart > TOLERANCE {
-            let trust = Trust::Apart(apart);
-            return Now { earliest: local.min(served), latest: local.max(served), trust };
+            return Now { earliest, latest, likely: served, trust: Trust::Apart(apart) };
         }
         let is_held = self.held_until.is_some_and(|until| elapsed < until);
         let trust = if is_held { Trust::Jumped } else { Trust::Trusted };
-        Now { earliest: local.min(served), latest: local.max(served), trust }
+        Now { earliest, latest, likely: local, trust }
     }
 }
 

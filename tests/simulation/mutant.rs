@@ -39,12 +39,10 @@ pub(crate) enum Mutant {
     NotSwept,
     /// The status is never written.
     StatusUnwritten,
-    /// The status is written again and again.
-    StatusUnread,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::WriteAnyVersion,
         Self::RefusedIsSuccess,
         Self::RevealUnregistered,
@@ -56,7 +54,6 @@ impl Mutant {
         Self::RequestForgotten,
         Self::NotSwept,
         Self::StatusUnwritten,
-        Self::StatusUnread,
     ];
 }
 
@@ -160,11 +157,6 @@ impl Spoiler {
                     object["metadata"]["managedFields"].as_array_mut().into_iter().flatten()
                 {
                     entry["manager"] = "technical-user-operator".into();
-                }
-            }
-            Mutant::StatusUnread if path.contains("/technicalusers/") => {
-                if let Some(object) = object.as_object_mut() {
-                    object.remove("status");
                 }
             }
             _ => {}

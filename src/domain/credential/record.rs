@@ -177,7 +177,7 @@ impl Record {
         for (each, entry) in &mut promoted.entries {
             if each == id {
                 entry.state = State::Current;
-                entry.issued_at = now.earliest();
+                entry.issued_at = now.likely();
             } else if entry.state == State::Current {
                 entry.state = State::Old(later(now.latest(), overlap));
             }
@@ -209,7 +209,7 @@ impl Record {
             verifier,
             state: State::Pending(placeholder.clone()),
             serial: self.serial,
-            issued_at: now.earliest(),
+            issued_at: now.likely(),
         };
         more.entries.insert(id, entry);
         more

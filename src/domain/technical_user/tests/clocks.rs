@@ -82,16 +82,16 @@ fn a_revocation_is_answered_all_the_same() {
 }
 
 #[test]
-fn an_end_counts_from_the_later_clock_and_an_age_from_the_earlier() {
+fn an_end_counts_from_the_later_clock_and_an_age_from_that_of_the_api_server() {
     let record = record([('a', current(1)), ('b', pending("6", 2))]);
     let seen = observed(user(), record, showing('b', &user()));
 
-    for (now, earliest, latest) in [(apart(2), at(0), at(2)), (apart(-2), at(-2), at(0))] {
+    for (now, served, latest) in [(apart(2), at(2), at(2)), (apart(-2), at(-2), at(0))] {
         let step = decide(&seen, now);
 
         let (record, _) = put(&step).unwrap();
         assert_eq!(record.entries[&id('a')].state, State::Old(later(latest, OVERLAP)));
-        assert_eq!(record.entries[&id('b')].issued_at, earliest);
+        assert_eq!(record.entries[&id('b')].issued_at, served);
     }
 }
 
