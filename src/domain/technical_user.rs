@@ -279,8 +279,10 @@ impl View<'_> {
         let is_lenient = self.user.delivery != Delivery::Retained;
         match self.delivered {
             None => (!is_lenient).then_some(Cause::Deleted),
-            // A Secret without a client secret is one that was just made anew.
-            Some(delivered) if delivered.credential_id.is_none() => Some(Cause::Deleted),
+            // One without a client secret was made anew, or late for a delivery that is over.
+            Some(delivered) if delivered.credential_id.is_none() => {
+                (!is_lenient).then_some(Cause::Deleted)
+            }
             Some(delivered) if delivered.credential_id.as_ref() != Some(id) => Some(Cause::Unknown),
             Some(delivered) if delivered.is_altered() => (!is_lenient).then_some(Cause::Altered),
             Some(_) => None,
@@ -342,9 +344,11 @@ impl View<'_> {
     fn delivered_verdict(&self) -> Verdict {
         match self.delivered {
             Some(delivered) if delivered.is_altered() => Verdict::AlterationIgnored,
-            Some(_) => Verdict::Delivered,
-            None if matches!(self.user.delivery, Delivery::OneTime(_)) => Verdict::ReadOnce,
-            None => Verdict::DeletionIgnored,
+            Some(delivered) if delivered.credential_id.is_some() => Verdict::Delivered,
+            Some(_) | None if matches!(self.user.delivery, Delivery::OneTime(_)) => {
+                Verdict::ReadOnce
+            }
+            Some(_) | None => Verdict::DeletionIgnored,
         }
     }
 }

@@ -73,7 +73,10 @@ impl Kind {
             403 if says("exceeded quota") => Self::Quota,
             403 | 401 => Self::Forbidden,
             404 if is_about("namespaces") => Self::NamespaceGone,
-            404 => Self::NotFound,
+            // Only an answer that names the object says that it is absent; a server that has not
+            // loaded a resource yet answers 404 as well.
+            404 if details.is_some_and(|details| details.name.is_some()) => Self::NotFound,
+            404 => Self::Server(404, retry_after),
             409 => Self::Outdated,
             422 => Self::Invalid,
             429 => Self::TooManyRequests(retry_after),

@@ -243,7 +243,8 @@ proptest! {
         let is_kept = match rest.verdict {
             Verdict::Delivered => visible.is_some() && visible == current,
             Verdict::ReadOnce | Verdict::DeletionIgnored => {
-                current.is_some() && world.delivered.is_none()
+                let carries = |it: &Delivered| it.credential_id.is_some();
+                current.is_some() && !world.delivered.as_ref().is_some_and(carries)
             }
             Verdict::AlterationIgnored => current.is_some() && visible.is_none(),
             Verdict::Suspended => world.user.is_suspended && world.drawn == 0,
