@@ -125,10 +125,9 @@ fn is_delivered(
     }
     let expected = match (user.mode, secret) {
         (Mode::Retained, None) => return false,
-        (Mode::Lenient, None) => "DeletionIgnored",
+        // One that came late, for a delivery that was over, stays empty.
+        (Mode::Lenient, None | Some(Secret { id: 0, .. })) => "DeletionIgnored",
         (Mode::OneTime, None) => "DeliveredOnce",
-        // One that came late, for a delivery that was over: it stays empty.
-        (Mode::Lenient, Some(Secret { id: 0, .. })) => "DeletionIgnored",
         (Mode::OneTime, Some(Secret { id: 0, .. })) if !current.is_aged => "DeliveredOnce",
         (_, Some(secret)) if secret.id != current.id || secret.has_drifted => return false,
         (Mode::OneTime, Some(_)) if current.is_aged => return false,
