@@ -59,7 +59,9 @@ bench: ## The benchmark, with its figures
 .PHONY: crds
 crds: build ## Write crds/ anew from the Rust types
 	@mkdir -p crds
-	@$(target)/debug/technical-user-operator crd >crds/iam.cyoda.com_technicalusers.yaml
+	@$(target)/debug/technical-user-operator crd | awk 'BEGIN { RS = "---\n" } \
+		match($$0, /plural: [a-z]+/) { name = substr($$0, RSTART + 8, RLENGTH - 8); \
+		file = "crds/iam.cyoda.com_" name ".yaml"; printf "%s", $$0 >file; close(file) }'
 
 .PHONY: control-plane
 control-plane: ## Find or build etcd, kube-apiserver and kube-controller-manager for the tests

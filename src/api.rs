@@ -4,6 +4,9 @@
 
 #[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
 pub mod condition;
+pub mod schema;
+#[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
+pub mod signing_key;
 #[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
 pub mod technical_user;
 
@@ -14,10 +17,11 @@ pub const VERSION: &str = "v1alpha1";
 /// The field manager of every write, and the `provider` entry of a delivered Secret.
 pub const MANAGER: &str = "technical-user-operator";
 
-/// Annotation on a `TechnicalUser`: any new token asks for a new client secret, with overlap.
+/// Annotation on a `TechnicalUser`: any new token asks for a new client secret, with overlap. On a
+/// `SigningKey`: any new token asks for a new key.
 pub const ROTATE_REQUESTED_AT: &str = "iam.cyoda.com/rotate-requested-at";
 /// Annotation on a `TechnicalUser`: any new token ends every client secret now and asks for a new
-/// one.
+/// one. On a `SigningKey`: the kid that is to leave the JWKS at once.
 pub const REVOKE_REQUESTED_AT: &str = "iam.cyoda.com/revoke-requested-at";
 
 /// Annotation on a delivered Secret: the id of the credential that it carries.
@@ -33,6 +37,8 @@ pub const DELIVERY_ATTEMPT: &str = "iam.cyoda.com/delivery-attempt";
 pub const MANAGED: &str = "iam.cyoda.com/managed";
 /// Label on a delivered Secret: the name of its `TechnicalUser`.
 pub const TECHNICAL_USER: &str = "iam.cyoda.com/technical-user";
+/// Label on a JWKS ConfigMap, a ledger and a key pair: the name of its `SigningKey`.
+pub const SIGNING_KEY: &str = "iam.cyoda.com/signing-key";
 /// Prefix of every label and annotation that belongs to the operator.
 pub const RESERVED_PREFIX: &str = "iam.cyoda.com/";
 
@@ -42,3 +48,16 @@ pub const DELIVERED_TYPE: &str = "servicebinding.io/oauth2";
 pub const RECORD_TYPE: &str = "iam.cyoda.com/verifier";
 /// The one field of a verifier record.
 pub const RECORD_FIELD: &str = "record.json";
+
+/// The type of the ledger of a `SigningKey`.
+pub const LEDGER_TYPE: &str = "iam.cyoda.com/signing-key-ledger";
+/// The one field of a ledger.
+pub const LEDGER_FIELD: &str = "ledger.json";
+/// The type of a Secret with one key pair.
+pub const KEY_PAIR_TYPE: &str = "iam.cyoda.com/signing-key-pair";
+/// The one field of a key pair, PKCS#8 (RFC 5208) in DER.
+pub const KEY_PAIR_FIELD: &str = "private-key.der";
+/// The field of a JWKS ConfigMap that Envoy Gateway reads.
+pub const JWKS_FIELD: &str = "jwks";
+/// The same bytes for whoever mounts the ConfigMap as files.
+pub const JWKS_FILE: &str = "jwks.json";

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
-use technical_user_operator::api::technical_user;
+use technical_user_operator::api::schema;
 use technical_user_operator::args::{Arguments, Command, LogFormat, log_filter};
 use technical_user_operator::{operator, telemetry};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Crd => print_crd(),
+        Command::Crd => print_crds(),
         Command::Controller(arguments) => {
             observe(arguments.log_format);
             Ok(operator::run(&arguments, None)?)
@@ -34,10 +34,9 @@ fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-fn print_crd() -> anyhow::Result<()> {
-    let crd =
-        technical_user::crd_yaml().context("the CustomResourceDefinition cannot be printed")?;
-    std::io::Write::write_all(&mut std::io::stdout(), crd.as_bytes())?;
+fn print_crds() -> anyhow::Result<()> {
+    let crds = schema::crds_yaml().context("the CustomResourceDefinitions cannot be printed")?;
+    std::io::Write::write_all(&mut std::io::stdout(), crds.as_bytes())?;
     Ok(())
 }
 

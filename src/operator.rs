@@ -23,7 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::api::technical_user::crd;
+use crate::api::schema::crds;
 use crate::args::{ControllerArguments, IssuerError, host_name};
 use crate::controller::cluster::Cluster;
 use crate::controller::engine::{self, Synced};
@@ -228,7 +228,7 @@ fn client(config: &Config, silence: Duration) -> Result<Client, OperatorError> {
     Client::try_from(config).map_err(|error| OperatorError::Unusable(error.to_string()))
 }
 
-/// The namespace and the CRD, for those who try the operator out. What exists is left as it is.
+/// The namespace and the CRDs, for those who try the operator out. What exists is left as it is.
 async fn make_what_is_missing(client: &Client, namespace: &str) -> Result<(), OperatorError> {
     let wanted = Namespace {
         metadata: ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() },
@@ -236,14 +236,20 @@ async fn make_what_is_missing(client: &Client, namespace: &str) -> Result<(), Op
     };
     make(&Api::<Namespace>::all(client.clone()), &wanted).await?;
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
-    make(&definitions, &crd()).await?;
-    let name = crd().name_any();
-    let established = await_condition(definitions, &name, is_crd_established());
-    match tokio::time::timeout(ESTABLISHING, established).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(OperatorError::Unusable(error.to_string())),
-        Err(_) => Err(OperatorError::Unusable("the CRD was not established in time".to_owned())),
+    for definition in crds() {
+        make(&definitions, &definition).await?;
+        let name = definition.name_any();
+        let established = await_condition(definitions.clone(), &name, is_crd_established());
+        match tokio::time::timeout(ESTABLISHING, established).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(OperatorError::Unusable(error.to_string())),
+            Err(_) => {
+                let text = format!("the CRD {name} was not established in time");
+                return Err(OperatorError::Unusable(text));
+            }
+        }
     }
+    Ok(())
 }
 
 async fn make<K>(api: &Api<K>, wanted: &K) -> Result<(), OperatorError>

@@ -5,17 +5,24 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use technical_user_operator::api::technical_user::{TechnicalUser, crd, crd_yaml};
+use technical_user_operator::api::schema::crds;
+use technical_user_operator::api::signing_key::SigningKey;
+use technical_user_operator::api::technical_user::TechnicalUser;
 
 #[test]
 fn the_printed_crds_are_those_of_the_types() {
-    let printed = fs::read_to_string(root().join("crds/iam.cyoda.com_technicalusers.yaml"));
+    for crd in crds() {
+        let file = format!("crds/iam.cyoda.com_{}.yaml", crd.spec.names.plural);
+        let printed = fs::read_to_string(root().join(&file)).unwrap_or_default();
 
-    assert!(
-        printed.unwrap_or_default() == crd_yaml().unwrap(),
-        "crds/ is not what the types say: run `make crds` and commit the result"
-    );
+        assert!(
+            printed == serde_yaml_ng::to_string(&crd).unwrap(),
+            "{file} is not what the types say: run `make crds` and commit the result"
+        );
+    }
 }
 
 #[test]
@@ -44,22 +51,17 @@ fn an_untouched_object_is_not_taken_for_ready() {
 
 #[test]
 fn people_find_and_read_the_resources_with_kubectl() {
-    let names = as_json()["spec"]["names"].clone();
-    assert_eq!(names["shortNames"], json!(["tu", "techuser"]));
-    assert_eq!(names["categories"], json!(["iam"]));
-
-    for version in versions() {
-        let columns = version["additionalPrinterColumns"].as_array().unwrap();
-        let shown: Vec<_> = columns
-            .iter()
-            .filter(|column| column["priority"].as_i64().unwrap_or_default() == 0)
-            .map(|column| column["name"].as_str().unwrap())
-            .collect();
-
-        assert_eq!(shown, ["Ready", "Client ID", "Secret", "Age"]);
-        for column in columns {
-            let path = column["jsonPath"].as_str().unwrap();
-            assert!(leads_somewhere(&version, path), "no field at {path}");
+    let wanted = [
+        ("SigningKey", json!(["sk", "sigkey"]), "Ready Algorithm Active Key Next Rotation Age"),
+        ("TechnicalUser", json!(["tu", "techuser"]), "Ready Client ID Secret Age"),
+    ];
+    for (definition, (kind, short_names, columns)) in as_json().iter().zip(wanted) {
+        let names = &definition["spec"]["names"];
+        assert_eq!(names["kind"], kind);
+        assert_eq!(names["shortNames"], short_names);
+        assert_eq!(names["categories"], json!(["iam"]));
+        for version in definition["spec"]["versions"].as_array().unwrap() {
+            assert_eq!(shown_columns(version).join(" "), columns);
         }
     }
 }
@@ -73,20 +75,40 @@ fn every_example_says_nothing_that_the_types_do_not_know() {
         let name = path.display();
 
         let written: Value = serde_yaml_ng::from_str(&text).unwrap();
-        let user: TechnicalUser = serde_yaml_ng::from_str(&text).unwrap();
-        let understood = serde_json::to_value(&user).unwrap();
+        let understood = match written["kind"].as_str() {
+            Some("TechnicalUser") => understood::<TechnicalUser>(&text),
+            Some("SigningKey") => understood::<SigningKey>(&text),
+            kind => panic!("{name}: an example of {kind:?}"),
+        };
 
         assert!(
             contains(&understood, &written),
             "{name}: written {written:#}, understood {understood:#}"
         );
         assert_eq!(written["apiVersion"], "iam.cyoda.com/v1alpha1", "{name}");
-        assert_eq!(written["kind"], "TechnicalUser", "{name}");
         assert!(text.starts_with("# "), "{name}: says not what it is for");
         examples += 1;
     }
 
-    assert!(examples >= 4, "where are the examples?");
+    assert!(examples >= 6, "where are the examples?");
+}
+
+fn understood<T: DeserializeOwned + Serialize>(text: &str) -> Value {
+    serde_json::to_value(serde_yaml_ng::from_str::<T>(text).unwrap()).unwrap()
+}
+
+/// The names of the columns without `-o wide`. Every column shows a field that there is.
+fn shown_columns(version: &Value) -> Vec<&str> {
+    let columns = version["additionalPrinterColumns"].as_array().unwrap();
+    for column in columns {
+        let path = column["jsonPath"].as_str().unwrap();
+        assert!(leads_somewhere(version, path), "no field at {path}");
+    }
+    columns
+        .iter()
+        .filter(|column| column["priority"].as_i64().unwrap_or_default() == 0)
+        .map(|column| column["name"].as_str().unwrap())
+        .collect()
 }
 
 // === what a schema must keep to ===
@@ -180,12 +202,12 @@ fn contains(whole: &Value, part: &Value) -> bool {
 }
 
 fn versions() -> Vec<Value> {
-    let versions = as_json()["spec"]["versions"].as_array().cloned();
-    versions.unwrap()
+    let definitions = as_json();
+    definitions.iter().flat_map(|it| it["spec"]["versions"].as_array().cloned().unwrap()).collect()
 }
 
-fn as_json() -> Value {
-    serde_json::to_value(crd()).unwrap()
+fn as_json() -> Vec<Value> {
+    crds().iter().map(|crd| serde_json::to_value(crd).unwrap()).collect()
 }
 
 fn root() -> PathBuf {

@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use kube::{CustomResource, KubeSchema};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::schema::{crd, crd_yaml};
+use super::schema::completed;
+
 pub use self::status::{Binding, CredentialState, CredentialStatus, TechnicalUserStatus};
 
-mod schema;
 mod status;
 
 /// A machine identity: a client id and a client secret, delivered once in a Kubernetes Secret, with
@@ -265,6 +266,11 @@ pub struct Rotation {
         validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('8760h')").message("rotation.overlap must be between 1m and 8760h")
     )]
     pub overlap: String,
+}
+
+/// Returns the `CustomResourceDefinition` of `TechnicalUser`.
+pub fn crd() -> CustomResourceDefinition {
+    completed(TechnicalUser::crd(), "What this identity shall be.")
 }
 
 impl Default for SigningKeyReference {

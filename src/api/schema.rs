@@ -1,20 +1,33 @@
-//! The CRD as the API server gets it: what the derived schema lacks, and what it has too much.
+//! CRDs as the API server gets them: what a derived schema lacks, and what it has too much.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
-use kube::CustomResourceExt;
 use serde_json::json;
 
-use super::TechnicalUser;
+use super::{signing_key, technical_user};
 
-/// Returns the `CustomResourceDefinition` of `TechnicalUser`, as `crds/` and the chart ship it.
+/// Every `CustomResourceDefinition`, as `crds/` and the chart ship them.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![signing_key::crd(), technical_user::crd()]
+}
+
+/// The same as YAML documents, as `technical-user-operator crd` prints them.
+///
+/// # Errors
+///
+/// YAML cannot hold a definition, which would be a mistake of the types.
+pub fn crds_yaml() -> Result<String, serde_yaml_ng::Error> {
+    let documents: Result<Vec<_>, _> = crds().iter().map(serde_yaml_ng::to_string).collect();
+    Ok(documents?.join("---\n"))
+}
+
+/// Completes a derived definition.
 ///
 /// Beyond the derived schema: no `nullable` (a stored `null` never settles under server-side
 /// apply), descriptions in one line each, a default status, so that an object that no operator has
 /// seen yet is not taken for ready by kstatus, and descriptions of `spec` and `status`.
-pub fn crd() -> CustomResourceDefinition {
-    let mut crd = TechnicalUser::crd();
+pub(super) fn completed(mut crd: CustomResourceDefinition, spec: &str) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
         let Some(schema) = schema else { continue };
@@ -22,8 +35,8 @@ pub fn crd() -> CustomResourceDefinition {
         let Some(properties) = schema.properties.as_mut() else {
             continue;
         };
-        if let Some(spec) = properties.get_mut("spec") {
-            spec.description = Some("What this identity shall be.".to_owned());
+        if let Some(properties) = properties.get_mut("spec") {
+            properties.description = Some(spec.to_owned());
         }
         if let Some(status) = properties.get_mut("status") {
             status.description =
@@ -32,15 +45,6 @@ pub fn crd() -> CustomResourceDefinition {
         }
     }
     crd
-}
-
-/// The same as YAML, as `technical-user-operator crd` prints it and `crds/` keeps it.
-///
-/// # Errors
-///
-/// YAML cannot hold the definition, which would be a mistake of the types above.
-pub fn crd_yaml() -> Result<String, serde_yaml_ng::Error> {
-    serde_yaml_ng::to_string(&crd())
 }
 
 fn untouched_status() -> serde_json::Value {

@@ -1,0 +1,116 @@
+//! What the operator observed of a `SigningKey`, as its users read it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::condition::Condition;
+
+/// What the operator observed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SigningKeyStatus {
+    /// The generation of the spec that this status was computed from.
+    #[serde(default)]
+    #[schemars(range(min = -1))]
+    pub observed_generation: i64,
+
+    /// The kid of the key that signs now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub active_kid: Option<String>,
+
+    /// The keys of the series, the newest first; of those that are gone, the last few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 96))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["kid".into()]))]
+    pub keys: Vec<KeyStatus>,
+
+    /// Where the public keys are published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<JwksStatus>,
+
+    /// When the present key took over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub last_rotation_time: Option<Time>,
+
+    /// When the next key takes over: as scheduled once it is published, else as planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub next_rotation_time: Option<Time>,
+
+    /// The token of the annotation `iam.cyoda.com/rotate-requested-at` that was answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub last_handled_rotate_at: Option<String>,
+
+    /// The kid in the annotation `iam.cyoda.com/revoke-requested-at` that was answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub last_handled_revoke_at: Option<String>,
+
+    /// The conditions. `kubectl wait --for=condition=Ready` waits for a key that can sign.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Where the public keys are published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JwksStatus {
+    /// The name of the ConfigMap.
+    #[schemars(length(min = 1, max = 253))]
+    pub config_map_name: String,
+    /// In how many namespaces it is up to date.
+    #[schemars(range(min = 0))]
+    pub namespaces: i64,
+}
+
+/// One key pair, without its private half.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyStatus {
+    /// The key id, an RFC 7638 thumbprint: what the header of its tokens says.
+    #[schemars(length(min = 1, max = 64))]
+    pub kid: String,
+    /// The number of the key in its series.
+    #[schemars(range(min = 0))]
+    pub index: i64,
+    /// `Staged`: made. `Published`: in the JWKS, not signing yet. `Active`: signs. `Grace`: signs no
+    /// more, and its tokens verify. `Retired`: out of the JWKS. `Revoked`: out of the JWKS on
+    /// request, and its tokens with it.
+    pub state: KeyState,
+    /// When it begins, or began, to sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub activation_time: Option<Time>,
+    /// When it stops, or stopped, signing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub end_time: Option<Time>,
+    /// When it leaves the JWKS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub removal_time: Option<Time>,
+}
+
+/// Where a key pair is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KeyState {
+    /// Made, and in no JWKS yet.
+    Staged,
+    /// In the JWKS, not signing yet.
+    Published,
+    /// Signs.
+    Active,
+    /// Signs no more; its tokens verify.
+    Grace,
+    /// Out of the JWKS.
+    Retired,
+    /// Out of the JWKS on request, and its tokens with it.
+    Revoked,
+}
