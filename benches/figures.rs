@@ -28,9 +28,10 @@ use support::control_plane::{ControlPlane, Options};
 use technical_user_operator::api::condition::ConditionStatus;
 use technical_user_operator::api::technical_user::{TechnicalUser, crd};
 use technical_user_operator::controller::cluster::Cluster;
-use technical_user_operator::controller::engine::{self, Synced};
+use technical_user_operator::controller::engine::Synced;
 use technical_user_operator::controller::lease::Candidate;
 use technical_user_operator::controller::metrics::Metrics;
+use technical_user_operator::controller::technical_user;
 use technical_user_operator::controller::{Context, Settings};
 use technical_user_operator::domain::credential::{ClientSecret, CredentialId, Verifier};
 use technical_user_operator::domain::delivery::Endpoints;
@@ -178,7 +179,8 @@ async fn populate(client: &Client, users: usize) {
         metrics: Metrics::register(&mut Registry::default()),
     });
     let (synced, _) = watch::channel(Synced(false));
-    let engine = tokio::spawn(engine::run(client.clone(), context, synced, std::future::pending()));
+    let engine =
+        tokio::spawn(technical_user::run(client.clone(), context, synced, std::future::pending()));
     let lease = tokio::spawn(async move { candidate.run().await });
     create(client, "many", "user", users).await;
     all_ready(client, "many", users).await;

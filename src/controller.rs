@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::delivery::Endpoints;
-use crate::domain::technical_user::report::Obstacle;
+use crate::domain::obstacle::Obstacle;
 use crate::environment::{Entropy, EntropyError};
 
 pub mod cluster;
@@ -19,7 +19,6 @@ pub mod event;
 pub mod lease;
 pub mod metrics;
 mod queue;
-pub mod sweep;
 pub mod technical_user;
 mod views;
 

@@ -6,5 +6,9 @@
 
 pub mod credential;
 pub mod delivery;
+pub mod object;
+pub mod obstacle;
+pub mod readiness;
+pub mod request;
 pub mod schedule;
 pub mod technical_user;

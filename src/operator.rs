@@ -26,10 +26,10 @@ use tokio::task::JoinSet;
 use crate::api::schema::crds;
 use crate::args::{ControllerArguments, IssuerError, host_name};
 use crate::controller::cluster::Cluster;
-use crate::controller::engine::{self, Synced};
+use crate::controller::engine::Synced;
 use crate::controller::lease::Candidate;
 use crate::controller::metrics::Metrics;
-use crate::controller::{Context, Settings};
+use crate::controller::{Context, Settings, technical_user};
 use crate::domain::delivery::Endpoints;
 use crate::environment::{Entropy, EntropyError, System};
 use crate::server::{admin, unavailable};
@@ -117,7 +117,7 @@ async fn operate(
     let mut vital = Vital::start(health, readiness(is_synced), candidate.clone())?;
     tracing::info!(identity = context.settings.identity, "operator started");
     let (stop, stopping) = oneshot::channel::<()>();
-    let engine = engine::run(client, Arc::clone(&context), synced, async {
+    let engine = technical_user::run(client, Arc::clone(&context), synced, async {
         let _ = stopping.await;
     });
     tokio::pin!(engine);

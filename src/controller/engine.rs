@@ -3,81 +3,140 @@
 //! One task owns the views and the queue, so nothing is locked. At rest it does nothing: a change
 //! that leaves an object as it should be costs a comparison in memory, and no request.
 
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::stream::{BoxStream, SelectAll, StreamExt};
 use jiff::SignedDuration;
 use kube::Client;
-use tokio::sync::watch;
+use tokio::sync;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::queue::{Need, Queue, Settled, spread};
-use super::technical_user::{self, Key};
-use super::views::{Check, Views};
-use super::{Context, Retry, sweep};
-use crate::domain::schedule::Trust;
+use super::queue::{Need, Queue, spread};
+use super::views::Check;
+use super::{Context, Error, Retry};
+use crate::domain::schedule::{Now, Trust};
 
-use self::watches::{News, watch_trouble, watches};
+pub(super) use self::watch::watch;
+pub(super) use super::queue::Settled;
 
-mod watches;
+mod watch;
 
-/// Whether the controllers know what there is.
+/// One kind of resource, as the engine drives it.
+pub(super) trait Controller: Send + Sized + 'static {
+    /// What names a resource.
+    type Key: Clone + Debug + Display + Ord + Send + Sync + 'static;
+    /// What a watch tells.
+    type News: Send + 'static;
+    /// What a look leaves behind for the checks that follow it.
+    type Memory: Send + 'static;
+
+    /// The word for metrics and logs.
+    const NAME: &'static str;
+
+    /// Opens the watches.
+    fn open(
+        client: &Client,
+        context: &Context,
+    ) -> (Self, SelectAll<BoxStream<'static, Self::News>>);
+
+    /// Whether every watch has told everything once.
+    fn is_synced(&self) -> bool;
+
+    /// The keys of all resources.
+    fn everybody(&self) -> Vec<Self::Key>;
+
+    /// How many resources there are.
+    fn count(&self) -> usize;
+
+    /// Takes in what a watch told.
+    fn take(&mut self, news: Self::News) -> Touched<Self::Key>;
+
+    /// Compares in memory: whether the resource is at rest as far as the watches know.
+    fn check(&self, key: &Self::Key, now: Now) -> Check;
+
+    /// Looks at the API server, writes and looks again until the resource is at rest.
+    fn reconcile(
+        key: Self::Key,
+        context: Arc<Context>,
+    ) -> BoxFuture<'static, Result<(Settled, Self::Memory), Error>>;
+
+    /// Keeps what a look left behind.
+    fn remember(&mut self, key: &Self::Key, memory: Self::Memory);
+
+    /// What is to be done beside the resources, at start and every 10 minutes.
+    fn chores(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>>;
+}
+
+/// What news touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Touched<K> {
+    /// Whom to check.
+    pub(super) keys: Vec<K>,
+    /// Whether a watch has just told everything once more: the API server is there.
+    pub(super) is_whole_list: bool,
+    /// Whether there is a chore to be done soon.
+    pub(super) is_chore: bool,
+}
+
+/// Whether a controller knows what there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Synced(pub bool);
 
-/// Runs until `stop` resolves, then lets running reconciles end.
+/// Runs one controller until `stop` resolves, then lets running reconciles end.
 ///
 /// # Guarantees
 ///
 /// Dropping the future is a crash: safe at any instant.
-pub async fn run(
+pub(super) async fn run<C: Controller>(
     client: Client,
     context: Arc<Context>,
-    synced: watch::Sender<Synced>,
+    synced: sync::watch::Sender<Synced>,
     stop: impl Future<Output = ()>,
 ) {
-    let mut views = Views::default();
-    let watches = watches(&client, &context, &mut views);
+    let (controller, watches) = C::open(&client, &context);
     let engine = Engine {
         leadership: context.leadership.clone(),
         context,
-        views,
+        controller,
         queue: Queue::default(),
         running: JoinSet::new(),
-        keys: std::collections::BTreeMap::new(),
+        keys: BTreeMap::new(),
         synced,
         was_leading: false,
-        sweep_at: None,
+        chores_at: None,
     };
     engine.run(watches, stop).await;
 }
 
-struct Engine {
+struct Engine<C: Controller> {
     context: Arc<Context>,
     leadership: super::lease::Leadership,
-    views: Views,
-    queue: Queue,
-    running: JoinSet<Finished>,
-    keys: std::collections::BTreeMap<Id, Key>,
-    synced: watch::Sender<Synced>,
+    controller: C,
+    queue: Queue<C::Key>,
+    running: JoinSet<Finished<C>>,
+    keys: BTreeMap<Id, C::Key>,
+    synced: sync::watch::Sender<Synced>,
     was_leading: bool,
-    sweep_at: Option<Instant>,
+    chores_at: Option<Instant>,
 }
 
 /// A task that ended.
-enum Finished {
-    Reconcile(Key, Result<Settled, Retry>),
-    Sweep,
+enum Finished<C: Controller> {
+    Reconcile(C::Key, Result<(Settled, C::Memory), Retry>),
+    Chores,
 }
 
 // === impl Engine ===
 
-impl Engine {
+impl<C: Controller> Engine<C> {
     async fn run(
         mut self,
-        mut watches: SelectAll<BoxStream<'static, News>>,
+        mut watches: SelectAll<BoxStream<'static, C::News>>,
         stop: impl Future<Output = ()>,
     ) {
         tokio::pin!(stop);
@@ -103,21 +162,20 @@ impl Engine {
 
     /// Starts when the lease is won, and drops what waits when it is lost.
     fn lead(&mut self) {
-        let leads = self.context.leads() && self.views.are_synced();
+        let leads = self.context.leads() && self.controller.is_synced();
         if leads == self.was_leading {
             return;
         }
         self.was_leading = leads;
         if leads {
             let now = Instant::now();
-            let keys: Vec<Key> = self.views.users.iter().map(|(key, _)| key.clone()).collect();
-            for key in keys {
+            for key in self.controller.everybody() {
                 self.queue.wake(&key, Need::Check, now);
             }
-            self.sweep_at = Some(now);
+            self.chores_at = Some(now);
         } else {
             self.queue.clear();
-            self.sweep_at = None;
+            self.chores_at = None;
         }
     }
 
@@ -131,18 +189,18 @@ impl Engine {
         let is_full = self.running.len() >= MOST_RUNNING;
         let due = self.queue.next_at().filter(|_| !is_full);
         let lease = self.leadership.until();
-        [due, self.sweep_at, lease].into_iter().flatten().fold(idle, Instant::min)
+        [due, self.chores_at, lease].into_iter().flatten().fold(idle, Instant::min)
     }
 
     fn begin(&mut self) {
         if self.was_leading {
             self.begin_looks();
-            self.begin_sweep();
+            self.begin_chores();
         }
         let now = Instant::now();
         let (active, depth) = (self.running.len(), self.queue.depth(now));
-        let objects = self.views.users.len();
-        self.context.metrics.gauge(active, depth, objects, self.was_leading);
+        let objects = self.controller.count();
+        self.context.metrics.gauge(C::NAME, active, depth, objects, self.was_leading);
     }
 
     fn begin_looks(&mut self) {
@@ -154,20 +212,17 @@ impl Engine {
                 continue;
             }
             self.queue.begin(&key);
-            let context = Arc::clone(&self.context);
+            let looking = look::<C>(key.clone(), Arc::clone(&self.context));
             let task_key = key.clone();
-            let task = self.running.spawn(async move {
-                let outcome = look(&key, &context).await;
-                Finished::Reconcile(key, outcome)
-            });
+            let task = self.running.spawn(async move { Finished::Reconcile(key, looking.await) });
             self.keys.insert(task.id(), task_key);
         }
     }
 
     /// Compares in memory; what is at rest costs nothing but a timer.
-    fn is_at_rest(&mut self, key: &Key) -> bool {
+    fn is_at_rest(&mut self, key: &C::Key) -> bool {
         let now = self.context.cluster.now();
-        match self.views.check(key, &self.context.settings.endpoints, now) {
+        match self.controller.check(key, now) {
             Check::Unsettled => false,
             Check::Absent => {
                 self.queue.forget(key);
@@ -187,57 +242,43 @@ impl Engine {
         }
     }
 
-    fn begin_sweep(&mut self) {
+    fn begin_chores(&mut self) {
         let now = Instant::now();
-        if self.sweep_at.is_none_or(|at| at > now) {
+        if self.chores_at.is_none_or(|at| at > now) {
             return;
         }
-        self.sweep_at = Some(now + SWEEP);
-        let ownerless: Vec<String> = self
-            .views
-            .ownerless()
-            .into_iter()
-            .filter(|(_, owner)| self.serves(&owner.namespace))
-            .map(|(name, _)| name)
-            .collect();
-        if ownerless.is_empty() {
-            return;
+        self.chores_at = Some(now + CHORES);
+        if let Some(chores) = self.controller.chores(Arc::clone(&self.context)) {
+            self.running.spawn(async move {
+                chores.await;
+                Finished::Chores
+            });
         }
-        let context = Arc::clone(&self.context);
-        self.running.spawn(async move {
-            for name in ownerless {
-                if let Err(error) = sweep::sweep(&name, &context).await {
-                    tracing::warn!(record = name, %error, "verifier record not swept");
-                }
-            }
-            Finished::Sweep
-        });
     }
 
-    fn serves(&self, namespace: &str) -> bool {
-        let served = &self.context.settings.watch_namespaces;
-        served.is_empty() || served.iter().any(|it| it == namespace)
-    }
-
-    fn end(&mut self, ended: Result<(Id, Finished), JoinError>) {
+    fn end(&mut self, ended: Result<(Id, Finished<C>), JoinError>) {
         let now = Instant::now();
         match ended {
             Ok((id, Finished::Reconcile(key, outcome))) => {
                 self.keys.remove(&id);
+                let settled = outcome.map(|(settled, memory)| {
+                    self.controller.remember(&key, memory);
+                    settled
+                });
                 let resync = RESYNC + spread(&key, RESYNC / 5);
-                let settled = outcome.map(|settled| Settled {
+                let settled = settled.map(|settled| Settled {
                     wake_in: Some(settled.wake_in.unwrap_or(resync).min(resync)),
                     ..settled
                 });
                 self.queue.finish(&key, settled, now);
                 // What the watches told before or while it ran: compare once more when they caught up.
-                if outcome.is_ok() {
+                if settled.is_ok() {
                     self.queue.wake(&key, Need::Check, now);
                 }
             }
-            Ok((_, Finished::Sweep)) => {}
+            Ok((_, Finished::Chores)) => {}
             Err(error) => {
-                tracing::error!("a reconciliation panicked");
+                tracing::error!(controller = C::NAME, "a reconciliation panicked");
                 if let Some(key) = self.keys.remove(&error.id()) {
                     self.queue.finish(&key, Err(Retry::Backoff), now);
                 }
@@ -245,84 +286,47 @@ impl Engine {
         }
     }
 
-    fn learn(&mut self, news: News) {
-        let was_synced = self.views.are_synced();
-        let is_list = news.ends_a_list();
-        let touched = self.take(news);
-        let is_synced = self.views.are_synced();
+    fn learn(&mut self, news: C::News) {
+        let was_synced = self.controller.is_synced();
+        let touched = self.controller.take(news);
+        let is_synced = self.controller.is_synced();
         if is_synced != was_synced {
             self.synced.send_replace(Synced(is_synced));
-            tracing::info!("watches synced");
+            tracing::info!(controller = C::NAME, "watches synced");
         }
         if !self.was_leading {
             return;
         }
         let now = Instant::now();
-        for key in touched {
+        if touched.is_chore {
+            self.chores_at = self.chores_at.map(|at| at.min(now + TICK));
+        }
+        for key in touched.keys {
             self.queue.wake(&key, Need::Check, now);
         }
-        if is_list {
+        if touched.is_whole_list {
             self.queue.hasten(now, RETURN);
         }
     }
-
-    /// Takes in the news and returns whom to check.
-    fn take(&mut self, news: News) -> Vec<Key> {
-        let views = &mut self.views;
-        match news {
-            News::User(watch, Some(told)) => {
-                let keys = views.users.take(watch, told);
-                if keys.iter().any(|key| views.users.get(key).is_none()) {
-                    self.sweep_at = self.sweep_at.map(|at| at.min(Instant::now() + TICK));
-                }
-                keys
-            }
-            News::Record(watch, Some(told)) => {
-                let former = told.key().and_then(|name| owner_of(views, name));
-                let names = views.records.take(watch, told);
-                let owners = names.iter().filter_map(|name| owner_of(views, name));
-                let keys: Vec<Key> = owners.chain(former).collect();
-                let is_lost = names.iter().any(|name| views.records.get(name).is_none());
-                // A record that vanished with a list names nobody any more: look at everybody.
-                if is_lost && keys.is_empty() { views.everybody() } else { keys }
-            }
-            News::Secret(watch, Some(told)) => {
-                let former = told.key().and_then(|place| views.secrets.get(place)?.user());
-                let places = views.secrets.take(watch, told);
-                let is_lost = places.iter().any(|place| views.secrets.get(place).is_none());
-                let users = places.iter().filter_map(|place| views.secrets.get(place)?.user());
-                let keys: Vec<Key> = users.chain(former).collect();
-                if is_lost && keys.is_empty() { views.everybody() } else { keys }
-            }
-            News::Failed(kind, error) => {
-                tracing::warn!(kind, error = watch_trouble(&error), "watch failed, trying again");
-                Vec::new()
-            }
-            News::User(_, None) | News::Record(_, None) | News::Secret(_, None) => Vec::new(),
-        }
-    }
-}
-
-fn owner_of(views: &Views, record: &str) -> Option<Key> {
-    let (_, record) = views.records.get(&record.to_owned())?.as_ref().ok()?;
-    let owner = &record.owner;
-    Some(Key { namespace: owner.namespace.clone(), name: owner.name.clone() })
 }
 
 /// One look with its deadline; a look that hangs is dropped as in a crash.
-async fn look(key: &Key, context: &Context) -> Result<Settled, Retry> {
+async fn look<C: Controller>(
+    key: C::Key,
+    context: Arc<Context>,
+) -> Result<(Settled, C::Memory), Retry> {
     let began = Instant::now();
-    let looking = technical_user::reconcile(key, context);
+    let looking = C::reconcile(key.clone(), Arc::clone(&context));
     let outcome = tokio::time::timeout(RECONCILE, looking).await;
     let trust = context.cluster.now().trust();
     context.metrics.clock_skew(skew_seconds(trust));
     let Ok(outcome) = outcome else {
-        tracing::warn!(namespace = key.namespace, name = key.name, "reconciliation hung");
+        tracing::warn!(controller = C::NAME, object = %key, "reconciliation hung");
         return Err(Retry::Backoff);
     };
-    context.metrics.reconciled(outcome.as_ref().err(), began.elapsed());
+    context.metrics.reconciled(C::NAME, outcome.as_ref().err(), began.elapsed());
     outcome.map_err(|error| {
-        tracing::warn!(namespace = key.namespace, name = key.name, %error, "will be tried again");
+        tracing::warn!(controller = C::NAME, object = %key, %error, "will be tried again");
         error.retry()
     })
 }
@@ -343,10 +347,10 @@ const RECONCILE: Duration = Duration::from_mins(1);
 /// How long running looks may take to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// How often records without a user are looked for.
-const SWEEP: Duration = Duration::from_mins(10);
+/// How often the chores are done.
+const CHORES: Duration = Duration::from_mins(10);
 
-/// How soon after the deletion of a user its record is swept.
+/// How soon a chore follows the news of it.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long the engine sleeps when nothing at all is due.

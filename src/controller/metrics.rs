@@ -147,8 +147,12 @@ impl Metrics {
         self.issued.get_or_create(&Issued { trigger }).inc();
     }
 
-    pub(super) fn reconciled(&self, error: Option<&Error>, took: Duration) {
-        let controller = CONTROLLER;
+    pub(super) fn reconciled(
+        &self,
+        controller: &'static str,
+        error: Option<&Error>,
+        took: Duration,
+    ) {
         let result = if error.is_some() { "error" } else { "success" };
         self.reconciles.get_or_create(&Reconciled { controller, result }).inc();
         if let Some(error) = error {
@@ -158,8 +162,15 @@ impl Metrics {
         self.seconds.get_or_create(&Controller { controller }).observe(took.as_secs_f64());
     }
 
-    pub(super) fn gauge(&self, active: usize, depth: usize, objects: usize, leads: bool) {
-        let controller = Controller { controller: CONTROLLER };
+    pub(super) fn gauge(
+        &self,
+        controller: &'static str,
+        active: usize,
+        depth: usize,
+        objects: usize,
+        leads: bool,
+    ) {
+        let controller = Controller { controller };
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.active.get_or_create(&controller).set(number(active));
         self.depth.get_or_create(&controller).set(number(depth));
@@ -172,5 +183,3 @@ impl Metrics {
         self.skew.set(seconds);
     }
 }
-
-const CONTROLLER: &str = "technicaluser";

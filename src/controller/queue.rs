@@ -4,19 +4,25 @@
 //! in order. One key is never looked at twice at the same time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::mem::discriminant;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Retry;
-use super::technical_user::Key;
 
 /// What is due.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    due: BTreeSet<(Instant, Key)>,
-    tasks: BTreeMap<Key, Task>,
+#[derive(Debug)]
+pub(super) struct Queue<K> {
+    due: BTreeSet<(Instant, K)>,
+    tasks: BTreeMap<K, Task>,
+}
+
+impl<K> Default for Queue<K> {
+    fn default() -> Self {
+        Self { due: BTreeSet::new(), tasks: BTreeMap::new() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,9 +54,9 @@ pub(super) enum Need {
     Look,
 }
 
-impl Queue {
+impl<K: Clone + Display + Ord> Queue<K> {
     /// Looks at `key` at `at`, or earlier if that was asked for already.
-    pub(super) fn wake(&mut self, key: &Key, need: Need, at: Instant) {
+    pub(super) fn wake(&mut self, key: &K, need: Need, at: Instant) {
         let task = self.tasks.entry(key.clone()).or_default();
         let former = task.due_at();
         let earliest = |present: Option<Instant>, at| Some(present.map_or(at, |it| it.min(at)));
@@ -66,7 +72,7 @@ impl Queue {
     }
 
     /// Takes the next key that is due and not running.
-    pub(super) fn next(&mut self, now: Instant) -> Option<(Key, Need)> {
+    pub(super) fn next(&mut self, now: Instant) -> Option<(K, Need)> {
         let (at, key) = self.due.first()?.clone();
         if at > now {
             return None;
@@ -92,7 +98,7 @@ impl Queue {
     }
 
     /// A look at `key` begins: nothing else is begun for it until [`Queue::finish`].
-    pub(super) fn begin(&mut self, key: &Key) {
+    pub(super) fn begin(&mut self, key: &K) {
         let Some(task) = self.tasks.get_mut(key) else {
             return;
         };
@@ -103,7 +109,7 @@ impl Queue {
     }
 
     /// A look at `key` ended. What the watches told meanwhile is checked once they have caught up.
-    pub(super) fn finish(&mut self, key: &Key, outcome: Result<Settled, Retry>, now: Instant) {
+    pub(super) fn finish(&mut self, key: &K, outcome: Result<Settled, Retry>, now: Instant) {
         let Some(task) = self.tasks.get_mut(key) else {
             return;
         };
@@ -145,7 +151,7 @@ impl Queue {
     /// The API server is back: who waits only because it was away need not wait longer. They are
     /// spread over `within`.
     pub(super) fn hasten(&mut self, now: Instant, within: Duration) {
-        let failed: Vec<Key> = self
+        let failed: Vec<K> = self
             .tasks
             .iter()
             .filter(|(_, task)| task.failures > 0 && !task.is_running)
@@ -157,7 +163,7 @@ impl Queue {
     }
 
     /// Forgets a key that is gone.
-    pub(super) fn forget(&mut self, key: &Key) {
+    pub(super) fn forget(&mut self, key: &K) {
         if self.tasks.get(key).is_none_or(|task| task.is_running) {
             return;
         }
@@ -180,7 +186,7 @@ impl Queue {
         }
     }
 
-    fn enter(&mut self, key: &Key, former: Option<Instant>, due_at: Option<Instant>) {
+    fn enter(&mut self, key: &K, former: Option<Instant>, due_at: Option<Instant>) {
         if let Some(former) = former {
             self.due.remove(&(former, key.clone()));
         }
@@ -198,7 +204,7 @@ impl Task {
     }
 }
 
-fn delay(retry: Retry, failures: u32, key: &Key) -> Option<Duration> {
+fn delay(retry: Retry, failures: u32, key: &impl Display) -> Option<Duration> {
     let doubled = |first: Duration, most: Duration| {
         let factor = 2_u32.saturating_pow(failures.saturating_sub(1).min(20));
         let full = first.saturating_mul(factor).min(most);
@@ -214,12 +220,9 @@ fn delay(retry: Retry, failures: u32, key: &Key) -> Option<Duration> {
 }
 
 /// A part of `within` that is always the same for the same key.
-pub(super) fn spread(key: &Key, within: Duration) -> Duration {
-    let mut hash = crc32fast::Hasher::new();
-    hash.update(key.namespace.as_bytes());
-    hash.update(b"/");
-    hash.update(key.name.as_bytes());
-    let thousandths = hash.finalize() % 1000;
+pub(super) fn spread(key: &impl Display, within: Duration) -> Duration {
+    let hash = crc32fast::hash(key.to_string().as_bytes());
+    let thousandths = hash % 1000;
     within / 1000 * thousandths
 }
 
@@ -238,8 +241,8 @@ const FEW: u32 = 3;
 mod tests {
     use super::*;
 
-    fn key(name: &str) -> Key {
-        Key { namespace: "shop".to_owned(), name: name.to_owned() }
+    fn key(name: &str) -> String {
+        name.to_owned()
     }
 
     #[tokio::test(start_paused = true)]
@@ -325,7 +328,7 @@ mod tests {
         for _ in 0..2 {
             let (key, _) = queue.next(now).unwrap();
             queue.begin(&key);
-            let outcome = if key.name == "a" { Err(Retry::Slowly) } else { Ok(later) };
+            let outcome = if key == "a" { Err(Retry::Slowly) } else { Ok(later) };
             queue.finish(&key, outcome, now);
         }
 

@@ -2,12 +2,18 @@
 //!
 //! Plaintext exists in one function, between the draw and the one request that carries it.
 
+use std::fmt;
+use std::sync::Arc;
+
+use kube::Client;
 use serde_json::json;
+use tokio::sync::watch;
 
 use self::bodies::{placeholder, record_secret, refresh_patch};
 use self::issue::issue_secret;
 use self::news::{publish, record_changed, report_failure, report_invalid_spec, tell};
 use super::cluster::{Conditional, Failure, Kind, Place};
+use super::engine::{self, Synced};
 use super::event::Severity;
 use super::queue::Settled;
 use super::{Context, Error};
@@ -17,9 +23,13 @@ use crate::domain::credential::record::Owner;
 use crate::domain::technical_user::{self, Claim, Holder, Observed, Step, User, Write};
 
 mod bodies;
+mod driver;
 mod issue;
 mod news;
 pub mod observation;
+mod sweep;
+mod views;
+mod watches;
 
 /// A `TechnicalUser` by its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +38,26 @@ pub struct Key {
     pub namespace: String,
     /// Its name.
     pub name: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Runs the controller until `stop` resolves, then lets running reconciles end.
+///
+/// # Guarantees
+///
+/// Dropping the future is a crash: safe at any instant.
+pub async fn run(
+    client: Client,
+    context: Arc<Context>,
+    synced: watch::Sender<Synced>,
+    stop: impl Future<Output = ()>,
+) {
+    engine::run::<driver::TechnicalUsers>(client, context, synced, stop).await;
 }
 
 /// Brings one technical user to its desired state and returns when to look again.

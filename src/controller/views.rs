@@ -6,35 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Event;
-
-use super::technical_user::{Key, observation};
-use crate::api;
-use crate::api::technical_user::TechnicalUser;
-use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
-use crate::domain::delivery::{Belongs, Delivered, Endpoints};
-use crate::domain::schedule::Now;
-use crate::domain::technical_user::{Claim, Holder, Observed, Step, User, decide, report};
-
-/// Everything that the watches told.
-#[derive(Debug, Default)]
-pub(super) struct Views {
-    pub(super) users: View<Key, Box<TechnicalUser>>,
-    pub(super) records: View<String, Readable>,
-    pub(super) secrets: View<Key, Seen>,
-}
-
-/// A verifier record, if it can be read.
-pub(super) type Readable = Result<(Version, Record), Unreadable>;
-
-/// A delivered Secret, and whose it says it is.
-#[derive(Debug)]
-pub(super) struct Seen {
-    delivered: Delivered,
-    owner: Option<Owner>,
-}
 
 /// One kind of object, by key, from one or more watches.
 #[derive(Debug)]
@@ -57,7 +29,7 @@ pub(super) enum Check {
     AtRest(Option<Timestamp>),
     /// The API server has to be asked.
     Unsettled,
-    /// There is no such user.
+    /// There is no such resource.
     Absent,
 }
 
@@ -162,127 +134,5 @@ impl<K, V> Told<K, V> {
             }
             Event::Delete(object) => Self::Gone(read(object)?.0),
         })
-    }
-}
-
-// === reading objects ===
-
-/// The user without what only the API server needs.
-pub(super) fn read_user(mut user: TechnicalUser) -> Option<(Key, Box<TechnicalUser>)> {
-    user.metadata.managed_fields = None;
-    if let Some(annotations) = &mut user.metadata.annotations {
-        annotations.retain(|name, _| name.starts_with(api::RESERVED_PREFIX));
-    }
-    let owner = observation::owner(&user.metadata)?;
-    Some((Key { namespace: owner.namespace, name: owner.name }, Box::new(user)))
-}
-
-/// The record by the name of its Secret.
-pub(super) fn read_record(secret: &Secret) -> Option<(String, Readable)> {
-    let name = secret.metadata.name.clone()?;
-    Some((name, observation::record(secret, None)))
-}
-
-/// The delivered Secret by its own place.
-pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(Key, Seen)> {
-    let key = Key { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
-    let references = metadata.owner_references.as_deref().unwrap_or_default();
-    let controller = references.iter().find(|reference| reference.controller == Some(true));
-    let owner = controller.map(|controller| Owner {
-        uid: controller.uid.clone(),
-        namespace: key.namespace.clone(),
-        name: controller.name.clone(),
-    });
-    let nobody = Owner { uid: String::new(), namespace: String::new(), name: String::new() };
-    let delivered = observation::delivered(metadata, owner.as_ref().unwrap_or(&nobody))?;
-    Some((key, Seen { delivered, owner }))
-}
-
-impl Seen {
-    /// The user that has to be looked at when this Secret changes.
-    pub(super) fn user(&self) -> Option<Key> {
-        let owner = self.owner.as_ref()?;
-        Some(Key { namespace: owner.namespace.clone(), name: owner.name.clone() })
-    }
-}
-
-// === impl Views ===
-
-impl Views {
-    /// Whether every watch has told everything once.
-    pub(super) fn are_synced(&self) -> bool {
-        self.users.is_synced() && self.records.is_synced() && self.secrets.is_synced()
-    }
-
-    /// Whether the user is at rest as far as the watches know.
-    pub(super) fn check(&self, key: &Key, endpoints: &Endpoints, now: Now) -> Check {
-        let Some(object) = self.users.get(key) else {
-            return Check::Absent;
-        };
-        if object.metadata.deletion_timestamp.is_some() {
-            return Check::AtRest(None);
-        }
-        let Some(user) = observation::user(object, endpoints) else {
-            return Check::Unsettled;
-        };
-        let observed = Observed {
-            record: self.claim(&user),
-            delivered: self.delivered(&user),
-            user: Some(user),
-        };
-        let Step::Rest(rest) = decide(&observed, now) else {
-            return Check::Unsettled;
-        };
-        let status = report::status(&observed, &rest.verdict, object.status.as_ref(), now);
-        match (&status, &object.status) {
-            (Some(wanted), Some(present)) if report::is_same(wanted, present) => {
-                Check::AtRest(rest.wake_at)
-            }
-            (Some(_) | None, _) => Check::Unsettled,
-        }
-    }
-
-    /// All users.
-    pub(super) fn everybody(&self) -> Vec<Key> {
-        self.users.iter().map(|(key, _)| key.clone()).collect()
-    }
-
-    /// Records of users that the watches do not know: the sweep looks whether they are gone.
-    pub(super) fn ownerless(&self) -> Vec<(String, Owner)> {
-        let records = self.records.iter();
-        let owned = records.filter_map(|(name, record)| {
-            record.as_ref().ok().map(|(_, record)| (name.clone(), record.owner.clone()))
-        });
-        owned.filter(|(_, owner)| !self.lives(owner)).collect()
-    }
-
-    fn claim(&self, user: &User) -> Claim {
-        match self.records.get(&user.client_id.record_name()) {
-            None => Claim::Free,
-            Some(Err(reason)) => Claim::Unreadable(*reason),
-            Some(Ok((version, record))) if record.owner.uid == user.owner.uid => {
-                Claim::Held(version.clone(), Box::new(record.clone()))
-            }
-            Some(Ok((version, record))) => {
-                let holder = if self.lives(&record.owner) { Holder::Lives } else { Holder::Gone };
-                Claim::Taken(version.clone(), record.owner.clone(), holder)
-            }
-        }
-    }
-
-    fn delivered(&self, user: &User) -> Option<Delivered> {
-        let namespace = user.owner.namespace.clone();
-        let seen = self.secrets.get(&Key { namespace, name: user.secret_name.clone() })?;
-        let mut delivered = seen.delivered.clone();
-        if seen.owner.as_ref().is_some_and(|owner| owner.uid != user.owner.uid) {
-            delivered.belongs = Belongs::Predecessor;
-        }
-        Some(delivered)
-    }
-
-    fn lives(&self, owner: &Owner) -> bool {
-        let key = Key { namespace: owner.namespace.clone(), name: owner.name.clone() };
-        let user = self.users.get(&key);
-        user.is_some_and(|user| user.metadata.uid.as_ref() == Some(&owner.uid))
     }
 }

@@ -6,9 +6,10 @@ use kube::Client;
 use prometheus_client::registry::Registry;
 use support::faults::{FaultLayer, FaultPlan};
 use technical_user_operator::controller::cluster::Cluster;
-use technical_user_operator::controller::engine::{self, Synced};
+use technical_user_operator::controller::engine::Synced;
 use technical_user_operator::controller::lease::Candidate;
 use technical_user_operator::controller::metrics::Metrics;
+use technical_user_operator::controller::technical_user;
 use technical_user_operator::controller::{Context, Settings};
 use technical_user_operator::domain::delivery::Endpoints;
 use technical_user_operator::environment::System;
@@ -63,7 +64,8 @@ impl Replica {
         let (synced, _) = watch::channel(Synced(false));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { candidate.run().await });
-        let engine = tasks.spawn(engine::run(faulty, context, synced, std::future::pending()));
+        let engine =
+            tasks.spawn(technical_user::run(faulty, context, synced, std::future::pending()));
         Self { tasks, engine }
     }
 

@@ -15,9 +15,10 @@ use support::fake_api_server::{FakeApiServer, Snapshot};
 use support::faults::{FaultLayer, FaultPlan};
 use technical_user_operator::api::technical_user::crd;
 use technical_user_operator::controller::cluster::Cluster;
-use technical_user_operator::controller::engine::{self, Synced};
+use technical_user_operator::controller::engine::Synced;
 use technical_user_operator::controller::lease::Candidate;
 use technical_user_operator::controller::metrics::Metrics;
+use technical_user_operator::controller::technical_user;
 use technical_user_operator::controller::{Context, Settings};
 use technical_user_operator::domain::delivery::Endpoints;
 use technical_user_operator::environment::Clock as _;
@@ -165,7 +166,7 @@ impl World {
             metrics: Metrics::register(&mut Registry::default()),
         };
         let (synced, _) = watch::channel(Synced(false));
-        let run = engine::run(client, Arc::new(context), synced, std::future::pending());
+        let run = technical_user::run(client, Arc::new(context), synced, std::future::pending());
         let run = async move {
             tokio::select! {
                 () = run => {}

@@ -10,6 +10,7 @@ use crate::controller::cluster::{Kind, Place, version_of};
 use crate::controller::event::{self, Happening, Severity};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::Record;
+use crate::domain::readiness::Progress;
 use crate::domain::technical_user::{Cause, Change, Rest, User, Verdict, report};
 
 pub(super) async fn publish(
@@ -94,8 +95,8 @@ async fn announce(object: &TechnicalUser, user: &User, verdict: &Verdict, contex
     }
     let readiness = verdict.readiness(false);
     let severity = match readiness.progress {
-        report::Progress::Done => Severity::Normal,
-        report::Progress::Reconciling | report::Progress::Stalled => Severity::Warning,
+        Progress::Done => Severity::Normal,
+        Progress::Reconciling | Progress::Stalled => Severity::Warning,
     };
     tell(user, severity, readiness.reason, readiness.message, context).await;
 }

@@ -3,15 +3,15 @@
 //! Status is never an input of a decision. Whatever is lost of it is written again.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Claim, Observed, User};
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::technical_user::{Binding, CredentialState, CredentialStatus, TechnicalUserStatus};
 use crate::domain::credential::record::{Record, State};
-use crate::domain::schedule::{Now, Trust, due_at};
+use crate::domain::readiness::{Progress, doubt, keep_transition, seconds, time};
+use crate::domain::schedule::{Now, due_at};
 
-pub use self::verdict::{Obstacle, Progress, Readiness, Verdict};
+pub use self::verdict::Verdict;
 
 mod verdict;
 
@@ -177,39 +177,4 @@ fn overlap_end(observed: &Observed) -> Option<Timestamp> {
         State::Pending(_) | State::Current => None,
     });
     ends.max()
-}
-
-fn doubt(trust: Trust) -> Option<(&'static str, String)> {
-    match trust {
-        Trust::Trusted => None,
-        Trust::Apart(_) => Some((
-            "ClocksApart",
-            "The clocks of the operator and of the API server differ by more than 5 seconds. \
-             Nothing that is due by the clock happens until they agree; rotation on request does."
-                .to_owned(),
-        )),
-        Trust::Jumped => Some((
-            "ClockJumped",
-            "The clocks jumped. Nothing that is due by the clock happens until they have held \
-             still for 10 minutes; rotation on request does."
-                .to_owned(),
-        )),
-    }
-}
-
-fn keep_transition(condition: Condition, former: &[Condition]) -> Condition {
-    let same =
-        former.iter().find(|it| it.type_ == condition.type_ && it.status == condition.status);
-    let last_transition_time =
-        same.map_or(condition.last_transition_time, |it| it.last_transition_time.clone());
-    Condition { last_transition_time, ..condition }
-}
-
-/// Times in a status are whole seconds, so that they compare equal after a round trip.
-fn time(instant: Timestamp) -> Time {
-    Time(seconds(instant))
-}
-
-fn seconds(instant: Timestamp) -> Timestamp {
-    Timestamp::from_second(instant.as_second()).unwrap_or(instant)
 }

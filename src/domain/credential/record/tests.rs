@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::domain::request::token_digest;
 
 const OVERLAP: SignedDuration = SignedDuration::from_hours(24);
 

@@ -3,6 +3,8 @@
 
 use crate::api::condition::ConditionStatus;
 use crate::domain::credential::record::Unreadable;
+use crate::domain::obstacle::Obstacle;
+use crate::domain::readiness::{Progress, Readiness, working};
 
 /// How things stand when there is nothing to do, or nothing can be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,64 +39,6 @@ pub enum Verdict {
     InvalidSpec,
     /// The API server did not let the operator do its work.
     Blocked(Obstacle),
-}
-
-/// What keeps the operator from its work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Obstacle {
-    /// It lacks a right.
-    Forbidden {
-        /// The verb, as RBAC spells it.
-        verb: &'static str,
-        /// The resource, as RBAC spells it.
-        resource: &'static str,
-        /// The namespace.
-        namespace: String,
-    },
-    /// A quota of the namespace is used up.
-    Quota {
-        /// The resource that the quota counts.
-        resource: &'static str,
-    },
-    /// The namespace is being deleted.
-    NamespaceTerminating,
-    /// The API server refused an object, perhaps by an admission policy.
-    Refused {
-        /// The verb.
-        verb: &'static str,
-        /// The resource.
-        resource: &'static str,
-        /// The reason of the API server, one word.
-        reason: String,
-    },
-    /// The API server cannot be reached, is overloaded, or failed.
-    Unavailable,
-    /// Somebody changes what the operator writes, again and again.
-    Contended,
-}
-
-/// What the condition `Ready` says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Readiness {
-    /// Whether the delivered client secret works.
-    pub status: ConditionStatus,
-    /// One word for machines.
-    pub reason: &'static str,
-    /// One sentence for people.
-    pub message: String,
-    /// Whether somebody is working on it, or a person has to.
-    pub progress: Progress,
-}
-
-/// Whether waiting helps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Nothing is left to do.
-    Done,
-    /// The operator goes on by itself.
-    Reconciling,
-    /// A person has to act.
-    Stalled,
 }
 
 // === impl Verdict ===
@@ -228,61 +172,4 @@ impl Verdict {
             | Self::Blocked(_) => "",
         }
     }
-}
-
-// === impl Obstacle ===
-
-impl Obstacle {
-    fn progress(&self) -> Progress {
-        match self {
-            Self::Forbidden { .. } | Self::Quota { .. } | Self::Refused { .. } => Progress::Stalled,
-            Self::NamespaceTerminating | Self::Unavailable | Self::Contended => {
-                Progress::Reconciling
-            }
-        }
-    }
-
-    /// One word for machines.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Forbidden { .. } => "Forbidden",
-            Self::Quota { .. } => "QuotaExceeded",
-            Self::NamespaceTerminating => "NamespaceTerminating",
-            Self::Refused { .. } => "Refused",
-            Self::Unavailable => "ApiServerUnavailable",
-            Self::Contended => "Contended",
-        }
-    }
-
-    fn message(&self) -> String {
-        match self {
-            Self::Forbidden { verb, resource, namespace } => format!(
-                "The operator may not {verb} {resource} in namespace {namespace}. Grant that right \
-                 to its service account."
-            ),
-            Self::Quota { resource } => format!(
-                "A quota of this namespace leaves no room for another one of {resource}. Raise the \
-                 quota or delete something."
-            ),
-            Self::NamespaceTerminating => {
-                "The namespace is being deleted: nothing new can be made in it.".to_owned()
-            }
-            Self::Refused { verb, resource, reason } => format!(
-                "The API server refused to {verb} {resource} ({reason}). An admission policy may \
-                 forbid it: look at the policies of this namespace."
-            ),
-            Self::Unavailable => {
-                "The API server does not answer as it should. The operator tries again.".to_owned()
-            }
-            Self::Contended => {
-                "Somebody else keeps changing what the operator writes. Find out who \
-                                manages the Secret beside the operator."
-                    .to_owned()
-            }
-        }
-    }
-}
-
-fn working(works: bool) -> ConditionStatus {
-    if works { ConditionStatus::True } else { ConditionStatus::False }
 }

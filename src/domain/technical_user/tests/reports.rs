@@ -10,8 +10,9 @@ use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::technical_user::{CredentialState, TechnicalUserStatus};
 use crate::domain::credential::record::Unreadable;
 use crate::domain::delivery::{Belongs, Delivered};
+use crate::domain::obstacle::Obstacle;
 use crate::domain::schedule::{Now, Watchman};
-use crate::domain::technical_user::report::{Obstacle, invalid_spec, is_same, status, works};
+use crate::domain::technical_user::report::{invalid_spec, is_same, status, works};
 use crate::domain::technical_user::{Claim, Observed, User, Verdict};
 
 use ConditionStatus::{False, True};

@@ -1,9 +1,9 @@
 //! Deletes records whose user is gone. A record has no owner reference, since one across namespaces
 //! would have it collected; without its user it is refused by every server anyway.
 
-use super::cluster::{Kind, Place};
-use super::technical_user::{holder, observation};
-use super::{Context, Error};
+use super::{holder, observation};
+use crate::controller::cluster::{Kind, Place};
+use crate::controller::{Context, Error};
 use crate::domain::technical_user::Holder;
 
 /// Deletes the record of that name if no user of exactly its owner's uid lives.
@@ -16,7 +16,7 @@ use crate::domain::technical_user::Holder;
 /// # Errors
 ///
 /// The world did not obey; the next sweep tries again.
-pub async fn sweep(name: &str, context: &Context) -> Result<(), Error> {
+pub(super) async fn sweep(name: &str, context: &Context) -> Result<(), Error> {
     let at = Place { namespace: &context.settings.namespace, name };
     let Some(secret) = context.cluster.own_secret(at).await? else {
         return Ok(());

@@ -1,0 +1,126 @@
+//! The technical users as the engine drives them.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, SelectAll};
+use kube::Client;
+
+use super::views::Views;
+use super::watches::{self, News};
+use super::{Key, reconcile, sweep};
+use crate::controller::engine::{Controller, Settled, Touched};
+use crate::controller::views::Check;
+use crate::controller::{Context, Error, Settings};
+use crate::domain::schedule::Now;
+
+/// The controller of technical users.
+#[derive(Debug)]
+pub(super) struct TechnicalUsers {
+    views: Views,
+    settings: Settings,
+}
+
+impl TechnicalUsers {
+    fn owner_of(&self, record: &str) -> Option<Key> {
+        let (_, record) = self.views.records.get(&record.to_owned())?.as_ref().ok()?;
+        let owner = &record.owner;
+        Some(Key { namespace: owner.namespace.clone(), name: owner.name.clone() })
+    }
+
+    fn serves(&self, namespace: &str) -> bool {
+        let served = &self.settings.watch_namespaces;
+        served.is_empty() || served.iter().any(|it| it == namespace)
+    }
+}
+
+impl Controller for TechnicalUsers {
+    type Key = Key;
+    type News = News;
+    type Memory = ();
+
+    const NAME: &'static str = "technicaluser";
+
+    fn open(client: &Client, context: &Context) -> (Self, SelectAll<BoxStream<'static, News>>) {
+        let mut views = Views::default();
+        let watches = watches::watches(client, &context.settings, &mut views);
+        (Self { views, settings: context.settings.clone() }, watches)
+    }
+
+    fn is_synced(&self) -> bool {
+        self.views.are_synced()
+    }
+
+    fn everybody(&self) -> Vec<Key> {
+        self.views.everybody()
+    }
+
+    fn count(&self) -> usize {
+        self.views.users.len()
+    }
+
+    fn take(&mut self, news: News) -> Touched<Key> {
+        let is_whole_list = news.ends_a_list();
+        let mut is_chore = false;
+        let views = &mut self.views;
+        let keys = match news {
+            News::User(watch, told) => {
+                let keys = views.users.take(watch, told);
+                is_chore = keys.iter().any(|key| views.users.get(key).is_none());
+                keys
+            }
+            News::Record(told) => {
+                let former = told.key().and_then(|name| self.owner_of(name));
+                let names = self.views.records.take(0, told);
+                let owners = names.iter().filter_map(|name| self.owner_of(name));
+                let keys: Vec<Key> = owners.chain(former).collect();
+                let is_lost = names.iter().any(|name| self.views.records.get(name).is_none());
+                // A record that vanished with a list names nobody any more: look at everybody.
+                if is_lost && keys.is_empty() { self.views.everybody() } else { keys }
+            }
+            News::Secret(watch, told) => {
+                let former = told.key().and_then(|place| views.secrets.get(place)?.user());
+                let places = views.secrets.take(watch, told);
+                let is_lost = places.iter().any(|place| views.secrets.get(place).is_none());
+                let users = places.iter().filter_map(|place| views.secrets.get(place)?.user());
+                let keys: Vec<Key> = users.chain(former).collect();
+                if is_lost && keys.is_empty() { views.everybody() } else { keys }
+            }
+        };
+        Touched { keys, is_whole_list, is_chore }
+    }
+
+    fn check(&self, key: &Key, now: Now) -> Check {
+        self.views.check(key, &self.settings.endpoints, now)
+    }
+
+    fn reconcile(
+        key: Key,
+        context: Arc<Context>,
+    ) -> BoxFuture<'static, Result<(Settled, ()), Error>> {
+        async move { reconcile(&key, &context).await.map(|settled| (settled, ())) }.boxed()
+    }
+
+    fn remember(&mut self, _key: &Key, (): ()) {}
+
+    /// Sweeps the records of users that are gone.
+    fn chores(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>> {
+        let ownerless = self.views.ownerless().into_iter();
+        let names: Vec<String> = ownerless
+            .filter(|(_, owner)| self.serves(&owner.namespace))
+            .map(|(name, _)| name)
+            .collect();
+        if names.is_empty() {
+            return None;
+        }
+        let sweeping = async move {
+            for name in names {
+                if let Err(error) = sweep::sweep(&name, &context).await {
+                    tracing::warn!(record = name, %error, "verifier record not swept");
+                }
+            }
+        };
+        Some(sweeping.boxed())
+    }
+}

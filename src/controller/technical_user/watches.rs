@@ -1,0 +1,88 @@
+//! The three watches: users, their delivered Secrets as metadata, and verifier records.
+
+use futures::stream::{BoxStream, SelectAll, StreamExt};
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
+use kube::core::error_boundary::DeserializeGuard;
+use kube::runtime::watcher::{self, watcher};
+use kube::{Api, Client};
+
+use super::Key;
+use super::views::{Readable, Seen, Views, read_record, read_secret, read_user};
+use crate::api;
+use crate::api::technical_user::TechnicalUser;
+use crate::controller::Settings;
+use crate::controller::engine::watch;
+use crate::controller::views::Told;
+
+/// What a watch told of which kind.
+pub(super) enum News {
+    User(usize, Told<Key, Box<TechnicalUser>>),
+    Record(Told<String, Readable>),
+    Secret(usize, Told<Key, Seen>),
+}
+
+impl News {
+    /// Whether a watch has just told everything once more.
+    pub(super) fn ends_a_list(&self) -> bool {
+        matches!(
+            self,
+            Self::User(_, Told::ListEnds)
+                | Self::Record(Told::ListEnds)
+                | Self::Secret(_, Told::ListEnds)
+        )
+    }
+}
+
+/// Opens the watches, and tells the views to expect them.
+pub(super) fn watches(
+    client: &Client,
+    settings: &Settings,
+    views: &mut Views,
+) -> SelectAll<BoxStream<'static, News>> {
+    let mut watches = SelectAll::new();
+    let namespaces: Vec<Option<&str>> = if settings.watch_namespaces.is_empty() {
+        vec![None]
+    } else {
+        settings.watch_namespaces.iter().map(|it| Some(it.as_str())).collect()
+    };
+    for (index, namespace) in namespaces.into_iter().enumerate() {
+        views.users.expect(index);
+        views.secrets.expect(index);
+        watches.push(users(client, namespace, index));
+        watches.push(secrets(client, namespace, index));
+    }
+    views.records.expect(0);
+    watches.push(records(client, &settings.namespace));
+    watches
+}
+
+fn users(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'static, News> {
+    let api: Api<DeserializeGuard<TechnicalUser>> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let open = move || watcher(api.clone(), watcher::Config::default());
+    // One malformed object must not stop the watch.
+    let read = |user: DeserializeGuard<_>| read_user(user.0.ok()?);
+    watch("technicalusers", open, read).map(move |told| News::User(index, told)).boxed()
+}
+
+/// Metadata alone, and only of what carries our label.
+fn secrets(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'static, News> {
+    let api: Api<PartialObjectMeta<Secret>> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let selected = watcher::Config::default().labels(api::TECHNICAL_USER);
+    let open = move || watcher(api.clone(), selected.clone());
+    let read = |secret: PartialObjectMeta<Secret>| read_secret(&secret.metadata);
+    watch("secrets", open, read).map(move |told| News::Secret(index, told)).boxed()
+}
+
+fn records(client: &Client, namespace: &str) -> BoxStream<'static, News> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let selected = watcher::Config::default().fields(&format!("type={}", api::RECORD_TYPE));
+    let open = move || watcher(api.clone(), selected.clone());
+    watch("verifier records", open, |secret| read_record(&secret)).map(News::Record).boxed()
+}

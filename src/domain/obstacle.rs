@@ -1,0 +1,92 @@
+//! What keeps the operator from its work, in words that say what to do about it.
+
+use super::readiness::Progress;
+
+/// What keeps the operator from its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It lacks a right.
+    Forbidden {
+        /// The verb, as RBAC spells it.
+        verb: &'static str,
+        /// The resource, as RBAC spells it.
+        resource: &'static str,
+        /// The namespace.
+        namespace: String,
+    },
+    /// A quota of the namespace is used up.
+    Quota {
+        /// The resource that the quota counts.
+        resource: &'static str,
+    },
+    /// The namespace is being deleted.
+    NamespaceTerminating,
+    /// The API server refused an object, perhaps by an admission policy.
+    Refused {
+        /// The verb.
+        verb: &'static str,
+        /// The resource.
+        resource: &'static str,
+        /// The reason of the API server, one word.
+        reason: String,
+    },
+    /// The API server cannot be reached, is overloaded, or failed.
+    Unavailable,
+    /// Somebody changes what the operator writes, again and again.
+    Contended,
+}
+
+// === impl Obstacle ===
+
+impl Obstacle {
+    /// Whether waiting helps.
+    pub fn progress(&self) -> Progress {
+        match self {
+            Self::Forbidden { .. } | Self::Quota { .. } | Self::Refused { .. } => Progress::Stalled,
+            Self::NamespaceTerminating | Self::Unavailable | Self::Contended => {
+                Progress::Reconciling
+            }
+        }
+    }
+
+    /// One word for machines.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Forbidden { .. } => "Forbidden",
+            Self::Quota { .. } => "QuotaExceeded",
+            Self::NamespaceTerminating => "NamespaceTerminating",
+            Self::Refused { .. } => "Refused",
+            Self::Unavailable => "ApiServerUnavailable",
+            Self::Contended => "Contended",
+        }
+    }
+
+    /// What is wrong, and what can be done about it.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Forbidden { verb, resource, namespace } => format!(
+                "The operator may not {verb} {resource} in namespace {namespace}. Grant that right \
+                 to its service account."
+            ),
+            Self::Quota { resource } => format!(
+                "A quota of this namespace leaves no room for another one of {resource}. Raise the \
+                 quota or delete something."
+            ),
+            Self::NamespaceTerminating => {
+                "The namespace is being deleted: nothing new can be made in it.".to_owned()
+            }
+            Self::Refused { verb, resource, reason } => format!(
+                "The API server refused to {verb} {resource} ({reason}). An admission policy may \
+                 forbid it: look at the policies of this namespace."
+            ),
+            Self::Unavailable => {
+                "The API server does not answer as it should. The operator tries again.".to_owned()
+            }
+            Self::Contended => {
+                "Somebody else keeps changing what the operator writes. Find out who manages the \
+                 same objects beside the operator."
+                    .to_owned()
+            }
+        }
+    }
+}
