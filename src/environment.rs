@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
+pub mod private_key;
+
 /// Tells the time.
 pub trait Clock: Debug + Send + Sync {
     /// The wall clock of this machine, which may jump.
