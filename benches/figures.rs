@@ -32,7 +32,7 @@ use technical_user_operator::controller::engine::Synced;
 use technical_user_operator::controller::lease::Candidate;
 use technical_user_operator::controller::metrics::Metrics;
 use technical_user_operator::controller::technical_user;
-use technical_user_operator::controller::{Context, Settings};
+use technical_user_operator::controller::{Context, Limits, Settings};
 use technical_user_operator::domain::credential::{ClientSecret, CredentialId, Verifier};
 use technical_user_operator::domain::delivery::Endpoints;
 use technical_user_operator::environment::System;
@@ -167,12 +167,15 @@ async fn populate(client: &Client, users: usize) {
         endpoints: Endpoints { issuer: ISSUER.to_owned() },
         bcrypt_cost: 4,
         identity: "populate".to_owned(),
+        limits: Limits::default(),
+        bootstrap_signing_key: false,
     };
     let (candidate, leadership) =
         Candidate::new(client.clone(), &settings, "populate", Arc::clone(&clock) as _);
     let context = Arc::new(Context {
         cluster: Cluster::new(client.clone(), Arc::clone(&clock) as _),
-        entropy: clock,
+        entropy: Arc::clone(&clock) as _,
+        key_pairs: clock,
         settings,
         leadership,
         hashing: Arc::new(Semaphore::new(2)),

@@ -39,6 +39,8 @@ pub const MANAGED: &str = "iam.cyoda.com/managed";
 pub const TECHNICAL_USER: &str = "iam.cyoda.com/technical-user";
 /// Label on a JWKS ConfigMap, a ledger and a key pair: the name of its `SigningKey`.
 pub const SIGNING_KEY: &str = "iam.cyoda.com/signing-key";
+/// Label on a key pair: its index in the series.
+pub const KEY_INDEX: &str = "iam.cyoda.com/key-index";
 /// Prefix of every label and annotation that belongs to the operator.
 pub const RESERVED_PREFIX: &str = "iam.cyoda.com/";
 

@@ -3,12 +3,16 @@
 use std::net::SocketAddr;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+use crate::domain::schedule::parse_duration;
 
 /// Machine-to-machine identity as Kubernetes resources.
 ///
 /// Applied to a cluster, a `TechnicalUser` becomes an OAuth 2.0 client id and a client secret in a
-/// Kubernetes Secret, of which only a bcrypt verifier is kept.
+/// Kubernetes Secret, of which only a bcrypt verifier is kept, and a `SigningKey` becomes a series of
+/// key pairs whose public halves are published in a JWKS ConfigMap.
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,
@@ -25,7 +29,7 @@ pub struct Arguments {
 /// What to run.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Run the operator: issue, rotate and revoke credentials.
+    /// Run the operator: issue, rotate and revoke credentials and signing keys.
     Controller(ControllerArguments),
     /// Run everything in one process, and make what is missing: for trying out and small clusters.
     AllInOne(AllInOneArguments),
@@ -56,6 +60,20 @@ pub struct ControllerArguments {
     /// The bcrypt cost of new verifiers. Client secrets have 256 bits, so 10 is enough.
     #[arg(long, env = "TECHNICAL_USER_BCRYPT_COST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(10..=14), value_name = "COST")]
     pub bcrypt_cost: u32,
+
+    /// How long an access token lives at most, whatever a TechnicalUser asks for. A key stays in the
+    /// JWKS that long after its last token; the operator and the token service need the same value.
+    #[arg(long, env = "TECHNICAL_USER_MAX_ACCESS_TOKEN_TTL", default_value = "24h", value_parser = duration, value_name = "DURATION")]
+    pub max_access_token_ttl: SignedDuration,
+
+    /// How long a token service may be out of touch with the API server and still sign. A key stays
+    /// in the JWKS that much longer; the operator and the token service need the same value.
+    #[arg(long, env = "TECHNICAL_USER_MAX_VIEW_AGE", default_value = "1h", value_parser = duration, value_name = "DURATION")]
+    pub max_view_age: SignedDuration,
+
+    /// Make a SigningKey named `default` where there is none at all.
+    #[arg(long, env = "TECHNICAL_USER_BOOTSTRAP_SIGNING_KEY", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOLEAN")]
+    pub bootstrap_signing_key: bool,
 
     /// Where /livez and /readyz answer.
     #[arg(
@@ -156,6 +174,11 @@ fn check_issuer(issuer: &str, is_insecure_allowed: bool) -> Result<String, Issue
         && !issuer.ends_with('/')
         && issuer.len() <= MOST_ISSUER;
     if is_plain { Ok(issuer.to_owned()) } else { Err(IssuerError::NotPlain(issuer.to_owned())) }
+}
+
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    let refused = || format!("{text} is not a duration such as 90s, 5m or 1h30m");
+    parse_duration(text).ok_or_else(refused)
 }
 
 fn dns_label(text: &str) -> Result<String, String> {

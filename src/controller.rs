@@ -6,11 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::sync::Semaphore;
 
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::delivery::Endpoints;
 use crate::domain::obstacle::Obstacle;
+use crate::environment::private_key::KeyPairs;
 use crate::environment::{Entropy, EntropyError};
 
 pub mod cluster;
@@ -19,6 +21,7 @@ pub mod event;
 pub mod lease;
 pub mod metrics;
 mod queue;
+pub mod signing_key;
 pub mod technical_user;
 mod views;
 
@@ -33,11 +36,13 @@ pub struct Context {
     pub cluster: Cluster,
     /// Random bytes.
     pub entropy: Arc<dyn Entropy>,
+    /// Where key pairs come from.
+    pub key_pairs: Arc<dyn KeyPairs>,
     /// What the operator was told at its start.
     pub settings: Settings,
     /// Whether this replica is the one that works. For cost and calm, never for safety.
     pub leadership: Leadership,
-    /// Room on the blocking pool: bcrypt must leave a core to everything else.
+    /// Room on the blocking pool: bcrypt and RSA must leave a core to everything else.
     pub hashing: Arc<Semaphore>,
     /// What is counted.
     pub metrics: Metrics,
@@ -56,6 +61,28 @@ pub struct Settings {
     pub bcrypt_cost: u32,
     /// The name of this replica.
     pub identity: String,
+    /// How long a key stays in the JWKS, at least.
+    pub limits: Limits,
+    /// Whether a `SigningKey` named `default` is made where there is none at all.
+    pub bootstrap_signing_key: bool,
+}
+
+/// What the operator and the token service agree upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// S: how old the views of a server may be for it to sign.
+    pub view_age: SignedDuration,
+    /// How long a token lives at most.
+    pub token_lifetime: SignedDuration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            view_age: SignedDuration::from_hours(1),
+            token_lifetime: SignedDuration::from_hours(24),
+        }
+    }
 }
 
 /// The world did not obey.
@@ -79,6 +106,9 @@ pub enum Error {
     /// No verifier could be made.
     #[error("hashing failed")]
     Hashing,
+    /// No key pair could be made.
+    #[error("generating a key pair failed")]
+    Generating,
 }
 
 /// When to try again.
@@ -92,6 +122,29 @@ pub enum Retry {
     Slowly,
     /// Not before something changes.
     OnChange,
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// Whether the JWKS may be published in that namespace, if it is selected.
+    pub fn publishes_in(&self, namespace: &str) -> bool {
+        self.watch_namespaces.is_empty()
+            || namespace == self.namespace
+            || self.watch_namespaces.iter().any(|it| it == namespace)
+    }
+
+    /// The namespaces to list JWKS ConfigMaps in; an empty name means all.
+    pub fn scopes_of_jwks(&self) -> Vec<&str> {
+        if self.watch_namespaces.is_empty() {
+            return vec![""];
+        }
+        let mut scopes: Vec<_> = self.watch_namespaces.iter().map(String::as_str).collect();
+        if !scopes.contains(&self.namespace.as_str()) {
+            scopes.push(&self.namespace);
+        }
+        scopes
+    }
 }
 
 // === impl Context ===
@@ -127,6 +180,7 @@ impl Error {
             Self::InvalidSpec(_) => "invalid_spec",
             Self::Entropy(_) => "entropy",
             Self::Hashing => "hashing",
+            Self::Generating => "generating",
         }
     }
 
@@ -144,7 +198,11 @@ impl Error {
                 Kind::NamespaceGone | Kind::NamespaceTerminating => Retry::OnChange,
             },
             // A lease that was renewed a moment late is one that the queue never saw lost.
-            Self::NotLeading | Self::Unsettled | Self::Entropy(_) | Self::Hashing => Retry::Backoff,
+            Self::NotLeading
+            | Self::Unsettled
+            | Self::Entropy(_)
+            | Self::Hashing
+            | Self::Generating => Retry::Backoff,
             Self::InvalidSpec(_) => Retry::OnChange,
         }
     }
@@ -154,26 +212,14 @@ impl Error {
         let failure = match self {
             Self::Call(failure) => failure,
             Self::Unsettled => return Some(Obstacle::Contended),
-            Self::NotLeading | Self::InvalidSpec(_) | Self::Entropy(_) | Self::Hashing => {
+            Self::NotLeading
+            | Self::InvalidSpec(_)
+            | Self::Entropy(_)
+            | Self::Hashing
+            | Self::Generating => {
                 return None;
             }
         };
-        let operation = &failure.operation;
-        let (verb, resource) = (operation.verb, operation.resource);
-        Some(match &failure.kind {
-            Kind::Forbidden => {
-                Obstacle::Forbidden { verb, resource, namespace: operation.namespace.clone() }
-            }
-            Kind::Quota => Obstacle::Quota { resource },
-            Kind::NamespaceGone | Kind::NamespaceTerminating => Obstacle::NamespaceTerminating,
-            Kind::Invalid => Obstacle::Refused { verb, resource, reason: "Invalid".to_owned() },
-            Kind::Refused(_, reason) => {
-                Obstacle::Refused { verb, resource, reason: reason.clone() }
-            }
-            Kind::Outdated | Kind::NotFound => Obstacle::Contended,
-            Kind::Unanswered | Kind::Garbled | Kind::TooManyRequests(_) | Kind::Server(..) => {
-                Obstacle::Unavailable
-            }
-        })
+        Some(failure.obstacle())
     }
 }

@@ -6,9 +6,13 @@
 
 pub mod credential;
 pub mod delivery;
+pub mod jwks;
+pub mod key_pair;
 pub mod object;
 pub mod obstacle;
 pub mod readiness;
 pub mod request;
 pub mod schedule;
+pub mod signer;
+pub mod signing_key;
 pub mod technical_user;

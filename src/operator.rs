@@ -29,7 +29,7 @@ use crate::controller::cluster::Cluster;
 use crate::controller::engine::Synced;
 use crate::controller::lease::Candidate;
 use crate::controller::metrics::Metrics;
-use crate::controller::{Context, Settings, technical_user};
+use crate::controller::{Context, Limits, Settings, signing_key, technical_user};
 use crate::domain::delivery::Endpoints;
 use crate::environment::{Entropy, EntropyError, System};
 use crate::server::{admin, unavailable};
@@ -81,6 +81,11 @@ pub fn run(
         endpoints: Endpoints { issuer },
         bcrypt_cost: arguments.bcrypt_cost,
         identity: identity()?,
+        limits: Limits {
+            view_age: arguments.max_view_age,
+            token_lifetime: arguments.max_access_token_ttl,
+        },
+        bootstrap_signing_key: arguments.bootstrap_signing_key,
     };
     let works = Builder::new_multi_thread().enable_all().build()?;
     works.block_on(operate(arguments, settings, listen))
@@ -105,24 +110,36 @@ async fn operate(
     let mut registry = Registry::default();
     let context = Arc::new(Context {
         cluster: Cluster::new(client.clone(), Arc::clone(&clock) as _),
-        entropy: clock,
+        entropy: Arc::clone(&clock) as _,
+        key_pairs: clock,
         leadership,
         settings,
         hashing: Arc::new(Semaphore::new(hashing_room())),
         metrics: Metrics::register(&mut registry),
     });
-    let (synced, is_synced) = watch::channel(Synced(false));
+    let (users_synced, are_users_synced) = watch::channel(Synced(false));
+    let (keys_synced, are_keys_synced) = watch::channel(Synced(false));
     let mut parts = listeners(arguments, listen, registry)?;
     let health = bind(arguments.health_listen, "health-listen")?;
-    let mut vital = Vital::start(health, readiness(is_synced), candidate.clone())?;
+    let mut vital =
+        Vital::start(health, readiness(are_users_synced, are_keys_synced), candidate.clone())?;
     tracing::info!(identity = context.settings.identity, "operator started");
-    let (stop, stopping) = oneshot::channel::<()>();
-    let engine = technical_user::run(client, Arc::clone(&context), synced, async {
-        let _ = stopping.await;
-    });
-    tokio::pin!(engine);
+    let (stop, stopping) = watch::channel(());
+    let stopped_by = |mut stopping: watch::Receiver<()>| async move {
+        // It never changes; it ends.
+        let _ = stopping.changed().await;
+    };
+    let users = technical_user::run(
+        client.clone(),
+        Arc::clone(&context),
+        users_synced,
+        stopped_by(stopping.clone()),
+    );
+    let keys = signing_key::run(client, Arc::clone(&context), keys_synced, stopped_by(stopping));
+    let controllers = async { tokio::join!(users, keys) };
+    tokio::pin!(controllers);
     let ended = tokio::select! {
-        () = &mut engine => Some("the engine"),
+        _ = &mut controllers => Some("the controllers"),
         () = vital.ended() => Some("the lease or the health endpoint"),
         _ = parts.join_next() => Some("a listener"),
         () = stopped.next() => None,
@@ -133,7 +150,7 @@ async fn operate(
     tracing::info!("stopping: running work ends, then the lease is released");
     drop(stop);
     tokio::select! {
-        () = engine => {}
+        _ = controllers => {}
         () = stopped.next() => tracing::warn!("stopping at once"),
     }
     vital.stop();
@@ -270,10 +287,15 @@ where
     Ok(())
 }
 
-fn readiness(synced: watch::Receiver<Synced>) -> admin::Readiness {
-    Arc::new(move || match *synced.borrow() {
-        Synced(true) => Ok(()),
-        Synced(false) => Err("the watches have not told everything yet".to_owned()),
+fn readiness(users: watch::Receiver<Synced>, keys: watch::Receiver<Synced>) -> admin::Readiness {
+    Arc::new(move || {
+        let waiting = [("technicalusers", &users), ("signingkeys", &keys)];
+        let waiting = waiting.into_iter().filter(|(_, synced)| *synced.borrow() == Synced(false));
+        let names: Vec<_> = waiting.map(|(name, _)| name).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(format!("the watches of {} have not told everything yet", names.join(" and ")))
     })
 }
 

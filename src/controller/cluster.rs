@@ -21,16 +21,18 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::api::technical_user::{TechnicalUser, TechnicalUserStatus};
-use crate::api::{GROUP, VERSION};
 use crate::domain::credential::record::Version;
 use crate::domain::schedule::{Now, Watchman, later};
 use crate::environment::Clock;
 
 use self::call::{Call, EVENTS, SECRETS, TECHNICAL_USERS};
 pub use self::failure::{Failure, Kind, Operation};
+pub(super) use self::redacted::Redacted;
 
 mod call;
 mod failure;
+mod key_sets;
+mod redacted;
 
 /// The API server, as far as the controllers may touch it.
 #[derive(Debug)]
@@ -166,13 +168,7 @@ impl Cluster {
     /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
     pub async fn delete_secret(&self, at: Place<'_>, version: &Version) -> Result<(), Failure> {
         let call = Call::on(SECRETS, at, "delete").metadata_only();
-        let body = json!({
-            "kind": "DeleteOptions",
-            "apiVersion": "v1",
-            "preconditions": {"uid": version.uid, "resourceVersion": version.resource_version},
-        });
-        let body = Bytes::from(body.to_string());
-        self.answer(call.body(Method::DELETE, "application/json", body), &call).await.map(drop)
+        self.delete(&call, version).await
     }
 
     /// Applies the status of a `TechnicalUser` at exactly that version.
@@ -189,20 +185,21 @@ impl Cluster {
         version: &Version,
         status: &TechnicalUserStatus,
     ) -> Result<(), Failure> {
-        let call = Call::on(TECHNICAL_USERS, at, "patch").of_status();
+        self.put_status(Call::on(TECHNICAL_USERS, at, "patch"), version, json!(status)).await
+    }
+
+    async fn put_status(
+        &self,
+        call: Call<'_>,
+        version: &Version,
+        status: Value,
+    ) -> Result<(), Failure> {
+        let call = call.of_status();
         let body = json!({
-            "apiVersion": format!("{GROUP}/{VERSION}"),
-            "kind": "TechnicalUser",
-            "metadata": {
-                "name": at.name,
-                "namespace": at.namespace,
-                "uid": version.uid,
-                "resourceVersion": version.resource_version,
-            },
+            "metadata": {"uid": version.uid, "resourceVersion": version.resource_version},
             "status": status,
         });
-        let body = Bytes::from(body.to_string());
-        let request = call.body(Method::PATCH, "application/apply-patch+yaml", body);
+        let request = call.body(Method::PATCH, "application/apply-patch+yaml", call.created(&body));
         self.answer(request, &call).await.map(drop)
     }
 
@@ -276,10 +273,8 @@ pub struct Conditional(Bytes);
 impl Conditional {
     /// Adds the version to a merge patch. The memory of the patch is zeroed once it is sent.
     pub fn new(patch: Value, version: &Version) -> Self {
-        let conditional = Redacted(conditional(&patch, version));
-        drop(Redacted(patch));
-        let text = zeroize::Zeroizing::new(conditional.0.to_string().into_bytes());
-        Self(Bytes::from_owner(text))
+        let patch = Redacted(patch);
+        Self(Redacted(conditional(&patch.0, version)).to_bytes())
     }
 }
 
@@ -300,23 +295,6 @@ pub fn version_of(metadata: &ObjectMeta) -> Option<Version> {
     let uid = metadata.uid.clone()?;
     let resource_version = metadata.resource_version.clone()?;
     Some(Version { uid, resource_version })
-}
-
-/// JSON whose strings are zeroed on drop.
-struct Redacted(Value);
-
-impl Drop for Redacted {
-    fn drop(&mut self) {
-        fn erase(value: &mut Value) {
-            match value {
-                Value::String(text) => zeroize::Zeroize::zeroize(text),
-                Value::Array(items) => items.iter_mut().for_each(erase),
-                Value::Object(fields) => fields.values_mut().for_each(erase),
-                Value::Null | Value::Bool(_) | Value::Number(_) => {}
-            }
-        }
-        erase(&mut self.0);
-    }
 }
 
 fn conditional(object: &Value, version: &Version) -> Value {
@@ -344,8 +322,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     value.parse().ok().map(Duration::from_secs)
 }
 
-/// Nothing that the operator asks for is larger: etcd takes 1.5 MiB.
-const MOST_BYTES: usize = 4 << 20;
+/// Nothing that the operator asks for is larger: etcd takes 1.5 MiB an object, and a page of JWKS
+/// ConfigMaps has fewer.
+const MOST_BYTES: usize = 16 << 20;
 
 /// No call may hang: an answer later than this is as good as lost.
 const DEADLINE: Duration = Duration::from_secs(10);

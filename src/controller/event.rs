@@ -29,14 +29,41 @@ pub enum Severity {
     Warning,
 }
 
-/// Publishes what happened to a `TechnicalUser`.
-pub async fn publish(cluster: &Cluster, user: &Owner, happening: &Happening, identity: &str) {
+/// What an Event is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its namespace, if it has one.
+    pub namespace: Option<&'a str>,
+    /// Its name.
+    pub name: &'a str,
+    /// Its uid.
+    pub uid: &'a str,
+}
+
+impl<'a> From<&'a Owner> for Subject<'a> {
+    fn from(user: &'a Owner) -> Self {
+        let Owner { uid, namespace, name } = user;
+        Self { kind: "TechnicalUser", namespace: Some(namespace), name, uid }
+    }
+}
+
+/// Publishes what happened.
+pub async fn publish(
+    cluster: &Cluster,
+    subject: Subject<'_>,
+    happening: &Happening,
+    identity: &str,
+) {
     let now = cluster.now().latest();
-    let name = format!("{}.{:x}", truncated(&user.name, 200), serial(now, happening));
+    let name = format!("{}.{:x}", truncated(subject.name, 200), serial(now, happening));
+    // The API server wants the Events of what has no namespace there.
+    let namespace = subject.namespace.unwrap_or("default");
     let event = json!({
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": name, "namespace": user.namespace},
+        "metadata": {"name": name, "namespace": namespace},
         "eventTime": format!("{now:.6}"),
         "reportingController": format!("{GROUP}/{MANAGER}"),
         "reportingInstance": truncated(identity, 128),
@@ -49,15 +76,15 @@ pub async fn publish(cluster: &Cluster, user: &Owner, happening: &Happening, ide
         },
         "regarding": {
             "apiVersion": format!("{GROUP}/{VERSION}"),
-            "kind": "TechnicalUser",
-            "namespace": user.namespace,
-            "name": user.name,
-            "uid": user.uid,
+            "kind": subject.kind,
+            "namespace": subject.namespace,
+            "name": subject.name,
+            "uid": subject.uid,
         },
     });
-    let at = Place { namespace: &user.namespace, name: &name };
+    let at = Place { namespace, name: &name };
     if let Err(failure) = cluster.create_event(at, &event).await {
-        tracing::debug!(namespace = user.namespace, name = user.name, %failure, "event not written");
+        tracing::debug!(namespace, name = subject.name, %failure, "event not written");
     }
 }
 

@@ -26,6 +26,7 @@ pub struct Metrics {
     depth: Family<Controller, Gauge>,
     leads: Family<Named, Gauge>,
     issued: Family<Issued, Counter>,
+    scheduled: Counter,
     objects: Family<Controller, Gauge>,
     skew: Gauge<f64, AtomicU64>,
 }
@@ -80,6 +81,7 @@ impl Metrics {
             depth: Family::default(),
             leads: Family::default(),
             issued: Family::default(),
+            scheduled: Counter::default(),
             objects: Family::default(),
             skew: Gauge::default(),
         };
@@ -93,6 +95,11 @@ impl Metrics {
             "technical_user_operator_client_secrets_issued",
             "Client secrets issued, by what made it necessary",
             metrics.issued.clone(),
+        );
+        registry.register(
+            "technical_user_operator_signing_keys_scheduled",
+            "Signing keys that were published and got their time to sign",
+            metrics.scheduled.clone(),
         );
         registry.register(
             "technical_user_operator_objects",
@@ -145,6 +152,10 @@ impl Metrics {
             Cause::Unknown => Trigger::Unknown,
         };
         self.issued.get_or_create(&Issued { trigger }).inc();
+    }
+
+    pub(super) fn key_scheduled(&self) {
+        self.scheduled.inc();
     }
 
     pub(super) fn reconciled(

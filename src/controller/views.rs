@@ -56,6 +56,11 @@ impl<K: Ord + Clone, V> View<K, V> {
         self.objects.iter()
     }
 
+    /// The objects from that key on.
+    pub(super) fn from(&self, key: K) -> impl Iterator<Item = (&K, &V)> {
+        self.objects.range(key..)
+    }
+
     /// How many objects.
     pub(super) fn len(&self) -> usize {
         self.objects.len()

@@ -68,6 +68,11 @@ impl Now {
     pub fn has_reached(&self, instant: Timestamp) -> bool {
         self.trust == Trust::Trusted && self.earliest >= instant
     }
+
+    /// Whether `instant` is over for certain. Never while the clocks cannot be trusted.
+    pub fn has_passed(&self, instant: Timestamp) -> bool {
+        self.trust == Trust::Trusted && self.earliest > instant
+    }
 }
 
 /// Compares the clocks from look to look.

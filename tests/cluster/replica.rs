@@ -10,7 +10,7 @@ use technical_user_operator::controller::engine::Synced;
 use technical_user_operator::controller::lease::Candidate;
 use technical_user_operator::controller::metrics::Metrics;
 use technical_user_operator::controller::technical_user;
-use technical_user_operator::controller::{Context, Settings};
+use technical_user_operator::controller::{Context, Limits, Settings};
 use technical_user_operator::domain::delivery::Endpoints;
 use technical_user_operator::environment::System;
 use tokio::sync::{Semaphore, watch};
@@ -43,6 +43,8 @@ impl Replica {
             // The least there is: hashing is not what is tested here.
             bcrypt_cost: 4,
             identity: lease.to_owned(),
+            limits: Limits::default(),
+            bootstrap_signing_key: false,
         };
         let inner = client.clone();
         let inner = tower::service_fn(move |request| {
@@ -55,7 +57,8 @@ impl Replica {
             Candidate::new(client.clone(), &settings, lease, Arc::clone(&clock) as _);
         let context = Arc::new(Context {
             cluster: Cluster::new(faulty.clone(), Arc::clone(&clock) as _),
-            entropy: clock,
+            entropy: Arc::clone(&clock) as _,
+            key_pairs: clock,
             leadership,
             settings,
             hashing: Arc::new(Semaphore::new(1)),

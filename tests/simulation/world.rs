@@ -19,7 +19,7 @@ use technical_user_operator::controller::engine::Synced;
 use technical_user_operator::controller::lease::Candidate;
 use technical_user_operator::controller::metrics::Metrics;
 use technical_user_operator::controller::technical_user;
-use technical_user_operator::controller::{Context, Settings};
+use technical_user_operator::controller::{Context, Limits, Settings};
 use technical_user_operator::domain::delivery::Endpoints;
 use technical_user_operator::environment::Clock as _;
 use tokio::sync::{Semaphore, watch};
@@ -149,6 +149,8 @@ impl World {
             endpoints: Endpoints { issuer: "https://iam.example.com".to_owned() },
             bcrypt_cost: 4,
             identity: format!("replica-{}", replicas.started),
+            limits: Limits::default(),
+            bootstrap_signing_key: false,
         };
         let clock = Arc::new(self.local.clone());
         let service =
@@ -160,6 +162,7 @@ impl World {
         let context = Context {
             cluster: Cluster::new(client.clone(), clock),
             entropy: Arc::clone(&self.entropy) as _,
+            key_pairs: Arc::new(technical_user_operator::environment::System::start()),
             leadership,
             settings,
             hashing: Arc::new(Semaphore::new(1)),

@@ -6,21 +6,49 @@ use http::{Method, Request};
 use kube::client::Body;
 use serde_json::{Value, json};
 
-use super::{Failure, Kind, Operation, Place};
+use super::{Failure, Kind, Operation, Place, Redacted};
 use crate::api::MANAGER;
 
 /// A resource of the API server.
 #[derive(Clone, Copy)]
 pub(super) struct Resource {
     prefix: &'static str,
+    pub(super) api_version: &'static str,
+    pub(super) kind: &'static str,
     plural: &'static str,
+    status: &'static str,
 }
 
-pub(super) const SECRETS: Resource = Resource { prefix: "/api/v1", plural: "secrets" };
-pub(super) const TECHNICAL_USERS: Resource =
-    Resource { prefix: "/apis/iam.cyoda.com/v1alpha1", plural: "technicalusers" };
-pub(super) const EVENTS: Resource = Resource { prefix: "/apis/events.k8s.io/v1", plural: "events" };
+const CORE: Resource =
+    Resource { prefix: "/api/v1", api_version: "v1", kind: "", plural: "", status: "" };
+const OURS: Resource = Resource {
+    prefix: "/apis/iam.cyoda.com/v1alpha1",
+    api_version: "iam.cyoda.com/v1alpha1",
+    ..CORE
+};
 
+pub(super) const SECRETS: Resource = Resource { kind: "Secret", plural: "secrets", ..CORE };
+pub(super) const CONFIG_MAPS: Resource =
+    Resource { kind: "ConfigMap", plural: "configmaps", ..CORE };
+pub(super) const NAMESPACES: Resource =
+    Resource { kind: "Namespace", plural: "namespaces", ..CORE };
+pub(super) const TECHNICAL_USERS: Resource = Resource {
+    kind: "TechnicalUser",
+    plural: "technicalusers",
+    status: "technicalusers/status",
+    ..OURS
+};
+pub(super) const SIGNING_KEYS: Resource =
+    Resource { kind: "SigningKey", plural: "signingkeys", status: "signingkeys/status", ..OURS };
+pub(super) const EVENTS: Resource = Resource {
+    prefix: "/apis/events.k8s.io/v1",
+    api_version: "events.k8s.io/v1",
+    kind: "Event",
+    plural: "events",
+    ..CORE
+};
+
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// One request to come.
@@ -42,23 +70,46 @@ impl<'a> Call<'a> {
         Self { accept: METADATA_ONLY, ..self }
     }
 
+    pub(super) fn metadata_list(self) -> Self {
+        Self { accept: METADATA_LIST, ..self }
+    }
+
     pub(super) fn of_status(self) -> Self {
         Self { is_status: true, ..self }
     }
 
     pub(super) fn failure(&self, kind: Kind) -> Failure {
-        let resource = match (self.resource.plural, self.is_status) {
-            ("technicalusers", true) => "technicalusers/status",
-            (plural, _) => plural,
-        };
+        let resource = if self.is_status { self.resource.status } else { self.resource.plural };
         let namespace = self.at.namespace.to_owned();
         let operation = Operation { verb: self.verb, resource, namespace };
         Failure { operation, kind }
     }
 
+    /// Where objects of the resource are; of all namespaces, or of none, when that is empty.
+    fn collection(&self) -> String {
+        let Resource { prefix, plural, .. } = self.resource;
+        match self.at.namespace {
+            "" => format!("{prefix}/{plural}"),
+            namespace => format!("{prefix}/namespaces/{namespace}/{plural}"),
+        }
+    }
+
+    /// One page of a list, from where the last one ended.
+    pub(super) fn page(&self, selector: &str, limit: usize, next: &str) -> Request<Body> {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("limit", &limit.to_string());
+        query.append_pair("labelSelector", selector);
+        if !next.is_empty() {
+            query.append_pair("continue", next);
+        }
+        let mut request = self.request(Method::GET);
+        let uri = format!("{}?{}", self.collection(), query.finish());
+        *request.uri_mut() = uri.parse().unwrap_or_default();
+        request
+    }
+
     fn uri(&self, method: &Method) -> String {
-        let Resource { prefix, plural } = self.resource;
-        let collection = format!("{prefix}/namespaces/{}/{plural}", self.at.namespace);
+        let collection = self.collection();
         let object = match (method, self.is_status) {
             (&Method::POST, _) => collection,
             (_, true) => format!("{collection}/{}/status", self.at.name),
@@ -93,18 +144,20 @@ impl<'a> Call<'a> {
         request
     }
 
-    /// The object with its kind and its place.
+    /// The object with its kind and its place. The memory of all of it is zeroed once it is sent.
     pub(super) fn created(&self, object: &Value) -> Bytes {
-        let mut object = object.clone();
-        if let Some(fields) = object.as_object_mut() {
-            fields.insert("apiVersion".to_owned(), json!("v1"));
-            fields.insert("kind".to_owned(), json!("Secret"));
+        let mut object = Redacted(object.clone());
+        if let Some(fields) = object.0.as_object_mut() {
+            fields.insert("apiVersion".to_owned(), json!(self.resource.api_version));
+            fields.insert("kind".to_owned(), json!(self.resource.kind));
             let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
             if let Some(metadata) = metadata.as_object_mut() {
                 metadata.insert("name".to_owned(), json!(self.at.name));
-                metadata.insert("namespace".to_owned(), json!(self.at.namespace));
+                if !self.at.namespace.is_empty() {
+                    metadata.insert("namespace".to_owned(), json!(self.at.namespace));
+                }
             }
         }
-        Bytes::from(object.to_string())
+        object.to_bytes()
     }
 }

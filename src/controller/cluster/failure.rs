@@ -7,6 +7,8 @@ use std::time::Duration;
 use http::StatusCode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
+use crate::domain::obstacle::Obstacle;
+
 /// A call that did not do what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation}: {kind}")]
@@ -55,6 +57,29 @@ pub enum Kind {
     Server(u16, Option<Duration>),
     /// Anything else, with the one-word reason of the server.
     Refused(u16, String),
+}
+
+impl Failure {
+    /// What to tell a user about it.
+    pub fn obstacle(&self) -> Obstacle {
+        let operation = &self.operation;
+        let (verb, resource) = (operation.verb, operation.resource);
+        match &self.kind {
+            Kind::Forbidden => {
+                Obstacle::Forbidden { verb, resource, namespace: operation.namespace.clone() }
+            }
+            Kind::Quota => Obstacle::Quota { resource },
+            Kind::NamespaceGone | Kind::NamespaceTerminating => Obstacle::NamespaceTerminating,
+            Kind::Invalid => Obstacle::Refused { verb, resource, reason: "Invalid".to_owned() },
+            Kind::Refused(_, reason) => {
+                Obstacle::Refused { verb, resource, reason: reason.clone() }
+            }
+            Kind::Outdated | Kind::NotFound => Obstacle::Contended,
+            Kind::Unanswered | Kind::Garbled | Kind::TooManyRequests(_) | Kind::Server(..) => {
+                Obstacle::Unavailable
+            }
+        }
+    }
 }
 
 impl Kind {

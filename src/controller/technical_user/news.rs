@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::{Look, observation};
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::cluster::{Kind, Place, version_of};
-use crate::controller::event::{self, Happening, Severity};
+use crate::controller::event::{self, Happening, Severity, Subject};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::Record;
 use crate::domain::readiness::Progress;
@@ -130,7 +130,8 @@ pub(super) async fn tell(
     context: &Context,
 ) {
     let happening = Happening { severity, reason, note };
-    event::publish(&context.cluster, &user.owner, &happening, &context.settings.identity).await;
+    let subject = Subject::from(&user.owner);
+    event::publish(&context.cluster, subject, &happening, &context.settings.identity).await;
 }
 
 pub(super) fn issued(cause: Cause, serial: i64) -> (&'static str, String) {

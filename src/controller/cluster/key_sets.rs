@@ -1,0 +1,196 @@
+//! Signing keys, JWKS ConfigMaps and the namespaces that have them.
+
+use bytes::Bytes;
+use http::Method;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::call::{CONFIG_MAPS, Call, NAMESPACES, SECRETS, SIGNING_KEYS};
+use super::{Cluster, Conditional, Failure, Kind, Metadata, Place, absent_as_none};
+use crate::api::signing_key::{SigningKey, SigningKeyStatus};
+use crate::domain::object::Version;
+
+/// One page of a list.
+#[derive(Deserialize)]
+struct Page<T> {
+    #[serde(default)]
+    metadata: PageMetadata,
+    items: Vec<T>,
+}
+
+#[derive(Default, Deserialize)]
+struct PageMetadata {
+    #[serde(default)]
+    r#continue: Option<String>,
+}
+
+impl Cluster {
+    /// Reads a `SigningKey`.
+    ///
+    /// # Errors
+    ///
+    /// As every method here: [`Failure`], without anything of a body. A missing object is `None`.
+    pub async fn signing_key(&self, name: &str) -> Result<Option<SigningKey>, Failure> {
+        let call = Call::on(SIGNING_KEYS, Place { namespace: "", name }, "get");
+        absent_as_none(self.object(call.request(Method::GET), &call).await)
+    }
+
+    /// Creates a `SigningKey`, never replaces one.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; [`Kind::Outdated`] when it exists.
+    pub async fn create_signing_key(&self, name: &str) -> Result<Version, Failure> {
+        let call = Call::on(SIGNING_KEYS, Place { namespace: "", name }, "create").metadata_only();
+        let body = call.created(&json!({"spec": {}}));
+        self.version(call.body(Method::POST, "application/json", body), &call).await
+    }
+
+    /// Applies the status of a `SigningKey` at exactly that version.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
+    pub async fn apply_signing_key_status(
+        &self,
+        name: &str,
+        version: &Version,
+        status: &SigningKeyStatus,
+    ) -> Result<(), Failure> {
+        let at = Place { namespace: "", name };
+        self.put_status(Call::on(SIGNING_KEYS, at, "patch"), version, json!(status)).await
+    }
+
+    /// The metadata of all namespaces that the selector matches.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn namespaces(&self, selector: &str) -> Result<Vec<ObjectMeta>, Failure> {
+        let at = Place { namespace: "", name: "" };
+        let call = Call::on(NAMESPACES, at, "list").metadata_list();
+        let items: Vec<Metadata> = self.whole_list(&call, selector, NAMESPACES_A_PAGE).await?;
+        Ok(items.into_iter().map(|item| item.metadata).collect())
+    }
+
+    /// The metadata of all Secrets of the operator's own namespace that the selector matches.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn own_secrets_metadata(
+        &self,
+        namespace: &str,
+        selector: &str,
+    ) -> Result<Vec<ObjectMeta>, Failure> {
+        let call = Call::on(SECRETS, Place { namespace, name: "" }, "list").metadata_list();
+        let items: Vec<Metadata> = self.whole_list(&call, selector, NAMESPACES_A_PAGE).await?;
+        Ok(items.into_iter().map(|item| item.metadata).collect())
+    }
+
+    /// The ConfigMaps that the selector matches, in one namespace or, when that is empty, in all.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn config_maps(
+        &self,
+        namespace: &str,
+        selector: &str,
+    ) -> Result<Vec<ConfigMap>, Failure> {
+        let call = Call::on(CONFIG_MAPS, Place { namespace, name: "" }, "list");
+        self.whole_list(&call, selector, CONFIG_MAPS_A_PAGE).await
+    }
+
+    /// Reads a ConfigMap.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn config_map(&self, at: Place<'_>) -> Result<Option<ConfigMap>, Failure> {
+        let call = Call::on(CONFIG_MAPS, at, "get");
+        absent_as_none(self.object(call.request(Method::GET), &call).await)
+    }
+
+    /// Creates a ConfigMap, never replaces one.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; [`Kind::Outdated`] when it exists.
+    pub async fn create_config_map(&self, at: Place<'_>, map: &Value) -> Result<(), Failure> {
+        let call = Call::on(CONFIG_MAPS, at, "create").metadata_only();
+        let body = call.created(map);
+        self.answer(call.body(Method::POST, "application/json", body), &call).await.map(drop)
+    }
+
+    /// Merges a patch into a ConfigMap at exactly that version.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
+    pub async fn patch_config_map(&self, at: Place<'_>, patch: Conditional) -> Result<(), Failure> {
+        let call = Call::on(CONFIG_MAPS, at, "patch").metadata_only();
+        let request = call.body(Method::PATCH, "application/merge-patch+json", patch.0);
+        self.answer(request, &call).await.map(drop)
+    }
+
+    /// Deletes a ConfigMap at exactly that version.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
+    pub async fn delete_config_map(&self, at: Place<'_>, version: &Version) -> Result<(), Failure> {
+        let call = Call::on(CONFIG_MAPS, at, "delete").metadata_only();
+        self.delete(&call, version).await
+    }
+
+    pub(super) async fn delete(&self, call: &Call<'_>, version: &Version) -> Result<(), Failure> {
+        let body = json!({
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "preconditions": {"uid": version.uid, "resourceVersion": version.resource_version},
+        });
+        let body = Bytes::from(body.to_string());
+        self.answer(call.body(Method::DELETE, "application/json", body), call).await.map(drop)
+    }
+
+    /// All pages of a list, or none: a part of a list says nothing of what is absent.
+    async fn whole_list<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        selector: &str,
+        page: usize,
+    ) -> Result<Vec<T>, Failure> {
+        let mut restarts = 0;
+        let mut items = Vec::new();
+        let mut next = String::new();
+        loop {
+            let answer = self.object::<Page<T>>(call.page(selector, page, &next), call).await;
+            let answer = match answer {
+                // The page is of a state that the API server has forgotten by now.
+                Err(Failure { kind: Kind::Refused(410, _), .. }) if restarts < RESTARTS => {
+                    restarts += 1;
+                    items.clear();
+                    next.clear();
+                    continue;
+                }
+                answer => answer?,
+            };
+            items.extend(answer.items);
+            next = answer.metadata.r#continue.unwrap_or_default();
+            if next.is_empty() {
+                return Ok(items);
+            }
+        }
+    }
+}
+
+const NAMESPACES_A_PAGE: usize = 500;
+
+/// Sixty-four keys of 4096 bits, twice, make a tenth of a megabyte.
+const CONFIG_MAPS_A_PAGE: usize = 100;
+
+const RESTARTS: usize = 2;

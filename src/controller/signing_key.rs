@@ -1,0 +1,251 @@
+//! Carries out what the domain decides about a `SigningKey`: look, write, look again.
+//!
+//! A private key exists in one function, between its generation and the one request that carries it,
+//! and for a moment when the next key pair is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+use kube::Client;
+use tokio::sync::watch;
+
+use self::bodies::{JwksMap, jwks_patch, key_pair_secret, ledger_secret};
+use self::news::{ledger_changed, publish, report_failure, report_invalid_spec};
+use self::observation::{Look, Names};
+use super::cluster::{Conditional, Failure, Kind, Place, Redacted};
+use super::engine::{self, Settled, Synced};
+use super::{Context, Error};
+use crate::domain::obstacle::Obstacle;
+use crate::domain::signing_key::{self, Publication, Series, Step, Write};
+
+mod bodies;
+mod driver;
+mod news;
+pub mod observation;
+mod views;
+mod watches;
+
+/// Runs the controller until `stop` resolves, then lets running reconciles end.
+///
+/// # Guarantees
+///
+/// Dropping the future is a crash: safe at any instant.
+pub async fn run(
+    client: Client,
+    context: Arc<Context>,
+    synced: watch::Sender<Synced>,
+    stop: impl Future<Output = ()>,
+) {
+    engine::run::<driver::SigningKeys>(client, context, synced, stop).await;
+}
+
+/// What one reconcile learnt of namespaces that the watches cannot tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// Namespaces whose JWKS could not be written.
+    blocked: BTreeMap<String, Obstacle>,
+    /// Namespaces where something of that name exists without our label.
+    unlabelled: BTreeSet<String>,
+    /// JWKS ConfigMaps that are not wanted any more and cannot be deleted.
+    undeletable: BTreeSet<signing_key::Place>,
+}
+
+/// Brings one series to its desired state and returns when to look again.
+///
+/// # Guarantees
+///
+/// Safe to repeat, and to interrupt at any await: every write is refused when what it rests upon
+/// has changed.
+///
+/// # Errors
+///
+/// The world did not obey. What the user can do about it is already in the status.
+async fn reconcile(name: &str, context: &Context) -> Result<(Settled, Memory), Error> {
+    let mut memory = Memory::default();
+    let mut last = None;
+    match advance(name, context, &mut memory, &mut last).await {
+        Ok(settled) => Ok((settled, memory)),
+        Err(error) => {
+            if let Some(look) = &last {
+                report_failure(look, &error, context).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn advance(
+    name: &str,
+    context: &Context,
+    memory: &mut Memory,
+    last: &mut Option<Look>,
+) -> Result<Settled, Error> {
+    let mut setbacks = 0;
+    for _ in 0..ROUNDS {
+        let look = last.insert(observation::look(name, memory, context).await?);
+        if let Some(object) = look.unreadable() {
+            report_invalid_spec(object, context).await?;
+            return Ok(Settled::default());
+        }
+        let now = context.cluster.now();
+        let write = match signing_key::decide(&look.observed, now) {
+            Step::Rest(rest) => {
+                let wake_in = publish(look, &rest, context).await?;
+                return Ok(Settled { wake_in, has_repaired: false });
+            }
+            Step::Write(write) => write,
+        };
+        if !context.leads() {
+            return Err(Error::NotLeading);
+        }
+        match apply(write, look, memory, context).await {
+            Ok(()) => {}
+            Err(Error::Call(failure)) if is_setback(&failure, setbacks) => setbacks += 1,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Unsettled)
+}
+
+/// Whether the world merely moved on: then look again at once, but not for ever.
+fn is_setback(failure: &Failure, setbacks: usize) -> bool {
+    let is_outdated = matches!(failure.kind, Kind::Outdated | Kind::NotFound);
+    is_outdated && setbacks < MOST_SETBACKS
+}
+
+// === apply ===
+
+async fn apply(
+    write: Write,
+    look: &Look,
+    memory: &mut Memory,
+    context: &Context,
+) -> Result<(), Error> {
+    let Some(series) = &look.observed.series else {
+        return Ok(());
+    };
+    let cluster = &context.cluster;
+    let names = Names::of(&series.uid);
+    let ledger_name = names.ledger();
+    let ledger_at = Place { namespace: &series.home, name: &ledger_name };
+    match write {
+        Write::CreateLedger(ledger) => {
+            cluster.create_secret(ledger_at, &ledger_secret(&ledger, series)).await?;
+        }
+        Write::PutLedger(version, ledger, change) => {
+            cluster.put_secret(ledger_at, &version, &ledger_secret(&ledger, series)).await?;
+            ledger_changed(change, series, context).await;
+        }
+        Write::Stage(index) => stage(index, series, context).await?,
+        Write::Publish(jwks, publications) => {
+            publish_all(&jwks, publications, series, memory, context).await?;
+        }
+        Write::DeleteKeyPair(index, version) => {
+            let name = names.key_pair(index);
+            let at = Place { namespace: &series.home, name: &name };
+            cluster.delete_secret(at, &version).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Generates on the blocking pool: RSA takes seconds.
+async fn stage(index: u32, series: &Series, context: &Context) -> Result<(), Error> {
+    let name = Names::of(&series.uid).key_pair(index);
+    let (key_pairs, shape) = (Arc::clone(&context.key_pairs), series.shape);
+    let permit = Arc::clone(&context.hashing).acquire_owned().await;
+    let label = name.clone();
+    let generating = tokio::task::spawn_blocking(move || {
+        let key_pair = key_pairs.generate(&label, shape);
+        drop(permit);
+        key_pair
+    });
+    let key_pair = generating.await.map_err(|_| Error::Generating)?;
+    let key_pair = key_pair.map_err(|_| Error::Generating)?;
+    let secret = Redacted(key_pair_secret(&key_pair, index, series));
+    let at = Place { namespace: &series.home, name: &name };
+    context.cluster.create_secret(at, &secret.0).await?;
+    tracing::info!(name = series.name, index, "key pair made");
+    Ok(())
+}
+
+/// Writes to every place; one that cannot be written does not hold up the others.
+async fn publish_all(
+    jwks: &str,
+    publications: Vec<Publication>,
+    series: &Series,
+    memory: &mut Memory,
+    context: &Context,
+) -> Result<(), Error> {
+    let map = JwksMap::of(jwks, series);
+    let map = &map;
+    let writes = publications.into_iter().map(|publication| async move {
+        let outcome = publish_one(&publication, map, series, context).await;
+        (publication, outcome)
+    });
+    let outcomes: Vec<_> = stream::iter(writes).buffered(AT_ONCE).collect().await;
+    let mut trouble = Ok(());
+    for (publication, outcome) in outcomes {
+        let Err(failure) = outcome else { continue };
+        match (&publication, &failure.kind) {
+            (Publication::Create(namespace), Kind::Outdated) => {
+                memory.unlabelled.insert(namespace.clone());
+            }
+            (_, Kind::Outdated | Kind::NotFound) => {}
+            (
+                Publication::Create(namespace) | Publication::Replace(namespace, ..),
+                Kind::Forbidden
+                | Kind::Quota
+                | Kind::NamespaceGone
+                | Kind::NamespaceTerminating
+                | Kind::Invalid
+                | Kind::Refused(..),
+            ) => {
+                memory.blocked.insert(namespace.clone(), failure.obstacle());
+            }
+            (
+                Publication::Delete(place, _),
+                Kind::Forbidden | Kind::Invalid | Kind::Refused(..) | Kind::NamespaceGone,
+            ) => {
+                tracing::warn!(namespace = place.namespace, %failure, "JWKS not deleted");
+                memory.undeletable.insert(place.clone());
+            }
+            _ => trouble = Err(failure.into()),
+        }
+    }
+    trouble
+}
+
+async fn publish_one(
+    publication: &Publication,
+    map: &JwksMap,
+    series: &Series,
+    context: &Context,
+) -> Result<(), Failure> {
+    let cluster = &context.cluster;
+    match publication {
+        Publication::Create(namespace) => {
+            let at = Place { namespace, name: &series.config_map_name };
+            cluster.create_config_map(at, &map.object).await
+        }
+        Publication::Replace(namespace, version, surplus) => {
+            let at = Place { namespace, name: &series.config_map_name };
+            let patch = Conditional::new(jwks_patch(map, surplus), version);
+            cluster.patch_config_map(at, patch).await
+        }
+        Publication::Delete(place, version) => {
+            let at = Place { namespace: &place.namespace, name: &place.name };
+            cluster.delete_config_map(at, version).await
+        }
+    }
+}
+
+/// More rounds than any way from nothing to rest takes, with a few setbacks.
+const ROUNDS: usize = 24;
+
+/// Whoever loses that often in a row is fighting somebody.
+const MOST_SETBACKS: usize = 3;
+
+/// So many ConfigMaps are written at once.
+const AT_ONCE: usize = 8;

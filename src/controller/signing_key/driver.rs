@@ -1,0 +1,132 @@
+//! The signing keys as the engine drives them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, SelectAll};
+use kube::Client;
+
+use super::views::Views;
+use super::watches::{self, News};
+use super::{Memory, reconcile};
+use crate::controller::cluster::Kind;
+use crate::controller::engine::{Controller, Settled, Touched};
+use crate::controller::views::{Check, Told};
+use crate::controller::{Context, Error, Settings};
+use crate::domain::schedule::Now;
+
+/// The controller of signing keys.
+#[derive(Debug)]
+pub(super) struct SigningKeys {
+    views: Views,
+    memories: BTreeMap<String, Memory>,
+    settings: Settings,
+}
+
+impl Controller for SigningKeys {
+    type Key = String;
+    type News = News;
+    type Memory = Memory;
+
+    const NAME: &'static str = "signingkey";
+
+    fn open(client: &Client, context: &Context) -> (Self, SelectAll<BoxStream<'static, News>>) {
+        let mut views = Views::default();
+        let watches = watches::watches(client, &context.settings, &mut views);
+        let settings = context.settings.clone();
+        (Self { views, memories: BTreeMap::new(), settings }, watches)
+    }
+
+    fn is_synced(&self) -> bool {
+        self.views.are_synced()
+    }
+
+    fn everybody(&self) -> Vec<String> {
+        self.views.everybody()
+    }
+
+    fn count(&self) -> usize {
+        self.views.series.len()
+    }
+
+    fn take(&mut self, news: News) -> Touched<String> {
+        let is_whole_list = news.ends_a_list();
+        let views = &mut self.views;
+        let keys = match news {
+            News::Series(told) => {
+                let names = views.series.take(0, told);
+                for gone in names.iter().filter(|name| views.series.get(name).is_none()) {
+                    self.memories.remove(gone);
+                }
+                names
+            }
+            News::Ledger(told) => {
+                let former = told.key().and_then(|name| views.ledgers.get(name));
+                let former = former.map(|it| it.series.clone());
+                let names = views.ledgers.take(0, told);
+                let present = names.iter().filter_map(|name| views.ledgers.get(name));
+                let touched: Vec<_> = present.map(|it| it.series.clone()).chain(former).collect();
+                if names.is_empty() || !touched.is_empty() { touched } else { views.everybody() }
+            }
+            News::KeyPair(told) => {
+                let former = told.key().and_then(|name| views.key_pairs.get(name));
+                let former = former.map(|it| it.series.clone());
+                let names = views.key_pairs.take(0, told);
+                let present = names.iter().filter_map(|name| views.key_pairs.get(name));
+                let touched: Vec<_> = present.map(|it| it.series.clone()).chain(former).collect();
+                if names.is_empty() || !touched.is_empty() { touched } else { views.everybody() }
+            }
+            News::Map(watch, told) => {
+                let keys = views.maps.take(watch, told);
+                keys.into_iter().map(|key| key.series).collect()
+            }
+            News::Namespace(told) => {
+                // Namespaces change all the time; what matters is where and with which labels.
+                let is_same = match &told {
+                    Told::Is(name, namespace) => views.namespaces.get(name) == Some(namespace),
+                    Told::Gone(_) | Told::ListBegins | Told::ListEnds => false,
+                };
+                let touched = views.namespaces.take(0, told);
+                if is_same || touched.is_empty() { Vec::new() } else { views.selecting() }
+            }
+        };
+        Touched { keys, is_whole_list, is_chore: false }
+    }
+
+    fn check(&self, key: &String, now: Now) -> Check {
+        let none = Memory::default();
+        let memory = self.memories.get(key).unwrap_or(&none);
+        self.views.check(key, memory, &self.settings, now)
+    }
+
+    fn reconcile(
+        key: String,
+        context: Arc<Context>,
+    ) -> BoxFuture<'static, Result<(Settled, Memory), Error>> {
+        async move { reconcile(&key, &context).await }.boxed()
+    }
+
+    fn remember(&mut self, key: &String, memory: Memory) {
+        self.memories.insert(key.clone(), memory);
+    }
+
+    /// Makes the `SigningKey` that every `TechnicalUser` refers to by default, where there is none.
+    fn chores(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>> {
+        if !self.settings.bootstrap_signing_key || self.views.series.len() > 0 {
+            return None;
+        }
+        let making = async move {
+            match context.cluster.create_signing_key(DEFAULT).await {
+                Ok(_) => tracing::info!(name = DEFAULT, "SigningKey made, since there was none"),
+                Err(failure) if failure.kind == Kind::Outdated => {}
+                Err(failure) => tracing::warn!(%failure, "no SigningKey could be made"),
+            }
+        };
+        Some(making.boxed())
+    }
+}
+
+/// The `SigningKey` of a `TechnicalUser` that names none.
+const DEFAULT: &str = "default";

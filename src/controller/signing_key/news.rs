@@ -1,0 +1,177 @@
+//! Tells the user: the status, and an Event for every change of state.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::observation::Look;
+use crate::api::signing_key::{KeyState, SigningKey, SigningKeyStatus};
+use crate::controller::cluster::{Kind, version_of};
+use crate::controller::event::{self, Happening, Severity, Subject};
+use crate::controller::{Context, Error};
+use crate::domain::readiness::Progress;
+use crate::domain::signing_key::{Change, Rest, Series, Verdict, report};
+
+pub(super) async fn publish(
+    look: &Look,
+    rest: &Rest,
+    context: &Context,
+) -> Result<Option<Duration>, Error> {
+    let now = context.cluster.now();
+    write_status(look, &rest.verdict, context).await?;
+    let wake_in = rest.wake_at.map(|at| at.duration_since(now.earliest()).max(SOONEST));
+    Ok(wake_in.map(|wait| Duration::try_from(wait).unwrap_or_default()))
+}
+
+/// Says what is wrong, if the API server lets it be said.
+pub(super) async fn report_failure(look: &Look, error: &Error, context: &Context) {
+    let Some(obstacle) = error.obstacle() else {
+        return;
+    };
+    let former = look.object.as_ref().and_then(|object| object.status.as_ref());
+    let signs = former.is_some_and(|former| former.active_kid.is_some());
+    let verdict = Verdict::Blocked { obstacle, signs };
+    if let Err(failure) = write_status(look, &verdict, context).await {
+        tracing::debug!(%failure, "status not written");
+    }
+}
+
+/// A spec that only a weakened CRD lets through is a mistake, not an error.
+pub(super) async fn report_invalid_spec(
+    object: &SigningKey,
+    context: &Context,
+) -> Result<(), Error> {
+    let generation = object.metadata.generation.unwrap_or_default();
+    let status = report::invalid_spec(generation, object.status.as_ref(), context.cluster.now());
+    if object.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let Some(version) = version_of(&object.metadata) else { return Ok(()) };
+    Ok(context.cluster.apply_signing_key_status(name, &version, &status).await?)
+}
+
+async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Result<(), Error> {
+    let (Some(object), Some(series)) = (&look.object, &look.observed.series) else {
+        return Ok(());
+    };
+    let former = object.status.as_ref();
+    let now = context.cluster.now();
+    let Some(status) = report::status(&look.observed, verdict, former, now) else {
+        return Ok(());
+    };
+    if former.is_some_and(|former| report::is_same(former, &status)) {
+        return Ok(());
+    }
+    if !context.leads() {
+        return Err(Error::NotLeading);
+    }
+    let Some(version) = version_of(&object.metadata) else { return Ok(()) };
+    match context.cluster.apply_signing_key_status(&series.name, &version, &status).await {
+        Ok(()) => {}
+        // The series went, or came anew, in the meantime: the watch will tell.
+        Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Outdated | Kind::Invalid) => {
+            return Ok(());
+        }
+        Err(failure) => return Err(failure.into()),
+    }
+    announce_keys(series, former, &status, context).await;
+    announce_readiness(series, former, verdict, context).await;
+    Ok(())
+}
+
+/// Every change of the state of a key is worth an Event.
+async fn announce_keys(
+    series: &Series,
+    former: Option<&SigningKeyStatus>,
+    status: &SigningKeyStatus,
+    context: &Context,
+) {
+    for key in status.keys.iter().rev() {
+        let known = former.and_then(|former| former.keys.iter().find(|it| it.kid == key.kid));
+        if known.is_some_and(|known| known.state == key.state) {
+            continue;
+        }
+        let kid = &key.kid;
+        let at = key.activation_time.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
+        let (reason, note) = match key.state {
+            KeyState::Staged => ("KeyStaged", format!("Key {kid} was made.")),
+            KeyState::Published => {
+                ("KeyPublished", format!("Key {kid} is in the JWKS and takes over at {at}."))
+            }
+            KeyState::Active => ("KeyActivated", format!("Key {kid} signs since {at}.")),
+            KeyState::Grace => (
+                "KeyInGrace",
+                format!("Key {kid} signs no more; its tokens verify until they expire."),
+            ),
+            KeyState::Retired => {
+                ("KeyRetired", format!("Key {kid} left the JWKS: its last token has expired."))
+            }
+            // Told when it was done, loudly.
+            KeyState::Revoked => continue,
+        };
+        tell(series, Severity::Normal, reason, note, context).await;
+    }
+}
+
+/// A change of the condition `Ready` is worth an Event; the same words again are not.
+async fn announce_readiness(
+    series: &Series,
+    former: Option<&SigningKeyStatus>,
+    verdict: &Verdict,
+    context: &Context,
+) {
+    let former = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
+    let ready = former.iter().find(|it| it.type_ == "Ready");
+    let is_news = ready.is_none_or(|ready| ready.reason != verdict.reason());
+    if !is_news || matches!(verdict, Verdict::Signing(_)) {
+        return;
+    }
+    let readiness = verdict.readiness();
+    let severity = match readiness.progress {
+        Progress::Done => Severity::Normal,
+        Progress::Reconciling | Progress::Stalled => Severity::Warning,
+    };
+    tell(series, severity, readiness.reason, readiness.message, context).await;
+}
+
+pub(super) async fn ledger_changed(change: Change, series: &Series, context: &Context) {
+    match change {
+        Change::Schedule => {
+            tracing::info!(name = series.name, "next key scheduled");
+            context.metrics.key_scheduled();
+        }
+        Change::Drain | Change::Remove => {}
+        Change::Revoke => {
+            let kid = series.revoke_request.as_deref().unwrap_or_default();
+            tracing::warn!(name = series.name, kid, "key revoked");
+            let note = format!(
+                "Key {kid} was revoked on request: it leaves the JWKS now, and every token of it \
+                 fails as soon as a verifier has noticed. Istio and Trino need up to 20 minutes; \
+                 kube-apiserver forgets it only when it meets another unknown kid."
+            );
+            tell(series, Severity::Warning, "KeyRevoked", note, context).await;
+        }
+        Change::Recover => {
+            tracing::warn!(name = series.name, "ledger made anew from the key pairs");
+            let note = "The ledger of this series was lost and was made anew from its key pairs. \
+                        What is published stays published.";
+            tell(series, Severity::Warning, "LedgerRecovered", note.to_owned(), context).await;
+        }
+    }
+}
+
+async fn tell(
+    series: &Series,
+    severity: Severity,
+    reason: &'static str,
+    note: String,
+    context: &Context,
+) {
+    let subject =
+        Subject { kind: "SigningKey", namespace: None, name: &series.name, uid: &series.uid };
+    let happening = Happening { severity, reason, note };
+    event::publish(&context.cluster, subject, &happening, &context.settings.identity).await;
+}
+
+const SOONEST: SignedDuration = SignedDuration::from_secs(1);

@@ -1,0 +1,104 @@
+//! The five watches: series, ledgers, key pairs and namespaces as metadata, JWKS ConfigMaps.
+
+use futures::stream::{BoxStream, SelectAll, StreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::core::PartialObjectMeta;
+use kube::core::error_boundary::DeserializeGuard;
+use kube::runtime::watcher::{self, watcher};
+use kube::{Api, Client};
+
+use super::views::{
+    self, Belonging, MapKey, Readable, Seen, Views, read_key_pair, read_ledger, read_map,
+    read_namespace, read_series,
+};
+use crate::api;
+use crate::api::signing_key::SigningKey;
+use crate::controller::Settings;
+use crate::controller::engine::watch;
+use crate::controller::views::Told;
+
+/// What a watch told of which kind.
+pub(super) enum News {
+    Series(Told<String, Box<SigningKey>>),
+    Ledger(Told<String, Box<Readable>>),
+    KeyPair(Told<String, Belonging>),
+    Map(usize, Told<MapKey, Seen>),
+    Namespace(Told<String, views::Namespace>),
+}
+
+impl News {
+    /// Whether a watch has just told everything once more.
+    pub(super) fn ends_a_list(&self) -> bool {
+        matches!(
+            self,
+            Self::Series(Told::ListEnds)
+                | Self::Ledger(Told::ListEnds)
+                | Self::KeyPair(Told::ListEnds)
+                | Self::Map(_, Told::ListEnds)
+                | Self::Namespace(Told::ListEnds)
+        )
+    }
+}
+
+/// Opens the watches, and tells the views to expect them.
+pub(super) fn watches(
+    client: &Client,
+    settings: &Settings,
+    views: &mut Views,
+) -> SelectAll<BoxStream<'static, News>> {
+    let mut watches = SelectAll::new();
+    views.series.expect(0);
+    watches.push(series(client));
+    views.ledgers.expect(0);
+    watches.push(ledgers(client, &settings.namespace));
+    views.key_pairs.expect(0);
+    watches.push(key_pairs(client, &settings.namespace));
+    views.namespaces.expect(0);
+    watches.push(namespaces(client));
+    for (index, scope) in settings.scopes_of_jwks().into_iter().enumerate() {
+        views.maps.expect(index);
+        watches.push(maps(client, scope, index));
+    }
+    watches
+}
+
+fn series(client: &Client) -> BoxStream<'static, News> {
+    let api: Api<DeserializeGuard<SigningKey>> = Api::all(client.clone());
+    let open = move || watcher(api.clone(), watcher::Config::default());
+    // One malformed object must not stop the watch.
+    let read = |series: DeserializeGuard<_>| read_series(series.0.ok()?);
+    watch("signingkeys", open, read).map(News::Series).boxed()
+}
+
+fn ledgers(client: &Client, namespace: &str) -> BoxStream<'static, News> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let selected = watcher::Config::default().fields(&format!("type={}", api::LEDGER_TYPE));
+    let open = move || watcher(api.clone(), selected.clone());
+    watch("ledgers", open, |secret| read_ledger(&secret)).map(News::Ledger).boxed()
+}
+
+/// Metadata alone: nothing private.
+fn key_pairs(client: &Client, namespace: &str) -> BoxStream<'static, News> {
+    let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), namespace);
+    let selected = watcher::Config::default().fields(&format!("type={}", api::KEY_PAIR_TYPE));
+    let open = move || watcher(api.clone(), selected.clone());
+    let read = |secret: PartialObjectMeta<Secret>| read_key_pair(&secret.metadata);
+    watch("key pairs", open, read).map(News::KeyPair).boxed()
+}
+
+fn maps(client: &Client, scope: &str, index: usize) -> BoxStream<'static, News> {
+    let api: Api<ConfigMap> = match scope {
+        "" => Api::all(client.clone()),
+        namespace => Api::namespaced(client.clone(), namespace),
+    };
+    let selected = watcher::Config::default().labels(api::SIGNING_KEY).page_size(100);
+    let open = move || watcher(api.clone(), selected.clone());
+    watch("configmaps", open, |map| read_map(&map)).map(move |it| News::Map(index, it)).boxed()
+}
+
+fn namespaces(client: &Client) -> BoxStream<'static, News> {
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+    let open = move || watcher(api.clone(), watcher::Config::default());
+    let read = |namespace: PartialObjectMeta<Namespace>| read_namespace(&namespace.metadata);
+    watch("namespaces", open, read).map(News::Namespace).boxed()
+}

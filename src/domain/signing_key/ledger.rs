@@ -1,0 +1,191 @@
+//! The ledger: which keys there are, and when each signs. Servers sign by it.
+//!
+//! It never holds a private key. Every change is a function from ledger to ledger; none forgets a
+//! key that verifiers may still need.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::FIRST;
+use crate::domain::key_pair::PublicKey;
+use crate::domain::request::Handled;
+use crate::domain::schedule::later;
+
+/// The keys of one series.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ledger {
+    format_version: i64,
+    /// The uid of the `SigningKey`.
+    pub uid: String,
+    /// Its name.
+    pub name: String,
+    /// The keys by their index.
+    pub entries: BTreeMap<u32, Entry>,
+    /// Requests to rotate that were answered.
+    #[serde(default)]
+    pub rotated: Handled,
+    /// Requests to revoke that were answered.
+    #[serde(default)]
+    pub revoked: Handled,
+}
+
+/// One key, without its private half.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Entry {
+    /// The public half.
+    pub key: PublicKey,
+    /// When it begins to sign.
+    pub activate_at: Timestamp,
+    /// When it stops, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// When a live read showed that end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_seen_at: Option<Timestamp>,
+    /// Why it is in no JWKS any more, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawal: Option<Withdrawal>,
+}
+
+/// Why a key left the JWKS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Withdrawal {
+    /// Its last token has expired.
+    Drained,
+    /// Somebody asked for it.
+    Revoked,
+}
+
+/// Why a stored ledger cannot be read. It never quotes what was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// There is no such field in the Secret.
+    #[error("it has no field `ledger.json`")]
+    Missing,
+    /// Not the JSON of a ledger.
+    #[error("its field `ledger.json` is not a ledger")]
+    Malformed,
+    /// Written by a newer operator.
+    #[error("it has a format version that this operator does not know")]
+    FormatVersion,
+    /// Of another `SigningKey` than its name says.
+    #[error("it is of another SigningKey than its name says")]
+    Owner,
+    /// The Secret is not of the type of a ledger.
+    #[error("the Secret of that name is not of type iam.cyoda.com/signing-key-ledger")]
+    Type,
+}
+
+/// What is read first: a newer operator may have written the rest.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Format {
+    format_version: i64,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// How many keys may be published at once.
+    pub const CAPACITY: usize = 64;
+
+    /// How many keys that are gone are remembered.
+    pub const REMEMBERED: usize = 8;
+
+    /// The ledger of a series without keys.
+    pub fn empty(uid: &str, name: &str) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            uid: uid.to_owned(),
+            name: name.to_owned(),
+            entries: BTreeMap::new(),
+            rotated: Handled::default(),
+            revoked: Handled::default(),
+        }
+    }
+
+    /// The keys that are published, by index.
+    pub fn live(&self) -> impl DoubleEndedIterator<Item = (u32, &Entry)> {
+        let entries = self.entries.iter().filter(|(_, entry)| entry.withdrawal.is_none());
+        entries.map(|(index, entry)| (*index, entry))
+    }
+
+    /// The newest key that is published.
+    pub fn newest(&self) -> Option<(u32, &Entry)> {
+        self.live().next_back()
+    }
+
+    /// The index of the next key. No index is ever used twice.
+    pub fn next_index(&self) -> u32 {
+        self.entries.keys().next_back().map_or(FIRST, |index| index.saturating_add(1))
+    }
+
+    /// The key that signs at that instant, by the ledger alone.
+    pub fn active(&self, now: Timestamp) -> Option<(u32, &Entry)> {
+        self.live().rev().find(|(_, entry)| entry.signs_at(now))
+    }
+
+    /// Without the oldest of the keys that are gone, pair and all.
+    #[must_use]
+    pub fn forgetting(mut self, exists: impl Fn(u32) -> bool) -> Self {
+        let gone = self.entries.iter().filter(|(_, entry)| entry.withdrawal.is_some());
+        let gone: Vec<u32> = gone.map(|(index, _)| *index).filter(|it| !exists(*it)).collect();
+        let surplus = gone.len().saturating_sub(Self::REMEMBERED);
+        for index in gone.into_iter().take(surplus) {
+            self.entries.remove(&index);
+        }
+        self
+    }
+
+    /// The JSON that is stored.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// Reads what is stored for the `SigningKey` of that uid.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`]. Such a ledger is never written over: servers may still sign by it.
+    pub fn from_json(bytes: &[u8], uid: &str) -> Result<Self, Unreadable> {
+        let format: Format = serde_json::from_slice(bytes).map_err(|_| Unreadable::Malformed)?;
+        if format.format_version != FORMAT_VERSION {
+            return Err(Unreadable::FormatVersion);
+        }
+        let ledger: Self = serde_json::from_slice(bytes).map_err(|_| Unreadable::Malformed)?;
+        if ledger.uid == uid { Ok(ledger) } else { Err(Unreadable::Owner) }
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// A key that signs from that instant on.
+    pub fn scheduled(key: PublicKey, activate_at: Timestamp) -> Self {
+        Self { key, activate_at, until: None, end_seen_at: None, withdrawal: None }
+    }
+
+    /// A key that was revoked before it could sign.
+    pub fn never_used(key: PublicKey, now: Timestamp) -> Self {
+        let until = Some(now);
+        Self { key, activate_at: now, until, end_seen_at: until, withdrawal: None }
+    }
+
+    /// Whether it may sign at that instant.
+    pub fn signs_at(&self, now: Timestamp) -> bool {
+        self.activate_at <= now && self.until.is_none_or(|until| now < until)
+    }
+
+    /// When its last token has expired, once its end was seen.
+    pub fn removal_at(&self, drain: SignedDuration) -> Option<Timestamp> {
+        let (until, seen) = (self.until?, self.end_seen_at?);
+        Some(later(until.max(seen), drain))
+    }
+}
+
+const FORMAT_VERSION: i64 = 1;

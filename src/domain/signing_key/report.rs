@@ -1,0 +1,227 @@
+//! What a user is told: the state and the times of every key, and one sentence for how things stand.
+//!
+//! Status is never an input of a decision. Whatever is lost of it is written again.
+
+use super::ledger::{Entry, Withdrawal};
+use super::{Held, Ledger, Observed, Series, Target};
+use crate::api::condition::{Condition, ConditionStatus};
+use crate::api::signing_key::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
+use crate::domain::readiness::{Progress, doubt, keep_transition, seconds, time};
+use crate::domain::schedule::Now;
+
+pub use self::verdict::Verdict;
+pub(super) use self::verdict::verdict;
+
+mod verdict;
+
+/// The status to write for what was observed, with the times of `former` where nothing changed.
+pub fn status(
+    observed: &Observed,
+    verdict: &Verdict,
+    former: Option<&SigningKeyStatus>,
+    now: Now,
+) -> Option<SigningKeyStatus> {
+    let series = observed.series.as_ref()?;
+    let former_conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
+    let conditions = conditions(observed, series, verdict, now)
+        .into_iter()
+        .map(|condition| keep_transition(condition, former_conditions))
+        .collect();
+    let published = observed.targets.values().filter(|it| matches!(it, Target::Ours(_))).count();
+    let blank = SigningKeyStatus {
+        observed_generation: series.generation,
+        jwks: Some(JwksStatus {
+            config_map_name: series.config_map_name.clone(),
+            namespaces: i64::try_from(published).unwrap_or(i64::MAX),
+        }),
+        conditions,
+        ..SigningKeyStatus::default()
+    };
+    let Held::Ledger(_, ledger) = &observed.ledger else {
+        // What is known of the keys stays: nobody can say that it is not so any more.
+        let former = former.cloned().unwrap_or_default();
+        let SigningKeyStatus { observed_generation, jwks, conditions, .. } = blank;
+        return Some(SigningKeyStatus { observed_generation, jwks, conditions, ..former });
+    };
+    let active = ledger.active(now.likely()).map(|(_, entry)| entry);
+    let next = scheduled(ledger, now).map(|entry| entry.activate_at);
+    let planned = ledger.newest().map(|(_, newest)| series.takeover_after(newest.activate_at));
+    Some(SigningKeyStatus {
+        active_kid: active.map(|active| active.key.kid().to_string()),
+        keys: keys(observed, series, ledger, now),
+        last_rotation_time: active.map(|active| time(active.activate_at)),
+        next_rotation_time: next.or(planned).filter(|_| !series.is_suspended).map(time),
+        last_handled_rotate_at: ledger.rotated.shown(series.rotate_request.as_deref()),
+        last_handled_revoke_at: ledger.revoked.shown(series.revoke_request.as_deref()),
+        ..blank
+    })
+}
+
+/// The status of a `SigningKey` whose spec cannot be read: the mistake, and what was known before.
+pub fn invalid_spec(
+    generation: i64,
+    former: Option<&SigningKeyStatus>,
+    now: Now,
+) -> SigningKeyStatus {
+    let readiness = Verdict::InvalidSpec.readiness();
+    let former = former.cloned().unwrap_or_default();
+    let conditions = [("Ready", readiness.status), ("Stalled", ConditionStatus::True)];
+    let conditions = conditions.map(|(type_, status)| Condition {
+        type_: type_.to_owned(),
+        status,
+        observed_generation: generation,
+        last_transition_time: time(now.latest()),
+        reason: readiness.reason.to_owned(),
+        message: readiness.message.clone(),
+    });
+    let conditions = conditions.map(|condition| keep_transition(condition, &former.conditions));
+    SigningKeyStatus { observed_generation: generation, conditions: conditions.into(), ..former }
+}
+
+/// Whether two statuses say the same: the API server may keep the items of a list in another order.
+pub fn is_same(one: &SigningKeyStatus, other: &SigningKeyStatus) -> bool {
+    sorted(one) == sorted(other)
+}
+
+fn sorted(status: &SigningKeyStatus) -> SigningKeyStatus {
+    let mut sorted = status.clone();
+    sorted.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    sorted.keys.sort_by(|a, b| a.kid.cmp(&b.kid));
+    sorted
+}
+
+/// The key that is published and waits for its time.
+pub(super) fn scheduled(ledger: &Ledger, now: Now) -> Option<&Entry> {
+    let (_, newest) = ledger.newest()?;
+    (newest.activate_at > now.likely()).then_some(newest)
+}
+
+fn keys(observed: &Observed, series: &Series, ledger: &Ledger, now: Now) -> Vec<KeyStatus> {
+    let next = ledger.next_index();
+    let staged = observed.key_pairs.get(&next).and_then(|key_pair| key_pair.public.as_ref());
+    let staged = staged.map(|key| KeyStatus {
+        kid: key.kid().to_string(),
+        index: i64::from(next),
+        state: KeyState::Staged,
+        activation_time: None,
+        end_time: None,
+        removal_time: None,
+    });
+    let active = ledger.active(now.likely()).map(|(index, _)| index);
+    let known = ledger.entries.iter().rev().map(|(index, entry)| {
+        let removal_at = entry.removal_at(series.drain);
+        KeyStatus {
+            kid: entry.key.kid().to_string(),
+            index: i64::from(*index),
+            state: state(entry, Some(*index) == active, now),
+            activation_time: Some(time(entry.activate_at)),
+            end_time: entry.until.map(time),
+            removal_time: removal_at.filter(|_| entry.withdrawal.is_none()).map(time),
+        }
+    });
+    staged.into_iter().chain(known).collect()
+}
+
+fn state(entry: &Entry, is_active: bool, now: Now) -> KeyState {
+    match entry.withdrawal {
+        Some(Withdrawal::Revoked) => KeyState::Revoked,
+        Some(Withdrawal::Drained) => KeyState::Retired,
+        None if is_active => KeyState::Active,
+        None if entry.activate_at > now.likely() => KeyState::Published,
+        None => KeyState::Grace,
+    }
+}
+
+// === conditions ===
+
+fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now) -> Vec<Condition> {
+    let readiness = verdict.readiness();
+    let condition = |type_: &str, status, reason: &str, message: String| Condition {
+        type_: type_.to_owned(),
+        status,
+        observed_generation: series.generation,
+        last_transition_time: time(now.latest()),
+        reason: reason.to_owned(),
+        message,
+    };
+    let holds = |type_: &str, reason: &str, message: String| {
+        condition(type_, ConditionStatus::True, reason, message)
+    };
+    let mut conditions =
+        vec![condition("Ready", readiness.status, readiness.reason, readiness.message.clone())];
+    match readiness.progress {
+        Progress::Done => {}
+        Progress::Reconciling => {
+            conditions.push(holds("Reconciling", readiness.reason, readiness.message));
+        }
+        Progress::Stalled => conditions.push(holds("Stalled", readiness.reason, readiness.message)),
+    }
+    if let Some(message) = rotation(observed, now) {
+        conditions.push(holds("RotationInProgress", "KeyPublished", message));
+    }
+    if let Some((reason, message)) = incomplete(observed) {
+        conditions.push(holds("JWKSIncomplete", reason, message));
+    }
+    if let Some(message) = refused(observed, series) {
+        conditions.push(holds("RequestRefused", "UnknownKeyID", message));
+    }
+    if let Some((reason, message)) = doubt(now.trust()) {
+        conditions.push(holds("ClockSkew", reason, message));
+    }
+    conditions
+}
+
+fn rotation(observed: &Observed, now: Now) -> Option<String> {
+    let Held::Ledger(_, ledger) = &observed.ledger else {
+        return None;
+    };
+    let next = scheduled(ledger, now)?;
+    let (kid, at) = (next.key.kid(), seconds(next.activate_at));
+    Some(format!("Key {kid} is in the JWKS and takes over at {at}."))
+}
+
+/// The namespaces that lack the JWKS, and what is to be done about the first of them.
+fn incomplete(observed: &Observed) -> Option<(&'static str, String)> {
+    let missing = observed.targets.iter().filter_map(|(namespace, target)| {
+        match target {
+        Target::Absent | Target::Ours(_) => None,
+        Target::Foreign => Some((
+            namespace,
+            "ConfigMapConflict",
+            "a ConfigMap of that name exists and does not belong to this SigningKey: delete it, or \
+             choose another jwks.configMapName"
+                .to_owned(),
+        )),
+        Target::Blocked(obstacle) => Some((namespace, obstacle.reason(), obstacle.message())),
+    }
+    });
+    let missing: Vec<_> = missing.collect();
+    let (_, reason, remedy) = missing.first()?;
+    let names: Vec<&str> = missing.iter().take(SHOWN).map(|(name, ..)| name.as_str()).collect();
+    let more = missing.len().saturating_sub(SHOWN);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let names = names.join(", ");
+    let message = format!(
+        "The JWKS of these namespaces is not up to date: {names}{more}. In the first of them: \
+         {remedy}"
+    );
+    Some((reason, message))
+}
+
+fn refused(observed: &Observed, series: &Series) -> Option<String> {
+    let Held::Ledger(_, ledger) = &observed.ledger else {
+        return None;
+    };
+    let wanted = series.revoke_request.as_deref()?;
+    if ledger.revoked.includes(wanted) {
+        return None;
+    }
+    Some(
+        "The annotation iam.cyoda.com/revoke-requested-at names a kid that is none of this series: \
+         status.keys lists them. Nothing was revoked."
+            .to_owned(),
+    )
+}
+
+/// So many namespaces are named in a message.
+const SHOWN: usize = 10;

@@ -1,0 +1,180 @@
+//! One sentence for each way a decision can rest: condition, reason and words together, so that
+//! they cannot drift apart.
+
+use jiff::Timestamp;
+
+use super::scheduled;
+use crate::api::condition::ConditionStatus;
+use crate::domain::key_pair::Kid;
+use crate::domain::obstacle::Obstacle;
+use crate::domain::readiness::{Progress, Readiness, seconds};
+use crate::domain::schedule::Now;
+use crate::domain::signing_key::ledger::Unreadable;
+use crate::domain::signing_key::{Ledger, Observed, Series, Target};
+
+/// How things stand when there is nothing to do, or nothing can be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The series is gone: there is nobody to tell.
+    Gone,
+    /// This key signs.
+    Signing(Kid),
+    /// Nothing signs and nothing is made.
+    Suspended,
+    /// No key signs, until the next begins.
+    NoActiveKey(Option<Timestamp>),
+    /// The private half of the key that signs was deleted. The next begins at that instant.
+    KeyLost(Kid, Option<Timestamp>),
+    /// The next key pair cannot be read.
+    KeyUnreadable {
+        /// Its index.
+        index: u32,
+        /// Whether another signs meanwhile.
+        signs: bool,
+    },
+    /// As many keys are published as may be.
+    TooManyKeys,
+    /// The ledger cannot be read.
+    LedgerUnreadable(Unreadable),
+    /// A ConfigMap of the name of the JWKS belongs to somebody else.
+    JwksConflict,
+    /// The spec passed admission but cannot be read.
+    InvalidSpec,
+    /// The API server did not let the operator do its work.
+    Blocked {
+        /// What it met.
+        obstacle: Obstacle,
+        /// Whether a key signs meanwhile.
+        signs: bool,
+    },
+}
+
+/// How things stand, once nothing is left to do.
+pub(in crate::domain::signing_key) fn verdict(
+    series: &Series,
+    observed: &Observed,
+    ledger: &Ledger,
+    now: Now,
+) -> Verdict {
+    let active = ledger.active(now.likely());
+    let signs = active.is_some_and(|(index, _)| observed.key_pairs.contains_key(&index));
+    match observed.targets.get(&series.home) {
+        Some(Target::Foreign) => return Verdict::JwksConflict,
+        Some(Target::Blocked(obstacle)) => {
+            return Verdict::Blocked { obstacle: obstacle.clone(), signs };
+        }
+        Some(Target::Absent | Target::Ours(_)) | None => {}
+    }
+    let next = ledger.next_index();
+    if observed.key_pairs.get(&next).is_some_and(|key_pair| key_pair.public.is_none()) {
+        return Verdict::KeyUnreadable { index: next, signs };
+    }
+    if series.is_suspended {
+        return Verdict::Suspended;
+    }
+    let successor = scheduled(ledger, now).map(|entry| entry.activate_at);
+    match active {
+        None => Verdict::NoActiveKey(successor),
+        Some((_, active)) if !signs => Verdict::KeyLost(active.key.kid().clone(), successor),
+        Some(_) if ledger.live().count() >= Ledger::CAPACITY => Verdict::TooManyKeys,
+        Some((_, active)) => Verdict::Signing(active.key.kid().clone()),
+    }
+}
+
+impl Verdict {
+    /// The words for it.
+    pub fn readiness(&self) -> Readiness {
+        use Progress::{Done, Reconciling, Stalled};
+        let status = |works| if works { ConditionStatus::True } else { ConditionStatus::False };
+        let (status, progress) = match self {
+            Self::Signing(_) => (ConditionStatus::True, Done),
+            Self::Gone | Self::Suspended => (ConditionStatus::False, Done),
+            Self::TooManyKeys => (ConditionStatus::True, Reconciling),
+            Self::NoActiveKey(_) | Self::KeyLost(..) => (ConditionStatus::False, Reconciling),
+            Self::KeyUnreadable { signs, .. } => (status(*signs), Stalled),
+            Self::LedgerUnreadable(_) | Self::JwksConflict | Self::InvalidSpec => {
+                (ConditionStatus::False, Stalled)
+            }
+            Self::Blocked { obstacle, signs } => (status(*signs), obstacle.progress()),
+        };
+        Readiness { status, reason: self.reason(), message: self.message(), progress }
+    }
+
+    /// One word for machines: the `reason` of the condition and of the Event.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Gone => "Deleted",
+            Self::Signing(_) => "KeyActive",
+            Self::Suspended => "Suspended",
+            Self::NoActiveKey(_) => "NoActiveKey",
+            Self::KeyLost(..) => "KeyLost",
+            Self::KeyUnreadable { .. } => "KeyUnreadable",
+            Self::TooManyKeys => "TooManyKeys",
+            Self::LedgerUnreadable(_) => "LedgerUnreadable",
+            Self::JwksConflict => "ConfigMapConflict",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::Blocked { obstacle, .. } => obstacle.reason(),
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Signing(kid) => format!("Key {kid} signs, and every JWKS has it."),
+            Self::NoActiveKey(next) => format!("No key of this series signs{}.", until(*next)),
+            Self::KeyLost(kid, next) => format!(
+                "The private key of {kid} was deleted, so that no token can be signed{}. Servers \
+                 that still hold it go on.",
+                until(*next)
+            ),
+            Self::KeyUnreadable { index, .. } => format!(
+                "The Secret with key pair number {index} of this series, in the operator's \
+                 namespace, is not one that this operator can use. An administrator has to delete \
+                 it: another one is made."
+            ),
+            Self::LedgerUnreadable(reason) => format!(
+                "The ledger cannot be read: {reason}. It is not written over, since servers sign \
+                 by it. An administrator has to restore the Secret in the operator's namespace, or \
+                 delete it: then it is made anew from the key pairs."
+            ),
+            Self::Blocked { obstacle, .. } => obstacle.message(),
+            Self::Gone
+            | Self::Suspended
+            | Self::TooManyKeys
+            | Self::JwksConflict
+            | Self::InvalidSpec => self.sentence().to_owned(),
+        }
+    }
+
+    fn sentence(&self) -> &'static str {
+        match self {
+            Self::Gone => "The SigningKey is gone.",
+            Self::Suspended => {
+                "spec.suspend is true: no key of this series signs and none is made, until it is \
+                 false again. The JWKS stays published."
+            }
+            Self::TooManyKeys => {
+                "As many keys are in the JWKS as may be. The next is made when the first of them \
+                 has left; a longer rotation.period keeps them few."
+            }
+            Self::JwksConflict => {
+                "A ConfigMap of the name of the JWKS exists in the operator's namespace and does \
+                 not belong to this SigningKey. It is left alone. Delete it, or choose another \
+                 jwks.configMapName."
+            }
+            Self::InvalidSpec => {
+                "The spec cannot be read: a duration or the size of the key is not valid. Correct \
+                 it; kubectl explain sk.spec tells the form."
+            }
+            Self::Signing(_)
+            | Self::NoActiveKey(_)
+            | Self::KeyLost(..)
+            | Self::KeyUnreadable { .. }
+            | Self::LedgerUnreadable(_)
+            | Self::Blocked { .. } => "",
+        }
+    }
+}
+
+fn until(next: Option<Timestamp>) -> String {
+    next.map_or_else(|| " yet".to_owned(), |at| format!(" before {}", seconds(at)))
+}

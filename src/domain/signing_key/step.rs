@@ -1,0 +1,68 @@
+//! What a decision can come to: conditional writes, or rest.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::{Ledger, Place, Verdict};
+use crate::domain::object::Version;
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Conditional writes, then look again.
+    Write(Write),
+    /// Nothing, until something changes or the instant comes.
+    Rest(Rest),
+}
+
+/// Nothing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// What to tell the user.
+    pub verdict: Verdict,
+    /// When to look again, if time alone can change the answer.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// A conditional write. It carries no private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Create the ledger.
+    CreateLedger(Box<Ledger>),
+    /// Make the key pair of that index and create its Secret.
+    Stage(u32),
+    /// Bring this key set to these places. Each write rests upon its own ConfigMap alone, so they
+    /// may go out together and any of them may fail.
+    Publish(String, Vec<Publication>),
+    /// Replace the ledger at exactly that version.
+    PutLedger(Version, Box<Ledger>, Change),
+    /// Delete the Secret of a key pair that is in no JWKS any more, at exactly that version.
+    DeleteKeyPair(u32, Version),
+}
+
+/// One write to one JWKS ConfigMap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publication {
+    /// Create it in that namespace.
+    Create(String),
+    /// Replace what it says in that namespace, at exactly that version, and drop these fields.
+    Replace(String, Version, BTreeSet<String>),
+    /// Delete it, since it is not wanted there any more, at exactly that version.
+    Delete(Place, Version),
+}
+
+/// Why the ledger is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The next key begins to sign at a certain instant.
+    Schedule,
+    /// A live read showed when keys end.
+    Drain,
+    /// Keys leave the JWKS, since their last token has expired.
+    Remove,
+    /// A key leaves the JWKS on request.
+    Revoke,
+    /// The ledger was lost and is made anew from the key pairs.
+    Recover,
+}
