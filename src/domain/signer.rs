@@ -100,3 +100,112 @@ pub fn signer<'a>(
     let mut able = ledger.live().rev().map(|(_, entry)| entry).filter(|it| it.signs_at(now));
     able.find(|entry| is_usable(entry)).ok_or(NoSigner::NoKey)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::key_pair::{Algorithm, PublicKey};
+    use jiff::SignedDuration;
+
+    const S: Duration = Duration::from_hours(1);
+
+    fn key(byte: u8) -> PublicKey {
+        PublicKey::ec(Algorithm::ES256, &[vec![4], vec![byte; 64]].concat()).unwrap()
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-24T00:00:00Z".parse().unwrap()
+    }
+
+    /// The first key ends in an hour, the second begins in half an hour.
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::empty("u", "default");
+        let half_an_hour = SignedDuration::from_mins(30);
+        let mut first = Entry::scheduled(key(1), now() - half_an_hour);
+        first.until = Some(now() + half_an_hour * 2);
+        ledger.entries.insert(1, first);
+        ledger.entries.insert(2, Entry::scheduled(key(2), now() + half_an_hour));
+        ledger
+    }
+
+    fn both() -> BTreeSet<Kid> {
+        [key(1), key(2)].iter().map(|key| key.kid().clone()).collect()
+    }
+
+    fn only(byte: u8) -> BTreeSet<Kid> {
+        BTreeSet::from([key(byte).kid().clone()])
+    }
+
+    fn sign(
+        ledger: &Ledger,
+        jwks: &BTreeSet<Kid>,
+        private: &BTreeSet<Kid>,
+        minutes: i64,
+    ) -> Result<Kid, NoSigner> {
+        let age = Duration::ZERO;
+        let views = Views {
+            series: Aged { seen: Some(Use::Signing), age },
+            ledger: Aged { seen: Some(ledger), age },
+            jwks: Aged { seen: jwks, age },
+            private: Aged { seen: private, age },
+        };
+        let at = now() + SignedDuration::from_mins(minutes);
+        signer(&views, at, S).map(|entry| entry.key.kid().clone())
+    }
+
+    #[test]
+    fn the_newest_key_that_may_sign_does() {
+        let (ledger, both) = (ledger(), both());
+
+        assert_eq!(sign(&ledger, &both, &both, 29), Ok(key(1).kid().clone()));
+        assert_eq!(sign(&ledger, &both, &both, 30), Ok(key(2).kid().clone()));
+        assert_eq!(sign(&ledger, &both, &both, 61), Ok(key(2).kid().clone()));
+        assert_eq!(sign(&ledger, &both, &both, -31), Err(NoSigner::NoKey));
+    }
+
+    #[test]
+    fn a_key_that_is_not_published_or_not_at_hand_does_not_sign() {
+        let (ledger, both) = (ledger(), both());
+
+        assert_eq!(sign(&ledger, &only(1), &both, 40), Ok(key(1).kid().clone()));
+        assert_eq!(sign(&ledger, &both, &only(1), 40), Ok(key(1).kid().clone()));
+        assert_eq!(sign(&ledger, &only(1), &both, 61), Err(NoSigner::NoKey));
+        assert_eq!(sign(&ledger, &only(2), &only(1), 40), Err(NoSigner::NoKey));
+    }
+
+    #[test]
+    fn a_withdrawn_key_does_not_sign() {
+        use crate::domain::signing_key::ledger::Withdrawal;
+        let (mut ledger, both) = (ledger(), both());
+        ledger.entries.get_mut(&2).unwrap().withdrawal = Some(Withdrawal::Revoked);
+
+        assert_eq!(sign(&ledger, &both, &both, 40), Ok(key(1).kid().clone()));
+        assert_eq!(sign(&ledger, &both, &both, 61), Err(NoSigner::NoKey));
+    }
+
+    #[test]
+    fn whoever_sees_too_little_or_too_old_does_not_sign() {
+        let (ledger, both) = (ledger(), both());
+        let fresh = Duration::ZERO;
+        let good = Views {
+            series: Aged { seen: Some(Use::Signing), age: fresh },
+            ledger: Aged { seen: Some(&ledger), age: fresh },
+            jwks: Aged { seen: &both, age: fresh },
+            private: Aged { seen: &both, age: fresh },
+        };
+        let refused = |views: Views<'_>| signer(&views, now(), S).unwrap_err();
+
+        let mut stale = good;
+        stale.jwks.age = S;
+        assert_eq!(refused(stale), NoSigner::Stale("the JWKS"));
+        let mut suspended = good;
+        suspended.series.seen = Some(Use::Suspended);
+        assert_eq!(refused(suspended), NoSigner::Suspended);
+        let mut absent = good;
+        absent.series.seen = None;
+        assert_eq!(refused(absent), NoSigner::Absent);
+        let mut blind = good;
+        blind.ledger.seen = None;
+        assert_eq!(refused(blind), NoSigner::NoLedger);
+    }
+}

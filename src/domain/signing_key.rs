@@ -462,3 +462,5 @@ const RECHECK: SignedDuration = SignedDuration::from_secs(30);
 /// How often a namespace that could not be written is tried again.
 const RETRY: SignedDuration = SignedDuration::from_mins(5);
 
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,8 @@ use crate::domain::object::Version;
 struct Page<T> {
     #[serde(default)]
     metadata: PageMetadata,
-    items: Vec<T>,
+    /// `null` in an empty list of metadata.
+    items: Option<Vec<T>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -72,8 +73,7 @@ impl Cluster {
     pub async fn namespaces(&self, selector: &str) -> Result<Vec<ObjectMeta>, Failure> {
         let at = Place { namespace: "", name: "" };
         let call = Call::on(NAMESPACES, at, "list").metadata_list();
-        let items: Vec<Metadata> = self.whole_list(&call, selector, NAMESPACES_A_PAGE).await?;
-        Ok(items.into_iter().map(|item| item.metadata).collect())
+        self.metadata_list(&call, selector).await
     }
 
     /// The metadata of all Secrets of the operator's own namespace that the selector matches.
@@ -87,8 +87,7 @@ impl Cluster {
         selector: &str,
     ) -> Result<Vec<ObjectMeta>, Failure> {
         let call = Call::on(SECRETS, Place { namespace, name: "" }, "list").metadata_list();
-        let items: Vec<Metadata> = self.whole_list(&call, selector, NAMESPACES_A_PAGE).await?;
-        Ok(items.into_iter().map(|item| item.metadata).collect())
+        self.metadata_list(&call, selector).await
     }
 
     /// The ConfigMaps that the selector matches, in one namespace or, when that is empty, in all.
@@ -157,6 +156,15 @@ impl Cluster {
         self.answer(call.body(Method::DELETE, "application/json", body), call).await.map(drop)
     }
 
+    async fn metadata_list(
+        &self,
+        call: &Call<'_>,
+        selector: &str,
+    ) -> Result<Vec<ObjectMeta>, Failure> {
+        let items: Vec<Metadata> = self.whole_list(call, selector, METADATA_A_PAGE).await?;
+        Ok(items.into_iter().map(|item| item.metadata).collect())
+    }
+
     /// All pages of a list, or none: a part of a list says nothing of what is absent.
     async fn whole_list<T: DeserializeOwned>(
         &self,
@@ -179,7 +187,7 @@ impl Cluster {
                 }
                 answer => answer?,
             };
-            items.extend(answer.items);
+            items.extend(answer.items.into_iter().flatten());
             next = answer.metadata.r#continue.unwrap_or_default();
             if next.is_empty() {
                 return Ok(items);
@@ -188,7 +196,7 @@ impl Cluster {
     }
 }
 
-const NAMESPACES_A_PAGE: usize = 500;
+const METADATA_A_PAGE: usize = 500;
 
 /// Sixty-four keys of 4096 bits, twice, make a tenth of a megabyte.
 const CONFIG_MAPS_A_PAGE: usize = 100;

@@ -1,0 +1,6 @@
+//! Decisions about signing keys, one by one and in the order in which a life brings them.
+
+mod given;
+mod life;
+mod requests;
+mod trouble;

@@ -1,0 +1,184 @@
+//! A cluster of maps, in which decisions are carried out without a fault.
+
+use crate::domain::key_pair::{Algorithm, KeyShape};
+use crate::domain::signing_key::*;
+
+/// What exists, and what time it is.
+pub(super) struct Given {
+    pub(super) series: Series,
+    pub(super) targets: BTreeMap<String, Target>,
+    pub(super) surplus: Vec<(Place, Version)>,
+    pub(super) ledger: Held,
+    pub(super) key_pairs: BTreeMap<u32, KeyPair>,
+    pub(super) now: Timestamp,
+    pub(super) jwks_writes: usize,
+    versions: u64,
+}
+
+pub(super) const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// Nothing but a series whose JWKS goes to two namespaces.
+pub(super) fn nothing() -> Given {
+    let targets = ["home", "shop"].map(|namespace| (namespace.to_owned(), Target::Absent));
+    Given {
+        series: Series {
+            uid: "u".to_owned(),
+            name: "default".to_owned(),
+            generation: 1,
+            algorithm: Algorithm::ES256,
+            shape: KeyShape::P256,
+            period: HOUR * 720,
+            pre_publish: HOUR,
+            drain: drain(HOUR, HOUR, HOUR * 24),
+            home: "home".to_owned(),
+            config_map_name: "default-jwks".to_owned(),
+            is_suspended: false,
+            rotate_request: None,
+            revoke_request: None,
+        },
+        targets: targets.into(),
+        surplus: Vec::new(),
+        ledger: Held::Absent,
+        key_pairs: BTreeMap::new(),
+        now: "2026-11-24T00:00:00Z".parse().unwrap(),
+        jwks_writes: 0,
+        versions: 0,
+    }
+}
+
+/// A series whose first key signs.
+pub(super) fn signing() -> Given {
+    let mut given = nothing();
+    given.settle();
+    given
+}
+
+/// A series whose second key signs, the first one in grace.
+pub(super) fn rotated() -> Given {
+    let mut given = signing();
+    given.series.rotate_request = Some("a".to_owned());
+    given.settle();
+    given.later(HOUR * 2);
+    given.settle();
+    given
+}
+
+/// The public key of that index.
+pub(super) fn key(index: u32) -> PublicKey {
+    let byte = u8::try_from(index).unwrap();
+    PublicKey::ec(Algorithm::ES256, &[vec![4], vec![byte; 64]].concat()).unwrap()
+}
+
+pub(super) fn kid(index: u32) -> Kid {
+    key(index).kid().clone()
+}
+
+impl Given {
+    pub(super) fn later(&mut self, by: SignedDuration) {
+        self.now += by;
+    }
+
+    pub(super) fn observed(&self) -> Observed {
+        Observed {
+            series: Some(self.series.clone()),
+            targets: self.targets.clone(),
+            surplus: self.surplus.clone(),
+            ledger: self.ledger.clone(),
+            key_pairs: self.key_pairs.clone(),
+        }
+    }
+
+    pub(super) fn decide(&self) -> Step {
+        decide(&self.observed(), Now::at(self.now))
+    }
+
+    /// Decides and carries out until there is nothing to do; returns the words for each step.
+    pub(super) fn settle(&mut self) -> Vec<String> {
+        let mut words = Vec::new();
+        for _ in 0..50 {
+            match self.decide() {
+                Step::Rest(_) => return words,
+                Step::Write(write) => {
+                    words.push(word(&write));
+                    self.apply(write);
+                }
+            }
+        }
+        panic!("does not come to rest: {words:?}");
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        match self.decide() {
+            Step::Rest(rest) => rest.verdict,
+            Step::Write(write) => panic!("not at rest: {write:?}"),
+        }
+    }
+
+    pub(super) fn apply(&mut self, write: Write) {
+        match write {
+            Write::CreateLedger(ledger) => self.ledger = Held::Ledger(self.version(), ledger),
+            Write::PutLedger(_, ledger, _) => self.ledger = Held::Ledger(self.version(), ledger),
+            Write::Stage(index) => {
+                let key_pair = KeyPair { version: self.version(), public: Some(key(index)) };
+                assert!(self.key_pairs.insert(index, key_pair).is_none(), "made twice");
+            }
+            Write::Publish(jwks, publications) => {
+                for publication in publications {
+                    self.publish(&jwks, publication);
+                }
+            }
+            Write::DeleteKeyPair(index, version) => {
+                let gone = self.key_pairs.remove(&index);
+                assert_eq!(gone.map(|it| it.version), Some(version));
+            }
+        }
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        match &self.ledger {
+            Held::Ledger(_, ledger) => ledger,
+            Held::Absent | Held::Unreadable(_) => panic!("no ledger"),
+        }
+    }
+
+    pub(super) fn published(&self, namespace: &str) -> Vec<Kid> {
+        match &self.targets[namespace] {
+            Target::Ours(published) => published.kids.iter().cloned().collect(),
+            Target::Absent | Target::Foreign | Target::Blocked(_) => Vec::new(),
+        }
+    }
+
+    pub(super) fn active(&self) -> Option<Kid> {
+        self.ledger().active(self.now).map(|(_, entry)| entry.key.kid().clone())
+    }
+
+    fn publish(&mut self, jwks: &str, publication: Publication) {
+        self.jwks_writes += 1;
+        let version = self.version();
+        let kids = crate::domain::jwks::kids_of(jwks);
+        assert!(!kids.is_empty(), "an empty key set");
+        let digest = Some(Jwks::digest_of(jwks));
+        let published = Published { version, digest, kids, surplus_fields: BTreeSet::new() };
+        match publication {
+            Publication::Create(namespace) | Publication::Replace(namespace, ..) => {
+                self.targets.insert(namespace, Target::Ours(published));
+            }
+            Publication::Delete(place, _) => self.surplus.retain(|(it, _)| *it != place),
+        }
+    }
+
+    pub(super) fn version(&mut self) -> Version {
+        self.versions += 1;
+        Version { uid: "v".to_owned(), resource_version: self.versions.to_string() }
+    }
+}
+
+fn word(write: &Write) -> String {
+    match write {
+        Write::CreateLedger(_) => "create ledger".to_owned(),
+        Write::Stage(index) => format!("stage {index}"),
+        Write::Publish(_, publications) => format!("publish {}", publications.len()),
+        Write::PutLedger(_, _, change) => format!("{change:?}").to_lowercase(),
+        Write::DeleteKeyPair(index, _) => format!("delete {index}"),
+    }
+}

@@ -1,0 +1,136 @@
+//! Rotation and revocation on request.
+
+use super::given::{HOUR, kid, rotated, signing};
+use crate::domain::signing_key::*;
+
+#[test]
+fn a_request_rotates_once_and_the_same_token_never_again() {
+    let mut given = signing();
+    given.series.rotate_request = Some("a".to_owned());
+
+    let first = given.settle();
+    given.later(HOUR * 2);
+    let again = given.settle();
+    given.series.rotate_request = None;
+    given.settle();
+    given.series.rotate_request = Some("a".to_owned());
+    let back = given.settle();
+
+    assert_eq!(first, ["stage 2", "publish 2", "schedule", "drain"]);
+    assert!(again.is_empty() && back.is_empty(), "{again:?} {back:?}");
+    assert_eq!(given.active(), Some(kid(2)));
+}
+
+#[test]
+fn a_request_waits_until_the_newest_key_signs() {
+    let mut given = signing();
+    given.series.rotate_request = Some("a".to_owned());
+    given.settle();
+
+    given.series.rotate_request = Some("b".to_owned());
+    let at_once = given.settle();
+    given.later(HOUR + SKEW * 2);
+    let in_time = given.settle();
+
+    assert!(at_once.is_empty(), "{at_once:?}");
+    assert_eq!(in_time.first().map(String::as_str), Some("stage 3"));
+}
+
+#[test]
+fn a_revoked_key_leaves_every_jwks_at_once_and_its_predecessor_takes_over() {
+    let mut given = rotated();
+    given.series.revoke_request = Some(kid(2).to_string());
+
+    let steps = given.settle();
+
+    assert_eq!(steps, ["revoke", "publish 2", "delete 2"]);
+    assert_eq!(given.published("shop"), [kid(1)]);
+    assert_eq!(given.active(), Some(kid(1)));
+    assert_eq!(given.ledger().entries[&1].until, None);
+}
+
+#[test]
+fn the_only_key_is_replaced_at_once_when_it_is_revoked() {
+    let mut given = signing();
+    given.series.revoke_request = Some(kid(1).to_string());
+
+    let steps = given.settle();
+
+    assert_eq!(steps, ["revoke", "stage 2", "publish 2", "schedule", "delete 1"]);
+    assert_eq!(given.active(), Some(kid(2)));
+    assert_eq!(given.published("home"), [kid(2)]);
+}
+
+#[test]
+fn the_only_key_of_a_suspended_series_leaves_the_jwks_as_well() {
+    let mut given = signing();
+    given.series.is_suspended = true;
+    given.series.revoke_request = Some(kid(1).to_string());
+
+    given.settle();
+
+    assert_eq!(given.published("home"), [kid(2)]);
+    assert_eq!(given.verdict(), Verdict::Suspended);
+}
+
+#[test]
+fn a_key_can_be_revoked_before_it_signs() {
+    let mut given = signing();
+    given.series.rotate_request = Some("a".to_owned());
+    given.settle();
+    given.series.revoke_request = Some(kid(2).to_string());
+
+    given.settle();
+
+    assert_eq!(given.published("home"), [kid(1)]);
+    assert_eq!(given.active(), Some(kid(1)));
+    given.later(HOUR * 100);
+    given.settle();
+    assert_eq!(given.active(), Some(kid(1)), "it has no end any more");
+}
+
+#[test]
+fn a_key_can_be_revoked_before_it_is_in_the_ledger() {
+    let mut given = signing();
+    given.series.rotate_request = Some("a".to_owned());
+    given.apply(Write::Stage(2));
+    given.series.revoke_request = Some(kid(2).to_string());
+
+    let steps = given.settle();
+
+    assert_eq!(
+        steps,
+        ["revoke", "stage 3", "publish 2", "schedule", "drain", "delete 2"].map(str::to_owned),
+        "the rotation that was asked for goes on with another key"
+    );
+    assert!(!given.published("home").contains(&kid(2)));
+}
+
+#[test]
+fn a_kid_that_is_none_of_the_series_is_refused_in_words() {
+    let mut given = signing();
+    given.series.revoke_request = Some("somebody-elses".to_owned());
+
+    let steps = given.settle();
+    let verdict = given.verdict();
+    let now = Now::at(given.now);
+    let status = report::status(&given.observed(), &verdict, None, now).unwrap();
+
+    assert!(steps.is_empty());
+    let refused = status.conditions.iter().find(|it| it.type_ == "RequestRefused").unwrap();
+    assert!(refused.message.contains("status.keys"), "{}", refused.message);
+    assert!(!refused.message.contains("somebody-elses"), "nothing of the user's is repeated");
+}
+
+#[test]
+fn a_retired_key_can_be_revoked_without_any_harm() {
+    let mut given = rotated();
+    given.later(HOUR * 48);
+    given.settle();
+    given.series.revoke_request = Some(kid(1).to_string());
+
+    let steps = given.settle();
+
+    assert_eq!(steps, ["revoke"]);
+    assert_eq!(given.active(), Some(kid(2)));
+}

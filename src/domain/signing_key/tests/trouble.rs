@@ -1,0 +1,184 @@
+//! What users, administrators and clocks do.
+
+use super::given::{HOUR, key, kid, nothing, rotated, signing};
+use crate::domain::schedule::Watchman;
+use crate::domain::signing_key::*;
+
+#[test]
+fn an_edited_or_deleted_jwks_is_put_right() {
+    let mut given = signing();
+    given.targets.insert("shop".to_owned(), Target::Absent);
+    if let Some(Target::Ours(published)) = given.targets.get_mut("home") {
+        published.digest = None;
+        published.surplus_fields = BTreeSet::from(["rogue".to_owned()]);
+    }
+
+    let Step::Write(Write::Publish(_, publications)) = given.decide() else {
+        panic!("not put right");
+    };
+
+    assert!(matches!(&publications[0], Publication::Replace(namespace, _, surplus)
+        if namespace == "home" && surplus.contains("rogue")));
+    assert_eq!(publications[1], Publication::Create("shop".to_owned()));
+}
+
+#[test]
+fn a_namespace_that_cannot_be_written_does_not_hold_up_the_others() {
+    let mut given = nothing();
+    let obstacle = Obstacle::NamespaceTerminating;
+    given.targets.insert("shop".to_owned(), Target::Blocked(obstacle));
+    given.targets.insert("toys".to_owned(), Target::Foreign);
+
+    given.settle();
+    let verdict = given.verdict();
+    let now = Now::at(given.now);
+    let status = report::status(&given.observed(), &verdict, None, now).unwrap();
+
+    assert_eq!(verdict, Verdict::Signing(kid(1)));
+    let incomplete = status.conditions.iter().find(|it| it.type_ == "JWKSIncomplete").unwrap();
+    assert!(incomplete.message.contains("shop, toys"), "{}", incomplete.message);
+    assert_eq!(status.jwks.unwrap().namespaces, 1);
+}
+
+#[test]
+fn without_its_own_jwks_the_operator_schedules_nothing() {
+    let mut given = nothing();
+    given.targets.insert("home".to_owned(), Target::Foreign);
+
+    let steps = given.settle();
+
+    assert_eq!(steps, ["create ledger", "stage 1", "publish 1"]);
+    assert_eq!(given.verdict(), Verdict::JwksConflict);
+    assert_eq!(given.active(), None);
+}
+
+#[test]
+fn a_jwks_that_is_not_wanted_any_more_is_deleted() {
+    let mut given = signing();
+    let place = Place { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
+    let version = given.version();
+    given.surplus.push((place, version));
+
+    assert_eq!(given.settle(), ["publish 1"]);
+}
+
+#[test]
+fn a_lost_key_pair_is_replaced_without_surprising_a_verifier() {
+    let mut given = signing();
+    given.key_pairs.remove(&1);
+
+    let steps = given.settle();
+
+    assert_eq!(steps, ["stage 2", "publish 2", "schedule", "drain"]);
+    assert!(matches!(given.verdict(), Verdict::KeyLost(lost, Some(_)) if lost == kid(1)));
+    assert!(given.published("home").contains(&kid(1)), "its tokens verify");
+    assert!(given.ledger().entries[&2].activate_at > given.now + HOUR);
+}
+
+#[test]
+fn a_key_pair_that_cannot_be_read_is_named_and_holds_up_only_the_next_rotation() {
+    let mut given = signing();
+    let version = given.version();
+    given.key_pairs.insert(2, KeyPair { version, public: None });
+    given.later(HOUR * 800);
+
+    assert!(given.settle().is_empty());
+    assert_eq!(given.verdict(), Verdict::KeyUnreadable { index: 2, signs: true });
+}
+
+#[test]
+fn a_ledger_that_cannot_be_read_is_left_alone() {
+    let mut given = signing();
+    given.ledger = Held::Unreadable(Unreadable::Malformed);
+    given.series.revoke_request = Some(kid(1).to_string());
+
+    assert!(given.settle().is_empty());
+    assert_eq!(given.verdict(), Verdict::LedgerUnreadable(Unreadable::Malformed));
+}
+
+#[test]
+fn a_lost_ledger_is_made_anew_and_nothing_leaves_the_jwks() {
+    for given in [signing, rotated] {
+        let mut given = given();
+        let before = given.published("home");
+        for (index, key_pair) in &mut given.key_pairs {
+            key_pair.public = Some(key(*index));
+        }
+
+        given.ledger = Held::Absent;
+        given.settle();
+
+        let after = given.published("home");
+        assert!(before.iter().all(|kid| after.contains(kid)), "{before:?} {after:?}");
+        assert!(given.active().is_some_and(|kid| before.contains(&kid)));
+    }
+}
+
+#[test]
+fn a_lost_ledger_never_lets_a_key_sign_that_may_have_just_been_published() {
+    let mut given = signing();
+    given.series.rotate_request = Some("a".to_owned());
+    given.apply(Write::Stage(2));
+    let Step::Write(publish) = given.decide() else { panic!("at rest") };
+    given.apply(publish);
+    given.key_pairs.get_mut(&1).unwrap().public = Some(key(1));
+
+    given.ledger = Held::Absent;
+    given.settle();
+
+    assert_eq!(given.active(), Some(kid(1)));
+    assert!(given.ledger().entries[&2].activate_at >= given.now + HOUR);
+}
+
+#[test]
+fn a_key_pair_that_comes_late_for_a_key_that_is_gone_is_deleted_again() {
+    let mut given = rotated();
+    given.later(HOUR * 48);
+    given.settle();
+    let version = given.version();
+    given.key_pairs.insert(1, KeyPair { version, public: None });
+
+    assert_eq!(given.settle(), ["delete 1"]);
+}
+
+#[test]
+fn while_the_clocks_are_in_doubt_no_key_is_scheduled_and_none_leaves() {
+    let mut given = rotated();
+    given.later(HOUR * 10_000);
+    let local = given.now - HOUR;
+    let doubtful = Watchman::default().look(local, Some(given.now), std::time::Duration::ZERO);
+
+    let step = decide(&given.observed(), doubtful);
+
+    assert!(matches!(step, Step::Rest(_)), "{step:?}");
+}
+
+#[test]
+fn the_first_key_does_not_wait_for_the_clocks() {
+    let mut given = nothing();
+    for _ in 0..3 {
+        let Step::Write(write) = given.decide() else { panic!("at rest") };
+        given.apply(write);
+    }
+    let ahead = given.now + HOUR * 10_000;
+    let doubtful = Watchman::default().look(ahead, Some(given.now), std::time::Duration::ZERO);
+
+    let Step::Write(write) = decide(&given.observed(), doubtful) else { panic!("at rest") };
+    given.apply(write);
+
+    assert_eq!(given.active(), Some(kid(1)), "it signs by the clock that is behind, too");
+}
+
+#[test]
+fn no_more_keys_are_published_than_a_verifier_can_take() {
+    let mut given = signing();
+    given.series.pre_publish = SignedDuration::ZERO;
+    given.series.period = SignedDuration::from_secs(10);
+    for _ in 0..100 {
+        given.later(SignedDuration::from_secs(30));
+        given.settle();
+    }
+
+    assert_eq!(given.published("home").len(), Ledger::CAPACITY);
+    assert_eq!(given.verdict(), Verdict::TooManyKeys);
+}
