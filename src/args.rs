@@ -61,7 +61,7 @@ pub struct ControllerArguments {
     #[arg(long, env = "TECHNICAL_USER_BCRYPT_COST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(10..=14), value_name = "COST")]
     pub bcrypt_cost: u32,
 
-    /// How long an access token lives at most, whatever a TechnicalUser asks for. A key stays in the
+    /// How long an access token lives at most, whatever a `TechnicalUser` asks for. A key stays in the
     /// JWKS that long after its last token; the operator and the token service need the same value.
     #[arg(long, env = "TECHNICAL_USER_MAX_ACCESS_TOKEN_TTL", default_value = "24h", value_parser = duration, value_name = "DURATION")]
     pub max_access_token_ttl: SignedDuration,
@@ -71,7 +71,7 @@ pub struct ControllerArguments {
     #[arg(long, env = "TECHNICAL_USER_MAX_VIEW_AGE", default_value = "1h", value_parser = duration, value_name = "DURATION")]
     pub max_view_age: SignedDuration,
 
-    /// Make a SigningKey named `default` where there is none at all.
+    /// Make a `SigningKey` named `default` where there is none at all.
     #[arg(long, env = "TECHNICAL_USER_BOOTSTRAP_SIGNING_KEY", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOLEAN")]
     pub bootstrap_signing_key: bool,
 

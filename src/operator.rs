@@ -125,21 +125,10 @@ async fn operate(
         Vital::start(health, readiness(are_users_synced, are_keys_synced), candidate.clone())?;
     tracing::info!(identity = context.settings.identity, "operator started");
     let (stop, stopping) = watch::channel(());
-    let stopped_by = |mut stopping: watch::Receiver<()>| async move {
-        // It never changes; it ends.
-        let _ = stopping.changed().await;
-    };
-    let users = technical_user::run(
-        client.clone(),
-        Arc::clone(&context),
-        users_synced,
-        stopped_by(stopping.clone()),
-    );
-    let keys = signing_key::run(client, Arc::clone(&context), keys_synced, stopped_by(stopping));
-    let controllers = async { tokio::join!(users, keys) };
+    let controllers = controllers(&client, &context, (users_synced, keys_synced), &stopping);
     tokio::pin!(controllers);
     let ended = tokio::select! {
-        _ = &mut controllers => Some("the controllers"),
+        () = &mut controllers => Some("the controllers"),
         () = vital.ended() => Some("the lease or the health endpoint"),
         _ = parts.join_next() => Some("a listener"),
         () = stopped.next() => None,
@@ -150,12 +139,29 @@ async fn operate(
     tracing::info!("stopping: running work ends, then the lease is released");
     drop(stop);
     tokio::select! {
-        _ = controllers => {}
+        () = controllers => {}
         () = stopped.next() => tracing::warn!("stopping at once"),
     }
     vital.stop();
     candidate.release().await;
     Ok(())
+}
+
+/// Both controllers, until the sender of `stopping` is dropped.
+async fn controllers(
+    client: &Client,
+    context: &Arc<Context>,
+    (users_synced, keys_synced): (watch::Sender<Synced>, watch::Sender<Synced>),
+    stopping: &watch::Receiver<()>,
+) {
+    let stopped = || {
+        let mut stopping = stopping.clone();
+        // It never changes; it ends.
+        async move { drop(stopping.changed().await) }
+    };
+    let users = technical_user::run(client.clone(), Arc::clone(context), users_synced, stopped());
+    let keys = signing_key::run(client.clone(), Arc::clone(context), keys_synced, stopped());
+    tokio::join!(users, keys);
 }
 
 /// Metrics, and what answers in place of the token service.

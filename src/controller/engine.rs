@@ -16,6 +16,7 @@ use tokio::sync;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::metrics::Load;
 use super::queue::{Need, Queue, spread};
 use super::views::Check;
 use super::{Context, Error, Retry};
@@ -198,9 +199,13 @@ impl<C: Controller> Engine<C> {
             self.begin_chores();
         }
         let now = Instant::now();
-        let (active, depth) = (self.running.len(), self.queue.depth(now));
-        let objects = self.controller.count();
-        self.context.metrics.gauge(C::NAME, active, depth, objects, self.was_leading);
+        let load = Load {
+            active: self.running.len(),
+            depth: self.queue.depth(now),
+            objects: self.controller.count(),
+        };
+        self.context.metrics.gauge(C::NAME, load);
+        self.context.metrics.leading(self.context.leads());
     }
 
     fn begin_looks(&mut self) {

@@ -68,6 +68,17 @@ enum Trigger {
     Unknown,
 }
 
+/// What a controller has to do at the moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// Looks that are running.
+    pub(super) active: usize,
+    /// Objects that wait for a look.
+    pub(super) depth: usize,
+    /// Objects that there are.
+    pub(super) objects: usize,
+}
+
 impl Metrics {
     /// Registers the metrics of the controllers.
     pub fn register(registry: &mut Registry) -> Self {
@@ -173,19 +184,15 @@ impl Metrics {
         self.seconds.get_or_create(&Controller { controller }).observe(took.as_secs_f64());
     }
 
-    pub(super) fn gauge(
-        &self,
-        controller: &'static str,
-        active: usize,
-        depth: usize,
-        objects: usize,
-        leads: bool,
-    ) {
+    pub(super) fn gauge(&self, controller: &'static str, load: Load) {
         let controller = Controller { controller };
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.active.get_or_create(&controller).set(number(active));
-        self.depth.get_or_create(&controller).set(number(depth));
-        self.objects.get_or_create(&controller).set(number(objects));
+        self.active.get_or_create(&controller).set(number(load.active));
+        self.depth.get_or_create(&controller).set(number(load.depth));
+        self.objects.get_or_create(&controller).set(number(load.objects));
+    }
+
+    pub(super) fn leading(&self, leads: bool) {
         let name = crate::api::MANAGER;
         self.leads.get_or_create(&Named { name }).set(i64::from(leads));
     }

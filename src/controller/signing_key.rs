@@ -11,10 +11,11 @@ use kube::Client;
 use tokio::sync::watch;
 
 use self::bodies::{JwksMap, jwks_patch, key_pair_secret, ledger_secret};
-use self::news::{ledger_changed, publish, report_failure, report_invalid_spec};
+use self::news::{ledger_changed, publish, report_failure, report_invalid_spec, tell};
 use self::observation::{Look, Names};
 use super::cluster::{Conditional, Failure, Kind, Place, Redacted};
 use super::engine::{self, Settled, Synced};
+use super::event::Severity;
 use super::{Context, Error};
 use crate::domain::obstacle::Obstacle;
 use crate::domain::signing_key::{self, Publication, Series, Step, Write};
@@ -167,6 +168,8 @@ async fn stage(index: u32, series: &Series, context: &Context) -> Result<(), Err
     let at = Place { namespace: &series.home, name: &name };
     context.cluster.create_secret(at, &secret.0).await?;
     tracing::info!(name = series.name, index, "key pair made");
+    let note = format!("Key pair number {index} of this series was made.");
+    tell(series, Severity::Normal, "KeyStaged", note, context).await;
     Ok(())
 }
 

@@ -13,125 +13,25 @@
 //! looks at all of it and returns writes that the API server refuses if what they rest upon has
 //! changed; whoever carried them out, or died, looks again.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::jwks::Jwks;
-use super::key_pair::{Algorithm, KeyShape, Kid, PublicKey};
+use super::key_pair::PublicKey;
 use super::object::Version;
-use super::obstacle::Obstacle;
-use super::schedule::{Now, TOLERANCE, Trust, due_at, later};
+use super::schedule::{Now, TOLERANCE, Trust, later};
 
 pub mod ledger;
+mod observed;
 pub mod report;
 mod step;
+mod succession;
 
 pub use self::ledger::Ledger;
-use self::ledger::{Entry, Unreadable, Withdrawal};
+use self::ledger::{Entry, Withdrawal};
+pub use self::observed::{Held, KeyPair, Observed, Place, Published, Series, Target};
 pub use self::report::Verdict;
 pub use self::step::{Change, Publication, Rest, Step, Write};
-
-/// What live reads showed: the `SigningKey`, then every JWKS, then the ledger, then the key pairs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observed {
-    /// The `SigningKey`, unless it is gone or going.
-    pub series: Option<Series>,
-    /// The namespaces where the JWKS shall be, and what is there under its name.
-    pub targets: BTreeMap<String, Target>,
-    /// JWKS ConfigMaps of this series where none shall be any more.
-    pub surplus: Vec<(Place, Version)>,
-    /// The ledger.
-    pub ledger: Held,
-    /// The key pairs that exist: those of the ledger, and the next.
-    pub key_pairs: BTreeMap<u32, KeyPair>,
-}
-
-/// A `SigningKey`, parsed: it cannot be wrong any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Series {
-    /// Its uid.
-    pub uid: String,
-    /// Its name.
-    pub name: String,
-    /// The generation of its spec.
-    pub generation: i64,
-    /// What its keys sign with.
-    pub algorithm: Algorithm,
-    /// What its next key pair is like.
-    pub shape: KeyShape,
-    /// How long each key signs.
-    pub period: SignedDuration,
-    /// How long a key is in every JWKS before it signs.
-    pub pre_publish: SignedDuration,
-    /// How long it stays there after it can have signed last.
-    pub drain: SignedDuration,
-    /// The namespace of the operator: its JWKS is the one that the token service serves.
-    pub home: String,
-    /// The name of the JWKS ConfigMap.
-    pub config_map_name: String,
-    /// Whether nothing signs and nothing is made.
-    pub is_suspended: bool,
-    /// The token of the request to rotate, if there is one.
-    pub rotate_request: Option<String>,
-    /// The kid that is to be revoked, if there is one.
-    pub revoke_request: Option<String>,
-}
-
-/// What is under the name of the JWKS in one namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Nothing.
-    Absent,
-    /// A JWKS of this series.
-    Ours(Published),
-    /// Something of somebody else: left alone.
-    Foreign,
-    /// It cannot be written, or is on its way out.
-    Blocked(Obstacle),
-}
-
-/// A JWKS ConfigMap of this series.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// Its version.
-    pub version: Version,
-    /// The digest of its key set, if it is exactly as the operator writes it, labels included.
-    pub digest: Option<String>,
-    /// The keys that verifiers find in it.
-    pub kids: BTreeSet<Kid>,
-    /// Fields that the operator did not write.
-    pub surplus_fields: BTreeSet<String>,
-}
-
-/// A ConfigMap by its place.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-/// The state of the ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// There is none.
-    Absent,
-    /// This one.
-    Ledger(Version, Box<Ledger>),
-    /// There is something that cannot be read. It is never written over.
-    Unreadable(Unreadable),
-}
-
-/// A key pair that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyPair {
-    /// The version of its Secret.
-    pub version: Version,
-    /// Its public half, if its private half was looked at and is of this series.
-    pub public: Option<PublicKey>,
-}
+use self::succession::{inherit, recovered};
 
 /// How long the clocks of two machines that are in order may differ.
 pub const SKEW: SignedDuration = TOLERANCE;
@@ -216,14 +116,7 @@ fn revocation_requested(view: &View<'_>) -> Option<Step> {
     let found = ledger.entries.values_mut().find(|entry| entry.key.kid().as_str() == kid)?;
     found.withdrawal = Some(Withdrawal::Revoked);
     ledger.revoked = ledger.revoked.with(kid);
-    // The former key takes over again where it can: every verifier still knows it.
-    let heir = ledger.newest().filter(|(index, _)| view.observed.key_pairs.contains_key(index));
-    if let Some((index, _)) = heir
-        && let Some(heir) = ledger.entries.get_mut(&index)
-    {
-        heir.until = None;
-        heir.end_seen_at = None;
-    }
+    inherit(&mut ledger, view.observed, view.now);
     Some(view.put(ledger, Change::Revoke))
 }
 
@@ -317,49 +210,6 @@ fn key_pair_is_superfluous(view: &View<'_>) -> Option<Step> {
     })
 }
 
-/// The ledger as the key pairs tell it, if there are some that an empty ledger does not explain.
-///
-/// A key pair exists until its key is in no JWKS any more, so what exists is what must stay
-/// published. The newest may not have been published long enough to sign; the one before it has.
-fn recovered(ledger: &Ledger, observed: &Observed, now: Now) -> Option<Ledger> {
-    let explained = observed.key_pairs.keys().all(|index| *index == FIRST);
-    if !ledger.entries.is_empty() || explained {
-        return None;
-    }
-    let series = observed.series.as_ref()?;
-    let mut known: Vec<(u32, &PublicKey)> = observed
-        .key_pairs
-        .iter()
-        .filter_map(|(index, key_pair)| Some((*index, key_pair.public.as_ref()?)))
-        .collect();
-    let is_everywhere = |key: &PublicKey| {
-        let kid = key.kid();
-        observed.targets.values().all(|target| match target {
-            Target::Ours(published) => published.kids.contains(&kid),
-            Target::Absent => false,
-            Target::Foreign | Target::Blocked(_) => true,
-        })
-    };
-    let is_second_safe = known.iter().rev().nth(1).is_some_and(|(_, key)| is_everywhere(key));
-    if is_second_safe {
-        known.pop();
-    }
-    let signer = known.last().filter(|(_, key)| is_everywhere(key)).map(|(index, _)| *index);
-    let mut recovered = ledger.clone();
-    for (index, key) in known {
-        let mut entry = Entry::scheduled(key.clone(), now.earliest());
-        if Some(index) != signer {
-            entry.until = Some(now.latest());
-        }
-        recovered.entries.insert(index, entry);
-    }
-    // Answered or not, nobody knows: a rotation that nobody asked for is worse than one asked twice.
-    if let Some(token) = series.rotate_request.as_deref() {
-        recovered.rotated = recovered.rotated.with(token);
-    }
-    Some(recovered)
-}
-
 // === impl View ===
 
 impl View<'_> {
@@ -438,15 +288,6 @@ impl View<'_> {
         let is_complete = self.observed.targets.values().all(|it| matches!(it, Target::Ours(_)));
         let retry = (!is_complete).then(|| later(self.now.earliest(), RETRY));
         rest(verdict, wake_at.into_iter().chain(retry).min())
-    }
-}
-
-// === impl Series ===
-
-impl Series {
-    /// When the successor of a key that began at `activate_at` is to take over.
-    pub fn takeover_after(&self, activate_at: Timestamp) -> Timestamp {
-        due_at(activate_at, self.period, self.pre_publish, &self.uid)
     }
 }
 

@@ -14,19 +14,21 @@ use crate::environment::private_key::Pkcs8;
 #[derive(Debug)]
 pub(super) struct JwksMap {
     pub(super) object: Value,
+    labels: Value,
+    data: Map<String, Value>,
 }
 
 impl JwksMap {
     pub(super) fn of(jwks: &str, series: &Series) -> Self {
+        let labels = labels(series, "jwks", Map::new());
+        // Envoy Gateway reads the one, whoever mounts the ConfigMap the other.
+        let data = [api::JWKS_FIELD, api::JWKS_FILE].map(|field| (field.to_owned(), json!(jwks)));
+        let data = Map::from_iter(data);
         let object = json!({
-            "metadata": {
-                "labels": labels(series, "jwks"),
-                "ownerReferences": owner_references(series),
-            },
-            // Envoy Gateway reads the one, whoever mounts the ConfigMap the other.
-            "data": {api::JWKS_FIELD: jwks, api::JWKS_FILE: jwks},
+            "metadata": {"labels": labels, "ownerReferences": owner_references(series)},
+            "data": data,
         });
-        Self { object }
+        Self { object, labels, data }
     }
 }
 
@@ -34,19 +36,14 @@ impl JwksMap {
 pub(super) fn jwks_patch(map: &JwksMap, surplus: &BTreeSet<String>) -> Value {
     let mut data: Map<String, Value> =
         surplus.iter().map(|field| (field.clone(), Value::Null)).collect();
-    let wanted = map.object.get("data").and_then(Value::as_object);
-    data.extend(wanted.cloned().unwrap_or_default());
-    json!({
-        "metadata": {"labels": map.object["metadata"]["labels"]},
-        "data": data,
-        "binaryData": null,
-    })
+    data.extend(map.data.clone());
+    json!({"metadata": {"labels": map.labels}, "data": data, "binaryData": null})
 }
 
 pub(super) fn ledger_secret(ledger: &Ledger, series: &Series) -> Value {
     json!({
         "metadata": {
-            "labels": labels(series, "signing-key-ledger"),
+            "labels": labels(series, "signing-key-ledger", Map::new()),
             "ownerReferences": owner_references(series),
         },
         "type": api::LEDGER_TYPE,
@@ -55,8 +52,8 @@ pub(super) fn ledger_secret(ledger: &Ledger, series: &Series) -> Value {
 }
 
 pub(super) fn key_pair_secret(key_pair: &Pkcs8, index: u32, series: &Series) -> Value {
-    let mut labels = labels(series, "signing-key-pair");
-    labels[api::KEY_INDEX] = json!(index.to_string());
+    let its_own = Map::from_iter([(api::KEY_INDEX.to_owned(), json!(index.to_string()))]);
+    let labels = labels(series, "signing-key-pair", its_own);
     json!({
         "metadata": {"labels": labels, "ownerReferences": owner_references(series)},
         "type": api::KEY_PAIR_TYPE,
@@ -65,14 +62,16 @@ pub(super) fn key_pair_secret(key_pair: &Pkcs8, index: u32, series: &Series) -> 
     })
 }
 
-/// The labels of everything that belongs to a series.
-pub(super) fn labels(series: &Series, component: &str) -> Value {
-    json!({
-        api::MANAGED: "true",
-        api::SIGNING_KEY: series.name,
-        "app.kubernetes.io/managed-by": api::MANAGER,
-        "app.kubernetes.io/component": component,
-    })
+/// The labels of everything that belongs to a series, and those of its own.
+fn labels(series: &Series, component: &str, its_own: Map<String, Value>) -> Value {
+    let common = [
+        (api::MANAGED, "true"),
+        (api::SIGNING_KEY, series.name.as_str()),
+        ("app.kubernetes.io/managed-by", api::MANAGER),
+        ("app.kubernetes.io/component", component),
+    ];
+    let common = common.map(|(name, value)| (name.to_owned(), json!(value)));
+    Value::Object(common.into_iter().chain(its_own).collect())
 }
 
 fn owner_references(series: &Series) -> Value {

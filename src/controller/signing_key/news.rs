@@ -95,7 +95,6 @@ async fn announce_keys(
         let kid = &key.kid;
         let at = key.activation_time.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
         let (reason, note) = match key.state {
-            KeyState::Staged => ("KeyStaged", format!("Key {kid} was made.")),
             KeyState::Published => {
                 ("KeyPublished", format!("Key {kid} is in the JWKS and takes over at {at}."))
             }
@@ -107,8 +106,8 @@ async fn announce_keys(
             KeyState::Retired => {
                 ("KeyRetired", format!("Key {kid} left the JWKS: its last token has expired."))
             }
-            // Told when it was done, loudly.
-            KeyState::Revoked => continue,
+            // Told when it was done, a revocation loudly.
+            KeyState::Staged | KeyState::Revoked => continue,
         };
         tell(series, Severity::Normal, reason, note, context).await;
     }
@@ -161,7 +160,7 @@ pub(super) async fn ledger_changed(change: Change, series: &Series, context: &Co
     }
 }
 
-async fn tell(
+pub(super) async fn tell(
     series: &Series,
     severity: Severity,
     reason: &'static str,

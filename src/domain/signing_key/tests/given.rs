@@ -1,6 +1,8 @@
 //! A cluster of maps, in which decisions are carried out without a fault.
 
-use crate::domain::key_pair::{Algorithm, KeyShape};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::domain::key_pair::{Algorithm, KeyShape, Kid};
 use crate::domain::signing_key::*;
 
 /// What exists, and what time it is.

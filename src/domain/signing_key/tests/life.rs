@@ -1,6 +1,8 @@
 //! A key from its making to its end, when nothing goes wrong.
 
 use super::given::{HOUR, key, kid, nothing, rotated, signing};
+use std::collections::BTreeSet;
+
 use crate::domain::signing_key::*;
 
 #[test]

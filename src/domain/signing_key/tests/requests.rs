@@ -74,6 +74,34 @@ fn the_only_key_of_a_suspended_series_leaves_the_jwks_as_well() {
 }
 
 #[test]
+fn the_key_that_waits_for_its_time_signs_at_once_when_the_active_one_is_revoked() {
+    let mut given = signing();
+    given.series.rotate_request = Some("a".to_owned());
+    given.settle();
+    given.series.revoke_request = Some(kid(1).to_string());
+
+    given.settle();
+
+    assert_eq!(given.published("shop"), [kid(2)]);
+    assert_eq!(given.active(), Some(kid(2)));
+}
+
+#[test]
+fn a_key_in_grace_fills_the_gap_until_the_next_one_has_been_published_long_enough() {
+    let mut given = rotated();
+    given.series.rotate_request = Some("b".to_owned());
+    given.settle();
+    let waits_until = given.ledger().entries[&3].activate_at;
+    given.series.revoke_request = Some(kid(2).to_string());
+
+    given.settle();
+
+    assert_eq!(given.active(), Some(kid(1)));
+    assert_eq!(given.ledger().entries[&1].until, Some(waits_until + HANDOVER));
+    assert_eq!(given.ledger().entries[&3].activate_at, waits_until);
+}
+
+#[test]
 fn a_key_can_be_revoked_before_it_signs() {
     let mut given = signing();
     given.series.rotate_request = Some("a".to_owned());

@@ -2,6 +2,10 @@
 
 use super::given::{HOUR, key, kid, nothing, rotated, signing};
 use crate::domain::schedule::Watchman;
+use std::collections::BTreeSet;
+
+use crate::domain::obstacle::Obstacle;
+use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::*;
 
 #[test]

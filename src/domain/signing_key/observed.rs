@@ -1,0 +1,122 @@
+//! What a decision looks at.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Ledger;
+use super::ledger::Unreadable;
+use crate::domain::key_pair::{Algorithm, KeyShape, Kid, PublicKey};
+use crate::domain::object::Version;
+use crate::domain::obstacle::Obstacle;
+use crate::domain::schedule::due_at;
+
+/// What live reads showed: the `SigningKey`, then every JWKS, then the ledger, then the key pairs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The `SigningKey`, unless it is gone or going.
+    pub series: Option<Series>,
+    /// The namespaces where the JWKS shall be, and what is there under its name.
+    pub targets: BTreeMap<String, Target>,
+    /// JWKS ConfigMaps of this series where none shall be any more.
+    pub surplus: Vec<(Place, Version)>,
+    /// The ledger.
+    pub ledger: Held,
+    /// The key pairs that exist: those of the ledger, and the next.
+    pub key_pairs: BTreeMap<u32, KeyPair>,
+}
+
+/// A `SigningKey`, parsed: it cannot be wrong any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Series {
+    /// Its uid.
+    pub uid: String,
+    /// Its name.
+    pub name: String,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// What its keys sign with.
+    pub algorithm: Algorithm,
+    /// What its next key pair is like.
+    pub shape: KeyShape,
+    /// How long each key signs.
+    pub period: SignedDuration,
+    /// How long a key is in every JWKS before it signs.
+    pub pre_publish: SignedDuration,
+    /// How long it stays there after it can have signed last.
+    pub drain: SignedDuration,
+    /// The namespace of the operator: its JWKS is the one that the token service serves.
+    pub home: String,
+    /// The name of the JWKS ConfigMap.
+    pub config_map_name: String,
+    /// Whether nothing signs and nothing is made.
+    pub is_suspended: bool,
+    /// The token of the request to rotate, if there is one.
+    pub rotate_request: Option<String>,
+    /// The kid that is to be revoked, if there is one.
+    pub revoke_request: Option<String>,
+}
+
+/// What is under the name of the JWKS in one namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Nothing.
+    Absent,
+    /// A JWKS of this series.
+    Ours(Published),
+    /// Something of somebody else: left alone.
+    Foreign,
+    /// It cannot be written, or is on its way out.
+    Blocked(Obstacle),
+}
+
+/// A JWKS ConfigMap of this series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Its version.
+    pub version: Version,
+    /// The digest of its key set, if it is exactly as the operator writes it, labels included.
+    pub digest: Option<String>,
+    /// The keys that verifiers find in it.
+    pub kids: BTreeSet<Kid>,
+    /// Fields that the operator did not write.
+    pub surplus_fields: BTreeSet<String>,
+}
+
+/// A ConfigMap by its place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The state of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// There is none.
+    Absent,
+    /// This one.
+    Ledger(Version, Box<Ledger>),
+    /// There is something that cannot be read. It is never written over.
+    Unreadable(Unreadable),
+}
+
+/// A key pair that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPair {
+    /// The version of its Secret.
+    pub version: Version,
+    /// Its public half, if its private half was looked at and is of this series.
+    pub public: Option<PublicKey>,
+}
+
+// === impl Series ===
+
+impl Series {
+    /// When the successor of a key that began at `activate_at` is to take over.
+    pub fn takeover_after(&self, activate_at: Timestamp) -> Timestamp {
+        due_at(activate_at, self.period, self.pre_publish, &self.uid)
+    }
+}
