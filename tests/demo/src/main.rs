@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::world::World;
 
+mod keys;
 mod kubectl;
 mod screen;
 mod tour;

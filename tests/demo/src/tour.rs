@@ -6,6 +6,7 @@ use technical_user_operator::domain::credential::record::Record;
 use technical_user_operator::domain::credential::{ClientId, ClientSecret};
 use technical_user_operator::environment::{Clock as _, System};
 
+use crate::keys;
 use crate::kubectl::Kubectl;
 use crate::screen::{self, holds, meaning, title};
 
@@ -17,6 +18,7 @@ pub(crate) async fn show(kubectl: &Kubectl) -> anyhow::Result<()> {
     let third = healed(kubectl, &record_name, &second).await?;
     revoked(kubectl, &record_name, &[first, second, third]).await?;
     refused(kubectl).await?;
+    keys::show(kubectl).await?;
     told(kubectl).await
 }
 
@@ -148,10 +150,12 @@ async fn refused(kubectl: &Kubectl) -> anyhow::Result<()> {
 }
 
 async fn told(kubectl: &Kubectl) -> anyhow::Result<()> {
-    title("8. What people see");
+    title("12. What people see");
     kubectl.show(&["apply", "-f", "examples"]).await?;
     kubectl.show(&["wait", "--for=condition=Ready", "tu", "--all", "--timeout=60s"]).await?;
+    kubectl.show(&["wait", "--for=condition=Ready", "sk", "--all", "--timeout=60s"]).await?;
     kubectl.show(&["get", "tu", "-o", "wide"]).await?;
+    kubectl.show(&["get", "iam"]).await?;
     let selector = "--field-selector=involvedObject.kind=TechnicalUser,involvedObject.name=billing";
     let events = kubectl.show_with(&["get", "events", selector], str::to_owned).await?;
     for reason in ["CredentialIssued", "CredentialRotated", "CredentialsRevoked"] {
@@ -197,7 +201,7 @@ fn accepts(record: &Record, secret: &ClientSecret) -> bool {
     verifier.is_some_and(|verifier| verifier.accepts(secret))
 }
 
-fn check(claim: &str, is_so: bool) -> anyhow::Result<()> {
+pub(crate) fn check(claim: &str, is_so: bool) -> anyhow::Result<()> {
     ensure!(is_so, "this is not so: {claim}");
     holds(claim);
     Ok(())
