@@ -286,7 +286,8 @@ impl View<'_> {
             Trust::Apart(_) | Trust::Jumped => Some(later(self.now.earliest(), RECHECK)),
         };
         let is_complete = self.observed.targets.values().all(|it| matches!(it, Target::Ours(_)));
-        let retry = (!is_complete).then(|| later(self.now.earliest(), RETRY));
+        let retry = if self.is_published_at_home() { RETRY } else { RECHECK };
+        let retry = (!is_complete).then(|| later(self.now.earliest(), retry));
         rest(verdict, wake_at.into_iter().chain(retry).min())
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::Selector;
+use zeroize::Zeroize;
 
 use super::Memory;
 use crate::api;
@@ -219,9 +220,10 @@ async fn key_pairs(
     for index in unknown {
         let name = names.key_pair(index);
         let at = At { namespace: &series.home, name: &name };
-        let Some(secret) = cluster.own_secret(at).await? else { continue };
-        let Some(version) = existing(&secret.metadata) else { continue };
+        let Some(mut secret) = cluster.own_secret(at).await? else { continue };
         let public = public_half(&secret, series.algorithm);
+        secret.data.iter_mut().flat_map(BTreeMap::values_mut).for_each(|it| it.0.zeroize());
+        let Some(version) = existing(&secret.metadata) else { continue };
         key_pairs.insert(index, KeyPair { version, public });
     }
     Ok(key_pairs)

@@ -1,7 +1,8 @@
 //! The figures that the README names, measured in one run on a real control plane: processor time as
 //! a ratio to one bcrypt, memory and requests at rest, and the time to be ready.
 //!
-//! `make bench` runs it. `BENCH_USERS` sets how many technical users are brought to rest.
+//! `make bench` runs it. `BENCH_USERS` sets how many technical users are brought to rest,
+//! `BENCH_NAMESPACES` to how many namespaces each of 100 signing keys publishes its JWKS.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -11,7 +12,6 @@
 )]
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 use support::control_plane::{ControlPlane, Options};
 use technical_user_operator::api::condition::ConditionStatus;
-use technical_user_operator::api::technical_user::{TechnicalUser, crd};
+use technical_user_operator::api::schema::crds;
+use technical_user_operator::api::technical_user::TechnicalUser;
 use technical_user_operator::controller::cluster::Cluster;
 use technical_user_operator::controller::engine::Synced;
 use technical_user_operator::controller::lease::Candidate;
@@ -38,6 +39,11 @@ use technical_user_operator::domain::delivery::Endpoints;
 use technical_user_operator::environment::System;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
+
+use crate::operator::{Operator, processor_ms, requests};
+
+mod operator;
+mod signing_keys;
 
 const NAMESPACE: &str = "technical-user-system";
 const ISSUED: usize = 100;
@@ -62,7 +68,7 @@ async fn measure() {
         issuing.each_ms / issuing.bcrypt_ms,
         issuing.bcrypt_ms
     );
-    let users = wanted_users();
+    let users = wanted("BENCH_USERS", 10_000);
     populate(&client, users).await;
     let rest = at_rest(&control_plane.kubeconfig(), &client).await;
     println!(
@@ -73,7 +79,10 @@ async fn measure() {
         "{users} technical users at rest: {:.0} MB resident, {} requests in a minute beyond lease and watches, {:.0} ms processor time in that minute",
         rest.resident_mb, rest.requests, rest.processor_ms
     );
+    drop(control_plane);
+    let keys = signing_keys::measure().await;
     let figures = json!({
+        "signingKeys": keys,
         "issue": {"users": ISSUED, "processorMs": issuing.each_ms, "bcryptMs": issuing.bcrypt_ms, "ratio": issuing.each_ms / issuing.bcrypt_ms},
         "rest": {"users": users, "readySeconds": rest.ready_s, "firstIssueSeconds": rest.first_s, "residentMB": rest.resident_mb, "requestsPerMinute": rest.requests, "processorMsPerMinute": rest.processor_ms},
     });
@@ -85,9 +94,11 @@ async fn measure() {
 
 async fn prepare(client: &Client) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    definitions.create(&PostParams::default(), &crd()).await.unwrap();
-    let name = crd().name_any();
-    await_condition(definitions, &name, is_crd_established()).await.unwrap();
+    for definition in crds() {
+        definitions.create(&PostParams::default(), &definition).await.unwrap();
+        let name = definition.name_any();
+        await_condition(definitions.clone(), &name, is_crd_established()).await.unwrap();
+    }
     let namespaces: Api<Namespace> = Api::all(client.clone());
     for name in [NAMESPACE, "first", "many"] {
         let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
@@ -147,13 +158,13 @@ async fn at_rest(kubeconfig: &Path, client: &Client) -> Rest {
     let first_s = began.elapsed().as_secs_f64();
     // Let the watches tell of the last write before the minute begins.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let (requests, spent) = (requests(client).await, operator.processor_ms());
+    let (before, spent) = (requests(client).await, operator.processor_ms());
     tokio::time::sleep(Duration::from_mins(1)).await;
     Rest {
         ready_s,
         first_s,
         resident_mb: operator.resident_mb(),
-        requests: self::requests(client).await - requests,
+        requests: requests(client).await - before,
         processor_ms: operator.processor_ms() - spent,
     }
 }
@@ -232,96 +243,9 @@ fn is_ready(user: &TechnicalUser) -> bool {
     conditions.any(|it| it.type_ == "Ready" && it.status == ConditionStatus::True)
 }
 
-/// Requests that the API server answered about what the operator touches, watches and leases aside.
-async fn requests(client: &Client) -> u64 {
-    let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
-    let text = client.request_text(request).await.unwrap();
-    let is_counted = |line: &&str| {
-        let touches = ["secrets", "technicalusers", "events"];
-        line.starts_with("apiserver_request_total{")
-            && !line.contains("verb=\"WATCH\"")
-            && touches.iter().any(|it| line.contains(&format!("resource=\"{it}\"")))
-    };
-    let counts = text.lines().filter(is_counted).filter_map(|line| line.rsplit(' ').next());
-    counts.filter_map(|count| count.parse::<u64>().ok()).sum()
-}
-
-// === the operator as its users run it ===
-
-struct Operator {
-    process: Child,
-    health: u16,
-}
-
-impl Operator {
-    fn start(kubeconfig: &Path) -> Self {
-        let health = free_port();
-        let process = Command::new(env!("CARGO_BIN_EXE_technical-user-operator"))
-            .args(["controller", "--issuer", ISSUER, "--bcrypt-cost", &COST.to_string()])
-            .args(["--health-listen", &format!("127.0.0.1:{health}")])
-            .args(["--metrics-listen", &format!("127.0.0.1:{}", free_port())])
-            .env("KUBECONFIG", kubeconfig)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { process, health }
-    }
-
-    async fn ready(&self) {
-        while !self.is_ready().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn is_ready(&self) -> bool {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let Ok(mut stream) = tokio::net::TcpStream::connect(("127.0.0.1", self.health)).await
-        else {
-            return false;
-        };
-        let request = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        let mut answer = String::new();
-        stream.write_all(request).await.is_ok()
-            && stream.read_to_string(&mut answer).await.is_ok()
-            && answer.starts_with("HTTP/1.1 200")
-    }
-
-    fn processor_ms(&self) -> f64 {
-        processor_ms(self.process.id())
-    }
-
-    fn resident_mb(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
-        let status = status.unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        kib * 1024.0 / 1e6
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// User and system time of a process; the kernel counts in hundredths of a second.
-fn processor_ms(process: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks = |index: usize| fields[index].parse::<f64>().unwrap();
-    (ticks(11) + ticks(12)) * 10.0
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 #[expect(clippy::disallowed_methods, reason = "the size of a benchmark is its caller's choice")]
-fn wanted_users() -> usize {
-    std::env::var("BENCH_USERS").ok().and_then(|users| users.parse().ok()).unwrap_or(10_000)
+fn wanted(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "small counts")]
