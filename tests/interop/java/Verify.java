@@ -1,0 +1,64 @@
+// Judges the tokens of a file of cases with Nimbus JOSE+JWT; prints a JSON line for each.
+
+import com.nimbusds.jose.JOSEException;
+import com.nimbusds.jose.JWSVerifier;
+import com.nimbusds.jose.crypto.Ed25519Verifier;
+import com.nimbusds.jose.crypto.factories.DefaultJWSVerifierFactory;
+import com.nimbusds.jose.jwk.AsymmetricJWK;
+import com.nimbusds.jose.jwk.JWK;
+import com.nimbusds.jose.jwk.JWKSet;
+import com.nimbusds.jose.jwk.OctetKeyPair;
+import com.nimbusds.jose.util.JSONObjectUtils;
+import com.nimbusds.jwt.JWTClaimsSet;
+import com.nimbusds.jwt.SignedJWT;
+import com.nimbusds.jwt.proc.DefaultJWTClaimsVerifier;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.Set;
+
+class Verify {
+    public static void main(String[] arguments) throws Exception {
+        var asked = JSONObjectUtils.parse(Files.readString(Path.of(arguments[0])));
+        var keys = JWKSet.parse(Files.readString(Path.of((String) asked.get("jwks"))));
+        var issued = new JWTClaimsSet.Builder().issuer((String) asked.get("issuer")).build();
+        var claims = new DefaultJWTClaimsVerifier<>(issued, Set.of("sub", "exp", "iat", "jti"));
+
+        var version = JWKSet.class.getPackage().getImplementationVersion();
+        say(Map.of("library", "Nimbus " + version + ", Java " + Runtime.version().feature()));
+        for (var it : JSONObjectUtils.getJSONObjectArray(asked, "cases")) {
+            var verdict = verdict(keys, claims, (String) it.get("token"));
+            say(Map.of("case", (String) it.get("name"), "verdict", verdict));
+        }
+    }
+
+    static String verdict(JWKSet keys, DefaultJWTClaimsVerifier<?> claims, String token) {
+        try {
+            var jwt = SignedJWT.parse(token);
+            var key = keys.getKeyByKeyId(jwt.getHeader().getKeyID());
+            if (key == null) {
+                return "unknown";
+            }
+            if (!jwt.verify(verifier(jwt, key))) {
+                return "forged";
+            }
+            claims.verify(jwt.getJWTClaimsSet(), null);
+            return "accepted";
+        } catch (Exception error) {
+            return error.toString();
+        }
+    }
+
+    // The factory of Nimbus knows no Ed25519.
+    static JWSVerifier verifier(SignedJWT jwt, JWK key) throws JOSEException {
+        if (key instanceof OctetKeyPair pair) {
+            return new Ed25519Verifier(pair);
+        }
+        var material = ((AsymmetricJWK) key).toPublicKey();
+        return new DefaultJWSVerifierFactory().createJWSVerifier(jwt.getHeader(), material);
+    }
+
+    static void say(Map<String, ?> line) {
+        System.out.println(JSONObjectUtils.toJSONString(line));
+    }
+}

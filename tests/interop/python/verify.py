@@ -1,0 +1,36 @@
+"""Judges the tokens of a file of cases with PyJWT and cryptography; prints a JSON line for each."""
+
+import json
+import platform
+import sys
+
+import cryptography
+import jwt
+
+
+def verdict(key_set, issuer, token):
+    try:
+        key = key_set[jwt.get_unverified_header(token)["kid"]]
+    except KeyError:
+        return "unknown"
+    # Without a list of algorithms, PyJWT takes the one of the key.
+    require = ["iss", "sub", "exp", "iat", "jti"]
+    try:
+        jwt.decode(token, key, issuer=issuer, options={"require": require})
+    except jwt.InvalidSignatureError:
+        return "forged"
+    except Exception as error:
+        return repr(error)
+    return "accepted"
+
+
+with open(sys.argv[1]) as file:
+    asked = json.load(file)
+with open(asked["jwks"]) as file:
+    keys = jwt.PyJWKSet.from_json(file.read())
+
+version = f"PyJWT {jwt.__version__}, cryptography {cryptography.__version__}, Python {platform.python_version()}"
+print(json.dumps({"library": version}))
+for case in asked["cases"]:
+    answer = verdict(keys, asked["issuer"], case["token"])
+    print(json.dumps({"case": case["name"], "verdict": answer}))
