@@ -17,6 +17,8 @@ use super::cluster::{Conditional, Failure, Kind, Place, Redacted};
 use super::engine::{self, Settled, Synced};
 use super::event::Severity;
 use super::{Context, Error};
+use crate::domain::key_pair::PublicKey;
+use crate::domain::object::Version;
 use crate::domain::obstacle::Obstacle;
 use crate::domain::signing_key::{self, Publication, Series, Step, Write};
 
@@ -48,6 +50,10 @@ pub(super) struct Memory {
     blocked: BTreeMap<String, Obstacle>,
     /// Namespaces where something of that name exists without our label.
     unlabelled: BTreeSet<String>,
+    /// How often the JWKS of a namespace could not be written in this reconcile alone.
+    failures: BTreeMap<String, usize>,
+    /// The next key pair with its public half, which the watch on metadata cannot tell.
+    next: Option<(Version, PublicKey)>,
     /// JWKS ConfigMaps that are not wanted any more and cannot be deleted.
     undeletable: BTreeSet<signing_key::Place>,
 }
@@ -84,15 +90,21 @@ async fn advance(
 ) -> Result<Settled, Error> {
     let mut setbacks = 0;
     for _ in 0..ROUNDS {
-        let look = last.insert(observation::look(name, memory, context).await?);
-        if let Some(object) = look.unreadable() {
-            report_invalid_spec(object, context).await?;
+        let object = context.cluster.signing_key(name).await?;
+        let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
+        let Some(object) = object else { return Ok(Settled::default()) };
+        let Some(series) = observation::series(&object, &context.settings) else {
+            report_invalid_spec(&object, context).await?;
             return Ok(Settled::default());
-        }
+        };
+        // What goes wrong from here on is told in the status of this object.
+        let look = last.insert(Look::begun(object, series));
+        look.complete(memory, context).await?;
         let now = context.cluster.now();
         let write = match signing_key::decide(&look.observed, now) {
             Step::Rest(rest) => {
                 let wake_in = publish(look, &rest, context).await?;
+                memory.next = look.next();
                 return Ok(Settled { wake_in, has_repaired: false });
             }
             Step::Write(write) => write,
@@ -123,9 +135,7 @@ async fn apply(
     memory: &mut Memory,
     context: &Context,
 ) -> Result<(), Error> {
-    let Some(series) = &look.observed.series else {
-        return Ok(());
-    };
+    let series = &look.series;
     let cluster = &context.cluster;
     let names = Names::of(&series.uid);
     let ledger_name = names.ledger();
@@ -188,6 +198,7 @@ async fn publish_all(
         (publication, outcome)
     });
     let outcomes: Vec<_> = stream::iter(writes).buffered(AT_ONCE).collect().await;
+    let is_outage = outcomes.iter().all(|(_, outcome)| outcome.is_err());
     let mut trouble = Ok(());
     for (publication, outcome) in outcomes {
         let Err(failure) = outcome else { continue };
@@ -214,6 +225,17 @@ async fn publish_all(
                 tracing::warn!(namespace = place.namespace, %failure, "JWKS not deleted");
                 memory.undeletable.insert(place.clone());
             }
+            (
+                Publication::Create(namespace) | Publication::Replace(namespace, ..),
+                Kind::Server(..) | Kind::Unanswered | Kind::Garbled,
+            ) if *namespace != series.home && !is_outage => {
+                // A webhook of that namespace, perhaps: the others need not wait for it.
+                let failures = memory.failures.entry(namespace.clone()).or_default();
+                *failures += 1;
+                if *failures >= MOST_FAILURES {
+                    memory.blocked.insert(namespace.clone(), failure.obstacle());
+                }
+            }
             _ => trouble = Err(failure.into()),
         }
     }
@@ -235,7 +257,12 @@ async fn publish_one(
         Publication::Replace(namespace, version, surplus) => {
             let at = Place { namespace, name: &series.config_map_name };
             let patch = Conditional::new(jwks_patch(map, surplus), version);
-            cluster.patch_config_map(at, patch).await
+            match cluster.patch_config_map(at, patch).await {
+                Err(failure) if failure.kind == Kind::Invalid => {
+                    replace_immutable(at, version, failure, context).await
+                }
+                outcome => outcome,
+            }
         }
         Publication::Delete(place, version) => {
             let at = Place { namespace: &place.namespace, name: &place.name };
@@ -244,8 +271,25 @@ async fn publish_one(
     }
 }
 
-/// More rounds than any way from nothing to rest takes, with a few setbacks.
-const ROUNDS: usize = 24;
+/// Somebody made it immutable: it is deleted at exactly that version, and made anew.
+async fn replace_immutable(
+    at: Place<'_>,
+    version: &Version,
+    failure: Failure,
+    context: &Context,
+) -> Result<(), Failure> {
+    let map = context.cluster.config_map(at).await?;
+    if map.is_some_and(|map| map.immutable == Some(true)) {
+        return context.cluster.delete_config_map(at, version).await;
+    }
+    Err(failure)
+}
+
+/// More rounds than any way to rest takes, with a few setbacks: each key that is gone takes one.
+const ROUNDS: usize = 96;
+
+/// A namespace that refuses that often in one reconcile waits for the next.
+const MOST_FAILURES: usize = 2;
 
 /// Whoever loses that often in a row is fighting somebody.
 const MOST_SETBACKS: usize = 3;

@@ -30,6 +30,8 @@ pub enum Obstacle {
         /// The reason of the API server, one word.
         reason: String,
     },
+    /// Something of that name still belongs to a predecessor of the same name, which was deleted.
+    AwaitingCollection,
     /// The API server cannot be reached, is overloaded, or failed.
     Unavailable,
     /// Somebody changes what the operator writes, again and again.
@@ -43,9 +45,10 @@ impl Obstacle {
     pub fn progress(&self) -> Progress {
         match self {
             Self::Forbidden { .. } | Self::Quota { .. } | Self::Refused { .. } => Progress::Stalled,
-            Self::NamespaceTerminating | Self::Unavailable | Self::Contended => {
-                Progress::Reconciling
-            }
+            Self::NamespaceTerminating
+            | Self::AwaitingCollection
+            | Self::Unavailable
+            | Self::Contended => Progress::Reconciling,
         }
     }
 
@@ -56,6 +59,7 @@ impl Obstacle {
             Self::Quota { .. } => "QuotaExceeded",
             Self::NamespaceTerminating => "NamespaceTerminating",
             Self::Refused { .. } => "Refused",
+            Self::AwaitingCollection => "AwaitingCollection",
             Self::Unavailable => "ApiServerUnavailable",
             Self::Contended => "Contended",
         }
@@ -79,6 +83,11 @@ impl Obstacle {
                 "The API server refused to {verb} {resource} ({reason}). An admission policy may \
                  forbid it: look at the policies of this namespace."
             ),
+            Self::AwaitingCollection => {
+                "What has that name still belongs to a resource of the same name that was deleted. \
+                 Waiting for the garbage collector of Kubernetes."
+                    .to_owned()
+            }
             Self::Unavailable => {
                 "The API server does not answer as it should. The operator tries again.".to_owned()
             }

@@ -9,7 +9,7 @@ use crate::api::condition::{Condition, ConditionStatus};
 /// What the condition `Ready` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// Whether the delivered client secret works.
+    /// Whether what the resource is for works.
     pub status: ConditionStatus,
     /// One word for machines.
     pub reason: &'static str,

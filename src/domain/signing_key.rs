@@ -18,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::jwks::Jwks;
 use super::key_pair::PublicKey;
 use super::object::Version;
+use super::obstacle::Obstacle;
 use super::schedule::{Now, TOLERANCE, Trust, later};
 
 pub mod ledger;
@@ -31,7 +32,7 @@ use self::ledger::{Entry, Withdrawal};
 pub use self::observed::{Held, KeyPair, Observed, Place, Published, Series, Target};
 pub use self::report::Verdict;
 pub use self::step::{Change, Publication, Rest, Step, Write};
-use self::succession::{inherit, recovered};
+use self::succession::{bridge, inherit, recovered};
 
 /// How long the clocks of two machines that are in order may differ.
 pub const SKEW: SignedDuration = TOLERANCE;
@@ -82,12 +83,12 @@ pub fn decide(observed: &Observed, now: Now) -> Step {
 const CHECKS: &[fn(&View<'_>) -> Option<Step>] = &[
     ledger_was_lost,         // what exists is enough to know what must stay published
     revocation_requested,    // before anything that could hold it up
-    key_is_needed,           // stage
     published_differs,       // publish, heal, unpublish: a pure projection of ledger and key pairs
     key_is_published,        // schedule, with the end of the former key
     end_was_seen,            // drain counts from when a live read showed the end
     key_is_drained,          // remove; the next look unpublishes
     key_pair_is_superfluous, // delete, after no JWKS has it any more
+    key_is_needed,           // stage, last: where nothing can be made, all the rest still happens
 ];
 
 struct View<'a> {
@@ -143,7 +144,13 @@ fn published_differs(view: &View<'_>) -> Option<Step> {
             Target::Foreign | Target::Blocked(_) => None,
         })
         .collect();
-    let surplus = view.observed.surplus.iter().cloned();
+    // Where another is to take its place, the former goes after a look has shown that one.
+    let is_replaced = |place: &Place| match view.observed.targets.get(&place.namespace) {
+        None => true,
+        Some(Target::Ours(published)) => published.digest.as_ref() == Some(&digest),
+        Some(Target::Absent | Target::Foreign | Target::Blocked(_)) => false,
+    };
+    let surplus = view.observed.surplus.iter().filter(|(place, _)| is_replaced(place)).cloned();
     publications.extend(surplus.map(|(place, version)| Publication::Delete(place, version)));
     let is_any = !publications.is_empty();
     is_any.then_some(Step::Write(Write::Publish(jwks, publications)))
@@ -167,10 +174,14 @@ fn key_is_published(view: &View<'_>) -> Option<Step> {
         later(view.now.latest(), ahead)
     };
     let mut ledger = view.ledger.clone();
+    let until = later(activate_at, HANDOVER);
     for entry in ledger.entries.values_mut().filter(|entry| entry.until.is_none()) {
-        entry.until = Some(later(activate_at, HANDOVER));
+        entry.until = Some(until);
     }
-    ledger.entries.insert(index, Entry::scheduled(key.clone(), activate_at));
+    bridge(&mut ledger, view.observed, view.now, until);
+    let uid = view.observed.key_pairs.get(&index).map(|key_pair| key_pair.version.uid.clone());
+    let entry = Entry { pair_uid: uid, ..Entry::scheduled(key.clone(), activate_at) };
+    ledger.entries.insert(index, entry);
     if let Some(token) = view.series.rotate_request.as_deref() {
         ledger.rotated = ledger.rotated.with(token);
     }
@@ -187,7 +198,11 @@ fn end_was_seen(view: &View<'_>) -> Option<Step> {
         entry.withdrawal.is_none() && entry.until.is_some() && entry.end_seen_at.is_none()
     };
     for entry in ledger.entries.values_mut().filter(is_unseen) {
-        entry.end_seen_at = Some(view.now.latest());
+        let seen_at = view.now.latest();
+        entry.end_seen_at = Some(seen_at);
+        // Settings may change; what was promised to tokens that are out there does not.
+        let ends_at = entry.until.map_or(seen_at, |until| until.max(seen_at));
+        entry.kept_until = Some(later(ends_at, view.series.drain));
     }
     (ledger != *view.ledger).then(|| view.put(ledger, Change::Drain))
 }
@@ -203,6 +218,10 @@ fn key_is_drained(view: &View<'_>) -> Option<Step> {
 }
 
 fn key_pair_is_superfluous(view: &View<'_>) -> Option<Step> {
+    if view.wanted().is_empty() {
+        // The JWKS still shows it: an empty one is never written.
+        return None;
+    }
     let mut withdrawn = view.ledger.entries.iter().filter(|(_, entry)| entry.withdrawal.is_some());
     withdrawn.find_map(|(index, _)| {
         let key_pair = view.observed.key_pairs.get(index)?;
@@ -239,7 +258,7 @@ impl View<'_> {
         if self.series.is_suspended {
             return false;
         }
-        if newest.until.is_some() || !self.observed.key_pairs.contains_key(&index) {
+        if newest.until.is_some() || !self.observed.has_pair(index, newest) {
             return true;
         }
         // One rotation at a time.
@@ -286,7 +305,10 @@ impl View<'_> {
             Trust::Apart(_) | Trust::Jumped => Some(later(self.now.earliest(), RECHECK)),
         };
         let is_complete = self.observed.targets.values().all(|it| matches!(it, Target::Ours(_)));
-        let retry = if self.is_published_at_home() { RETRY } else { RECHECK };
+        let is_outage = |it: &Target| matches!(it, Target::Blocked(Obstacle::Unavailable));
+        let is_urgent =
+            !self.is_published_at_home() || self.observed.targets.values().any(is_outage);
+        let retry = if is_urgent { RECHECK } else { RETRY };
         let retry = (!is_complete).then(|| later(self.now.earliest(), retry));
         rest(verdict, wake_at.into_iter().chain(retry).min())
     }

@@ -95,10 +95,10 @@ impl<'a> Call<'a> {
     }
 
     /// One page of a list, from where the last one ended.
-    pub(super) fn page(&self, selector: &str, limit: usize, next: &str) -> Request<Body> {
+    pub(super) fn page(&self, selector: (&str, &str), limit: usize, next: &str) -> Request<Body> {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("limit", &limit.to_string());
-        query.append_pair("labelSelector", selector);
+        query.append_pair(selector.0, selector.1);
         if !next.is_empty() {
             query.append_pair("continue", next);
         }

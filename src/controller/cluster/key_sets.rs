@@ -73,21 +73,22 @@ impl Cluster {
     pub async fn namespaces(&self, selector: &str) -> Result<Vec<ObjectMeta>, Failure> {
         let at = Place { namespace: "", name: "" };
         let call = Call::on(NAMESPACES, at, "list").metadata_list();
-        self.metadata_list(&call, selector).await
+        self.metadata_list(&call, ("labelSelector", selector)).await
     }
 
-    /// The metadata of all Secrets of the operator's own namespace that the selector matches.
+    /// The metadata of all Secrets of a type in one namespace.
     ///
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn own_secrets_metadata(
+    pub async fn secrets_of_type(
         &self,
         namespace: &str,
-        selector: &str,
+        secret_type: &str,
     ) -> Result<Vec<ObjectMeta>, Failure> {
         let call = Call::on(SECRETS, Place { namespace, name: "" }, "list").metadata_list();
-        self.metadata_list(&call, selector).await
+        let selector = format!("type={secret_type}");
+        self.metadata_list(&call, ("fieldSelector", &selector)).await
     }
 
     /// The ConfigMaps that the selector matches, in one namespace or, when that is empty, in all.
@@ -101,7 +102,7 @@ impl Cluster {
         selector: &str,
     ) -> Result<Vec<ConfigMap>, Failure> {
         let call = Call::on(CONFIG_MAPS, Place { namespace, name: "" }, "list");
-        self.whole_list(&call, selector, CONFIG_MAPS_A_PAGE).await
+        self.whole_list(&call, ("labelSelector", selector), CONFIG_MAPS_A_PAGE).await
     }
 
     /// Reads a ConfigMap.
@@ -159,7 +160,7 @@ impl Cluster {
     async fn metadata_list(
         &self,
         call: &Call<'_>,
-        selector: &str,
+        selector: (&str, &str),
     ) -> Result<Vec<ObjectMeta>, Failure> {
         let items: Vec<Metadata> = self.whole_list(call, selector, METADATA_A_PAGE).await?;
         Ok(items.into_iter().map(|item| item.metadata).collect())
@@ -169,7 +170,7 @@ impl Cluster {
     async fn whole_list<T: DeserializeOwned>(
         &self,
         call: &Call<'_>,
-        selector: &str,
+        selector: (&str, &str),
         page: usize,
     ) -> Result<Vec<T>, Failure> {
         let mut restarts = 0;

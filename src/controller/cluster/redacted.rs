@@ -10,7 +10,10 @@ pub(in crate::controller) struct Redacted(pub(in crate::controller) Value);
 impl Redacted {
     /// The text, in memory that is zeroed when the last of it is sent.
     pub(super) fn to_bytes(&self) -> Bytes {
-        Bytes::from_owner(Zeroizing::new(self.0.to_string().into_bytes()))
+        let mut text = Zeroizing::new(Vec::with_capacity(ROOM));
+        // Writing to memory cannot fail.
+        let _ = serde_json::to_writer(&mut *text, &self.0);
+        Bytes::from_owner(text)
     }
 }
 
@@ -33,3 +36,6 @@ impl std::fmt::Debug for Redacted {
         formatter.write_str("<redacted>")
     }
 }
+
+/// Whatever carries a secret is shorter, so that no part of it is left behind when memory grows.
+const ROOM: usize = 32 << 10;

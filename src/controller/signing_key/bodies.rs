@@ -54,12 +54,18 @@ pub(super) fn ledger_secret(ledger: &Ledger, series: &Series) -> Value {
 pub(super) fn key_pair_secret(key_pair: &Pkcs8, index: u32, series: &Series) -> Value {
     let its_own = Map::from_iter([(api::KEY_INDEX.to_owned(), json!(index.to_string()))]);
     let labels = labels(series, "signing-key-pair", its_own);
-    json!({
+    let mut secret = json!({
         "metadata": {"labels": labels, "ownerReferences": owner_references(series)},
         "type": api::KEY_PAIR_TYPE,
         "immutable": true,
-        "data": {api::KEY_PAIR_FIELD: STANDARD.encode(key_pair.as_bytes())},
-    })
+    });
+    // Moved, not copied: the caller zeroes the one there is.
+    let private_key = Value::String(STANDARD.encode(key_pair.as_bytes()));
+    let data = Map::from_iter([(api::KEY_PAIR_FIELD.to_owned(), private_key)]);
+    if let Some(fields) = secret.as_object_mut() {
+        fields.insert("data".to_owned(), Value::Object(data));
+    }
+    secret
 }
 
 /// The labels of everything that belongs to a series, and those of its own.

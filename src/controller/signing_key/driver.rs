@@ -78,10 +78,7 @@ impl Controller for SigningKeys {
                 let touched: Vec<_> = present.map(|it| it.series.clone()).chain(former).collect();
                 if names.is_empty() || !touched.is_empty() { touched } else { views.everybody() }
             }
-            News::Map(watch, told) => {
-                let keys = views.maps.take(watch, told);
-                keys.into_iter().map(|key| key.series).collect()
-            }
+            News::Map(watch, told) => views.take_map(watch, told),
             News::Namespace(told) => {
                 // Namespaces change all the time; what matters is where and with which labels.
                 let is_same = match &told {
@@ -109,7 +106,9 @@ impl Controller for SigningKeys {
     }
 
     fn remember(&mut self, key: &String, memory: Memory) {
-        self.memories.insert(key.clone(), memory);
+        if self.views.series.get(key).is_some() {
+            self.memories.insert(key.clone(), memory);
+        }
     }
 
     /// Makes the `SigningKey` that every `TechnicalUser` refers to by default, where there is none.

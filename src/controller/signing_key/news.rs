@@ -28,7 +28,7 @@ pub(super) async fn report_failure(look: &Look, error: &Error, context: &Context
     let Some(obstacle) = error.obstacle() else {
         return;
     };
-    let former = look.object.as_ref().and_then(|object| object.status.as_ref());
+    let former = look.object.status.as_ref();
     let signs = former.is_some_and(|former| former.active_kid.is_some());
     let verdict = Verdict::Blocked { obstacle, signs };
     if let Err(failure) = write_status(look, &verdict, context).await {
@@ -52,9 +52,7 @@ pub(super) async fn report_invalid_spec(
 }
 
 async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Result<(), Error> {
-    let (Some(object), Some(series)) = (&look.object, &look.observed.series) else {
-        return Ok(());
-    };
+    let (object, series) = (&look.object, &look.series);
     let former = object.status.as_ref();
     let now = context.cluster.now();
     let Some(status) = report::status(&look.observed, verdict, former, now) else {
@@ -70,7 +68,7 @@ async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Resu
     match context.cluster.apply_signing_key_status(&series.name, &version, &status).await {
         Ok(()) => {}
         // The series went, or came anew, in the meantime: the watch will tell.
-        Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Outdated | Kind::Invalid) => {
+        Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Outdated) => {
             return Ok(());
         }
         Err(failure) => return Err(failure.into()),
@@ -101,7 +99,7 @@ async fn announce_keys(
             KeyState::Active => ("KeyActivated", format!("Key {kid} signs since {at}.")),
             KeyState::Grace => (
                 "KeyInGrace",
-                format!("Key {kid} signs no more; its tokens verify until they expire."),
+                format!("Key {kid} has a successor; its tokens verify until they expire."),
             ),
             KeyState::Retired => {
                 ("KeyRetired", format!("Key {kid} left the JWKS: its last token has expired."))

@@ -27,13 +27,52 @@ use crate::environment::private_key::PrivateKey;
 #[derive(Debug)]
 pub(super) struct Look {
     pub(super) observed: Observed,
-    pub(super) object: Option<SigningKey>,
+    pub(super) object: SigningKey,
+    pub(super) series: Series,
 }
 
 impl Look {
-    /// The object, if it is there and its spec cannot be read.
-    pub(super) fn unreadable(&self) -> Option<&SigningKey> {
-        self.object.as_ref().filter(|_| self.observed.series.is_none())
+    /// A look that knows the series and nothing else yet.
+    pub(super) fn begun(object: SigningKey, series: Series) -> Self {
+        let observed = Observed {
+            series: Some(series.clone()),
+            targets: BTreeMap::new(),
+            surplus: Vec::new(),
+            ledger: Held::Absent,
+            key_pairs: BTreeMap::new(),
+        };
+        Self { observed, object, series }
+    }
+
+    /// Looks at every JWKS, which will be swapped, then at the ledger, which will be swapped as
+    /// well, then at what both rest upon.
+    pub(super) async fn complete(
+        &mut self,
+        memory: &Memory,
+        context: &Context,
+    ) -> Result<(), Error> {
+        let series = &self.series;
+        let (targets, surplus) = published(&self.object, series, memory, context).await?;
+        let ledger_name = Names::of(&series.uid).ledger();
+        let at = At { namespace: &series.home, name: &ledger_name };
+        let secret = context.cluster.own_secret(at).await?;
+        let held = secret.map_or(Held::Absent, |secret| match ledger(&secret, &series.uid) {
+            Ok((version, ledger)) => Held::Ledger(version, Box::new(ledger)),
+            Err(reason) => Held::Unreadable(reason),
+        });
+        let key_pairs = key_pairs(&held, series, context).await?;
+        let series = Some(series.clone());
+        self.observed = Observed { series, targets, surplus, ledger: held, key_pairs };
+        Ok(())
+    }
+
+    /// The next key pair, if it exists and is not in the ledger yet.
+    pub(super) fn next(&self) -> Option<(Version, PublicKey)> {
+        let Held::Ledger(_, ledger) = &self.observed.ledger else {
+            return None;
+        };
+        let next = self.observed.key_pairs.get(&ledger.next_index())?;
+        Some((next.version.clone(), next.public.clone()?))
     }
 }
 
@@ -66,38 +105,6 @@ impl<'a> Names<'a> {
     pub fn index(self, name: &str) -> Option<u32> {
         name.strip_prefix(&self.key_pair_prefix())?.parse().ok()
     }
-}
-
-/// Looks at the series, then at every JWKS, which will be swapped, then at the ledger, which will be
-/// swapped as well, then at what both rest upon.
-pub(super) async fn look(name: &str, memory: &Memory, context: &Context) -> Result<Look, Error> {
-    let cluster = &context.cluster;
-    let object = cluster.signing_key(name).await?;
-    let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
-    let parsed = object.as_ref().and_then(|object| series(object, &context.settings));
-    let (Some(object), Some(series)) = (&object, parsed) else {
-        let observed = Observed {
-            series: None,
-            targets: BTreeMap::new(),
-            surplus: Vec::new(),
-            ledger: Held::Absent,
-            key_pairs: BTreeMap::new(),
-        };
-        return Ok(Look { observed, object });
-    };
-    let namespaces = namespaces(object, &series, context).await?;
-    let (targets, surplus) = published(&series, namespaces, memory, context).await?;
-    let names = Names::of(&series.uid);
-    let ledger_name = names.ledger();
-    let at = At { namespace: &series.home, name: &ledger_name };
-    let secret = cluster.own_secret(at).await?;
-    let held = secret.map_or(Held::Absent, |secret| match ledger(&secret, &series.uid) {
-        Ok((version, ledger)) => Held::Ledger(version, Box::new(ledger)),
-        Err(reason) => Held::Unreadable(reason),
-    });
-    let key_pairs = key_pairs(&held, &series, context).await?;
-    let observed = Observed { series: Some(series), targets, surplus, ledger: held, key_pairs };
-    Ok(Look { observed, object: Some(object.clone()) })
 }
 
 /// Where the JWKS shall be, by a live list. A namespace that is being deleted needs none.
@@ -135,8 +142,8 @@ pub(super) struct Namespaces {
 }
 
 async fn published(
+    object: &SigningKey,
     series: &Series,
-    namespaces: Namespaces,
     memory: &Memory,
     context: &Context,
 ) -> Result<(BTreeMap<String, Target>, Vec<(Place, Version)>), Error> {
@@ -150,10 +157,12 @@ async fn published(
         let at = At { namespace, name: &series.config_map_name };
         maps.extend(cluster.config_map(at).await?);
     }
+    // Afterwards: what was published before a namespace was selected is not too much.
+    let namespaces = namespaces(object, series, context).await?;
     let mut found = BTreeMap::new();
     for map in &maps {
-        if let Some((place, target)) = jwks_map(map, &series.name, &series.uid) {
-            found.insert(place, target);
+        if let Some(map) = FoundMap::of(map) {
+            found.insert(map.place.clone(), map.seen_by(series));
         }
     }
     Ok(placed(found, series, &namespaces, memory))
@@ -203,8 +212,7 @@ async fn key_pairs(
             (ledger.entries.keys().copied().collect(), BTreeSet::from([ledger.next_index()]))
         }
         Held::Ledger(..) | Held::Absent => {
-            let selector = format!("{}={}", api::SIGNING_KEY, series.name);
-            let listed = cluster.own_secrets_metadata(&series.home, &selector).await?;
+            let listed = cluster.secrets_of_type(&series.home, api::KEY_PAIR_TYPE).await?;
             let indices = listed.iter().filter_map(|it| names.index(it.name.as_deref()?));
             (Vec::new(), indices.chain([FIRST]).collect())
         }
@@ -291,33 +299,77 @@ fn public_half(secret: &Secret, algorithm: Algorithm) -> Option<PublicKey> {
     Some(private.public().clone())
 }
 
-/// What a ConfigMap is to a series, and where it is.
-pub(super) fn jwks_map(map: &ConfigMap, series: &str, uid: &str) -> Option<(Place, Target)> {
-    let metadata = &map.metadata;
-    let (namespace, name) = (metadata.namespace.clone()?, metadata.name.clone()?);
-    let references = metadata.owner_references.as_deref().unwrap_or_default();
-    let controller = references.iter().find(|reference| reference.controller == Some(true));
-    let place = Place { namespace, name };
-    if controller.is_none_or(|controller| controller.uid != uid) {
-        return Some((place, Target::Foreign));
+/// A ConfigMap that may be the JWKS of a series, in its small form.
+#[derive(Debug)]
+pub(super) struct FoundMap {
+    pub(super) place: Place,
+    owner: Option<Owner>,
+    is_going: bool,
+    published: Published,
+}
+
+/// Whose ConfigMap it is.
+#[derive(Debug)]
+struct Owner {
+    uid: String,
+    /// The name, if it is a `SigningKey`.
+    series: Option<String>,
+}
+
+impl FoundMap {
+    pub(super) fn of(map: &ConfigMap) -> Option<Self> {
+        let metadata = &map.metadata;
+        let place = Place { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
+        let references = metadata.owner_references.as_deref().unwrap_or_default();
+        let controller = references.iter().find(|reference| reference.controller == Some(true));
+        let owner = controller.map(|it| {
+            let is_series =
+                it.kind == "SigningKey" && it.api_version.split('/').next() == Some(api::GROUP);
+            Owner { uid: it.uid.clone(), series: is_series.then(|| it.name.clone()) }
+        });
+        let (digest, kids) = content(map);
+        let fields = map.data.iter().flat_map(BTreeMap::keys);
+        let surplus_fields = fields.filter(|field| !FIELDS.contains(&field.as_str())).cloned();
+        let surplus_fields = surplus_fields.collect();
+        let version = version_of(metadata)?;
+        let published = Published { version, digest, kids, surplus_fields };
+        let is_going = metadata.deletion_timestamp.is_some();
+        Some(Self { place, owner, is_going, published })
     }
-    if metadata.deletion_timestamp.is_some() {
-        return Some((place, Target::Blocked(Obstacle::Contended)));
+
+    /// Without the ids of its keys, for whoever compares digests alone.
+    pub(super) fn small(mut self) -> Self {
+        self.published.kids = BTreeSet::new();
+        self
     }
-    let version = version_of(metadata)?;
-    let (digest, kids) = content(map, series);
-    let fields = map.data.iter().flat_map(BTreeMap::keys);
-    let surplus_fields = fields.filter(|field| !FIELDS.contains(&field.as_str())).cloned();
-    let surplus_fields = surplus_fields.collect();
-    Some((place, Target::Ours(Published { version, digest, kids, surplus_fields })))
+
+    /// What it is to that series.
+    pub(super) fn seen_by(&self, series: &Series) -> Target {
+        let Some(owner) = &self.owner else { return Target::Foreign };
+        if owner.uid != series.uid {
+            let is_predecessor = owner.series.as_ref() == Some(&series.name);
+            return if is_predecessor {
+                Target::Blocked(Obstacle::AwaitingCollection)
+            } else {
+                Target::Foreign
+            };
+        }
+        if self.is_going {
+            return Target::Blocked(Obstacle::Contended);
+        }
+        Target::Ours(self.published.clone())
+    }
 }
 
 /// The digest of a key set that is exactly as the operator writes it, and the keys in it.
-fn content(map: &ConfigMap, series: &str) -> (Option<String>, BTreeSet<jwks::Kid>) {
+fn content(map: &ConfigMap) -> (Option<String>, BTreeSet<jwks::Kid>) {
     let data = map.data.clone().unwrap_or_default();
     let field = data.get(api::JWKS_FIELD).map(String::as_str).unwrap_or_default();
     let kids = jwks::kids_of(field);
     let labels = map.metadata.labels.clone().unwrap_or_default();
+    let references = map.metadata.owner_references.as_deref().unwrap_or_default();
+    let owner = references.iter().find(|reference| reference.controller == Some(true));
+    let series = owner.map(|owner| owner.name.as_str()).unwrap_or_default();
     let is_labelled = [(api::MANAGED, "true"), (api::SIGNING_KEY, series)]
         .iter()
         .all(|(name, value)| labels.get(*name).map(String::as_str) == Some(*value));

@@ -7,11 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::SelectorExt;
 
 use super::Memory;
-use super::observation::{self, Names, Namespaces, placed};
+use super::observation::{self, FoundMap, Names, Namespaces, placed};
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
-use crate::controller::views::{Check, View};
+use crate::controller::views::{Check, Told, View};
 use crate::domain::object::Version;
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::Unreadable;
@@ -25,7 +25,8 @@ pub(super) struct Views {
     pub(super) series: View<String, Box<SigningKey>>,
     pub(super) ledgers: View<String, Box<Readable>>,
     pub(super) key_pairs: View<String, Belonging>,
-    pub(super) maps: View<MapKey, Seen>,
+    pub(super) maps: View<MapKey, FoundMap>,
+    labelled: BTreeMap<Place, String>,
     pub(super) namespaces: View<String, Namespace>,
 }
 
@@ -48,13 +49,6 @@ pub(super) struct Belonging {
 pub(super) struct MapKey {
     pub(super) series: String,
     place: Place,
-}
-
-/// What a JWKS ConfigMap is to the series of a uid.
-#[derive(Debug)]
-pub(super) struct Seen {
-    uid: String,
-    target: Target,
 }
 
 /// A namespace.
@@ -91,18 +85,11 @@ pub(super) fn read_key_pair(metadata: &ObjectMeta) -> Option<(String, Belonging)
     Some((metadata.name.clone()?, Belonging { series, version }))
 }
 
-/// The ConfigMap by its series and place.
-pub(super) fn read_map(map: &ConfigMap) -> Option<(MapKey, Seen)> {
+/// The ConfigMap by the series that its label names, and its place.
+pub(super) fn read_map(map: &ConfigMap) -> Option<(MapKey, FoundMap)> {
     let series = labelled(&map.metadata)?;
-    let references = map.metadata.owner_references.as_deref().unwrap_or_default();
-    let controller = references.iter().find(|reference| reference.controller == Some(true));
-    let uid = controller.map(|it| it.uid.clone()).unwrap_or_default();
-    let (place, mut target) = observation::jwks_map(map, &series, &uid)?;
-    if let Target::Ours(published) = &mut target {
-        // A check compares digests alone.
-        published.kids = BTreeSet::new();
-    }
-    Some((MapKey { series, place }, Seen { uid, target }))
+    let map = FoundMap::of(map)?.small();
+    Some((MapKey { series, place: map.place.clone() }, map))
 }
 
 /// The namespace by its name.
@@ -143,11 +130,11 @@ impl Views {
             return Check::AtRest(None);
         }
         let Some(series) = observation::series(object, settings) else {
-            return Check::Unsettled;
+            return invalid(object, now);
         };
         let (targets, surplus) = self.published(object, &series, memory, settings);
         let ledger = self.ledger(&series);
-        let key_pairs = self.key_pairs(&series);
+        let key_pairs = self.key_pairs(&series, memory);
         let observed = Observed { series: Some(series), targets, surplus, ledger, key_pairs };
         let Step::Rest(rest) = decide(&observed, now) else {
             return Check::Unsettled;
@@ -159,6 +146,30 @@ impl Views {
             }
             (Some(_) | None, _) => Check::Unsettled,
         }
+    }
+
+    /// Takes in what a watch told of a ConfigMap; returns the series that its label names, and the
+    /// one that it named before.
+    pub(super) fn take_map(&mut self, watch: usize, told: Told<MapKey, FoundMap>) -> Vec<String> {
+        let key = told.key().cloned();
+        let former = key.as_ref().and_then(|key| {
+            let series = self.labelled.get(&key.place)?.clone();
+            Some(MapKey { series, place: key.place.clone() })
+        });
+        let moved = former.filter(|former| key.as_ref() != Some(former));
+        let moved = moved.into_iter().flat_map(|former| {
+            self.labelled.remove(&former.place);
+            self.maps.take(watch, Told::Gone(former))
+        });
+        let moved: Vec<MapKey> = moved.collect();
+        let touched = self.maps.take(watch, told);
+        for key in &touched {
+            match self.maps.get(key) {
+                Some(_) => self.labelled.insert(key.place.clone(), key.series.clone()),
+                None => self.labelled.remove(&key.place),
+            };
+        }
+        moved.into_iter().chain(touched).map(|key| key.series).collect()
     }
 
     /// The names of all series.
@@ -193,10 +204,8 @@ impl Views {
             }
         }
         let mut found = BTreeMap::new();
-        for (key, seen) in self.maps_of(&series.name) {
-            let is_ours = seen.uid == series.uid;
-            let target = if is_ours { seen.target.clone() } else { Target::Foreign };
-            found.insert(key.place.clone(), target);
+        for (key, map) in self.maps_of(&series.name) {
+            found.insert(key.place.clone(), map.seen_by(series));
         }
         for namespace in &memory.unlabelled {
             let place =
@@ -206,7 +215,7 @@ impl Views {
         placed(found, series, &namespaces, memory)
     }
 
-    fn maps_of(&self, series: &str) -> impl Iterator<Item = (&MapKey, &Seen)> {
+    fn maps_of(&self, series: &str) -> impl Iterator<Item = (&MapKey, &FoundMap)> {
         let first = Place { namespace: String::new(), name: String::new() };
         let series = series.to_owned();
         let from = MapKey { series: series.clone(), place: first };
@@ -221,15 +230,24 @@ impl Views {
         }
     }
 
-    fn key_pairs(&self, series: &Series) -> BTreeMap<u32, KeyPair> {
+    fn key_pairs(&self, series: &Series, memory: &Memory) -> BTreeMap<u32, KeyPair> {
         let names = Names::of(&series.uid);
         let from = names.key_pair_prefix();
         let neighbours = self.key_pairs.from(from.clone());
         let ours = neighbours.take_while(|(name, _)| name.starts_with(&from));
         ours.filter_map(|(name, key_pair)| {
             let version = key_pair.version.clone();
-            Some((names.index(name)?, KeyPair { version, public: None }))
+            let known = memory.next.as_ref().filter(|(known, _)| *known == version);
+            let public = known.map(|(_, public)| public.clone());
+            Some((names.index(name)?, KeyPair { version, public }))
         })
         .collect()
     }
+}
+
+/// Whether the mistake in the spec has been told.
+fn invalid(object: &SigningKey, now: Now) -> Check {
+    let generation = object.metadata.generation.unwrap_or_default();
+    let status = report::invalid_spec(generation, object.status.as_ref(), now);
+    if object.status.as_ref() == Some(&status) { Check::AtRest(None) } else { Check::Unsettled }
 }

@@ -7,9 +7,10 @@ use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client};
 
+use super::observation::FoundMap;
 use super::views::{
-    self, Belonging, MapKey, Readable, Seen, Views, read_key_pair, read_ledger, read_map,
-    read_namespace, read_series,
+    self, Belonging, MapKey, Readable, Views, read_key_pair, read_ledger, read_map, read_namespace,
+    read_series,
 };
 use crate::api;
 use crate::api::signing_key::SigningKey;
@@ -22,7 +23,7 @@ pub(super) enum News {
     Series(Told<String, Box<SigningKey>>),
     Ledger(Told<String, Box<Readable>>),
     KeyPair(Told<String, Belonging>),
-    Map(usize, Told<MapKey, Seen>),
+    Map(usize, Told<MapKey, FoundMap>),
     Namespace(Told<String, views::Namespace>),
 }
 

@@ -76,7 +76,7 @@ async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Resu
     match context.cluster.apply_status(at, &version, &status).await {
         Ok(()) => {}
         // The user went, or came anew, in the meantime: the watch will tell.
-        Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Outdated | Kind::Invalid) => {
+        Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Outdated) => {
             return Ok(());
         }
         Err(failure) => return Err(failure.into()),

@@ -88,7 +88,7 @@ impl Views {
             return Check::AtRest(None);
         }
         let Some(user) = observation::user(object, endpoints) else {
-            return Check::Unsettled;
+            return invalid(object, now);
         };
         let observed = Observed {
             record: self.claim(&user),
@@ -150,4 +150,11 @@ impl Views {
         let user = self.users.get(&key);
         user.is_some_and(|user| user.metadata.uid.as_ref() == Some(&owner.uid))
     }
+}
+
+/// Whether the mistake in the spec has been told.
+fn invalid(object: &TechnicalUser, now: Now) -> Check {
+    let generation = object.metadata.generation.unwrap_or_default();
+    let status = report::invalid_spec(generation, object.status.as_ref(), now);
+    if object.status.as_ref() == Some(&status) { Check::AtRest(None) } else { Check::Unsettled }
 }

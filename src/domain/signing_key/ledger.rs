@@ -46,6 +46,12 @@ pub struct Entry {
     /// When a live read showed that end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_seen_at: Option<Timestamp>,
+    /// When it may leave the JWKS, as was settled when its end was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<Timestamp>,
+    /// The uid of the Secret with its private half: another one in its place is not this key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair_uid: Option<String>,
     /// Why it is in no JWKS any more, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawal: Option<Withdrawal>,
@@ -167,13 +173,21 @@ impl Ledger {
 impl Entry {
     /// A key that signs from that instant on.
     pub fn scheduled(key: PublicKey, activate_at: Timestamp) -> Self {
-        Self { key, activate_at, until: None, end_seen_at: None, withdrawal: None }
+        Self {
+            key,
+            activate_at,
+            until: None,
+            end_seen_at: None,
+            kept_until: None,
+            pair_uid: None,
+            withdrawal: None,
+        }
     }
 
     /// A key that was revoked before it could sign.
     pub fn never_used(key: PublicKey, now: Timestamp) -> Self {
-        let until = Some(now);
-        Self { key, activate_at: now, until, end_seen_at: until, withdrawal: None }
+        let (until, end_seen_at) = (Some(now), Some(now));
+        Self { until, end_seen_at, ..Self::scheduled(key, now) }
     }
 
     /// Whether it may sign at that instant.
@@ -184,7 +198,13 @@ impl Entry {
     /// When its last token has expired, once its end was seen.
     pub fn removal_at(&self, drain: SignedDuration) -> Option<Timestamp> {
         let (until, seen) = (self.until?, self.end_seen_at?);
-        Some(later(until.max(seen), drain))
+        let removal_at = later(until.max(seen), drain);
+        Some(self.kept_until.map_or(removal_at, |kept_until| kept_until.max(removal_at)))
+    }
+
+    /// Signs until then, with everything that was settled for another end forgotten.
+    pub(super) fn ends(&mut self, until: Option<Timestamp>) {
+        (self.until, self.end_seen_at, self.kept_until) = (until, None, None);
     }
 }
 

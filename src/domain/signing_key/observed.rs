@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Ledger;
-use super::ledger::Unreadable;
+use super::ledger::{Entry, Unreadable};
 use crate::domain::key_pair::{Algorithm, KeyShape, Kid, PublicKey};
 use crate::domain::object::Version;
 use crate::domain::obstacle::Obstacle;
@@ -110,6 +110,16 @@ pub struct KeyPair {
     pub version: Version,
     /// Its public half, if its private half was looked at and is of this series.
     pub public: Option<PublicKey>,
+}
+
+// === impl Observed ===
+
+impl Observed {
+    /// Whether the key pair of that entry is there, and not another one in its place.
+    pub fn has_pair(&self, index: u32, entry: &Entry) -> bool {
+        let key_pair = self.key_pairs.get(&index);
+        key_pair.is_some_and(|it| entry.pair_uid.as_ref().is_none_or(|uid| *uid == it.version.uid))
+    }
 }
 
 // === impl Series ===

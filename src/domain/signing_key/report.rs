@@ -41,6 +41,7 @@ pub fn status(
         // What is known of the keys stays: nobody can say that it is not so any more.
         let former = former.cloned().unwrap_or_default();
         let SigningKeyStatus { observed_generation, jwks, conditions, .. } = blank;
+        let jwks = former.jwks.clone().or(jwks);
         return Some(SigningKeyStatus { observed_generation, jwks, conditions, ..former });
     };
     let active = ledger.active(now.likely()).map(|(_, entry)| entry);
@@ -165,8 +166,8 @@ fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now)
     if let Some(message) = refused(observed, series) {
         conditions.push(holds("RequestRefused", "UnknownKeyID", message));
     }
-    if let Some((reason, message)) = doubt(now.trust()) {
-        conditions.push(holds("ClockSkew", reason, message));
+    if let Some((reason, _)) = doubt(now.trust()) {
+        conditions.push(holds("ClockSkew", reason, CLOCKS.to_owned()));
     }
     conditions
 }
@@ -222,6 +223,10 @@ fn refused(observed: &Observed, series: &Series) -> Option<String> {
             .to_owned(),
     )
 }
+
+const CLOCKS: &str = "The clocks of the operator and of the API server differ by more than 5 \
+    seconds, or jumped. No key is scheduled and none leaves the JWKS until they agree and have held \
+    still; the key that signs goes on.";
 
 /// So many namespaces are named in a message.
 const SHOWN: usize = 10;

@@ -1,71 +1,94 @@
 //! Who signs when the ledger does not say: after a revocation, and after its loss.
 
-use super::ledger::Entry;
-use super::{FIRST, HANDOVER, Ledger, Observed, Target};
+use jiff::Timestamp;
+
+use super::ledger::{Entry, Withdrawal};
+use super::{FIRST, HANDOVER, KeyPair, Ledger, Observed, Target};
 use crate::domain::key_pair::PublicKey;
 use crate::domain::schedule::{Now, later};
 
 /// Finds a key to sign in place of one that was revoked: rather one that signed before, which every
 /// verifier knows; else the one that waits for its time, since nothing else could sign till then.
 pub(super) fn inherit(ledger: &mut Ledger, observed: &Observed, now: Now) {
-    let (earliest, now) = (now.earliest(), now.latest());
     let Some((newest, waits_until)) = ledger.newest().map(|(index, it)| (index, it.activate_at))
     else {
         return;
     };
-    let is_at_hand = |index: &u32| observed.key_pairs.contains_key(index);
-    let known = ledger.live().rev().filter(|(_, entry)| entry.activate_at <= now);
-    let heir = known.map(|(index, _)| index).find(is_at_hand);
-    let signs = ledger.active(now).is_some();
-    match heir {
+    let signs = ledger.active(now.likely()).is_some();
+    match known(ledger, observed, now) {
         Some(heir) if heir == newest || !signs => {
             let until = (heir != newest).then(|| later(waits_until, HANDOVER));
             if let Some(entry) = ledger.entries.get_mut(&heir) {
-                (entry.until, entry.end_seen_at) = (until, None);
+                entry.ends(until);
             }
         }
         Some(_) => {}
         None => {
             if let Some(entry) = ledger.entries.get_mut(&newest) {
-                entry.activate_at = entry.activate_at.min(earliest);
+                entry.activate_at = entry.activate_at.min(now.earliest());
             }
         }
     }
 }
 
+/// Lets a former key sign until then, if the private half of the newest is gone.
+pub(super) fn bridge(ledger: &mut Ledger, observed: &Observed, now: Now, until: Timestamp) {
+    let newest = ledger.newest();
+    if newest.is_none_or(|(index, newest)| observed.has_pair(index, newest)) {
+        return;
+    }
+    let former = known(ledger, observed, now);
+    let former = former.and_then(|former| ledger.entries.get_mut(&former));
+    if let Some(former) = former.filter(|it| it.until.is_some_and(|ends_at| ends_at < until)) {
+        former.ends(Some(until));
+    }
+}
+
+/// The newest key that has signed, is published, and is at hand.
+fn known(ledger: &Ledger, observed: &Observed, now: Now) -> Option<u32> {
+    let mut signed = ledger.live().rev().filter(|(_, entry)| entry.activate_at <= now.likely());
+    signed.find(|(index, entry)| observed.has_pair(*index, entry)).map(|(index, _)| index)
+}
+
 /// The ledger as the key pairs tell it, if there are some that an empty ledger does not explain.
 ///
-/// A key pair exists until its key is in no JWKS any more, so what exists is what must stay
-/// published. The newest may not have been published long enough to sign; the one before it has.
+/// A key pair exists until its key is in no JWKS any more, so what exists and is published must stay
+/// so. The newest may not have been published long enough to sign; the one before it has, since a
+/// rotation begins only when the newest key signs.
 pub(super) fn recovered(ledger: &Ledger, observed: &Observed, now: Now) -> Option<Ledger> {
-    let explained = observed.key_pairs.keys().all(|index| *index == FIRST);
-    if !ledger.entries.is_empty() || explained {
+    if !ledger.entries.is_empty() {
         return None;
     }
     let series = observed.series.as_ref()?;
-    let mut known: Vec<(u32, &PublicKey)> = observed
-        .key_pairs
-        .iter()
-        .filter_map(|(index, key_pair)| Some((*index, key_pair.public.as_ref()?)))
-        .collect();
-    let is_everywhere = |key: &PublicKey| {
-        let kid = key.kid();
-        observed.targets.values().all(|target| match target {
-            Target::Ours(published) => published.kids.contains(kid),
-            Target::Absent => false,
-            Target::Foreign | Target::Blocked(_) => true,
-        })
-    };
-    let is_second_safe = known.iter().rev().nth(1).is_some_and(|(_, key)| is_everywhere(key));
-    if is_second_safe {
-        known.pop();
+    let pairs = observed.key_pairs.iter();
+    let mut found: Vec<(u32, &KeyPair, &PublicKey)> =
+        pairs.filter_map(|(index, it)| Some((*index, it, it.public.as_ref()?))).collect();
+    if found.iter().all(|(index, ..)| *index == FIRST) {
+        return None;
     }
-    let signer = known.last().filter(|(_, key)| is_everywhere(key)).map(|(index, _)| *index);
+    let newest = found.last().map(|(index, ..)| *index)?;
+    let published: Vec<u32> = found
+        .iter()
+        .filter(|(_, _, key)| is_everywhere(key, observed))
+        .map(|(index, ..)| *index)
+        .collect();
+    let signer = match published.as_slice() {
+        // The newest waits for its turn: it gets its time as usual.
+        [.., second, last] if *last == newest => Some(*second),
+        published => published.last().copied(),
+    };
+    if signer != Some(newest) && found.len() > 1 {
+        found.pop();
+    }
     let mut recovered = ledger.clone();
-    for (index, key) in known {
+    for (index, pair, key) in found {
         let mut entry = Entry::scheduled(key.clone(), now.earliest());
+        entry.pair_uid = Some(pair.version.uid.clone());
         if Some(index) != signer {
             entry.until = Some(now.latest());
+        }
+        if is_unpublished(key, observed) {
+            entry.withdrawal = Some(Withdrawal::Drained);
         }
         recovered.entries.insert(index, entry);
     }
@@ -74,4 +97,24 @@ pub(super) fn recovered(ledger: &Ledger, observed: &Observed, now: Now) -> Optio
         recovered.rotated = recovered.rotated.with(token);
     }
     Some(recovered)
+}
+
+/// Whether the operator's own JWKS has it, and no other lacks it.
+fn is_everywhere(key: &PublicKey, observed: &Observed) -> bool {
+    let has = |target: &Target| match target {
+        Target::Ours(published) => Some(published.kids.contains(key.kid())),
+        Target::Absent | Target::Foreign | Target::Blocked(_) => None,
+    };
+    at_home(observed).and_then(has) == Some(true)
+        && observed.targets.values().all(|target| has(target) != Some(false))
+}
+
+/// Whether it had left the JWKS before the ledger was lost.
+fn is_unpublished(key: &PublicKey, observed: &Observed) -> bool {
+    let home = at_home(observed);
+    matches!(home, Some(Target::Ours(published)) if !published.kids.contains(key.kid()))
+}
+
+fn at_home(observed: &Observed) -> Option<&Target> {
+    observed.targets.get(&observed.series.as_ref()?.home)
 }

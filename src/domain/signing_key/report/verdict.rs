@@ -57,7 +57,7 @@ pub(in crate::domain::signing_key) fn verdict(
     now: Now,
 ) -> Verdict {
     let active = ledger.active(now.likely());
-    let signs = active.is_some_and(|(index, _)| observed.key_pairs.contains_key(&index));
+    let signs = active.is_some_and(|(index, entry)| observed.has_pair(index, entry));
     match observed.targets.get(&series.home) {
         Some(Target::Foreign) => return Verdict::JwksConflict,
         Some(Target::Blocked(obstacle)) => {
@@ -119,7 +119,7 @@ impl Verdict {
 
     fn message(&self) -> String {
         match self {
-            Self::Signing(kid) => format!("Key {kid} signs, and every JWKS has it."),
+            Self::Signing(kid) => format!("Key {kid} signs."),
             Self::NoActiveKey(next) => format!("No key of this series signs{}.", until(*next)),
             Self::KeyLost(kid, next) => format!(
                 "The private key of {kid} was deleted, so that no token can be signed{}. Servers \

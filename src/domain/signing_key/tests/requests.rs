@@ -128,10 +128,32 @@ fn a_key_can_be_revoked_before_it_is_in_the_ledger() {
 
     assert_eq!(
         steps,
-        ["revoke", "stage 3", "publish 2", "schedule", "drain", "delete 2"].map(str::to_owned),
+        ["revoke", "delete 2", "stage 3", "publish 2", "schedule", "drain"].map(str::to_owned),
         "the rotation that was asked for goes on with another key"
     );
     assert!(!given.published("home").contains(&kid(2)));
+}
+
+#[test]
+fn a_revoked_key_leaves_although_no_other_can_be_made() {
+    let mut given = rotated();
+    given.later(HOUR * 24);
+    given.settle();
+    given.later(HOUR * 2000);
+    given.series.revoke_request = Some(kid(2).to_string());
+
+    let mut steps = Vec::new();
+    while let Step::Write(write) = given.decide() {
+        let is_stage = matches!(write, Write::Stage(_));
+        steps.push(is_stage);
+        if is_stage {
+            break;
+        }
+        given.apply(write);
+    }
+
+    assert!(!given.published("home").contains(&kid(2)), "before anything is made");
+    assert_eq!(steps.iter().filter(|it| **it).count(), 1);
 }
 
 #[test]

@@ -67,6 +67,94 @@ fn a_jwks_that_is_not_wanted_any_more_is_deleted() {
 }
 
 #[test]
+fn a_renamed_jwks_is_there_before_the_former_one_goes() {
+    let mut given = signing();
+    let former = Place { namespace: "shop".to_owned(), name: "former-jwks".to_owned() };
+    let version = given.version();
+    given.surplus.push((former, version));
+    given.targets.insert("shop".to_owned(), Target::Absent);
+
+    let first = given.decide();
+    let steps = given.settle();
+    given.targets.insert("shop".to_owned(), Target::Foreign);
+    let place = Place { namespace: "shop".to_owned(), name: "former-jwks".to_owned() };
+    let version = given.version();
+    given.surplus.push((place, version));
+
+    assert!(matches!(first, Step::Write(Write::Publish(_, writes)) if writes.len() == 1));
+    assert_eq!(steps, ["publish 1", "publish 1"]);
+    assert!(given.settle().is_empty(), "where the new one cannot be, the former stays");
+}
+
+#[test]
+fn what_was_promised_to_tokens_holds_when_settings_change() {
+    let mut given = rotated();
+    let promised = given.ledger().entries[&1].removal_at(given.series.drain);
+
+    given.series.drain = SignedDuration::from_secs(1);
+
+    assert_eq!(given.ledger().entries[&1].removal_at(given.series.drain), promised);
+    given.later(HOUR * 3);
+    assert!(given.settle().is_empty());
+}
+
+#[test]
+fn another_key_pair_in_the_place_of_one_is_not_that_one() {
+    let mut given = signing();
+    let version = Version { uid: "restored".to_owned(), resource_version: "1".to_owned() };
+    given.key_pairs.insert(1, KeyPair { version, public: None });
+
+    assert_eq!(given.settle().first().map(String::as_str), Some("stage 2"));
+    assert!(matches!(given.verdict(), Verdict::KeyLost(lost, _) if lost == kid(1)));
+}
+
+#[test]
+fn a_key_that_waits_and_is_lost_leaves_no_gap() {
+    let mut given = rotated();
+    given.series.rotate_request = Some("b".to_owned());
+    given.settle();
+    given.later(SignedDuration::from_mins(50));
+    given.key_pairs.remove(&3);
+
+    given.settle();
+
+    let (second, fourth) = (&given.ledger().entries[&2], &given.ledger().entries[&4]);
+    assert_eq!(second.until, Some(fourth.activate_at + HANDOVER));
+}
+
+#[test]
+fn a_revoked_key_does_not_come_back_with_a_lost_ledger() {
+    let mut given = rotated();
+    given.series.revoke_request = Some(kid(2).to_string());
+    for _ in 0..2 {
+        let Step::Write(write) = given.decide() else { panic!("at rest") };
+        given.apply(write);
+    }
+    for (index, key_pair) in &mut given.key_pairs {
+        key_pair.public = Some(key(*index));
+    }
+    given.apply(Write::Stage(3));
+
+    given.ledger = Held::Absent;
+    given.settle();
+
+    assert!(!given.published("home").contains(&kid(2)));
+    assert_eq!(given.active(), Some(kid(1)));
+    assert!(given.ledger().entries[&3].activate_at > given.now, "it has not been published yet");
+}
+
+#[test]
+fn a_key_pair_that_cannot_be_read_does_not_pass_for_a_lost_ledger() {
+    let mut given = nothing();
+    let version = given.version();
+    given.key_pairs.insert(7, KeyPair { version, public: None });
+
+    given.settle();
+
+    assert_eq!(given.active(), Some(kid(1)));
+}
+
+#[test]
 fn a_lost_key_pair_is_replaced_without_surprising_a_verifier() {
     let mut given = signing();
     given.key_pairs.remove(&1);
