@@ -234,6 +234,7 @@ impl<C: Controller> Engine<C> {
                 true
             }
             Check::AtRest(wake_at) => {
+                self.queue.confirm(key);
                 let wait = wake_at.map(|at| at.duration_since(now.earliest()).max(SOONEST));
                 let wait = wait.and_then(|wait| Duration::try_from(wait).ok());
                 let resync = RESYNC + spread(key, RESYNC / 5);
@@ -276,9 +277,8 @@ impl<C: Controller> Engine<C> {
                     ..settled
                 });
                 self.queue.finish(&key, settled, now);
-                // What the watches told before or while it ran: compare once more when they caught up.
                 if settled.is_ok() {
-                    self.queue.wake(&key, Need::Check, now);
+                    self.queue.compare(&key, now);
                 }
             }
             Ok((_, Finished::Chores)) => {}
