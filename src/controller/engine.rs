@@ -331,7 +331,11 @@ async fn look<C: Controller>(
     };
     context.metrics.reconciled(C::NAME, outcome.as_ref().err(), began.elapsed());
     outcome.map_err(|error| {
-        tracing::warn!(controller = C::NAME, object = %key, %error, "will be tried again");
+        if matches!(error, Error::NotLeading) {
+            tracing::info!(controller = C::NAME, object = %key, "left to another replica");
+        } else {
+            tracing::warn!(controller = C::NAME, object = %key, %error, "will be tried again");
+        }
         error.retry()
     })
 }
