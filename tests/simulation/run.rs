@@ -93,8 +93,8 @@ impl Run<'_> {
     async fn reach(&mut self, goal: &Goal) -> bool {
         let started = Instant::now();
         let before = self.world.server.reads() + self.world.server.writes();
-        let takes_a_month = self.case.has(Disturbance::MonthOff);
-        let patience = if takes_a_month { PATIENCE + MONTH } else { PATIENCE };
+        let months = self.case.count(Disturbance::MonthOff);
+        let patience = PATIENCE + MONTH * months;
         loop {
             if !self.world.oracle().violations.is_empty() {
                 return false;
@@ -105,7 +105,7 @@ impl Run<'_> {
                 self.stuck = Some(format!("I5: {goal:?} not reached: {missing}"));
                 return false;
             }
-            let is_off = takes_a_month && !self.world.is_running();
+            let is_off = months > 0 && !self.world.is_running();
             let pause = if started.elapsed() > FEW_MINUTES { TICK } else { SECOND };
             sleep(if is_off { HOUR } else { pause }).await;
             self.world.tick();
