@@ -172,15 +172,16 @@ impl Run<'_> {
 }
 
 impl Case {
-    pub(crate) fn has(&self, disturbance: Disturbance) -> bool {
-        self.troubles.iter().any(|(_, it)| *it == Trouble::Disturbance(disturbance))
+    fn count(&self, disturbance: Disturbance) -> u32 {
+        let times = self.troubles.iter().map(|(_, it)| *it == Trouble::Disturbance(disturbance));
+        times.map(u32::from).sum()
     }
 
     /// Whether a Secret that is read once may be gone, read or past its time.
     fn ends_reading(&self) -> bool {
         let ends = |it: &Disturbance| match it {
-            Disturbance::SecretDeleted | Disturbance::MonthOff => true,
-            Disturbance::BothClocks(by) => by.is_positive(),
+            // Clocks that went back together are set right later: its time passes with that leap.
+            Disturbance::SecretDeleted | Disturbance::MonthOff | Disturbance::BothClocks(_) => true,
             _ => false,
         };
         self.troubles.iter().any(|(_, it)| matches!(it, Trouble::Disturbance(it) if ends(it)))
