@@ -27,11 +27,13 @@ use crate::environment::Clock;
 
 use self::call::{Call, EVENTS, SECRETS, TECHNICAL_USERS};
 pub use self::failure::{Failure, Kind, Operation};
+use self::outage::Outage;
 pub(super) use self::redacted::Redacted;
 
 mod call;
 mod failure;
 mod key_sets;
+mod outage;
 mod redacted;
 
 /// The API server, as far as the controllers may touch it.
@@ -40,6 +42,7 @@ pub struct Cluster {
     client: DebuglessClient,
     clock: std::sync::Arc<dyn Clock>,
     time: Mutex<Time>,
+    outage: Mutex<Outage>,
 }
 
 /// The `Client` of kube, which has nothing to print.
@@ -72,7 +75,12 @@ impl Cluster {
     /// Takes over a client whose repeats are off: a repeated create reports its own success as a
     /// conflict.
     pub fn new(client: Client, clock: std::sync::Arc<dyn Clock>) -> Self {
-        Self { client: DebuglessClient(client), clock, time: Mutex::default() }
+        Self {
+            client: DebuglessClient(client),
+            clock,
+            time: Mutex::default(),
+            outage: Mutex::default(),
+        }
     }
 
     /// What time it is, by the clock of this machine and by the answers of the API server.
@@ -249,10 +257,11 @@ impl Cluster {
             let status: Status = serde_json::from_slice(&bytes).unwrap_or_default();
             Err(Kind::of(head.status, &status, retry_after(&head.headers)))
         };
-        match tokio::time::timeout(DEADLINE, exchange).await {
-            Ok(answer) => answer.map_err(|kind| call.failure(kind)),
-            Err(_) => Err(call.failure(Kind::Unanswered)),
-        }
+        let answer = tokio::time::timeout(DEADLINE, exchange).await;
+        answer.unwrap_or(Err(Kind::Unanswered)).map_err(|kind| {
+            let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+            call.failure(outage.judge(kind, self.clock.elapsed()))
+        })
     }
 
     fn keep_time(&self, headers: &HeaderMap) {

@@ -234,6 +234,7 @@ impl<C: Controller> Engine<C> {
                 true
             }
             Check::AtRest(wake_at) => {
+                self.queue.confirm(key);
                 let wait = wake_at.map(|at| at.duration_since(now.earliest()).max(SOONEST));
                 let wait = wait.and_then(|wait| Duration::try_from(wait).ok());
                 let resync = RESYNC + spread(key, RESYNC / 5);
@@ -276,9 +277,8 @@ impl<C: Controller> Engine<C> {
                     ..settled
                 });
                 self.queue.finish(&key, settled, now);
-                // What the watches told before or while it ran: compare once more when they caught up.
                 if settled.is_ok() {
-                    self.queue.wake(&key, Need::Check, now);
+                    self.queue.compare(&key, now);
                 }
             }
             Ok((_, Finished::Chores)) => {}
@@ -331,7 +331,11 @@ async fn look<C: Controller>(
     };
     context.metrics.reconciled(C::NAME, outcome.as_ref().err(), began.elapsed());
     outcome.map_err(|error| {
-        tracing::warn!(controller = C::NAME, object = %key, %error, "will be tried again");
+        if matches!(error, Error::NotLeading) {
+            tracing::info!(controller = C::NAME, object = %key, "left to another replica");
+        } else {
+            tracing::warn!(controller = C::NAME, object = %key, %error, "will be tried again");
+        }
         error.retry()
     })
 }

@@ -33,6 +33,8 @@ struct Task {
     failures: u32,
     failed_with: Option<Retry>,
     repairs: u32,
+    /// Looks that succeeded since the watches last showed it at rest.
+    unconfirmed: u32,
     quiet_until: Option<Instant>,
 }
 
@@ -41,7 +43,7 @@ struct Task {
 pub(super) struct Settled {
     /// When to look again.
     pub(super) wake_in: Option<Duration>,
-    /// Whether it had to undo what somebody else did to labels, annotations or URLs.
+    /// Whether it had to undo what somebody else did to labels, annotations, URLs or the status.
     pub(super) has_repaired: bool,
 }
 
@@ -106,6 +108,24 @@ impl<K: Clone + Display + Ord> Queue<K> {
         task.is_running = true;
         task.look_at = None;
         self.enter(key, former, None);
+    }
+
+    /// The watches show `key` at rest.
+    pub(super) fn confirm(&mut self, key: &K) {
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.unconfirmed = 0;
+        }
+    }
+
+    /// Checks `key` once the watches have caught up with a look: ever more rarely where they do
+    /// not, since they may stand still, or never tell of what is in the way.
+    pub(super) fn compare(&mut self, key: &K, now: Instant) {
+        let Some(task) = self.tasks.get_mut(key) else {
+            return;
+        };
+        let wait = doubled(SETTLE, task.unconfirmed, MOST);
+        task.unconfirmed = task.unconfirmed.saturating_add(1);
+        self.wake(key, Need::Check, now + wait);
     }
 
     /// A look at `key` ended. What the watches told meanwhile is checked once they have caught up.
@@ -205,16 +225,15 @@ impl Task {
 }
 
 fn delay(retry: Retry, failures: u32, key: &impl Display) -> Option<Duration> {
-    let doubled = |first: Duration, most: Duration| {
-        let factor = 2_u32.saturating_pow(failures.saturating_sub(1).min(20));
-        let full = first.saturating_mul(factor).min(most);
+    let spaced = |first: Duration, most: Duration| {
+        let full = doubled(first, failures.saturating_sub(1), most);
         // Between three quarters and all of it, so that a crowd does not come back as one.
         full.saturating_sub(spread(key, full / 4))
     };
     match retry {
-        Retry::Backoff => Some(doubled(Duration::from_secs(1), Duration::from_mins(5))),
+        Retry::Backoff => Some(spaced(Duration::from_secs(1), MOST)),
         Retry::After(wait) => Some(wait + spread(key, wait / 4 + Duration::from_secs(1))),
-        Retry::Slowly => Some(doubled(Duration::from_secs(15), Duration::from_hours(1))),
+        Retry::Slowly => Some(spaced(Duration::from_secs(15), Duration::from_hours(1))),
         Retry::OnChange => None,
     }
 }
@@ -228,11 +247,18 @@ pub(super) fn spread(key: &impl Display, within: Duration) -> Duration {
 
 /// Who failed, or repairs the same object over and over, does not jump at every event.
 fn calm(times: u32) -> Duration {
-    SETTLE.saturating_mul(2_u32.saturating_pow(times.min(20))).min(Duration::from_secs(10))
+    doubled(SETTLE, times, Duration::from_secs(10))
+}
+
+fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(times.min(20))).min(most)
 }
 
 /// How long the watches may take to tell of what was just written.
 const SETTLE: Duration = Duration::from_millis(250);
+
+/// How long the waits grow to.
+const MOST: Duration = Duration::from_mins(5);
 
 /// Repairs in a row that are nothing unusual.
 const FEW: u32 = 3;
@@ -275,6 +301,28 @@ mod tests {
 
         assert_eq!(meanwhile, None);
         assert_eq!(after, Some((key("a"), Need::Check)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_watches_never_show_at_rest_is_compared_ever_more_rarely() {
+        let began = Instant::now();
+        let mut queue = Queue::default();
+        queue.wake(&key("a"), Need::Check, began);
+        let mut looks = 0;
+
+        while let Some(at) = queue.next_at().filter(|at| *at < began + Duration::from_hours(1)) {
+            queue.next(at).unwrap();
+            queue.begin(&key("a"));
+            queue.finish(&key("a"), Ok(Settled::default()), at);
+            queue.compare(&key("a"), at);
+            looks += 1;
+        }
+        queue.confirm(&key("a"));
+        let later = began + Duration::from_hours(1);
+        queue.compare(&key("a"), later);
+
+        assert!(looks < 25, "{looks} looks");
+        assert_eq!(queue.next_at(), Some(later + SETTLE));
     }
 
     #[tokio::test(start_paused = true)]

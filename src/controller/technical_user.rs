@@ -89,14 +89,16 @@ pub(super) async fn reconcile(key: &Key, context: &Context) -> Result<Settled, E
 
 async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Result<Settled, Error> {
     let mut setbacks = 0;
-    let mut has_repaired = false;
+    let (mut has_written, mut has_repaired) = (false, false);
     for _ in 0..ROUNDS {
         let look = last.insert(observe(key, context).await?);
         let now = context.cluster.now();
         let write = match technical_user::decide(&look.observed, now) {
             Step::Rest(rest) => {
-                let wake_in = publish(look, &rest, context).await?;
-                return Ok(Settled { wake_in, has_repaired });
+                let settled = publish(look, &rest, context).await?;
+                // A status that alone was wrong is what somebody else keeps writing.
+                has_repaired |= settled.has_repaired && !has_written;
+                return Ok(Settled { has_repaired, ..settled });
             }
             Step::Write(write) => write,
         };
@@ -105,7 +107,7 @@ async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Resul
             return Err(Error::NotLeading);
         }
         match apply(write, look, context).await {
-            Ok(()) => {}
+            Ok(()) => has_written = true,
             Err(Error::Call(failure)) if is_setback(&failure, setbacks) => setbacks += 1,
             Err(error) => return Err(error),
         }

@@ -234,16 +234,18 @@ impl Oracle {
             let overlap_is_over = |since: Option<Duration>| {
                 since.is_some_and(|since| now + TOLERANCE >= since + OVERLAP)
             };
+            let is_succeeded = !reveal.was_current || overlap_is_over(reveal.succeeded_at);
+            let is_over = overlap_is_over(reveal.hidden_at) && is_succeeded;
             match after.get(id) {
                 None => {
-                    let is_hidden = overlap_is_over(reveal.hidden_at);
-                    let is_succeeded = !reveal.was_current || overlap_is_over(reveal.succeeded_at);
-                    if self.trusts_ends && !(is_hidden && is_succeeded) {
+                    if self.trusts_ends && !is_over {
                         early.push(format!("serial {} left the record early", reveal.serial));
                     }
                 }
                 Some(is) if state_of(is) == "old" && state_of(was) != "old" => {
-                    if self.dates_ends && not_after(is).is_none_or(|end| end < least) {
+                    // A write that comes late may bring an end that has passed.
+                    let is_early = not_after(is).is_none_or(|end| end < least);
+                    if self.dates_ends && is_early && !is_over {
                         early.push(format!("serial {} was given an early end", reveal.serial));
                     }
                 }

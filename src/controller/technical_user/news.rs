@@ -7,21 +7,20 @@ use jiff::SignedDuration;
 use super::{Look, observation};
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::cluster::{Kind, Place, version_of};
+use crate::controller::engine::Settled;
 use crate::controller::event::{self, Happening, Severity, Subject};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::Record;
 use crate::domain::readiness::Progress;
 use crate::domain::technical_user::{Cause, Change, Rest, User, Verdict, report};
 
-pub(super) async fn publish(
-    look: &Look,
-    rest: &Rest,
-    context: &Context,
-) -> Result<Option<Duration>, Error> {
+/// Brings the status up to date; the repair that it returns is one of the status.
+pub(super) async fn publish(look: &Look, rest: &Rest, context: &Context) -> Result<Settled, Error> {
     let now = context.cluster.now();
-    write_status(look, &rest.verdict, context).await?;
+    let has_repaired = write_status(look, &rest.verdict, context).await?;
     let wake_in = rest.wake_at.map(|at| at.duration_since(now.earliest()).max(SOONEST));
-    Ok(wake_in.map(|wait| Duration::try_from(wait).unwrap_or_default()))
+    let wake_in = wake_in.map(|wait| Duration::try_from(wait).unwrap_or_default());
+    Ok(Settled { wake_in, has_repaired })
 }
 
 /// Says what is wrong, if the API server lets it be said.
@@ -53,36 +52,37 @@ pub(super) async fn report_invalid_spec(
     Ok(context.cluster.apply_status(at, &version, &status).await?)
 }
 
-async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Result<(), Error> {
+/// Returns whether the status was written.
+async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Result<bool, Error> {
     let Some(object) = &look.object else {
-        return Ok(());
+        return Ok(false);
     };
     let Some(user) = &look.observed.user else {
-        return Ok(());
+        return Ok(false);
     };
     let former = object.status.as_ref();
     let now = context.cluster.now();
     let Some(status) = report::status(&look.observed, verdict, former, now) else {
-        return Ok(());
+        return Ok(false);
     };
     if former.is_some_and(|former| report::is_same(former, &status)) {
-        return Ok(());
+        return Ok(false);
     }
     if !context.leads() {
         return Err(Error::NotLeading);
     }
     let at = Place { namespace: &user.owner.namespace, name: &user.owner.name };
-    let Some(version) = version_of(&object.metadata) else { return Ok(()) };
+    let Some(version) = version_of(&object.metadata) else { return Ok(false) };
     match context.cluster.apply_status(at, &version, &status).await {
         Ok(()) => {}
         // The user went, or came anew, in the meantime: the watch will tell.
         Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Outdated) => {
-            return Ok(());
+            return Ok(false);
         }
         Err(failure) => return Err(failure.into()),
     }
     announce(object, user, verdict, context).await;
-    Ok(())
+    Ok(true)
 }
 
 /// A change of the condition `Ready` is worth an Event; the same words again are not.

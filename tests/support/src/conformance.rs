@@ -6,10 +6,18 @@ mod content;
 mod sequence;
 mod side;
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use futures::{StreamExt as _, stream};
 use http::{Method, Request};
+use jiff::Timestamp;
 use kube::client::Body;
 use serde_json::{Value, json};
 
@@ -122,7 +130,14 @@ pub async fn run(real: kube::Client, seed: u64, sequences: usize) -> Report {
 async fn run_sequence(seed: u64, mut real: Side, report: &mut Report) {
     report.sequences += 1;
     real.clear().await;
-    let server = FakeApiServer::builder().crd(&definition()).namespace(real.namespace()).build();
+    // Times are in whole seconds, and their order shows: the fake lives by those of the real server.
+    let seconds = Arc::new(AtomicI64::new(0));
+    let time = Arc::clone(&seconds);
+    let server = FakeApiServer::builder()
+        .crd(&definition())
+        .namespace(real.namespace())
+        .clock(Arc::new(move || Timestamp::from_second(time.load(Relaxed)).expect("a time")))
+        .build();
     let uid = server.read(|state| {
         state.get("namespaces", "", real.namespace()).expect("just added")["metadata"]["uid"]
             .as_str()
@@ -138,8 +153,9 @@ async fn run_sequence(seed: u64, mut real: Side, report: &mut Report) {
     for (step, request) in Sequence::new(seed).take(STEPS).enumerate() {
         report.requests += 1;
         let shown = real.shown(&request);
-        let expected = fake.send(&request).await;
         let mut answer = real.ask(&request).await;
+        seconds.fetch_max(comparison::newest_time(&answer.1), Relaxed);
+        let expected = fake.send(&request).await;
         if expected["code"] == 409 && real.has_lagged(&answer) {
             report.lagging += 1;
             tokio::time::sleep(Duration::from_millis(200)).await;

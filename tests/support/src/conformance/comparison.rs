@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// The uids and versions of one server, in the order in which they were first seen.
@@ -64,10 +65,6 @@ impl Names {
                         }
                         _ => self.walk(child),
                     }
-                }
-                if let Some(entries) = fields.get_mut("managedFields").and_then(Value::as_array_mut)
-                {
-                    entries.sort_by_key(ToString::to_string);
                 }
                 // Keys of lists that are owned by uid.
                 let keyed: Vec<String> =
@@ -133,6 +130,13 @@ impl Names {
             status["message"] = "several causes".into();
         }
     }
+}
+
+/// When the fields of an answered object were last written, in seconds.
+pub(super) fn newest_time(answer: &Value) -> i64 {
+    let entries = answer["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let times = entries.filter_map(|entry| entry["time"].as_str()?.parse::<Timestamp>().ok());
+    times.map(Timestamp::as_second).max().unwrap_or_default()
 }
 
 /// Where two values differ, for people.

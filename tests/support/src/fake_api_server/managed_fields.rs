@@ -328,6 +328,17 @@ pub(crate) fn encode(object: &mut Value, mut owners: Vec<Owner>) {
     metadata.insert("managedFields".to_owned(), entries.into());
 }
 
+/// Keeps the times of `old` where nothing but times differs, so that they alone make no version.
+/// Like the server it compares entry by entry: times that change the order make a version.
+pub(crate) fn keep_times(new: &mut Value, old: &Value) {
+    let timeless = |object: &Value| -> Vec<Owner> {
+        decode(object).into_iter().map(|owner| Owner { time: None, ..owner }).collect()
+    };
+    if timeless(new) == timeless(old) && !old["metadata"]["managedFields"].is_null() {
+        new["metadata"]["managedFields"] = old["metadata"]["managedFields"].clone();
+    }
+}
+
 fn server_order(left: &Owner, right: &Owner) -> Ordering {
     let key = |owner: &Owner| {
         (

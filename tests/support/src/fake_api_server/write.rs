@@ -143,6 +143,7 @@ impl State {
     ) -> Result<Answer, Failure> {
         let resource = &call.resource;
         let old = existing.object.as_ref();
+        let asks_for_nothing = is_same_but_for_owners(&new, old);
         check_version(call, &mut new, old)?;
         // Ownership cannot be worked out for what does not fit the schema, and is given up; only an
         // update of the status gets away with such an object.
@@ -156,6 +157,9 @@ impl State {
             Some(owners) => managed_fields::encode(&mut new, owners),
             None if gives_up => managed_fields::encode(&mut new, Vec::new()),
             None => self.own(call, old, &mut new),
+        }
+        if asks_for_nothing {
+            managed_fields::keep_times(&mut new, old);
         }
         if resource.custom && !call.is_status() && content(&new) != content(old) {
             let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
@@ -275,6 +279,17 @@ fn set_or_remove(value: &mut Value, field: &str, to: Option<Value>) {
 fn content(object: &Value) -> Vec<(&String, &Value)> {
     let fields = object.as_object().into_iter().flatten();
     fields.filter(|(name, _)| *name != "metadata" && *name != "status").collect()
+}
+
+/// Whether two objects say the same, whoever wrote it.
+fn is_same_but_for_owners(left: &Value, right: &Value) -> bool {
+    let are_same = |left: &Value, right: &Value, but_for: &str| {
+        let left = left.as_object().into_iter().flatten().filter(|(name, _)| *name != but_for);
+        let right = right.as_object().into_iter().flatten().filter(|(name, _)| *name != but_for);
+        left.eq(right)
+    };
+    are_same(left, right, "metadata")
+        && are_same(&left["metadata"], &right["metadata"], "managedFields")
 }
 
 pub(crate) fn has_managed_fields(object: &Value) -> bool {
