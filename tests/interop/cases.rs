@@ -1,5 +1,6 @@
 //! One JWKS, and tokens that are to be accepted or refused by whoever reads it.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use base64::Engine;
@@ -67,6 +68,10 @@ impl Cases {
         let asked = json!({"issuer": ISSUER, "jwks": file, "cases": all});
         fs::write(folder.path().join("cases.json"), asked.to_string()).unwrap();
         Self { signers, folder }
+    }
+
+    pub(crate) fn kids(&self) -> BTreeSet<String> {
+        self.signers.iter().map(|signer| signer.key.public().kid().to_string()).collect()
     }
 }
 

@@ -38,8 +38,17 @@ struct Place {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Line {
-    Library { library: String },
-    Case { case: String, verdict: Verdict },
+    Library {
+        library: String,
+        /// How many keys of the set it could sign with.
+        private: usize,
+        /// The RFC 7638 thumbprints of the keys, where the library can tell.
+        thumbprints: Option<BTreeSet<String>>,
+    },
+    Case {
+        case: String,
+        verdict: Verdict,
+    },
 }
 
 pub(crate) const JOSE_LIBRARIES: [Library; 4] = [
@@ -130,7 +139,7 @@ impl Library {
             &kept.join("installed-from"),
         );
         let said = run((self.verifier)(&place).arg(cases.folder.path().join("cases.json")));
-        let judgement = Judgement::read(&said);
+        let judgement = Judgement::read(&said, cases);
         let asked: usize = cases.signers.iter().map(|signer| signer.cases.len()).sum();
         assert_eq!(judgement.verdicts.len(), asked, "{said}");
         Some(judgement)
@@ -149,11 +158,16 @@ impl Library {
 }
 
 impl Judgement {
-    fn read(said: &str) -> Self {
+    fn read(said: &str, cases: &Cases) -> Self {
         let mut judgement = Self { library: String::new(), verdicts: BTreeMap::new() };
         for line in said.lines() {
             match serde_json::from_str(line).unwrap() {
-                Line::Library { library } => judgement.library = library,
+                Line::Library { library, private, thumbprints } => {
+                    assert_eq!(private, 0, "{library}: private keys in the set");
+                    let wrong = thumbprints.filter(|thumbprints| *thumbprints != cases.kids());
+                    assert_eq!(wrong, None, "{library}: thumbprints that are not the kids");
+                    judgement.library = library;
+                }
                 Line::Case { case, verdict } => {
                     judgement.verdicts.insert(case, verdict);
                 }

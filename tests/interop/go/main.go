@@ -2,6 +2,8 @@
 package main
 
 import (
+	"crypto"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,10 +34,25 @@ func main() {
 	var keys jose.JSONWebKeySet
 	read(asked.JWKS, &keys)
 
-	say(map[string]string{"library": version()})
+	private, thumbprints := inspect(keys)
+	say(map[string]any{"library": version(), "private": private, "thumbprints": thumbprints})
 	for _, it := range asked.Cases {
-		say(map[string]string{"case": it.Name, "verdict": verdict(keys, asked.Issuer, it.Token)})
+		say(map[string]any{"case": it.Name, "verdict": verdict(keys, asked.Issuer, it.Token)})
 	}
+}
+
+func inspect(keys jose.JSONWebKeySet) (private int, thumbprints []string) {
+	for _, key := range keys.Keys {
+		if !key.IsPublic() {
+			private++
+		}
+		thumbprint, err := key.Thumbprint(crypto.SHA256)
+		if err != nil {
+			log.Fatal(err)
+		}
+		thumbprints = append(thumbprints, base64.RawURLEncoding.EncodeToString(thumbprint))
+	}
+	return private, thumbprints
 }
 
 func verdict(keys jose.JSONWebKeySet, issuer, token string) string {
@@ -80,7 +97,7 @@ func read(path string, into any) {
 	}
 }
 
-func say(line map[string]string) {
+func say(line map[string]any) {
 	if err := json.NewEncoder(os.Stdout).Encode(line); err != nil {
 		log.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import com.nimbusds.jwt.SignedJWT;
 import com.nimbusds.jwt.proc.DefaultJWTClaimsVerifier;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Map;
 import java.util.Set;
 
@@ -25,7 +26,13 @@ class Verify {
         var claims = new DefaultJWTClaimsVerifier<>(issued, Set.of("sub", "exp", "iat", "jti"));
 
         var version = JWKSet.class.getPackage().getImplementationVersion();
-        say(Map.of("library", "Nimbus " + version + ", Java " + Runtime.version().feature()));
+        var library = "Nimbus " + version + ", Java " + Runtime.version().feature();
+        var isPrivate = keys.getKeys().stream().filter(JWK::isPrivate).count();
+        var thumbprints = new ArrayList<String>();
+        for (var key : keys.getKeys()) {
+            thumbprints.add(key.computeThumbprint().toString());
+        }
+        say(Map.of("library", library, "private", isPrivate, "thumbprints", thumbprints));
         for (var it : JSONObjectUtils.getJSONObjectArray(asked, "cases")) {
             var verdict = verdict(keys, claims, (String) it.get("token"));
             say(Map.of("case", (String) it.get("name"), "verdict", verdict));

@@ -1,13 +1,14 @@
 // Judges the tokens of a file of cases with jose; prints a JSON line for each.
 
 import { readFileSync } from "node:fs";
-import { createLocalJWKSet, errors, jwtVerify } from "jose";
+import { calculateJwkThumbprint, createLocalJWKSet, errors, importJWK, jwtVerify } from "jose";
 
 const read = (path) => JSON.parse(readFileSync(path, "utf8"));
 const say = (line) => console.log(JSON.stringify(line));
 
 const asked = read(process.argv[2]);
-const keys = createLocalJWKSet(read(asked.jwks));
+const set = read(asked.jwks);
+const keys = createLocalJWKSet(set);
 const options = { issuer: asked.issuer, typ: "JWT", requiredClaims: ["sub", "exp", "iat", "jti"] };
 
 async function verdict(token) {
@@ -22,7 +23,12 @@ async function verdict(token) {
 }
 
 const { version } = read(new URL("node_modules/jose/package.json", import.meta.url));
-say({ library: `jose ${version}, Node ${process.versions.node}` });
+const imported = await Promise.all(set.keys.map((key) => importJWK(key)));
+say({
+  library: `jose ${version}, Node ${process.versions.node}`,
+  private: imported.filter((key) => key.type !== "public").length,
+  thumbprints: await Promise.all(set.keys.map((key) => calculateJwkThumbprint(key))),
+});
 for (const { name, token } of asked.cases) {
   say({ case: name, verdict: await verdict(token) });
 }

@@ -30,7 +30,8 @@ with open(asked["jwks"]) as file:
     keys = jwt.PyJWKSet.from_json(file.read())
 
 version = f"PyJWT {jwt.__version__}, cryptography {cryptography.__version__}, Python {platform.python_version()}"
-print(json.dumps({"library": version}))
+private = sum(hasattr(key.key, "private_bytes") for key in keys.keys)
+print(json.dumps({"library": version, "private": private}))
 for case in asked["cases"]:
     answer = verdict(keys, asked["issuer"], case["token"])
     print(json.dumps({"case": case["name"], "verdict": answer}))
