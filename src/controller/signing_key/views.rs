@@ -25,7 +25,7 @@ pub(super) struct Views {
     pub(super) series: View<String, Box<SigningKey>>,
     pub(super) ledgers: View<String, Box<Readable>>,
     pub(super) key_pairs: View<String, Belonging>,
-    pub(super) maps: View<MapKey, FoundMap>,
+    pub(super) maps: View<MapKey, Box<FoundMap>>,
     labelled: BTreeMap<Place, String>,
     pub(super) namespaces: View<String, Namespace>,
 }
@@ -86,10 +86,10 @@ pub(super) fn read_key_pair(metadata: &ObjectMeta) -> Option<(String, Belonging)
 }
 
 /// The ConfigMap by the series that its label names, and its place.
-pub(super) fn read_map(map: &ConfigMap) -> Option<(MapKey, FoundMap)> {
+pub(super) fn read_map(map: &ConfigMap) -> Option<(MapKey, Box<FoundMap>)> {
     let series = labelled(&map.metadata)?;
     let map = FoundMap::of(map)?.small();
-    Some((MapKey { series, place: map.place.clone() }, map))
+    Some((MapKey { series, place: map.place.clone() }, Box::new(map)))
 }
 
 /// The namespace by its name.
@@ -150,7 +150,11 @@ impl Views {
 
     /// Takes in what a watch told of a ConfigMap; returns the series that its label names, and the
     /// one that it named before.
-    pub(super) fn take_map(&mut self, watch: usize, told: Told<MapKey, FoundMap>) -> Vec<String> {
+    pub(super) fn take_map(
+        &mut self,
+        watch: usize,
+        told: Told<MapKey, Box<FoundMap>>,
+    ) -> Vec<String> {
         let key = told.key().cloned();
         let former = key.as_ref().and_then(|key| {
             let series = self.labelled.get(&key.place)?.clone();
@@ -215,7 +219,7 @@ impl Views {
         placed(found, series, &namespaces, memory)
     }
 
-    fn maps_of(&self, series: &str) -> impl Iterator<Item = (&MapKey, &FoundMap)> {
+    fn maps_of(&self, series: &str) -> impl Iterator<Item = (&MapKey, &Box<FoundMap>)> {
         let first = Place { namespace: String::new(), name: String::new() };
         let series = series.to_owned();
         let from = MapKey { series: series.clone(), place: first };

@@ -23,7 +23,7 @@ pub(super) enum News {
     Series(Told<String, Box<SigningKey>>),
     Ledger(Told<String, Box<Readable>>),
     KeyPair(Told<String, Belonging>),
-    Map(usize, Told<MapKey, FoundMap>),
+    Map(usize, Told<MapKey, Box<FoundMap>>),
     Namespace(Told<String, views::Namespace>),
 }
 
