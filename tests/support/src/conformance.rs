@@ -130,21 +130,7 @@ pub async fn run(real: kube::Client, seed: u64, sequences: usize) -> Report {
 async fn run_sequence(seed: u64, mut real: Side, report: &mut Report) {
     report.sequences += 1;
     real.clear().await;
-    // Times are in whole seconds, and their order shows: the fake lives by those of the real server.
-    let seconds = Arc::new(AtomicI64::new(0));
-    let time = Arc::clone(&seconds);
-    let server = FakeApiServer::builder()
-        .crd(&definition())
-        .namespace(real.namespace())
-        .clock(Arc::new(move || Timestamp::from_second(time.load(Relaxed)).expect("a time")))
-        .build();
-    let uid = server.read(|state| {
-        state.get("namespaces", "", real.namespace()).expect("just added")["metadata"]["uid"]
-            .as_str()
-            .expect("every object has a uid")
-            .to_owned()
-    });
-    let mut fake = Side::new(server.client(), real.namespace(), &uid);
+    let (mut fake, seconds) = beside(&real);
     let mut sent: Vec<(sequence::Kind, String)> = Vec::new();
     let before = |sent: &[(sequence::Kind, String)], kind| {
         let same = sent.iter().filter(|(of, _)| *of == kind);
@@ -192,6 +178,25 @@ async fn run_sequence(seed: u64, mut real: Side, report: &mut Report) {
             return;
         }
     }
+}
+
+/// A fake beside the real server, and its clock. Times are in whole seconds, and their order shows:
+/// the fake lives by those of the real server.
+fn beside(real: &Side) -> (Side, Arc<AtomicI64>) {
+    let seconds = Arc::new(AtomicI64::new(0));
+    let time = Arc::clone(&seconds);
+    let server = FakeApiServer::builder()
+        .crd(&definition())
+        .namespace(real.namespace())
+        .clock(Arc::new(move || Timestamp::from_second(time.load(Relaxed)).expect("a time")))
+        .build();
+    let uid = server.read(|state| {
+        state.get("namespaces", "", real.namespace()).expect("just added")["metadata"]["uid"]
+            .as_str()
+            .expect("every object has a uid")
+            .to_owned()
+    });
+    (Side::new(server.client(), real.namespace(), &uid), seconds)
 }
 
 async fn install(real: &kube::Client) {
