@@ -26,12 +26,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tower::{Layer as _, ServiceExt as _};
 
-use crate::environment::{Seeded, WallClock};
+use crate::clock::WallClock;
+use crate::disturbance::Disturbance;
+use crate::environment::Seeded;
 use crate::gate::Gate;
 use crate::leases::Leases;
 use crate::mutant::Mutant;
 use crate::oracle::{OPERATOR, Oracle};
-use crate::trouble::{Case, Disturbance, Trouble};
+use crate::trouble::{Case, Trouble};
 
 /// Where the users of the flows live.
 pub(crate) const NAMESPACE: &str = "orders";
