@@ -33,7 +33,9 @@ mod servers;
 mod stored;
 #[path = "../simulation/trouble.rs"]
 mod trouble;
+mod verifiers;
 mod world;
+mod year;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -108,6 +110,44 @@ fn pairs_of_troubles_are_survived() {
     let played = figures.play(&baselines, draw, all, Some(until));
     say(&format!("key-simulation-pairs: pairs={played} of={all}"));
     figures.conclude("key-simulation-pairs", &baselines, started);
+}
+
+#[test]
+fn in_a_year_of_weekly_rotations_every_verifier_accepts_every_token() {
+    let mut later = BTreeMap::new();
+    for pre_publish in ["1h", "90m"] {
+        let year = year::live(pre_publish);
+        let unverifiable: usize = year.unverifiable.values().sum();
+        let name = format!("key-year-{pre_publish}");
+        say(&format!(
+            "{name}: rotations={} tokens={} unsigned={} verifiers={} verifications={} \
+             unverifiable={unverifiable} late_kafka_unverifiable={}",
+            year.rotations,
+            year.tokens,
+            year.unsigned,
+            year.verifiers,
+            year.verifications,
+            year.late_kafka
+        ));
+        figures::write(
+            &name,
+            &serde_json::json!({
+                "rotations": year.rotations, "tokens": year.tokens, "verifiers": year.verifiers,
+                "verifications": year.verifications, "unverifiable": unverifiable,
+                "late_kafka_unverifiable": year.late_kafka,
+            }),
+        );
+        assert_eq!(year.violations, Vec::<String>::new());
+        assert_eq!(year.unverifiable, BTreeMap::new());
+        assert_eq!(year.unsigned, 0);
+        assert!(year.rotations >= 51 && year.tokens > 100_000, "{year:?}");
+        later.insert(pre_publish, year.late_kafka);
+    }
+    // Kafka fetches every 60 minutes and refuses the first token of a key that it does not know, so
+    // an hour of prePublish serves it only if no fetch is more than 10 seconds late.
+    say(&format!("key-year: Kafka with fetches a minute late refuses {later:?} tokens"));
+    assert!(later["1h"] > 0, "the documentation can promise more");
+    assert_eq!(later["90m"], 0);
 }
 
 #[test]

@@ -137,7 +137,8 @@ impl Oracle {
         for namespace in wanted {
             let lacking: Vec<&Kid> =
                 kids.iter().copied().filter(|kid| !self.holds(&namespace, kid)).collect();
-            if lacking.is_empty() {
+            let is_there = self.targets.get(&namespace).is_some_and(|kids| !kids.is_empty());
+            if lacking.is_empty() && is_there {
                 self.excused.remove(&namespace);
             }
             if self.excused.contains(&namespace) {
@@ -174,7 +175,8 @@ impl Oracle {
         self.servers.jwks.reset(self.targets.get(OPERATOR).cloned().unwrap_or_default());
         self.servers.private.reset(BTreeSet::new());
         self.see_key_pairs(state);
-        self.published.retain(|kid, _| known.contains(kid));
+        let home = self.servers.jwks.current();
+        self.published.retain(|kid, _| known.contains(kid) || home.contains(kid));
         self.expiries.retain(|(_, kid), _| known.contains(kid));
         self.revoked.retain(|kid| !known.contains(kid));
         self.material.clear();

@@ -75,7 +75,7 @@ impl World {
         cluster.on_change(Box::new(move |change| locked(&seeing).see(change)));
         let plan = FaultPlan::transparent();
         let gate = Gate::new(plan.clone(), mutant);
-        let leases = Leases::new(gate.clone());
+        let leases = Leases::new(gate.clone(), Duration::ZERO);
         let world = Arc::new(Self {
             server: cluster,
             leases,
