@@ -1,45 +1,11 @@
-//! Time that only the test moves, and random bytes that are the same in every run.
+//! Random bytes that are the same in every run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
-use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use technical_user_operator::domain::credential::{ClientSecret, CredentialId};
-use technical_user_operator::environment::{Clock, Entropy, EntropyError};
-use tokio::time::Instant;
-
-/// A wall clock over virtual time, which can be set wrong.
-#[derive(Clone, Debug)]
-pub(crate) struct WallClock {
-    started: Instant,
-    offset: Arc<AtomicI64>,
-}
-
-impl WallClock {
-    pub(crate) fn start() -> Self {
-        Self { started: Instant::now(), offset: Arc::default() }
-    }
-
-    /// Sets it forward, or back, from now on.
-    pub(crate) fn jump(&self, by: SignedDuration) {
-        self.offset.fetch_add(by.as_secs(), Ordering::SeqCst);
-    }
-}
-
-impl Clock for WallClock {
-    fn now(&self) -> Timestamp {
-        let elapsed = SignedDuration::try_from(self.elapsed()).unwrap();
-        let offset = SignedDuration::from_secs(self.offset.load(Ordering::SeqCst));
-        EPOCH.parse::<Timestamp>().unwrap() + elapsed + offset
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.started.elapsed()
-    }
-}
+use technical_user_operator::environment::{Entropy, EntropyError};
 
 /// Bytes that depend on nothing but the seed, the label and how often it was asked for.
 #[derive(Debug)]
@@ -87,9 +53,6 @@ impl Entropy for Seeded {
         Ok(())
     }
 }
-
-/// The day that every run begins on.
-const EPOCH: &str = "2027-01-01T00:00:00Z";
 
 /// As many bytes of a draw make the id; the rest makes the client secret.
 const ID_BYTES: usize = 20;

@@ -11,7 +11,7 @@ use support::leak::LeakScan;
 use tokio::time::Instant;
 
 use crate::flow::{self, Flow};
-use crate::run::{Outcome, play};
+use crate::run::{COUNTED, Outcome, TARGET, play};
 use crate::trouble::{Case, Trouble};
 
 /// The seed of every random byte.
@@ -21,7 +21,7 @@ pub(crate) const SEED: u64 = 20_261_124;
 pub(crate) struct Baseline {
     pub(crate) flow: Flow,
     pub(crate) points: std::ops::Range<usize>,
-    revealed: usize,
+    made: usize,
 }
 
 /// What many runs came to.
@@ -35,7 +35,7 @@ struct Sums {
     runs: usize,
     violations: usize,
     stuck: usize,
-    extra_secrets: usize,
+    extra: usize,
     failures: Vec<String>,
     secrets: BTreeSet<String>,
     public: BTreeSet<String>,
@@ -50,8 +50,8 @@ pub(crate) fn baselines(figures: &Figures) -> Vec<Baseline> {
         .map(|flow| {
             let case = Case { flow: flow.name.to_owned(), troubles: Vec::new() };
             let outcome = play(&flow, &case, SEED, None);
-            let (points, revealed) = (outcome.points.clone(), outcome.revealed);
-            let baseline = Baseline { flow, points, revealed };
+            let (points, made) = (outcome.points.clone(), outcome.made);
+            let baseline = Baseline { flow, points, made };
             figures.add(&baseline, &case, outcome);
             baseline
         })
@@ -142,14 +142,14 @@ impl Figures {
 
     fn add(&self, baseline: &Baseline, case: &Case, outcome: Outcome) {
         let mut sums = self.inner.lock().unwrap();
-        let is_off = case.keeps_count(&baseline.flow) && outcome.revealed != baseline.revealed;
+        let is_off = case.keeps_count(&baseline.flow) && outcome.made != baseline.made;
         let is_off = is_off && outcome.is_clean();
         sums.runs += 1;
         sums.violations += outcome.violations.len();
         sums.stuck += usize::from(outcome.stuck.is_some());
-        sums.extra_secrets += usize::from(is_off);
+        sums.extra += usize::from(is_off);
         if !outcome.is_clean() || is_off {
-            let wanted = is_off.then_some(baseline.revealed);
+            let wanted = is_off.then_some(baseline.made);
             let story = story(case, &outcome, wanted);
             // At once, so that whoever has no time to wait for the end sees it too.
             if sums.failures.len() < SHOWN {
@@ -170,12 +170,12 @@ impl Figures {
         let seconds = started.elapsed().as_secs_f64();
         say(&format!(
             "{name}: flows={} points={points} faults={faults} runs={} violations={} stuck={} \
-             extra_secrets={} leaks={leaks} seed={SEED} seconds={seconds:.1}",
+             extra_{COUNTED}={} leaks={leaks} seed={SEED} seconds={seconds:.1}",
             baselines.len(),
             sums.runs,
             sums.violations,
             sums.stuck,
-            sums.extra_secrets,
+            sums.extra,
         ));
         say(&format!(
             "{name}: slowest={} seconds={:.2}",
@@ -187,11 +187,11 @@ impl Figures {
             &json!({
                 "flows": baselines.len(), "points": points, "faults": faults, "runs": sums.runs,
                 "violations": sums.violations, "stuck": sums.stuck,
-                "extra_secrets": sums.extra_secrets, "leaks": leaks, "seed": SEED, "seconds": seconds,
+                format!("extra_{COUNTED}"): sums.extra, "leaks": leaks, "seed": SEED, "seconds": seconds,
             }),
         );
         assert!(sums.failures.is_empty(), "{}", sums.summary());
-        assert_eq!(leaks, 0, "a client secret or a verifier was found where anybody may look");
+        assert_eq!(leaks, 0, "something private was found where anybody may look");
     }
 }
 
@@ -199,7 +199,7 @@ impl Sums {
     fn leaks(&self) -> u64 {
         let mut scan = LeakScan::new();
         for (index, secret) in self.secrets.iter().enumerate() {
-            scan = scan.secret(&format!("client secret {index}"), secret);
+            scan = scan.secret(&format!("secret {index}"), secret);
         }
         for line in &self.public {
             scan.bytes("stored object", line.as_bytes());
@@ -231,7 +231,7 @@ pub(crate) fn story(case: &Case, outcome: &Outcome, wanted: Option<usize>) -> St
         let _ = write!(text, " | {what}");
     }
     if let Some(wanted) = wanted {
-        let _ = write!(text, " | count: {} revealed instead of {wanted}", outcome.revealed);
+        let _ = write!(text, " | count: {} {COUNTED} instead of {wanted}", outcome.made);
     }
     let skipped = outcome.trace.len().saturating_sub(MOST_LINES);
     for line in outcome.trace.iter().skip(skipped) {
@@ -239,7 +239,7 @@ pub(crate) fn story(case: &Case, outcome: &Outcome, wanted: Option<usize>) -> St
     }
     let _ = write!(
         text,
-        "\nreplay: SIMULATE='{case}' cargo test --test simulation replay -- --nocapture"
+        "\nreplay: SIMULATE='{case}' cargo test --test {TARGET} replay -- --nocapture"
     );
     text
 }

@@ -16,8 +16,8 @@ use support::faults::FaultPlan;
 use tokio::time::Instant;
 use tower::{BoxError, Service, ServiceExt as _};
 
+use crate::disturbance::Disturbance;
 use crate::mutant::{Mutant, Spoiler};
-use crate::trouble::Disturbance;
 
 /// What the gate does to the world; it is called while nothing is locked.
 pub(crate) type Disturb = Arc<dyn Fn(Disturbance) + Send + Sync>;

@@ -13,6 +13,8 @@
     reason = "a test: a panic is a failed test, and a wrong operator spoils one request of many"
 )]
 
+mod clock;
+mod disturbance;
 mod environment;
 mod figures;
 mod flow;
@@ -111,7 +113,7 @@ fn replay() {
     let flow = flow::named(&case.flow).unwrap();
     let outcome = play(&flow, &case, SEED, None);
     say(&story(&case, &outcome, None));
-    say(&format!("revealed={} points={:?}", outcome.revealed, outcome.points));
+    say(&format!("{}={} points={:?}", run::COUNTED, outcome.made, outcome.points));
     assert!(outcome.is_clean());
 }
 

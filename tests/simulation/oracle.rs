@@ -13,7 +13,7 @@ use support::fake_api_server::{Change, View};
 use technical_user_operator::domain::credential::{ClientSecret, Verifier};
 use technical_user_operator::environment::Clock as _;
 
-use crate::environment::WallClock;
+use crate::clock::WallClock;
 use crate::mutant::record_of;
 
 /// Where the operator keeps its records.

@@ -8,10 +8,11 @@ use serde_json::Value;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
 
+use crate::disturbance::Disturbance;
 use crate::flow::{Flow, Step};
 use crate::goal::Goal;
 use crate::mutant::Mutant;
-use crate::trouble::{Case, Disturbance, Trouble};
+use crate::trouble::{Case, Trouble};
 use crate::world::{LEASE, World};
 
 /// What came of a run.
@@ -19,7 +20,7 @@ pub(crate) struct Outcome {
     pub(crate) violations: Vec<String>,
     pub(crate) stuck: Option<String>,
     /// How many client secrets were revealed.
-    pub(crate) revealed: usize,
+    pub(crate) made: usize,
     /// The requests among which something can go wrong.
     pub(crate) points: std::ops::Range<usize>,
     pub(crate) trace: Vec<String>,
@@ -155,14 +156,14 @@ impl Run<'_> {
 
     fn conclude(self) -> Outcome {
         let world = self.world;
-        let (violations, revealed) = {
+        let (violations, made) = {
             let oracle = world.oracle();
             (oracle.violations.clone(), oracle.revealed())
         };
         Outcome {
             violations,
             stuck: self.stuck,
-            revealed,
+            made,
             points: self.points,
             trace: world.gate.trace(),
             secrets: world.entropy.secrets(),
@@ -241,6 +242,12 @@ fn public(world: &World) -> Vec<String> {
         })
         .collect()
 }
+
+/// What every story makes exactly as many of as it needs.
+pub(crate) const COUNTED: &str = "secrets";
+
+/// The test target that plays a case again.
+pub(crate) const TARGET: &str = "simulation";
 
 const SECOND: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_secs(30);

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::SignedDuration;
 use support::faults::Fault;
+
+use crate::disturbance::Disturbance;
 
 /// One thing that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,71 +14,6 @@ pub(crate) enum Trouble {
     Fault(Fault),
     /// With the world, right before a request.
     Disturbance(Disturbance),
-}
-
-/// What happens to the world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Disturbance {
-    /// A second replica believes that it leads, too.
-    SecondReplica,
-    /// What the watches tell stands still for five minutes.
-    FrozenWatches,
-    /// Every watch ends.
-    ClosedWatches,
-    /// The history is forgotten, so that watches have to list again.
-    Compaction,
-    /// The clock of the operator's machine is set.
-    LocalClock(SignedDuration),
-    /// That clock and that of the API server are set alike.
-    BothClocks(SignedDuration),
-    /// The operator dies, the cluster is restored from a backup, the operator comes back.
-    Restore,
-    /// The operator dies and comes back a month later.
-    MonthOff,
-    /// Somebody removes the status.
-    StatusWiped,
-    /// The API server is away for five minutes.
-    Away,
-    /// Somebody deletes the delivered Secret.
-    SecretDeleted,
-}
-
-impl Disturbance {
-    pub(crate) const ALL: [Self; 18] = [
-        Self::SecondReplica,
-        Self::FrozenWatches,
-        Self::ClosedWatches,
-        Self::Compaction,
-        Self::LocalClock(HOUR),
-        Self::LocalClock(HOUR_BACK),
-        Self::LocalClock(YEAR),
-        Self::LocalClock(YEAR_BACK),
-        Self::BothClocks(HOUR),
-        Self::BothClocks(HOUR_BACK),
-        Self::BothClocks(YEAR),
-        Self::BothClocks(YEAR_BACK),
-        Self::Restore,
-        Self::MonthOff,
-        Self::StatusWiped,
-        Self::Away,
-        Self::SecretDeleted,
-        Self::LocalClock(SECONDS),
-    ];
-
-    /// Whether the operator dies of it.
-    pub(crate) fn kills(self) -> bool {
-        matches!(self, Self::Restore | Self::MonthOff)
-    }
-
-    /// Whether ends that are set meanwhile lie a year ahead: they are counted from the later clock.
-    pub(crate) fn prolongs(self) -> bool {
-        self == Self::LocalClock(YEAR)
-    }
-
-    /// Whether somebody undid what the operator had done, so that more secrets are right.
-    pub(crate) fn undoes(self) -> bool {
-        matches!(self, Self::Restore | Self::SecretDeleted)
-    }
 }
 
 impl Trouble {
@@ -95,9 +31,7 @@ impl Trouble {
             Self::Fault(fault) => {
                 fault == LATEST || fault == Fault::DieAfter || fault == Fault::Late { after: 4 }
             }
-            Self::Disturbance(it) => {
-                matches!(it, Disturbance::SecondReplica | Disturbance::SecretDeleted)
-            }
+            Self::Disturbance(it) => it.is_telling(),
         }
     }
 }
@@ -153,9 +87,3 @@ impl FromStr for Case {
 
 /// A request that arrives when everything is long over.
 const LATEST: Fault = Fault::Late { after: 1_000_000 };
-
-const SECONDS: SignedDuration = SignedDuration::from_secs(4);
-const HOUR: SignedDuration = SignedDuration::from_hours(1);
-const HOUR_BACK: SignedDuration = SignedDuration::from_hours(-1);
-const YEAR: SignedDuration = SignedDuration::from_hours(8760);
-const YEAR_BACK: SignedDuration = SignedDuration::from_hours(-8760);

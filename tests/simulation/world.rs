@@ -26,12 +26,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tower::{Layer as _, ServiceExt as _};
 
-use crate::environment::{Seeded, WallClock};
+use crate::clock::WallClock;
+use crate::disturbance::Disturbance;
+use crate::environment::Seeded;
 use crate::gate::Gate;
 use crate::leases::Leases;
 use crate::mutant::Mutant;
 use crate::oracle::{OPERATOR, Oracle};
-use crate::trouble::{Case, Disturbance, Trouble};
+use crate::trouble::{Case, Trouble};
 
 /// Where the users of the flows live.
 pub(crate) const NAMESPACE: &str = "orders";
@@ -73,7 +75,7 @@ impl World {
         cluster.on_change(Box::new(move |change| locked(&seeing).see(change)));
         let plan = FaultPlan::transparent();
         let gate = Gate::new(plan.clone(), mutant);
-        let leases = Leases::new(gate.clone());
+        let leases = Leases::new(gate.clone(), Duration::ZERO);
         let world = Arc::new(Self {
             server: cluster,
             leases,

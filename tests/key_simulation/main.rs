@@ -1,0 +1,198 @@
+//! Rung 4 for signing keys: the whole controller in virtual time, against an API server in memory,
+//! with one thing going wrong at every request of every story that a series can live through.
+//!
+//! The controller is the one that ships, and so is what token servers sign by: one of them holds
+//! every combination of views that the protocol allows. A run that fails prints the command that
+//! plays it again. Without `PROVE=1`, single troubles are played for `SIMULATE_SECONDS`, in a fixed
+//! order over all of them; with it every one is, and pairs of troubles for `PROVE_SECONDS`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test: a panic is a failed test, and a wrong operator spoils one request of many"
+)]
+
+#[path = "../simulation/clock.rs"]
+mod clock;
+mod disturbance;
+#[path = "../simulation/figures.rs"]
+mod figures;
+mod flow;
+#[path = "../simulation/gate.rs"]
+mod gate;
+mod goal;
+mod key_pairs;
+#[path = "../simulation/leases.rs"]
+mod leases;
+mod logs;
+mod mutant;
+mod oracle;
+mod run;
+mod servers;
+mod stored;
+#[path = "../simulation/trouble.rs"]
+mod trouble;
+mod verifiers;
+mod world;
+mod year;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::figures::{Figures, SEED, baselines, pair, pairs, say, setting, singles, story};
+use crate::mutant::Mutant;
+use crate::run::play;
+use crate::trouble::Case;
+
+#[test]
+fn a_rotation_writes_every_jwks_twice_and_rest_writes_nothing() {
+    let untroubled = |name: &str| {
+        let flow = flow::named(name).unwrap();
+        let case = Case { flow: name.to_owned(), troubles: Vec::new() };
+        let outcome = play(&flow, &case, SEED, None);
+        assert!(outcome.is_clean(), "{}", story(&case, &outcome, None));
+        let mut writes = BTreeMap::new();
+        for namespace in outcome.map_writes {
+            *writes.entry(namespace).or_insert(0) += 1;
+        }
+        writes
+    };
+    let each = |writes: usize| {
+        let all = ["iam-system", "orders", "shop"].into_iter();
+        all.map(|namespace| (namespace.to_owned(), writes)).collect::<BTreeMap<_, _>>()
+    };
+
+    assert_eq!(untroubled("first-key"), each(1));
+    assert_eq!(untroubled("rotate"), each(2));
+    assert_eq!(untroubled("rotate-due"), each(2));
+    assert_eq!(untroubled("retire"), each(1));
+    assert_eq!(untroubled("key-pair-deleted"), each(2));
+}
+
+#[test]
+fn every_single_trouble_at_every_request_is_survived() {
+    let started = Instant::now();
+    let figures = Figures::default();
+    let baselines = baselines(&figures);
+    let mut cases = singles(&baselines);
+    if let Some(wanted) = setting("SIMULATE_FLOW") {
+        cases.retain(|(_, case)| case.flow == wanted);
+    }
+    let all = cases.len();
+    // Without a proof asked for, as much as a check may take, spread over the whole.
+    let until = setting("PROVE").is_none().then(|| started + seconds("SIMULATE_SECONDS", 45));
+    let spread = |index: usize| cases[index * STRIDE % all].clone();
+    let played = figures.play(&baselines, spread, all, until);
+    say(&format!("key-simulation: singles={played} of={all}"));
+    figures.conclude("key-simulation", &baselines, started);
+}
+
+#[test]
+fn pairs_of_troubles_are_survived() {
+    if setting("PROVE").is_none() {
+        return;
+    }
+    let started = Instant::now();
+    let figures = Figures::default();
+    let baselines = baselines(&figures);
+    let all: usize = baselines.iter().map(pairs).sum();
+    let draw = |index: usize| {
+        let story = index % baselines.len();
+        let baseline = &baselines[story];
+        // A stride without a common factor spreads the sample over the whole.
+        let number = (index / baselines.len()).wrapping_mul(STRIDE) % pairs(baseline);
+        (story, pair(baseline, number))
+    };
+    let until = started + seconds("PROVE_SECONDS", 600);
+    let played = figures.play(&baselines, draw, all, Some(until));
+    say(&format!("key-simulation-pairs: pairs={played} of={all}"));
+    figures.conclude("key-simulation-pairs", &baselines, started);
+}
+
+#[test]
+fn in_a_year_of_weekly_rotations_every_verifier_accepts_every_token() {
+    let mut later = BTreeMap::new();
+    for pre_publish in ["1h", "90m"] {
+        let year = year::live(pre_publish);
+        let unverifiable: usize = year.unverifiable.values().sum();
+        let name = format!("key-year-{pre_publish}");
+        say(&format!(
+            "{name}: rotations={} tokens={} unsigned={} verifiers={} verifications={} \
+             unverifiable={unverifiable} late_kafka_unverifiable={}",
+            year.rotations,
+            year.tokens,
+            year.unsigned,
+            year.verifiers,
+            year.verifications,
+            year.late_kafka
+        ));
+        figures::write(
+            &name,
+            &serde_json::json!({
+                "rotations": year.rotations, "tokens": year.tokens, "verifiers": year.verifiers,
+                "verifications": year.verifications, "unverifiable": unverifiable,
+                "late_kafka_unverifiable": year.late_kafka,
+            }),
+        );
+        assert_eq!(year.violations, Vec::<String>::new());
+        assert_eq!(year.unverifiable, BTreeMap::new());
+        assert_eq!(year.unsigned, 0);
+        assert!(year.rotations >= 51 && year.tokens > 100_000, "{year:?}");
+        later.insert(pre_publish, year.late_kafka);
+    }
+    // Kafka fetches every 60 minutes and refuses the first token of a key that it does not know, so
+    // an hour of prePublish serves it only if no fetch is more than 10 seconds late.
+    say(&format!("key-year: Kafka with fetches a minute late refuses {later:?} tokens"));
+    assert!(later["1h"] > 0, "the documentation can promise more");
+    assert_eq!(later["90m"], 0);
+}
+
+#[test]
+fn every_wrong_operator_is_caught() {
+    let baselines = baselines(&Figures::default());
+    let mut cases = singles(&baselines);
+    cases.retain(|(_, case)| case.troubles.iter().all(|(_, trouble)| trouble.is_telling()));
+    let mut survivors = Vec::new();
+    for mutant in Mutant::ALL {
+        let alone = baselines.iter().enumerate().map(|(story, baseline)| {
+            let flow = baseline.flow.name.to_owned();
+            (story, Case { flow, troubles: Vec::new() })
+        });
+        let killer = alone.chain(cases.iter().cloned()).find_map(|(story, case)| {
+            let outcome = play(&baselines[story].flow, &case, SEED, Some(mutant));
+            (!outcome.is_clean()).then_some((case, outcome))
+        });
+        match killer {
+            Some((case, outcome)) => {
+                let what = outcome.violations.first().or(outcome.stuck.as_ref());
+                say(&format!("mutant {mutant:?} killed in {case}: {}", what.unwrap()));
+            }
+            None => survivors.push(mutant),
+        }
+    }
+    let (killed, all) = (Mutant::ALL.len() - survivors.len(), Mutant::ALL.len());
+    say(&format!("key-simulation: mutants_killed={killed}/{all}"));
+    figures::write("key-simulation-mutants", &serde_json::json!({"killed": killed, "of": all}));
+    assert!(survivors.is_empty(), "not caught: {survivors:?}");
+}
+
+#[test]
+fn replay() {
+    let Some(text) = setting("SIMULATE") else { return };
+    let case: Case = text.parse().unwrap();
+    let flow = flow::named(&case.flow).unwrap();
+    let outcome = play(&flow, &case, SEED, None);
+    say(&story(&case, &outcome, None));
+    say(&format!("{}={} points={:?}", run::COUNTED, outcome.made, outcome.points));
+    assert!(outcome.is_clean());
+}
+
+fn seconds(name: &str, otherwise: u64) -> Duration {
+    Duration::from_secs(setting(name).and_then(|it| it.parse().ok()).unwrap_or(otherwise))
+}
+
+/// A prime: it has no factor in common with the number of cases, so each is played once.
+const STRIDE: usize = 1_000_003;

@@ -1,0 +1,47 @@
+//! Reading stored objects, by name and by field.
+
+use serde_json::Value;
+
+/// Where the operator keeps its ledgers, and the token service reads its JWKS.
+pub(crate) const OPERATOR: &str = "iam-system";
+
+/// The series of the flows.
+pub(crate) const NAME: &str = "default";
+
+/// Its JWKS.
+pub(crate) const JWKS: &str = "default-jwks";
+
+/// The uid of an object.
+pub(crate) fn uid_of(object: &Value) -> String {
+    object["metadata"]["uid"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The uid of the object that controls another.
+pub(crate) fn owner_of(object: &Value) -> Option<String> {
+    let references = object["metadata"]["ownerReferences"].as_array()?;
+    let controller = references.iter().find(|reference| reference["controller"] == true)?;
+    controller["uid"].as_str().map(str::to_owned)
+}
+
+/// Whether a Secret is a ledger.
+pub(crate) fn is_series(secret: &Value) -> bool {
+    secret["type"] == "iam.cyoda.com/signing-key-ledger"
+}
+
+/// The key set of a ConfigMap.
+pub(crate) fn jwks_of(map: &Value) -> Option<String> {
+    map["data"]["jwks"].as_str().map(str::to_owned)
+}
+
+/// Whether the selector of a series selects a namespace; the flows select by the label `team`.
+pub(crate) fn is_selected(series: &Value, namespace: &Value) -> bool {
+    let labels = &namespace["metadata"]["labels"];
+    let selector = &series["spec"]["jwks"]["namespaceSelector"];
+    let required = selector["matchExpressions"].as_array();
+    required.is_some_and(|required| {
+        required.iter().all(|it| {
+            let label = &labels[it["key"].as_str().unwrap_or_default()];
+            it["values"].as_array().is_some_and(|values| values.contains(label))
+        })
+    })
+}
