@@ -19,6 +19,7 @@ mod kills;
 mod leaks;
 mod load;
 mod loss;
+mod matrix;
 mod namespace;
 mod obstacles;
 mod operator;
