@@ -28,4 +28,5 @@ mod replica;
 mod replicas;
 mod rights;
 mod rotation;
+mod signing_keys;
 mod world;
