@@ -3,22 +3,20 @@
 //! in the end nothing is lost and nothing contradicts.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use kube::api::DeleteParams;
 use serde_json::json;
 use support::control_plane::User;
-use support::faults::{Fault, FaultPlan, Point};
+use support::faults::{FaultPlan, Point};
 use technical_user_operator::api::REVOKE_REQUESTED_AT;
 use technical_user_operator::domain::credential::{ClientId, CredentialId};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::figures::{is_thorough, keep, say};
+use crate::matrix::{Case, Outcome, REST, Tally, at_rest, drive, every_fault, spread};
 use crate::namespace::{Namespace, condition};
 use crate::oracle::{Reader, contradiction};
 use crate::replica::Replica;
@@ -35,34 +33,12 @@ enum Flow {
     DeleteUser,
 }
 
-/// One run: this fault at this write after the act of the flow.
-#[derive(Clone, Copy, Debug)]
-struct Case {
-    flow: Flow,
-    strike: Option<(usize, Fault)>,
-}
-
-/// What a run came to.
-#[derive(Default)]
-struct Outcome {
-    writes: usize,
-    has_struck: bool,
-    violation: Option<String>,
-}
-
 /// Runs share a lane one after the other: its namespace for records is theirs alone.
 #[derive(Clone)]
 struct Lane {
     admin: Client,
     operator: Client,
     system: String,
-}
-
-#[derive(Default)]
-struct Tally {
-    runs: usize,
-    struck: usize,
-    violations: Vec<String>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,26 +56,11 @@ async fn no_fault_at_any_write_loses_a_client_secret() {
     let cases = spread(&cases(&lanes[0]).await);
     let total = cases.len();
 
-    let tally = Arc::new(Mutex::new(Tally::default()));
-    let next = Arc::new(AtomicUsize::new(0));
-    let mut tasks = JoinSet::new();
-    for lane in lanes {
-        let (tally, next, cases) = (Arc::clone(&tally), Arc::clone(&next), cases.clone());
-        tasks.spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Ordering::SeqCst);
-                let is_over = !is_thorough() && started.elapsed() > BUDGET;
-                let Some(case) = cases.get(number).filter(|_| !is_over) else { return };
-                let outcome = run(&lane, &format!("{}-{number}", lane.system), *case).await;
-                tally.lock().unwrap().count(case, outcome);
-            }
-        });
-    }
-    while let Some(ended) = tasks.join_next().await {
-        ended.unwrap();
-    }
+    let tally = drive(lanes, &cases, BUDGET, |lane, number, case| async move {
+        run(&lane, &format!("{}-{number}", lane.system), case).await
+    })
+    .await;
 
-    let tally = tally.lock().unwrap();
     conclude(&tally, total, started.elapsed());
 }
 
@@ -119,38 +80,20 @@ fn conclude(tally: &Tally, total: usize, took: Duration) {
     assert!(*runs > 0 && struck * 10 > runs * 8, "faults that never strike prove nothing");
 }
 
-impl Tally {
-    fn count(&mut self, case: &Case, outcome: Outcome) {
-        self.runs += 1;
-        self.struck += usize::from(outcome.has_struck);
-        self.violations.extend(outcome.violation.map(|violation| format!("{case}: {violation}")));
-    }
-}
-
 /// Runs every flow once without a fault and counts its writes.
-async fn cases(lane: &Lane) -> Vec<Case> {
+async fn cases(lane: &Lane) -> Vec<Case<Flow>> {
     let mut cases = Vec::new();
     for flow in Flow::ALL {
         let outcome =
             run(lane, &format!("clean-{flow:?}").to_lowercase(), Case { flow, strike: None }).await;
         assert_eq!(outcome.violation, None, "{flow:?} without a fault");
         say(&format!("real faults: {flow:?} has {} writes", outcome.writes));
-        for write in 0..outcome.writes {
-            let strikes = Fault::ALL.iter().map(|fault| Some((write, *fault)));
-            cases.extend(strikes.map(|strike| Case { flow, strike }));
-        }
+        cases.extend(every_fault(flow, outcome.writes));
     }
     cases
 }
 
-/// In an order in which any beginning has something of everything.
-fn spread(cases: &[Case]) -> Vec<Case> {
-    let mut ordered: Vec<_> = cases.iter().enumerate().collect();
-    ordered.sort_by_key(|(number, _)| crc32fast::hash(&number.to_be_bytes()));
-    ordered.into_iter().map(|(_, case)| *case).collect()
-}
-
-async fn run(lane: &Lane, name: &str, case: Case) -> Outcome {
+async fn run(lane: &Lane, name: &str, case: Case<Flow>) -> Outcome {
     let namespace = Namespace::with(lane.admin.clone(), name, &lane.system).await;
     let reader = Reader::of(&namespace);
     let plan = FaultPlan::transparent();
@@ -204,18 +147,6 @@ async fn run(lane: &Lane, name: &str, case: Case) -> Outcome {
     }
     goal.clear().await;
     outcome
-}
-
-/// Returns once nothing was written for a while.
-async fn at_rest(plan: &FaultPlan) {
-    let mut writes = plan.writes();
-    for _ in 0..20 {
-        tokio::time::sleep(REST).await;
-        if plan.writes() == writes {
-            return;
-        }
-        writes = plan.writes();
-    }
 }
 
 /// Where a flow has to end.
@@ -304,15 +235,6 @@ impl Flow {
         [Self::Issue, Self::Rotate, Self::Revoke, Self::DeleteSecret, Self::DeleteUser];
 }
 
-impl fmt::Display for Case {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.strike {
-            Some((write, fault)) => write!(formatter, "{:?} write {write} {fault}", self.flow),
-            None => write!(formatter, "{:?}", self.flow),
-        }
-    }
-}
-
 const NAME: &str = "orders";
 const SECRET: &str = "orders-credentials";
 
@@ -326,4 +248,3 @@ const BUDGET: Duration = Duration::from_secs(150);
 const MOST: Duration = Duration::from_secs(90);
 
 const PAUSE: Duration = Duration::from_millis(100);
-const REST: Duration = Duration::from_millis(300);

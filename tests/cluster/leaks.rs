@@ -1,12 +1,12 @@
-//! Searches everything that was written for client secrets and verifiers: logs at TRACE, the audit
-//! log, Events, statuses, metadata and metrics.
+//! Searches everything that was written for client secrets, verifiers and private keys: logs at
+//! TRACE, the audit log, Events, statuses, key sets, metadata and metrics.
 
 use std::path::PathBuf;
 use std::slice;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams};
 use kube::core::PartialObjectMeta;
@@ -14,23 +14,32 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use support::control_plane::{ControlPlane, Process};
 use support::leak::LeakScan;
+use technical_user_operator::api::signing_key::SigningKey;
 use technical_user_operator::api::technical_user::TechnicalUser;
-use technical_user_operator::api::{RECORD_FIELD, RECORD_TYPE, REVOKE_REQUESTED_AT};
+use technical_user_operator::api::{
+    KEY_PAIR_FIELD, KEY_PAIR_TYPE, LEDGER_FIELD, LEDGER_TYPE, RECORD_FIELD, RECORD_TYPE,
+    REVOKE_REQUESTED_AT,
+};
 
 use crate::figures::{keep, say};
 use crate::namespace::{Namespace, field, shown};
+use crate::signing_keys::private::secret_numbers;
 use crate::world::shared;
 
 /// What is sought, and what was said by others than logs.
 #[derive(Default)]
 pub(crate) struct Evidence {
-    secrets: Vec<(String, String)>,
+    secrets: Vec<(String, Vec<u8>)>,
     texts: Vec<(String, String)>,
 }
 
 impl Evidence {
     pub(crate) fn secret(&mut self, label: &str, text: &str) {
-        self.secrets.push((label.to_owned(), text.to_owned()));
+        self.secret_bytes(label, text.as_bytes().to_vec());
+    }
+
+    pub(crate) fn secret_bytes(&mut self, label: &str, bytes: Vec<u8>) {
+        self.secrets.push((label.to_owned(), bytes));
     }
 
     pub(crate) fn text(&mut self, name: &str, text: String) {
@@ -58,6 +67,29 @@ impl Evidence {
         self.text("metadata of Secrets", serde_json::to_string(&metadata).unwrap());
     }
 
+    /// Takes in every private key that there is, and everything that is said of signing keys.
+    pub(crate) async fn key_sets(&mut self, client: &Client) {
+        let all = ListParams::default();
+        let series = Api::<SigningKey>::all(client.clone()).list(&all).await.unwrap();
+        let key_pairs = all.clone().fields(&format!("type={KEY_PAIR_TYPE}"));
+        for secret in Api::<Secret>::all(client.clone()).list(&key_pairs).await.unwrap() {
+            let owner = secret.owner_references()[0].name.clone();
+            let algorithm = series.iter().find(|it| it.name_any() == owner);
+            let Some(algorithm) = algorithm.map(|it| it.spec.algorithm) else { continue };
+            let der = &secret.data.as_ref().unwrap()[KEY_PAIR_FIELD].0;
+            for number in secret_numbers(der, algorithm) {
+                self.secret_bytes(&secret.name_any(), number);
+            }
+        }
+        self.text("signing keys", serde_json::to_string(&series).unwrap());
+        let maps = Api::<ConfigMap>::all(client.clone()).list(&all).await.unwrap();
+        self.text("ConfigMaps", serde_json::to_string(&maps).unwrap());
+        let ledgers = all.fields(&format!("type={LEDGER_TYPE}"));
+        for secret in Api::<Secret>::all(client.clone()).list(&ledgers).await.unwrap() {
+            self.text("ledger", field(&secret, LEDGER_FIELD).unwrap_or_default());
+        }
+    }
+
     fn verifiers(&mut self, record: &Secret) {
         let stored = field(record, RECORD_FIELD).unwrap_or_default();
         let stored: Value = serde_json::from_str(&stored).unwrap_or_default();
@@ -79,8 +111,8 @@ pub(crate) fn search(
     evidence.secrets.sort();
     evidence.secrets.dedup();
     let mut scan = LeakScan::new();
-    for (label, text) in &evidence.secrets {
-        scan = scan.secret(label, text);
+    for (label, bytes) in &evidence.secrets {
+        scan = scan.secret_bytes(label, bytes);
     }
     let (found, planted) = scan.prove_itself();
     for (name, text) in &evidence.texts {
@@ -147,6 +179,7 @@ async fn no_secret_is_written_anywhere_but_where_it_belongs() {
     namespace.ready("user-0").await;
 
     evidence.cluster(&namespace.client).await;
+    evidence.key_sets(&namespace.client).await;
     evidence.text("metrics", world.operator.lock().await.metrics().await);
     search("flows", evidence, &world.control_plane, slice::from_ref(&world.launch.log));
 }

@@ -1,18 +1,25 @@
 //! An operator inside the test, so that a layer of faults fits between it and the API server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::header::{DATE, HeaderValue};
+use http::{Request, Response};
+use jiff::fmt::rfc2822;
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use kube::client::Body;
 use prometheus_client::registry::Registry;
 use support::faults::{FaultLayer, FaultPlan};
 use technical_user_operator::controller::cluster::Cluster;
 use technical_user_operator::controller::engine::Synced;
 use technical_user_operator::controller::lease::Candidate;
 use technical_user_operator::controller::metrics::Metrics;
-use technical_user_operator::controller::technical_user;
 use technical_user_operator::controller::{Context, Limits, Settings};
+use technical_user_operator::controller::{signing_key, technical_user};
 use technical_user_operator::domain::delivery::Endpoints;
-use technical_user_operator::environment::System;
+use technical_user_operator::domain::schedule::later;
+use technical_user_operator::environment::{Clock, System};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tower::Layer;
@@ -26,6 +33,38 @@ pub(crate) struct Replica {
     engine: AbortHandle,
 }
 
+/// An operator of one signing key: it sees no other, though they have no namespace.
+#[derive(Clone)]
+pub(crate) struct KeysBrief<'a> {
+    pub(crate) client: &'a Client,
+    /// The only one that it sees.
+    pub(crate) name: &'a str,
+    /// Its own namespace.
+    pub(crate) system: &'a str,
+    /// Where it may publish.
+    pub(crate) namespaces: Vec<String>,
+    pub(crate) limits: Limits,
+    /// How far its time is ahead, and that of the API server as it sees it.
+    pub(crate) ahead: SignedDuration,
+}
+
+/// A clock that is ahead.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    system: System,
+    by: SignedDuration,
+}
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        later(self.system.now(), self.by)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.system.elapsed()
+    }
+}
+
 impl Replica {
     /// Starts an operator for that namespace, under a lease that nobody else wants: every write is
     /// conditional, so that several may lead.
@@ -35,40 +74,37 @@ impl Replica {
         lease: &str,
         plan: &FaultPlan,
     ) -> Self {
-        let clock = Arc::new(System::start());
-        let settings = Settings {
-            namespace: namespace.system.clone(),
-            watch_namespaces: vec![namespace.name.clone()],
-            endpoints: Endpoints { issuer: ISSUER.to_owned() },
-            // The least there is: hashing is not what is tested here.
-            bcrypt_cost: 4,
-            identity: lease.to_owned(),
-            limits: Limits::default(),
-            bootstrap_signing_key: false,
-        };
         let inner = client.clone();
         let inner = tower::service_fn(move |request| {
             let inner = inner.clone();
             async move { inner.send(request).await }
         });
-        let faulty = FaultLayer::new(plan.clone()).layer(inner);
-        let faulty = Client::new(faulty, "default");
-        let (candidate, leadership) =
-            Candidate::new(client.clone(), &settings, lease, Arc::clone(&clock) as _);
-        let context = Arc::new(Context {
-            cluster: Cluster::new(faulty.clone(), Arc::clone(&clock) as _),
-            entropy: Arc::clone(&clock) as _,
-            key_pairs: clock,
-            leadership,
-            settings,
-            hashing: Arc::new(Semaphore::new(1)),
-            metrics: Metrics::register(&mut Registry::default()),
-        });
+        let faulty = Client::new(FaultLayer::new(plan.clone()).layer(inner), "default");
+        let settings =
+            settings(&namespace.system, vec![namespace.name.clone()], lease, Limits::default());
+        let (mut tasks, context) = prepared(client, &faulty, settings, SignedDuration::ZERO);
         let (synced, _) = watch::channel(Synced(false));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move { candidate.run().await });
         let engine =
             tasks.spawn(technical_user::run(faulty, context, synced, std::future::pending()));
+        Self { tasks, engine }
+    }
+
+    /// Starts an operator of one signing key, under a lease of its own.
+    pub(crate) fn of_keys(brief: &KeysBrief<'_>, lease: &str, plan: &FaultPlan) -> Self {
+        let (inner, name, ahead) = (brief.client.clone(), brief.name.to_owned(), brief.ahead);
+        let inner = tower::service_fn(move |request| {
+            let (inner, request) = (inner.clone(), narrowed(request, &name));
+            async move {
+                let mut answer = inner.send(request).await?;
+                put_ahead(&mut answer, ahead);
+                Ok::<_, tower::BoxError>(answer)
+            }
+        });
+        let faulty = Client::new(FaultLayer::new(plan.clone()).layer(inner), "default");
+        let settings = settings(brief.system, brief.namespaces.clone(), lease, brief.limits);
+        let (mut tasks, context) = prepared(brief.client, &faulty, settings, ahead);
+        let (synced, _) = watch::channel(Synced(false));
+        let engine = tasks.spawn(signing_key::run(faulty, context, synced, std::future::pending()));
         Self { tasks, engine }
     }
 
@@ -80,4 +116,63 @@ impl Replica {
     pub(crate) async fn stop(mut self) {
         self.tasks.shutdown().await;
     }
+}
+
+fn settings(system: &str, namespaces: Vec<String>, identity: &str, limits: Limits) -> Settings {
+    Settings {
+        namespace: system.to_owned(),
+        watch_namespaces: namespaces,
+        endpoints: Endpoints { issuer: ISSUER.to_owned() },
+        // The least there is: hashing is not what is tested here.
+        bcrypt_cost: 4,
+        identity: identity.to_owned(),
+        limits,
+        bootstrap_signing_key: false,
+    }
+}
+
+/// Everything but the engine. The lease has a client without faults.
+fn prepared(
+    client: &Client,
+    faulty: &Client,
+    settings: Settings,
+    ahead: SignedDuration,
+) -> (JoinSet<()>, Arc<Context>) {
+    let system = System::start();
+    let clock = Arc::new(Ahead { system, by: ahead });
+    let lease = settings.identity.clone();
+    let (candidate, leadership) =
+        Candidate::new(client.clone(), &settings, &lease, Arc::clone(&clock) as _);
+    let context = Arc::new(Context {
+        cluster: Cluster::new(faulty.clone(), clock),
+        entropy: Arc::new(system),
+        key_pairs: Arc::new(system),
+        leadership,
+        settings,
+        hashing: Arc::new(Semaphore::new(1)),
+        metrics: Metrics::register(&mut Registry::default()),
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { candidate.run().await });
+    (tasks, context)
+}
+
+/// Lists and watches of signing keys see the one of that name alone.
+fn narrowed(mut request: Request<Body>, name: &str) -> Request<Body> {
+    let uri = request.uri();
+    if uri.path().ends_with("/signingkeys") {
+        let query = uri.query().unwrap_or_default();
+        let narrowed = format!("{}?{query}&fieldSelector=metadata.name%3D{name}", uri.path());
+        *request.uri_mut() = narrowed.parse().unwrap();
+    }
+    request
+}
+
+fn put_ahead<T>(answer: &mut Response<T>, by: SignedDuration) {
+    let Some(date) = answer.headers().get(DATE).and_then(|date| date.to_str().ok()) else {
+        return;
+    };
+    let date = later(rfc2822::parse(date).unwrap().timestamp(), by);
+    let date = rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&date).unwrap();
+    answer.headers_mut().insert(DATE, HeaderValue::from_str(&date).unwrap());
 }

@@ -1,4 +1,4 @@
-//! Installs what an administrator installs: the CRD, the operator's namespace and its rights.
+//! Installs what an administrator installs: the CRDs, the operator's namespace and its rights.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
@@ -7,18 +7,19 @@ use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use technical_user_operator::api::technical_user::crd;
+use technical_user_operator::api::schema::crds;
 
 use crate::world::SYSTEM;
 
 const RIGHTS: &str = include_str!("../../config/rbac.yaml");
 
 pub(crate) async fn install(client: &Client) {
-    let definition = crd();
-    let name = definition.name_any();
-    apply(client, serde_json::to_value(definition).unwrap()).await;
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
-    await_condition(definitions, &name, is_crd_established()).await.unwrap();
+    for definition in crds() {
+        let name = definition.name_any();
+        apply(client, serde_json::to_value(definition).unwrap()).await;
+        await_condition(definitions.clone(), &name, is_crd_established()).await.unwrap();
+    }
     for object in shipped() {
         apply(client, object).await;
     }

@@ -1,8 +1,10 @@
-//! A control plane with the CRD, the operator's rights and an operator in it; and patience.
+//! A control plane with the CRDs, the operator's rights and an operator in it; and patience.
 
 use std::time::Duration;
 
+use kube::api::Api;
 use support::control_plane::{ControlPlane, Options, Process, User};
+use technical_user_operator::api::signing_key::SigningKey;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
@@ -32,11 +34,18 @@ pub(crate) async fn second() -> Option<&'static ControlPlane> {
     SECOND.get_or_init(|| bare(Options::default())).await.as_ref()
 }
 
+/// A third one without an operator, for tests that bring their own for signing keys: those have no
+/// namespace, so that an operator meets those of everybody.
+pub(crate) async fn third() -> Option<&'static ControlPlane> {
+    static THIRD: OnceCell<Option<ControlPlane>> = OnceCell::const_new();
+    THIRD.get_or_init(|| bare(Options::default())).await.as_ref()
+}
+
 /// A control plane with everything but an operator, for tests that are hard on it.
 pub(crate) async fn bare(options: Options) -> Option<ControlPlane> {
     let mut control_plane = ControlPlane::start_or_skip(options).await?;
     rights::install(&control_plane.client().await).await;
-    // It looks for new kinds every 30 s; anew, it knows the CRD and collects what its objects own.
+    // It looks for new kinds every 30 s; anew, it knows the CRDs and collects what its objects own.
     control_plane.restart(Process::ControllerManager).await.unwrap();
     Some(control_plane)
 }
@@ -47,6 +56,12 @@ impl World {
         let launch = launch(&control_plane, "operator.log");
         let operator = launch.start();
         operator.ready().await;
+        // It is made where there is no other, so before any test makes one.
+        let signing_keys = Api::<SigningKey>::all(control_plane.client().await);
+        until("the SigningKey named default", || async {
+            signing_keys.get_opt("default").await.ok().flatten()
+        })
+        .await;
         Some(Self { control_plane, launch, operator: Mutex::new(operator) })
     }
 

@@ -94,8 +94,15 @@ impl LeakScan {
 
     /// Registers a client secret, a verifier, or any other text of at least [`WINDOW`] bytes.
     #[must_use]
-    pub fn secret(mut self, label: &str, text: &str) -> Self {
-        let text = text.as_bytes().to_vec();
+    pub fn secret(self, label: &str, text: &str) -> Self {
+        self.secret_bytes(label, text.as_bytes())
+    }
+
+    /// Registers any bytes, such as a number of a private key, of which there are at least
+    /// [`WINDOW`].
+    #[must_use]
+    pub fn secret_bytes(mut self, label: &str, bytes: &[u8]) -> Self {
+        let text = bytes.to_vec();
         assert!(
             text.len() - public_part(&text) >= WINDOW,
             "{label} is too short to be told from chance"

@@ -1,0 +1,15 @@
+//! Signing keys against a real API server: what is refused, what is published and where, how keys
+//! follow one another, and what remains after loss, faults and kills.
+
+mod admission;
+mod faults;
+mod first;
+mod kills;
+mod loss;
+mod oracle;
+pub(crate) mod private;
+mod publication;
+mod replicas;
+mod rotation;
+mod series;
+mod token_server;

@@ -1,0 +1,229 @@
+//! Where a JWKS is published, and that it stays what the operator wrote.
+
+use kube::ResourceExt;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::{Value, json};
+use technical_user_operator::api::{
+    JWKS_FIELD, JWKS_FILE, MANAGED, ROTATE_REQUESTED_AT, SIGNING_KEY,
+};
+
+use super::series::{Series, condition, field, is_well_formed, namespaces, selecting};
+use crate::rights;
+use crate::world::{SYSTEM, World, shared, until};
+
+/// A series that publishes in the namespaces `<name>-1` and `<name>-2`, ready.
+async fn fanned_out(world: &World, name: &str) -> (Series, String, String) {
+    let series = Series::new(world, name).await;
+    let (one, two) = (format!("{name}-1"), format!("{name}-2"));
+    series.namespace(&one, true).await;
+    series.namespace(&two, true).await;
+    series.apply(selecting(name, json!({"algorithm": "ES256"}))).await;
+    series.ready().await;
+    (series, one, two)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_jwks_follows_the_labels_of_namespaces() {
+    let Some(world) = shared().await else { return };
+    let (series, one, two) = fanned_out(world, "fan-out").await;
+    series.namespace("fan-out-other", false).await;
+    let kid = series.kid(1).await;
+    series.publishes(&[SYSTEM, &one, &two], &[&kid]).await;
+    let object = series.object().await;
+    assert_eq!(namespaces(&object), Some(3));
+
+    // One that comes later.
+    series.namespace("fan-out-3", true).await;
+    series.publishes(&["fan-out-3"], &[&kid]).await;
+    series.when("4 namespaces", |it| namespaces(it) == Some(4)).await;
+
+    // One that is not selected any more, and one that goes.
+    series.namespace(&one, false).await;
+    until("the JWKS is withdrawn", || async { (!series.has_map(&one).await).then_some(()) }).await;
+    series.delete_namespace(&two).await;
+    series.when("2 namespaces", |it| namespaces(it) == Some(2)).await;
+
+    // No selector at all leaves the one at home.
+    series.apply(json!({"algorithm": "ES256"})).await;
+    let left = || async { (!series.has_map("fan-out-3").await).then_some(()) };
+    until("every copy is withdrawn", left).await;
+    series.publishes(&[SYSTEM], &[&kid]).await;
+    assert!(!series.has_map("fan-out-other").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_jwks_moves() {
+    let Some(world) = shared().await else { return };
+    let (series, one, _) = fanned_out(world, "renamed").await;
+    let mut spec = selecting("renamed", json!({"algorithm": "ES256"}));
+    spec["jwks"]["configMapName"] = json!("by-another-name");
+
+    series.apply(spec).await;
+
+    for namespace in [SYSTEM, one.as_str()] {
+        until("the JWKS has moved", || async {
+            let map = series.maps(namespace).get_opt("by-another-name").await.unwrap()?;
+            (is_well_formed(&map) && !series.has_map(namespace).await).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_cannot_be_written_is_named_and_holds_up_nobody() {
+    let Some(world) = shared().await else { return };
+    let series = Series::new(world, "obstructed").await;
+    for number in 1..=4 {
+        series.namespace(&format!("obstructed-{number}"), true).await;
+    }
+    let foreign = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": {"mine": "yours"},
+        "metadata": {"name": "obstructed-jwks", "namespace": "obstructed-1"},
+    });
+    rights::apply(&series.client, foreign).await;
+    refuse_config_maps(&series, "obstructed-2").await;
+
+    series.apply(selecting("obstructed", json!({"algorithm": "ES256"}))).await;
+
+    let object = series.ready().await;
+    let kid = series.kid(1).await;
+    series.publishes(&[SYSTEM, "obstructed-3", "obstructed-4"], &[&kid]).await;
+    let incomplete = series.says("JWKSIncomplete", "ConfigMapConflict").await;
+    for words in ["obstructed-1, obstructed-2.", "does not belong to this SigningKey"] {
+        assert!(incomplete.message.contains(words), "{}", incomplete.message);
+    }
+    assert_eq!(namespaces(&object), Some(3));
+    let foreign = series.map("obstructed-1").await;
+    assert_eq!(field(&foreign, "mine"), "yours");
+    assert!(!foreign.labels().contains_key(SIGNING_KEY));
+
+    // One of ours that somebody made immutable misses the next key, and does not hold it up.
+    series.patch_map("obstructed-3", json!({"immutable": true})).await;
+    series.delete_map("obstructed-1").await;
+    series.annotate(ROTATE_REQUESTED_AT, "1").await;
+    let second = series.kid_when(2).await;
+    series.publishes(&[SYSTEM, "obstructed-1", "obstructed-4"], &[&kid, &second]).await;
+    let incomplete = series.says("JWKSIncomplete", "Refused").await;
+    let named = "obstructed-2, obstructed-3.";
+    assert!(incomplete.message.contains(named), "{}", incomplete.message);
+    series.publishes(&["obstructed-3"], &[&kid]).await;
+
+    // Deleted, it is made anew.
+    series.delete_map("obstructed-3").await;
+    series.publishes(&["obstructed-3"], &[&kid, &second]).await;
+}
+
+/// An admission policy that lets nobody write ConfigMaps there: the operator may, by its rights.
+async fn refuse_config_maps(series: &Series, namespace: &str) {
+    let group = "admissionregistration.k8s.io/v1";
+    let name = format!("no-config-maps-{namespace}");
+    let policy = json!({
+        "apiVersion": group, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
+                "resources": ["configmaps"],
+            }]},
+            "validations": [{"expression": "false", "message": "no ConfigMaps here"}],
+        },
+    });
+    let selected = json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}});
+    let binding = json!({
+        "apiVersion": group, "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {
+            "policyName": name, "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": selected},
+        },
+    });
+    rights::apply(&series.client, policy).await;
+    rights::apply(&series.client, binding).await;
+    let probe = json!({"metadata": {"name": "probe"}, "data": {}});
+    until("the policy holds", || async {
+        let probe = serde_json::from_value(probe.clone()).unwrap();
+        let maps = series.maps(namespace);
+        let is_made = maps.create(&PostParams::default(), &probe).await.is_ok();
+        if is_made {
+            maps.delete("probe", &DeleteParams::default()).await.unwrap();
+        }
+        (!is_made).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_config_map_at_home_is_left_alone_and_named() {
+    let Some(world) = shared().await else { return };
+    let series = Series::new(world, "squatted").await;
+    let foreign = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": {"jwks": "{\"keys\":[]}"},
+        "metadata": {"name": "squatted-jwks", "namespace": SYSTEM},
+    });
+    rights::apply(&series.client, foreign).await;
+
+    series.apply(json!({"algorithm": "ES256"})).await;
+
+    let ready = series.says("Ready", "ConfigMapConflict").await;
+    assert!(ready.message.contains("left alone"), "{}", ready.message);
+    series.has_event("ConfigMapConflict").await;
+    assert!(condition(&series.object().await, "Stalled").is_some());
+    // Nothing signs that nobody could verify.
+    assert_eq!(series.object().await.status.unwrap().active_kid, None);
+    assert_eq!(field(&series.map(SYSTEM).await, JWKS_FIELD), "{\"keys\":[]}");
+
+    series.delete_map(SYSTEM).await;
+    series.annotate(ROTATE_REQUESTED_AT, "look again").await;
+    series.ready().await;
+    series.signs(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jwks_that_is_deleted_or_edited_heals() {
+    let Some(world) = shared().await else { return };
+    let (series, one, two) = fanned_out(world, "healing").await;
+    let kid = series.kid(1).await;
+    let rogue = Series::with(series.client.clone(), "healing-rogue", SYSTEM);
+    rogue.apply(json!({"algorithm": "ES256"})).await;
+    rogue.ready().await;
+    let mut keys: Value =
+        serde_json::from_str(field(&series.map(SYSTEM).await, JWKS_FIELD)).unwrap();
+    let other = field(&rogue.map(SYSTEM).await, JWKS_FIELD).to_owned();
+    let other: Value = serde_json::from_str(&other).unwrap();
+    keys["keys"].as_array_mut().unwrap().push(other["keys"][0].clone());
+    let labels = json!({"metadata": {"labels": {"example.com/theirs": "kept"}}});
+    series.patch_map(&one, labels).await;
+
+    for patch in [
+        json!({"data": {JWKS_FIELD: keys.to_string()}}),
+        json!({"data": {JWKS_FILE: "{\"keys\":[]}"}}),
+        json!({"data": {JWKS_FILE: null}}),
+        json!({"data": {"more": "of it"}}),
+        json!({"binaryData": {"more": "AAAA"}}),
+        json!({"metadata": {"labels": {SIGNING_KEY: null}}}),
+        json!({"metadata": {"labels": {SIGNING_KEY: "another"}}}),
+        json!({"metadata": {"labels": {MANAGED: null}}}),
+    ] {
+        for namespace in [SYSTEM, one.as_str(), two.as_str()] {
+            series.patch_map(namespace, patch.clone()).await;
+        }
+        for namespace in [SYSTEM, one.as_str(), two.as_str()] {
+            until(&format!("{namespace} healed after {patch}"), || async {
+                let map = series.map(namespace).await;
+                let is_labelled = map.labels().get(SIGNING_KEY) == Some(&series.name)
+                    && map.labels().contains_key(MANAGED);
+                (is_well_formed(&map) && is_labelled).then_some(())
+            })
+            .await;
+            series.publishes(&[namespace], &[&kid]).await;
+        }
+    }
+    assert_eq!(series.map(&one).await.labels()["example.com/theirs"], "kept");
+
+    for namespace in [SYSTEM, one.as_str(), two.as_str()] {
+        series.delete_map(namespace).await;
+        series.publishes(&[namespace], &[&kid]).await;
+    }
+    series.ready().await;
+    assert_eq!(series.ledger().await.unwrap().entries.len(), 1);
+}
