@@ -229,6 +229,7 @@ impl<C: Controller> Engine<C> {
                 true
             }
             Check::AtRest(wake_at) => {
+                self.queue.confirm(key);
                 let wait = wake_at.map(|at| at.duration_since(now.earliest()).max(SOONEST));
                 let wait = wait.and_then(|wait| Duration::try_from(wait).ok());
                 let resync = RESYNC + spread(key, RESYNC / 5);

@@ -33,6 +33,7 @@ struct Task {
     failures: u32,
     failed_with: Option<Retry>,
     repairs: u32,
+    unconfirmed: u32,
     quiet_until: Option<Instant>,
 }
 
@@ -118,6 +119,7 @@ impl<K: Clone + Display + Ord> Queue<K> {
             Ok(settled) => {
                 task.failures = 0;
                 task.failed_with = None;
+                task.unconfirmed = task.unconfirmed.saturating_add(1);
                 task.repairs =
                     if settled.has_repaired { task.repairs.saturating_add(1) } else { 0 };
                 settled.wake_in
@@ -135,7 +137,8 @@ impl<K: Clone + Display + Ord> Queue<K> {
                 delay(retry, task.failures, key)
             }
         };
-        let mut quiet = calm(task.failures.max(task.repairs.saturating_sub(FEW)));
+        let in_a_row = task.repairs.max(task.unconfirmed).saturating_sub(FEW);
+        let mut quiet = calm(task.failures.max(in_a_row));
         if let Err(Retry::After(wait)) = outcome {
             // The server said when; no event makes it earlier.
             quiet = quiet.max(wait);
@@ -146,6 +149,13 @@ impl<K: Clone + Display + Ord> Queue<K> {
         task.check_at = task.check_at.map(|at| at.max(now + quiet));
         let due_at = task.due_at();
         self.enter(key, None, due_at);
+    }
+
+    /// What the last look found is what the watches tell, too.
+    pub(super) fn confirm(&mut self, key: &K) {
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.unconfirmed = 0;
+        }
     }
 
     /// The API server is back: who waits only because it was away need not wait longer. They are
@@ -226,7 +236,8 @@ pub(super) fn spread(key: &impl Display, within: Duration) -> Duration {
     within / 1000 * thousandths
 }
 
-/// Who failed, or repairs the same object over and over, does not jump at every event.
+/// Who failed, repairs the same object over and over, or looks again and again because the watches
+/// lag behind, does not jump at every event.
 fn calm(times: u32) -> Duration {
     SETTLE.saturating_mul(2_u32.saturating_pow(times.min(20))).min(Duration::from_secs(10))
 }
@@ -234,7 +245,7 @@ fn calm(times: u32) -> Duration {
 /// How long the watches may take to tell of what was just written.
 const SETTLE: Duration = Duration::from_millis(250);
 
-/// Repairs in a row that are nothing unusual.
+/// Repairs, or looks ahead of the watches, in a row that are nothing unusual.
 const FEW: u32 = 3;
 
 #[cfg(test)]
@@ -299,6 +310,32 @@ mod tests {
         assert!(waits[0] <= Duration::from_secs(1));
         assert!(waits[11] <= Duration::from_mins(5) && waits[11] >= Duration::from_secs(225));
         assert_eq!(queue.next_at(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_that_the_watches_do_not_confirm_come_ever_slower() {
+        let mut now = Instant::now();
+        let mut queue = Queue::default();
+        let mut look = |queue: &mut Queue<String>| {
+            queue.wake(&key("a"), Need::Check, now);
+            let due_at = queue.next_at().unwrap();
+            let waited = due_at - now;
+            now = due_at;
+            queue.next(now).unwrap();
+            queue.begin(&key("a"));
+            queue.finish(&key("a"), Ok(Settled::default()), now);
+            waited
+        };
+
+        let waits: Vec<_> = (0..12).map(|_| look(&mut queue)).collect();
+        queue.confirm(&key("a"));
+        look(&mut queue);
+        let confirmed = look(&mut queue);
+
+        assert!(waits.is_sorted());
+        assert_eq!(waits[..4], [Duration::ZERO, SETTLE, SETTLE, SETTLE]);
+        assert_eq!(waits[11], Duration::from_secs(10));
+        assert_eq!(confirmed, SETTLE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use super::cluster::{Conditional, Failure, Kind, Place, Redacted};
 use super::engine::{self, Settled, Synced};
 use super::{Context, Error};
 use crate::domain::obstacle::Obstacle;
-use crate::domain::signing_key::{self, Publication, Series, Step, Write};
+use crate::domain::signing_key::{self, KeyPair, Publication, Series, Step, Write};
 
 mod bodies;
 mod driver;
@@ -40,7 +40,7 @@ pub async fn run(
     engine::run::<driver::SigningKeys>(client, context, synced, stop).await;
 }
 
-/// What one reconcile learnt of namespaces that the watches cannot tell.
+/// What one reconcile learnt that the watches cannot tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Memory {
     /// Namespaces whose JWKS could not be written.
@@ -49,6 +49,8 @@ pub(super) struct Memory {
     unlabelled: BTreeSet<String>,
     /// JWKS ConfigMaps that are not wanted any more and cannot be deleted.
     undeletable: BTreeSet<signing_key::Place>,
+    /// The next key pair: its public half is published before the ledger has it.
+    next: Option<(u32, KeyPair)>,
 }
 
 /// Brings one series to its desired state and returns when to look again.
@@ -88,6 +90,7 @@ async fn advance(
             report_invalid_spec(object, context).await?;
             return Ok(Settled::default());
         }
+        memory.next = look.next();
         let now = context.cluster.now();
         let write = match signing_key::decide(&look.observed, now) {
             Step::Rest(rest) => {

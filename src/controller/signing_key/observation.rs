@@ -34,6 +34,16 @@ impl Look {
     pub(super) fn unreadable(&self) -> Option<&SigningKey> {
         self.object.as_ref().filter(|_| self.observed.series.is_none())
     }
+
+    /// The key pair that exists and is not in the ledger yet.
+    pub(super) fn next(&self) -> Option<(u32, KeyPair)> {
+        let index = match &self.observed.ledger {
+            Held::Ledger(_, ledger) => ledger.next_index(),
+            Held::Absent => FIRST,
+            Held::Unreadable(_) => return None,
+        };
+        self.observed.key_pairs.get(&index).map(|key_pair| (index, key_pair.clone()))
+    }
 }
 
 /// Names in the operator's namespace: a uid never comes twice.

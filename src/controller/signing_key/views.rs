@@ -147,7 +147,7 @@ impl Views {
         };
         let (targets, surplus) = self.published(object, &series, memory, settings);
         let ledger = self.ledger(&series);
-        let key_pairs = self.key_pairs(&series);
+        let key_pairs = self.key_pairs(&series, memory);
         let observed = Observed { series: Some(series), targets, surplus, ledger, key_pairs };
         let Step::Rest(rest) = decide(&observed, now) else {
             return Check::Unsettled;
@@ -221,15 +221,69 @@ impl Views {
         }
     }
 
-    fn key_pairs(&self, series: &Series) -> BTreeMap<u32, KeyPair> {
+    /// The public half of the next one is what the last look learnt: without it, a key that waits to
+    /// be scheduled would look as if it had to be unpublished.
+    fn key_pairs(&self, series: &Series, memory: &Memory) -> BTreeMap<u32, KeyPair> {
         let names = Names::of(&series.uid);
         let from = names.key_pair_prefix();
         let neighbours = self.key_pairs.from(from.clone());
         let ours = neighbours.take_while(|(name, _)| name.starts_with(&from));
         ours.filter_map(|(name, key_pair)| {
-            let version = key_pair.version.clone();
-            Some((names.index(name)?, KeyPair { version, public: None }))
+            let (index, version) = (names.index(name)?, key_pair.version.clone());
+            let known = memory.next.as_ref();
+            let known = known.filter(|(next, it)| *next == index && it.version == version);
+            let public = known.and_then(|(_, next)| next.public.clone());
+            Some((index, KeyPair { version, public }))
         })
         .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::views::Told;
+    use crate::domain::key_pair::{Algorithm, KeyShape, PublicKey};
+    use jiff::SignedDuration;
+
+    fn series() -> Series {
+        let hour = SignedDuration::from_hours(1);
+        Series {
+            uid: "u".to_owned(),
+            name: "default".to_owned(),
+            generation: 1,
+            algorithm: Algorithm::EdDsa,
+            shape: KeyShape::Ed25519,
+            period: hour * 2160,
+            pre_publish: hour,
+            drain: hour,
+            home: "iam-system".to_owned(),
+            config_map_name: "default-jwks".to_owned(),
+            is_suspended: false,
+            rotate_request: None,
+            revoke_request: None,
+        }
+    }
+
+    fn version(resource_version: &str) -> Version {
+        Version { uid: "s".to_owned(), resource_version: resource_version.to_owned() }
+    }
+
+    #[test]
+    fn the_public_half_of_the_next_key_pair_is_known_from_the_last_look() {
+        let mut views = Views::default();
+        views.key_pairs.expect(0);
+        let told = Belonging { series: "default".to_owned(), version: version("2") };
+        views.key_pairs.take(0, Told::Is("sk-u-1".to_owned(), told));
+        let public = PublicKey::ed25519(&[7; 32]);
+        let learnt = |resource_version: &str| {
+            let next = KeyPair { version: version(resource_version), public: public.clone() };
+            Memory { next: Some((1, next)), ..Memory::default() }
+        };
+        let known = |memory: &Memory| views.key_pairs(&series(), memory)[&1].public.clone();
+
+        assert_eq!(known(&learnt("2")), public);
+        assert_eq!(known(&learnt("1")), None);
+        assert_eq!(known(&Memory::default()), None);
     }
 }
