@@ -65,9 +65,12 @@ impl Disturbance {
         matches!(self, Self::Restore | Self::MonthOff)
     }
 
-    /// Whether somebody undid what the operator had done, so that more or fewer keys are right.
-    pub(crate) fn undoes(self) -> bool {
-        matches!(self, Self::Restore | Self::LedgerDeleted | Self::KeyPairDeleted)
+    /// Whether more or fewer keys are right than without it: somebody undid what the operator had
+    /// done, or so much time passed that the next key is due. A first key is dated by the clock that
+    /// is behind, so that it signs at once: a year behind, the next one is due when that is mended.
+    pub(crate) fn adds(self) -> bool {
+        let undoes = matches!(self, Self::Restore | Self::LedgerDeleted | Self::KeyPairDeleted);
+        undoes || self == Self::BothClocks(YEAR) || self == Self::LocalClock(YEAR_BACK)
     }
 
     /// Whether it sets a clock far enough for a key to be due early or late.

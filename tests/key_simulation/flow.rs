@@ -174,6 +174,14 @@ fn around_the_jwks() -> Vec<Flow> {
             ],
         ),
         flow(
+            "home-conflict",
+            vec![],
+            vec![
+                step(vec![Act::PlantJwks("iam-system"), plain()], Goal::Said("ConfigMapConflict")),
+                step(vec![Act::DeletePlanted("iam-system")], settled(1)),
+            ],
+        ),
+        flow(
             "selected",
             vec![made()],
             vec![step(vec![Act::Label("late", "front".into())], three(1))],

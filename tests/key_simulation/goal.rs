@@ -1,8 +1,8 @@
 //! What users may expect once things have come to rest.
 
-use serde_json::Value;
 use std::time::Duration;
 
+use serde_json::Value;
 use technical_user_operator::domain::jwks::{Jwks, kids_of};
 use technical_user_operator::domain::signer::{Aged, Use, Views, signer};
 use technical_user_operator::domain::signing_key::Ledger;

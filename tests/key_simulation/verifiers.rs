@@ -103,13 +103,14 @@ impl Verifier {
                     self.next_at += period + self.lateness();
                 }
             }
-            Fetches::OnceOlderThan(age) if now - self.fetched_at >= age => {
+            Fetches::OnceOlderThan(age) if now.saturating_sub(self.fetched_at) >= age => {
                 self.fetch(now, published);
             }
             Fetches::OnChange => self.fetch(now, published),
             Fetches::OnceOlderThan(_) | Fetches::Never => {}
         }
-        let may_refetch = self.habit.refetches_after.is_some_and(|it| now - self.fetched_at >= it);
+        let age = now.saturating_sub(self.fetched_at);
+        let may_refetch = self.habit.refetches_after.is_some_and(|least| age >= least);
         if !self.known.contains(kid) && may_refetch {
             self.fetch(now, published);
         }

@@ -220,7 +220,7 @@ impl Run {
     fn present_again(&mut self) {
         let now = self.world.served.elapsed();
         while let Some(token) = self.tokens.front() {
-            let age = now - token.issued_at;
+            let age = now.saturating_sub(token.issued_at);
             if age + STEP < TOKEN_LIFETIME {
                 return;
             }
