@@ -211,13 +211,14 @@ fn revocation_requested(view: &View<'_>) -> Option<Step> {
     let next = view.next().filter(|(_, key)| key.kid().as_str() == kid);
     let mut ledger = view.ledger.clone();
     if let Some((index, key)) = next {
-        ledger.entries.insert(index, Entry::never_used(key.clone(), view.now.latest()));
+        let entry = Entry::never_used(key.clone(), view.now.latest());
+        ledger.entries.insert(index, view.observed.paired(index, entry));
     }
     let found = ledger.entries.values_mut().find(|entry| entry.key.kid().as_str() == kid)?;
     found.withdrawal = Some(Withdrawal::Revoked);
     ledger.revoked = ledger.revoked.with(kid);
     // The former key takes over again where it can: every verifier still knows it.
-    let heir = ledger.newest().filter(|(index, _)| view.observed.key_pairs.contains_key(index));
+    let heir = ledger.newest().filter(|(index, entry)| view.observed.has_pair_of(*index, entry));
     if let Some((index, _)) = heir
         && let Some(heir) = ledger.entries.get_mut(&index)
     {
@@ -277,7 +278,8 @@ fn key_is_published(view: &View<'_>) -> Option<Step> {
     for entry in ledger.entries.values_mut().filter(|entry| entry.until.is_none()) {
         entry.until = Some(later(activate_at, HANDOVER));
     }
-    ledger.entries.insert(index, Entry::scheduled(key.clone(), activate_at));
+    let entry = Entry::scheduled(key.clone(), activate_at);
+    ledger.entries.insert(index, view.observed.paired(index, entry));
     if let Some(token) = view.series.rotate_request.as_deref() {
         ledger.rotated = ledger.rotated.with(token);
     }
@@ -351,7 +353,7 @@ fn recovered(ledger: &Ledger, observed: &Observed, now: Now) -> Option<Ledger> {
         if Some(index) != signer {
             entry.until = Some(now.latest());
         }
-        recovered.entries.insert(index, entry);
+        recovered.entries.insert(index, observed.paired(index, entry));
     }
     // Answered or not, nobody knows: a rotation that nobody asked for is worse than one asked twice.
     if let Some(token) = series.rotate_request.as_deref() {
@@ -389,7 +391,7 @@ impl View<'_> {
         if self.series.is_suspended {
             return false;
         }
-        if newest.until.is_some() || !self.observed.key_pairs.contains_key(&index) {
+        if newest.until.is_some() || !self.observed.has_pair_of(index, newest) {
             return true;
         }
         // One rotation at a time.
@@ -438,6 +440,23 @@ impl View<'_> {
         let is_complete = self.observed.targets.values().all(|it| matches!(it, Target::Ours(_)));
         let retry = (!is_complete).then(|| later(self.now.earliest(), RETRY));
         rest(verdict, wake_at.into_iter().chain(retry).min())
+    }
+}
+
+// === impl Observed ===
+
+impl Observed {
+    /// Whether the pair of that entry exists. A late request, or a user, can put another one in its
+    /// place: no JWKS has the public half of that, so no server signs with it.
+    fn has_pair_of(&self, index: u32, entry: &Entry) -> bool {
+        let found = self.key_pairs.get(&index).map(|key_pair| &key_pair.version.uid);
+        found.is_some_and(|found| entry.pair_uid.as_ref().is_none_or(|uid| uid == found))
+    }
+
+    /// The entry of the pair that exists under that index.
+    fn paired(&self, index: u32, entry: Entry) -> Entry {
+        let pair_uid = self.key_pairs.get(&index).map(|key_pair| key_pair.version.uid.clone());
+        Entry { pair_uid, ..entry }
     }
 }
 

@@ -38,6 +38,9 @@ pub struct Ledger {
 pub struct Entry {
     /// The public half.
     pub key: PublicKey,
+    /// The uid of the Secret with the private half: another Secret of its name is not that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair_uid: Option<String>,
     /// When it begins to sign.
     pub activate_at: Timestamp,
     /// When it stops, once that is known.
@@ -167,13 +170,13 @@ impl Ledger {
 impl Entry {
     /// A key that signs from that instant on.
     pub fn scheduled(key: PublicKey, activate_at: Timestamp) -> Self {
-        Self { key, activate_at, until: None, end_seen_at: None, withdrawal: None }
+        Self { key, pair_uid: None, activate_at, until: None, end_seen_at: None, withdrawal: None }
     }
 
     /// A key that was revoked before it could sign.
     pub fn never_used(key: PublicKey, now: Timestamp) -> Self {
         let until = Some(now);
-        Self { key, activate_at: now, until, end_seen_at: until, withdrawal: None }
+        Self { until, end_seen_at: until, ..Self::scheduled(key, now) }
     }
 
     /// Whether it may sign at that instant.

@@ -57,7 +57,7 @@ pub(in crate::domain::signing_key) fn verdict(
     now: Now,
 ) -> Verdict {
     let active = ledger.active(now.likely());
-    let signs = active.is_some_and(|(index, _)| observed.key_pairs.contains_key(&index));
+    let signs = active.is_some_and(|(index, entry)| observed.has_pair_of(index, entry));
     match observed.targets.get(&series.home) {
         Some(Target::Foreign) => return Verdict::JwksConflict,
         Some(Target::Blocked(obstacle)) => {

@@ -76,6 +76,22 @@ fn a_lost_key_pair_is_replaced_without_surprising_a_verifier() {
 }
 
 #[test]
+fn another_key_pair_in_the_place_of_a_lost_one_does_not_pass_for_it() {
+    let mut given = signing();
+    let version = Version { uid: "of-a-late-request".to_owned(), ..given.version() };
+    given.key_pairs.insert(1, KeyPair { version, public: None });
+
+    let steps = given.settle();
+
+    assert_eq!(steps, ["stage 2", "publish 2", "schedule", "drain"]);
+    assert!(matches!(given.verdict(), Verdict::KeyLost(lost, Some(_)) if lost == kid(1)));
+    given.later(HOUR * 48);
+    given.settle();
+    assert_eq!(given.verdict(), Verdict::Signing(kid(2)));
+    assert!(!given.key_pairs.contains_key(&1), "it goes with the entry of its index");
+}
+
+#[test]
 fn a_key_pair_that_cannot_be_read_is_named_and_holds_up_only_the_next_rotation() {
     let mut given = signing();
     let version = given.version();
