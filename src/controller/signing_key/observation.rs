@@ -214,8 +214,8 @@ async fn key_pairs(
         Held::Ledger(..) | Held::Absent => {
             let selector = format!("{}={}", api::SIGNING_KEY, series.name);
             let listed = cluster.own_secrets_metadata(&series.home, &selector).await?;
-            let named = listed.iter().filter_map(|it| names.index(it.name.as_deref()?));
-            (Vec::new(), named.chain([FIRST]).collect())
+            let found = listed.iter().filter_map(|it| names.index(it.name.as_deref()?));
+            (Vec::new(), found.chain([FIRST]).collect())
         }
     };
     for index in known {
