@@ -28,7 +28,7 @@ pub(crate) struct Outcome {
     pub(crate) secrets: BTreeSet<String>,
     /// Everything that is stored or logged and not meant to be secret.
     pub(crate) public: Vec<String>,
-    /// The namespaces of all writes to ConfigMaps while things could go wrong.
+    /// The namespaces of all writes to `ConfigMap`s while things could go wrong.
     pub(crate) map_writes: Vec<String>,
 }
 

@@ -192,7 +192,7 @@ impl Run {
         let next = ledger(&self.world).ok();
         let entry = next.as_ref().and_then(|ledger| ledger.entries.get(&index));
         let begins = entry.map(|entry| entry.activate_at.duration_since(now));
-        let begins = begins.filter(|wait| wait.is_positive()).map(|it| it.try_into().unwrap());
+        let begins = begins.filter(SignedDuration::is_positive).map(|it| it.try_into().unwrap());
         sleep(STEP.min(begins.unwrap_or(STEP))).await;
         self.world.tick();
         if !self.verifiers.is_empty() {
