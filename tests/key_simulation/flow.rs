@@ -70,7 +70,7 @@ impl Act {
                 annotate("revoke", &newest);
             }
             Self::Delete => world.ask(&Method::DELETE, &one, &Value::Null),
-            Self::DeleteJwks(namespace) => {
+            Self::DeleteJwks(namespace) | Self::DeletePlanted(namespace) => {
                 world.ask(&Method::DELETE, &map(namespace), &Value::Null);
             }
             Self::EditJwks(namespace) => world.edit(namespace),
@@ -81,9 +81,6 @@ impl Act {
                 });
                 let path = format!("/api/v1/namespaces/{namespace}/configmaps");
                 world.ask(&Method::POST, &path, &object);
-            }
-            Self::DeletePlanted(namespace) => {
-                world.ask(&Method::DELETE, &map(namespace), &Value::Null);
             }
             Self::DeleteLedger => world.lose_ledger(),
             Self::DeleteKeyPair => world.lose_key_pair(),

@@ -93,8 +93,8 @@ fn is_alone(world: &World, index: u32) -> Result<(), String> {
     let series = series(world)?;
     let status = &series["status"];
     is(status["activeKid"] == *entry.key.kid().as_str(), "the status has another kid")?;
-    let states = status["keys"].as_array().ok_or("no keys in the status")?;
-    let active = states.iter().filter(|key| key["state"] == "Active").count();
+    let keys = status["keys"].as_array().ok_or("no keys in the status")?;
+    let active = keys.iter().filter(|key| key["state"] == "Active").count();
     is(active == 1, &format!("{active} keys are active"))?;
     let prefix = format!("sk-{}-", uid_of(&series));
     let secrets = world.server.list("secrets");

@@ -84,6 +84,9 @@ impl Oracle {
                 self.nothing_foreign_is_written(change);
                 self.see_ledger(change);
                 self.see_key_pairs(change.state);
+                if !is_operator(change) {
+                    self.forget_what_nothing_tells();
+                }
             }
             "configmaps" => {
                 self.nothing_foreign_is_written(change);
@@ -260,6 +263,21 @@ impl Oracle {
             private.insert(kid);
         }
         self.servers.private.push(self.served.elapsed(), private);
+    }
+
+    /// A user who takes both the ledger and the key pair leaves nobody who could know of the key: that
+    /// revokes it.
+    fn forget_what_nothing_tells(&mut self) {
+        let ledgers = self.servers.ledgers.current();
+        let told: BTreeSet<&Kid> = ledgers
+            .values()
+            .flat_map(|ledger| ledger.entries.values().map(|entry| entry.key.kid()))
+            .chain(self.servers.private.current())
+            .collect();
+        let signing = self.expiries.keys().map(|(_, kid)| kid);
+        let known = signing.chain(self.servers.jwks.current());
+        let forgotten = known.filter(|kid| !told.contains(kid)).cloned();
+        self.revoked.extend(forgotten.collect::<Vec<_>>());
     }
 
     fn see_jwks(&mut self, change: &Change<'_>) {

@@ -28,7 +28,7 @@ pub(crate) fn is_series(secret: &Value) -> bool {
     secret["type"] == "iam.cyoda.com/signing-key-ledger"
 }
 
-/// The key set of a ConfigMap.
+/// The key set of a `ConfigMap`.
 pub(crate) fn jwks_of(map: &Value) -> Option<String> {
     map["data"]["jwks"].as_str().map(str::to_owned)
 }

@@ -68,8 +68,8 @@ struct Replicas {
 
 impl World {
     pub(crate) fn new(setting: Setting) -> Arc<Self> {
-        let (local, served) = (WallClock::start(), WallClock::start());
-        let time = served.clone();
+        let (local, remote) = (WallClock::start(), WallClock::start());
+        let time = remote.clone();
         let server = FakeApiServer::builder()
             .crd(&serde_json::to_value(crd()).unwrap())
             .namespace(OPERATOR)
@@ -81,7 +81,7 @@ impl World {
             namespace["metadata"]["labels"]["team"] = team.into();
             server.put_raw("namespaces", namespace);
         }
-        let oracle = Arc::new(Mutex::new(Oracle::new(served.clone())));
+        let oracle = Arc::new(Mutex::new(Oracle::new(remote.clone())));
         let seeing = Arc::clone(&oracle);
         server.on_change(Box::new(move |change| locked(&seeing).see(change)));
         let plan = FaultPlan::transparent();
@@ -91,7 +91,7 @@ impl World {
             server,
             leases,
             local,
-            served,
+            served: remote,
             key_pairs: Arc::new(Seeded::new(setting.seed)),
             plan,
             gate,
