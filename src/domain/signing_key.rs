@@ -112,7 +112,8 @@ fn revocation_requested(view: &View<'_>) -> Option<Step> {
     let next = view.next().filter(|(_, key)| key.kid().as_str() == kid);
     let mut ledger = view.ledger.clone();
     if let Some((index, key)) = next {
-        ledger.entries.insert(index, Entry::never_used(key.clone(), view.now.latest()));
+        let entry = Entry::never_used(key.clone(), view.now.latest());
+        ledger.entries.insert(index, view.observed.paired(index, entry));
     }
     let found = ledger.entries.values_mut().find(|entry| entry.key.kid().as_str() == kid)?;
     found.withdrawal = Some(Withdrawal::Revoked);
@@ -179,9 +180,8 @@ fn key_is_published(view: &View<'_>) -> Option<Step> {
         entry.until = Some(until);
     }
     bridge(&mut ledger, view.observed, view.now, until);
-    let uid = view.observed.key_pairs.get(&index).map(|key_pair| key_pair.version.uid.clone());
-    let entry = Entry { pair_uid: uid, ..Entry::scheduled(key.clone(), activate_at) };
-    ledger.entries.insert(index, entry);
+    let entry = Entry::scheduled(key.clone(), activate_at);
+    ledger.entries.insert(index, view.observed.paired(index, entry));
     if let Some(token) = view.series.rotate_request.as_deref() {
         ledger.rotated = ledger.rotated.with(token);
     }

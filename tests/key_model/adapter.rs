@@ -236,6 +236,8 @@ impl Adapter {
                 activate_at: instant(entry.activate_at),
                 until: entry.until.map(instant),
                 end_seen_at: entry.end_seen_at.map(instant),
+                // No setting changes here: what was settled follows from the rest.
+                kept_until: None,
                 withdrawal: match entry.life {
                     Life::Live => None,
                     Life::Drained => Some(Withdrawal::Drained),

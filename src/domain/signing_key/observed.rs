@@ -120,6 +120,12 @@ impl Observed {
         let key_pair = self.key_pairs.get(&index);
         key_pair.is_some_and(|it| entry.pair_uid.as_ref().is_none_or(|uid| *uid == it.version.uid))
     }
+
+    /// The entry, with the key pair that exists under its index for its own.
+    pub(super) fn paired(&self, index: u32, entry: Entry) -> Entry {
+        let pair_uid = self.key_pairs.get(&index).map(|key_pair| key_pair.version.uid.clone());
+        Entry { pair_uid, ..entry }
+    }
 }
 
 // === impl Series ===

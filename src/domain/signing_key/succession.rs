@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::ledger::{Entry, Withdrawal};
-use super::{FIRST, HANDOVER, KeyPair, Ledger, Observed, Target};
+use super::{FIRST, HANDOVER, Ledger, Observed, Target};
 use crate::domain::key_pair::PublicKey;
 use crate::domain::schedule::{Now, later};
 
@@ -61,16 +61,16 @@ pub(super) fn recovered(ledger: &Ledger, observed: &Observed, now: Now) -> Optio
     }
     let series = observed.series.as_ref()?;
     let pairs = observed.key_pairs.iter();
-    let mut found: Vec<(u32, &KeyPair, &PublicKey)> =
-        pairs.filter_map(|(index, it)| Some((*index, it, it.public.as_ref()?))).collect();
-    if found.iter().all(|(index, ..)| *index == FIRST) {
+    let mut found: Vec<(u32, &PublicKey)> =
+        pairs.filter_map(|(index, it)| Some((*index, it.public.as_ref()?))).collect();
+    if found.iter().all(|(index, _)| *index == FIRST) {
         return None;
     }
-    let newest = found.last().map(|(index, ..)| *index)?;
+    let newest = found.last().map(|(index, _)| *index)?;
     let published: Vec<u32> = found
         .iter()
-        .filter(|(_, _, key)| is_everywhere(key, observed))
-        .map(|(index, ..)| *index)
+        .filter(|(_, key)| is_everywhere(key, observed))
+        .map(|(index, _)| *index)
         .collect();
     let signer = match published.as_slice() {
         // The newest waits for its turn: it gets its time as usual.
@@ -81,9 +81,8 @@ pub(super) fn recovered(ledger: &Ledger, observed: &Observed, now: Now) -> Optio
         found.pop();
     }
     let mut recovered = ledger.clone();
-    for (index, pair, key) in found {
-        let mut entry = Entry::scheduled(key.clone(), now.earliest());
-        entry.pair_uid = Some(pair.version.uid.clone());
+    for (index, key) in found {
+        let mut entry = observed.paired(index, Entry::scheduled(key.clone(), now.earliest()));
         if Some(index) != signer {
             entry.until = Some(now.latest());
         }

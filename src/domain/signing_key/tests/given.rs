@@ -118,8 +118,9 @@ impl Given {
 
     pub(super) fn apply(&mut self, write: Write) {
         match write {
-            Write::CreateLedger(ledger) => self.ledger = Held::Ledger(self.version(), ledger),
-            Write::PutLedger(_, ledger, _) => self.ledger = Held::Ledger(self.version(), ledger),
+            Write::CreateLedger(ledger) | Write::PutLedger(_, ledger, _) => {
+                self.ledger = Held::Ledger(self.version(), ledger);
+            }
             Write::Stage(index) => {
                 let key_pair = KeyPair { version: self.version(), public: Some(key(index)) };
                 assert!(self.key_pairs.insert(index, key_pair).is_none(), "made twice");
