@@ -173,7 +173,7 @@ impl Operator {
                 match why {
                     Why::Schedule => self.excuse(state, ledger),
                     Why::Recover => self.restore(state, ledger),
-                    Why::Other => {}
+                    Why::Other => self.excuse_heir(state, ledger),
                 }
                 state.cluster.ledger = Some(ledger.clone());
                 self.outdate_ledger(state);
@@ -241,6 +241,21 @@ impl Operator {
         let had_none = state.cluster.ledger.iter().all(|former| former.live().next().is_none());
         if let (true, Some(newest)) = (had_none, ledger.entries.last()) {
             state.history.excuse(newest.kid, self.adapter.horizon());
+        }
+    }
+
+    /// So does the key that waits for its time, if a revocation leaves no other: nobody else could
+    /// sign till then.
+    fn excuse_heir(&self, state: &mut State, ledger: &Ledger) {
+        let Some(former) = state.cluster.ledger.clone() else { return };
+        let is_revocation = ledger.revoked != former.revoked;
+        let hastened = ledger.live().filter(|entry| {
+            let before = former.live().find(|it| it.index == entry.index);
+            is_revocation && before.is_some_and(|before| entry.activate_at < before.activate_at)
+        });
+        let kids: Vec<_> = hastened.map(|entry| entry.kid).collect();
+        for kid in kids {
+            state.history.excuse(kid, self.adapter.horizon());
         }
     }
 

@@ -224,6 +224,11 @@ impl Oracle {
 
     fn see_entries(&mut self, old: &Ledger, new: &Ledger, came: Came) {
         let was_last = old.live().next().is_none();
+        let revoked = |ledger: &Ledger| {
+            let entries = ledger.entries.values();
+            entries.filter(|it| it.withdrawal == Some(Withdrawal::Revoked)).count()
+        };
+        let is_revocation = revoked(new) > revoked(old);
         for (index, entry) in &new.entries {
             let kid = entry.key.kid().clone();
             let place = (new.uid.clone(), *index);
@@ -235,6 +240,12 @@ impl Oracle {
             if entry.withdrawal == Some(Withdrawal::Revoked) {
                 self.revoked.insert(kid);
             } else if came == Came::Next && was_last && !old.entries.contains_key(index) {
+                self.immediate.insert(kid);
+            } else if let Some(former) = old.entries.get(index)
+                && is_revocation
+                && entry.activate_at < former.activate_at
+            {
+                // It waited for its time, and the key that signed till then was revoked.
                 self.immediate.insert(kid);
             }
         }
