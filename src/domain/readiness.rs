@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::schedule::Trust;
+use super::schedule::{Now, Trust};
 use crate::api::condition::{Condition, ConditionStatus};
 
 /// What the condition `Ready` says.
@@ -54,13 +54,55 @@ pub(super) fn doubt(trust: Trust) -> Option<(&'static str, String)> {
     }
 }
 
-/// The condition with the time of its former self, if it says the same.
-pub(super) fn keep_transition(condition: Condition, former: &[Condition]) -> Condition {
-    let same =
-        former.iter().find(|it| it.type_ == condition.type_ && it.status == condition.status);
-    let last_transition_time =
-        same.map_or(condition.last_transition_time, |it| it.last_transition_time.clone());
-    Condition { last_transition_time, ..condition }
+/// The conditions of a resource, as one look found them.
+pub(super) struct Conditions {
+    generation: i64,
+    now: Now,
+    all: Vec<Condition>,
+}
+
+impl Conditions {
+    /// `Ready`, and whether somebody is working on it.
+    pub(super) fn of(readiness: Readiness, generation: i64, now: Now) -> Self {
+        let Readiness { status, reason, message, progress } = readiness;
+        let mut conditions = Self { generation, now, all: Vec::new() };
+        conditions.push("Ready", status, reason, message.clone());
+        match progress {
+            Progress::Done => {}
+            Progress::Reconciling => conditions.hold("Reconciling", reason, message),
+            Progress::Stalled => conditions.hold("Stalled", reason, message),
+        }
+        conditions
+    }
+
+    /// One more that is true.
+    pub(super) fn hold(&mut self, type_: &str, reason: &str, message: String) {
+        self.push(type_, ConditionStatus::True, reason, message);
+    }
+
+    /// All of them, with the times of their former selves where they say the same.
+    pub(super) fn since(self, former: &[Condition]) -> Vec<Condition> {
+        let kept = |condition: Condition| {
+            let mut former = former.iter();
+            let same =
+                former.find(|it| it.type_ == condition.type_ && it.status == condition.status);
+            let last_transition_time =
+                same.map_or(condition.last_transition_time, |it| it.last_transition_time.clone());
+            Condition { last_transition_time, ..condition }
+        };
+        self.all.into_iter().map(kept).collect()
+    }
+
+    fn push(&mut self, type_: &str, status: ConditionStatus, reason: &str, message: String) {
+        self.all.push(Condition {
+            type_: type_.to_owned(),
+            status,
+            observed_generation: self.generation,
+            last_transition_time: time(self.now.latest()),
+            reason: reason.to_owned(),
+            message,
+        });
+    }
 }
 
 /// Times in a status are whole seconds, so that they compare equal after a round trip.

@@ -37,6 +37,9 @@ use self::succession::{bridge, inherit, recovered};
 /// How long the clocks of two machines that are in order may differ.
 pub const SKEW: SignedDuration = TOLERANCE;
 
+/// How far two machines can be apart, one ahead and the other behind.
+const APART: SignedDuration = SKEW.saturating_mul(2);
+
 /// How long the former key may still sign after the next one begins: room for a server that cannot
 /// use the new one yet.
 pub const HANDOVER: SignedDuration = SignedDuration::from_mins(10);
@@ -50,7 +53,7 @@ pub fn drain(
     view_age: SignedDuration,
     token_lifetime: SignedDuration,
 ) -> SignedDuration {
-    let needed = view_age.saturating_add(token_lifetime).saturating_add(SKEW.saturating_mul(2));
+    let needed = view_age.saturating_add(token_lifetime).saturating_add(APART);
     grace.max(needed)
 }
 
@@ -166,13 +169,11 @@ fn key_is_published(view: &View<'_>) -> Option<Step> {
     if !is_first && view.now.trust() != Trust::Trusted {
         return None;
     }
-    let Series { pre_publish, .. } = view.series;
     let activate_at = if is_first {
         // No token is out there, or none that is still meant to verify: nobody has to wait.
         view.now.earliest()
     } else {
-        let ahead = pre_publish.saturating_add(SKEW.saturating_mul(2));
-        later(view.now.latest(), ahead)
+        later(view.now.latest(), view.series.lead())
     };
     let mut ledger = view.ledger.clone();
     let until = later(activate_at, HANDOVER);
@@ -198,11 +199,9 @@ fn end_was_seen(view: &View<'_>) -> Option<Step> {
         entry.withdrawal.is_none() && entry.until.is_some() && entry.end_seen_at.is_none()
     };
     for entry in ledger.entries.values_mut().filter(is_unseen) {
-        let seen_at = view.now.latest();
-        entry.end_seen_at = Some(seen_at);
+        entry.end_seen_at = Some(view.now.latest());
         // Settings may change; what was promised to tokens that are out there does not.
-        let ends_at = entry.until.map_or(seen_at, |until| until.max(seen_at));
-        entry.kept_until = Some(later(ends_at, view.series.drain));
+        entry.kept_until = entry.removal_at(view.series.drain);
     }
     (ledger != *view.ledger).then(|| view.put(ledger, Change::Drain))
 }
@@ -277,9 +276,8 @@ impl View<'_> {
 
     /// When the key after `newest` is to be made, so that it can take over in time.
     fn stage_at(&self, newest: &Entry) -> Timestamp {
-        let ahead = self.series.pre_publish.saturating_add(SKEW.saturating_mul(2));
         let takeover = self.series.takeover_after(newest.activate_at);
-        let stage_at = takeover.checked_sub(ahead).unwrap_or(newest.activate_at);
+        let stage_at = takeover.checked_sub(self.series.lead()).unwrap_or(newest.activate_at);
         stage_at.max(newest.activate_at)
     }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Ledger;
 use super::ledger::{Entry, Unreadable};
+use super::{APART, Ledger};
 use crate::domain::key_pair::{Algorithm, KeyShape, Kid, PublicKey};
 use crate::domain::object::Version;
 use crate::domain::obstacle::Obstacle;
@@ -131,6 +131,11 @@ impl Observed {
 // === impl Series ===
 
 impl Series {
+    /// How long before it signs a key gets its time: `prePublish`, by every clock (K3).
+    pub(super) fn lead(&self) -> SignedDuration {
+        self.pre_publish.saturating_add(APART)
+    }
+
     /// When the successor of a key that began at `activate_at` is to take over.
     pub fn takeover_after(&self, activate_at: Timestamp) -> Timestamp {
         due_at(activate_at, self.period, self.pre_publish, &self.uid)

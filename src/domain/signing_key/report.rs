@@ -4,9 +4,8 @@
 
 use super::ledger::{Entry, Withdrawal};
 use super::{Held, Ledger, Observed, Series, Target};
-use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::signing_key::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
-use crate::domain::readiness::{Progress, doubt, keep_transition, seconds, time};
+use crate::domain::readiness::{Conditions, doubt, seconds, time};
 use crate::domain::schedule::Now;
 
 pub use self::verdict::Verdict;
@@ -23,10 +22,7 @@ pub fn status(
 ) -> Option<SigningKeyStatus> {
     let series = observed.series.as_ref()?;
     let former_conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
-    let conditions = conditions(observed, series, verdict, now)
-        .into_iter()
-        .map(|condition| keep_transition(condition, former_conditions))
-        .collect();
+    let conditions = conditions(observed, series, verdict, now).since(former_conditions);
     let published = observed.targets.values().filter(|it| matches!(it, Target::Ours(_))).count();
     let blank = SigningKeyStatus {
         observed_generation: series.generation,
@@ -64,19 +60,10 @@ pub fn invalid_spec(
     former: Option<&SigningKeyStatus>,
     now: Now,
 ) -> SigningKeyStatus {
-    let readiness = Verdict::InvalidSpec.readiness();
     let former = former.cloned().unwrap_or_default();
-    let conditions = [("Ready", readiness.status), ("Stalled", ConditionStatus::True)];
-    let conditions = conditions.map(|(type_, status)| Condition {
-        type_: type_.to_owned(),
-        status,
-        observed_generation: generation,
-        last_transition_time: time(now.latest()),
-        reason: readiness.reason.to_owned(),
-        message: readiness.message.clone(),
-    });
-    let conditions = conditions.map(|condition| keep_transition(condition, &former.conditions));
-    SigningKeyStatus { observed_generation: generation, conditions: conditions.into(), ..former }
+    let conditions = Conditions::of(Verdict::InvalidSpec.readiness(), generation, now);
+    let conditions = conditions.since(&former.conditions);
+    SigningKeyStatus { observed_generation: generation, conditions, ..former }
 }
 
 /// Whether two statuses say the same: the API server may keep the items of a list in another order.
@@ -135,39 +122,20 @@ fn state(entry: &Entry, is_active: bool, now: Now) -> KeyState {
 
 // === conditions ===
 
-fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now) -> Vec<Condition> {
+fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now) -> Conditions {
     let readiness = verdict.readiness();
-    let condition = |type_: &str, status, reason: &str, message: String| Condition {
-        type_: type_.to_owned(),
-        status,
-        observed_generation: series.generation,
-        last_transition_time: time(now.latest()),
-        reason: reason.to_owned(),
-        message,
-    };
-    let holds = |type_: &str, reason: &str, message: String| {
-        condition(type_, ConditionStatus::True, reason, message)
-    };
-    let mut conditions =
-        vec![condition("Ready", readiness.status, readiness.reason, readiness.message.clone())];
-    match readiness.progress {
-        Progress::Done => {}
-        Progress::Reconciling => {
-            conditions.push(holds("Reconciling", readiness.reason, readiness.message));
-        }
-        Progress::Stalled => conditions.push(holds("Stalled", readiness.reason, readiness.message)),
-    }
+    let mut conditions = Conditions::of(readiness, series.generation, now);
     if let Some(message) = rotation(observed, now) {
-        conditions.push(holds("RotationInProgress", "KeyPublished", message));
+        conditions.hold("RotationInProgress", "KeyPublished", message);
     }
     if let Some((reason, message)) = incomplete(observed) {
-        conditions.push(holds("JWKSIncomplete", reason, message));
+        conditions.hold("JWKSIncomplete", reason, message);
     }
     if let Some(message) = refused(observed, series) {
-        conditions.push(holds("RequestRefused", "UnknownKeyID", message));
+        conditions.hold("RequestRefused", "UnknownKeyID", message);
     }
     if let Some((reason, _)) = doubt(now.trust()) {
-        conditions.push(holds("ClockSkew", reason, CLOCKS.to_owned()));
+        conditions.hold("ClockSkew", reason, CLOCKS.to_owned());
     }
     conditions
 }

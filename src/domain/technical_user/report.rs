@@ -5,10 +5,9 @@
 use jiff::Timestamp;
 
 use super::{Claim, Observed, User};
-use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::technical_user::{Binding, CredentialState, CredentialStatus, TechnicalUserStatus};
 use crate::domain::credential::record::{Record, State};
-use crate::domain::readiness::{Progress, doubt, keep_transition, seconds, time};
+use crate::domain::readiness::{Conditions, doubt, seconds, time};
 use crate::domain::schedule::{Now, due_at};
 
 pub use self::verdict::Verdict;
@@ -48,10 +47,7 @@ pub fn status(
             .and_then(|record| record.rotated.shown(user.rotate_request.as_deref())),
         last_handled_revoke_at: record
             .and_then(|record| record.revoked.shown(user.revoke_request.as_deref())),
-        conditions: conditions(observed, user, verdict, now)
-            .into_iter()
-            .map(|condition| keep_transition(condition, former_conditions))
-            .collect(),
+        conditions: conditions(observed, user, verdict, now).since(former_conditions),
     })
 }
 
@@ -61,19 +57,10 @@ pub fn invalid_spec(
     former: Option<&TechnicalUserStatus>,
     now: Now,
 ) -> TechnicalUserStatus {
-    let readiness = Verdict::InvalidSpec.readiness(false);
     let former = former.cloned().unwrap_or_default();
-    let conditions = [("Ready", readiness.status), ("Stalled", ConditionStatus::True)];
-    let conditions = conditions.map(|(type_, status)| Condition {
-        type_: type_.to_owned(),
-        status,
-        observed_generation: generation,
-        last_transition_time: time(now.latest()),
-        reason: readiness.reason.to_owned(),
-        message: readiness.message.clone(),
-    });
-    let conditions = conditions.map(|condition| keep_transition(condition, &former.conditions));
-    TechnicalUserStatus { observed_generation: generation, conditions: conditions.into(), ..former }
+    let conditions = Conditions::of(Verdict::InvalidSpec.readiness(false), generation, now);
+    let conditions = conditions.since(&former.conditions);
+    TechnicalUserStatus { observed_generation: generation, conditions, ..former }
 }
 
 /// Whether two statuses say the same: the API server may keep the items of a list in another order.
@@ -126,31 +113,12 @@ fn credentials(record: &Record) -> Vec<CredentialStatus> {
     credentials
 }
 
-fn conditions(observed: &Observed, user: &User, verdict: &Verdict, now: Now) -> Vec<Condition> {
+fn conditions(observed: &Observed, user: &User, verdict: &Verdict, now: Now) -> Conditions {
     let readiness = verdict.readiness(works(observed));
-    let condition = |type_: &str, status, reason: &str, message: String| Condition {
-        type_: type_.to_owned(),
-        status,
-        observed_generation: user.generation,
-        last_transition_time: time(now.latest()),
-        reason: reason.to_owned(),
-        message,
-    };
-    let holds = |type_: &str, reason: &str, message: String| {
-        condition(type_, ConditionStatus::True, reason, message)
-    };
-    let mut conditions =
-        vec![condition("Ready", readiness.status, readiness.reason, readiness.message.clone())];
-    match readiness.progress {
-        Progress::Done => {}
-        Progress::Reconciling => {
-            conditions.push(holds("Reconciling", readiness.reason, readiness.message));
-        }
-        Progress::Stalled => conditions.push(holds("Stalled", readiness.reason, readiness.message)),
-    }
+    let mut conditions = Conditions::of(readiness, user.generation, now);
     if let Some(ends_at) = overlap_end(observed) {
         let message = format!("The previous client secret works until {}.", seconds(ends_at));
-        conditions.push(holds("RotationInProgress", "OverlapActive", message));
+        conditions.hold("RotationInProgress", "OverlapActive", message);
     }
     let aliases = observed.delivered.as_ref().map(|it| user.content.pending_aliases(it));
     if let Some(aliases) = aliases.filter(|aliases| !aliases.is_empty()) {
@@ -159,10 +127,10 @@ fn conditions(observed: &Observed, user: &User, verdict: &Verdict, now: Now) -> 
              more. Request a rotation to have it now.",
             aliases.join(", ")
         );
-        conditions.push(holds("AliasesPending", "NextRotation", message));
+        conditions.hold("AliasesPending", "NextRotation", message);
     }
     if let Some((reason, message)) = doubt(now.trust()) {
-        conditions.push(holds("ClockSkew", reason, message));
+        conditions.hold("ClockSkew", reason, message);
     }
     conditions
 }

@@ -7,7 +7,7 @@ use super::scheduled;
 use crate::api::condition::ConditionStatus;
 use crate::domain::key_pair::Kid;
 use crate::domain::obstacle::Obstacle;
-use crate::domain::readiness::{Progress, Readiness, seconds};
+use crate::domain::readiness::{Progress, Readiness, seconds, working};
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::{Ledger, Observed, Series, Target};
@@ -85,17 +85,16 @@ impl Verdict {
     /// The words for it.
     pub fn readiness(&self) -> Readiness {
         use Progress::{Done, Reconciling, Stalled};
-        let status = |works| if works { ConditionStatus::True } else { ConditionStatus::False };
         let (status, progress) = match self {
             Self::Signing(_) => (ConditionStatus::True, Done),
             Self::Gone | Self::Suspended => (ConditionStatus::False, Done),
             Self::TooManyKeys => (ConditionStatus::True, Reconciling),
             Self::NoActiveKey(_) | Self::KeyLost(..) => (ConditionStatus::False, Reconciling),
-            Self::KeyUnreadable { signs, .. } => (status(*signs), Stalled),
+            Self::KeyUnreadable { signs, .. } => (working(*signs), Stalled),
             Self::LedgerUnreadable(_) | Self::JwksConflict | Self::InvalidSpec => {
                 (ConditionStatus::False, Stalled)
             }
-            Self::Blocked { obstacle, signs } => (status(*signs), obstacle.progress()),
+            Self::Blocked { obstacle, signs } => (working(*signs), obstacle.progress()),
         };
         Readiness { status, reason: self.reason(), message: self.message(), progress }
     }
