@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, SelectAll, StreamExt};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use tokio::sync;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -235,10 +235,8 @@ impl<C: Controller> Engine<C> {
             }
             Check::AtRest(wake_at) => {
                 self.queue.confirm(key);
-                let wait = wake_at.map(|at| at.duration_since(now.earliest()).max(SOONEST));
-                let wait = wait.and_then(|wait| Duration::try_from(wait).ok());
                 let resync = RESYNC + spread(key, RESYNC / 5);
-                let wait = wait.unwrap_or(resync).min(resync);
+                let wait = wake_at.map_or(resync, |at| wait_until(at, now)).min(resync);
                 let began = Instant::now();
                 self.queue.wake(key, Need::Look, began + wait);
                 // A wrong clock that was put right may bring nearer what seemed far.
@@ -338,6 +336,13 @@ async fn look<C: Controller>(
         }
         error.retry()
     })
+}
+
+/// How long to wait for an instant: at least a second, so that a clock which stands still costs
+/// little.
+pub(super) fn wait_until(at: Timestamp, now: Now) -> Duration {
+    let wait = at.duration_since(now.earliest()).max(SOONEST);
+    Duration::try_from(wait).unwrap_or_default()
 }
 
 fn skew_seconds(trust: Trust) -> f64 {

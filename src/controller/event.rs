@@ -8,6 +8,7 @@ use serde_json::json;
 use super::cluster::{Cluster, Place};
 use crate::api::{GROUP, MANAGER, VERSION};
 use crate::domain::credential::record::Owner;
+use crate::domain::readiness::Progress;
 
 /// Something that happened to a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,16 @@ pub enum Severity {
     Normal,
     /// A person should look.
     Warning,
+}
+
+impl Severity {
+    /// Whether a person should look at what came to this.
+    pub fn of(progress: Progress) -> Self {
+        match progress {
+            Progress::Done => Self::Normal,
+            Progress::Reconciling | Progress::Stalled => Self::Warning,
+        }
+    }
 }
 
 /// What an Event is about.

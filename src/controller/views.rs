@@ -6,7 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Event;
+
+use crate::api::RESERVED_PREFIX;
 
 /// One kind of object, by key, from one or more watches.
 #[derive(Debug)]
@@ -107,6 +110,14 @@ impl<K: Ord + Clone, V> View<K, V> {
                 gone
             }
         }
+    }
+}
+
+/// Drops from the metadata of a resource what only the API server and others need.
+pub(super) fn slim(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|name, _| name.starts_with(RESERVED_PREFIX));
     }
 }
 

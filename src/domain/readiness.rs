@@ -30,6 +30,14 @@ pub enum Progress {
     Stalled,
 }
 
+impl Readiness {
+    /// Whether the conditions of before do not say so yet: the same words again are no news.
+    pub fn is_news(&self, former: &[Condition]) -> bool {
+        let ready = former.iter().find(|it| it.type_ == "Ready");
+        ready.is_none_or(|ready| ready.reason != self.reason)
+    }
+}
+
 /// The status of `Ready` while something that works is in trouble.
 pub(super) fn working(works: bool) -> ConditionStatus {
     if works { ConditionStatus::True } else { ConditionStatus::False }

@@ -28,12 +28,11 @@ where
     let open = move || open().backoff(Patience::default()).boxed();
     let insistent = futures::stream::unfold((None, true), move |(watch, mut lists)| {
         let mut watch = watch.unwrap_or_else(&open);
-        let reopened = open();
         async move {
             let told = if lists {
                 let Ok(told) = tokio::time::timeout(LIST, watch.next()).await else {
                     tracing::warn!(kind, "a list hung and is asked for anew");
-                    return Some((None, (Some(reopened), true)));
+                    return Some((None, (None, true)));
                 };
                 told?
             } else {

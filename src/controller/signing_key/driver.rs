@@ -13,7 +13,7 @@ use super::watches::{self, News};
 use super::{Memory, reconcile};
 use crate::controller::cluster::Kind;
 use crate::controller::engine::{Controller, Settled, Touched};
-use crate::controller::views::{Check, Told};
+use crate::controller::views::{Check, Told, View};
 use crate::controller::{Context, Error, Settings};
 use crate::domain::schedule::Now;
 
@@ -63,20 +63,12 @@ impl Controller for SigningKeys {
                 names
             }
             News::Ledger(told) => {
-                let former = told.key().and_then(|name| views.ledgers.get(name));
-                let former = former.map(|it| it.series.clone());
-                let names = views.ledgers.take(0, told);
-                let present = names.iter().filter_map(|name| views.ledgers.get(name));
-                let touched: Vec<_> = present.map(|it| it.series.clone()).chain(former).collect();
-                if names.is_empty() || !touched.is_empty() { touched } else { views.everybody() }
+                let touched = owners(&mut views.ledgers, told, |it| &it.series);
+                touched.unwrap_or_else(|| views.everybody())
             }
             News::KeyPair(told) => {
-                let former = told.key().and_then(|name| views.key_pairs.get(name));
-                let former = former.map(|it| it.series.clone());
-                let names = views.key_pairs.take(0, told);
-                let present = names.iter().filter_map(|name| views.key_pairs.get(name));
-                let touched: Vec<_> = present.map(|it| it.series.clone()).chain(former).collect();
-                if names.is_empty() || !touched.is_empty() { touched } else { views.everybody() }
+                let touched = owners(&mut views.key_pairs, told, |it| &it.series);
+                touched.unwrap_or_else(|| views.everybody())
             }
             News::Map(watch, told) => views.take_map(watch, told),
             News::Namespace(told) => {
@@ -125,6 +117,21 @@ impl Controller for SigningKeys {
         };
         Some(making.boxed())
     }
+}
+
+/// Takes in what a watch told; returns the series that an object named before and names now, and
+/// nothing for objects that vanished with a list: those name nobody any more.
+fn owners<V>(
+    view: &mut View<String, V>,
+    told: Told<String, V>,
+    series: impl Fn(&V) -> &String,
+) -> Option<Vec<String>> {
+    let owner = |view: &View<String, V>, name: &String| view.get(name).map(|it| series(it).clone());
+    let former = told.key().and_then(|name| owner(view, name));
+    let names = view.take(0, told);
+    let present = names.iter().filter_map(|name| owner(view, name));
+    let touched: Vec<_> = present.chain(former).collect();
+    (names.is_empty() || !touched.is_empty()).then_some(touched)
 }
 
 /// The `SigningKey` of a `TechnicalUser` that names none.

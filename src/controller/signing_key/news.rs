@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-
 use super::observation::Look;
 use crate::api::signing_key::{KeyState, SigningKey, SigningKeyStatus};
 use crate::controller::cluster::{Kind, version_of};
+use crate::controller::engine::wait_until;
 use crate::controller::event::{self, Happening, Severity, Subject};
 use crate::controller::{Context, Error};
-use crate::domain::readiness::Progress;
 use crate::domain::signing_key::{Change, Rest, Series, Verdict, report};
 
 pub(super) async fn publish(
@@ -19,8 +17,7 @@ pub(super) async fn publish(
 ) -> Result<Option<Duration>, Error> {
     let now = context.cluster.now();
     write_status(look, &rest.verdict, context).await?;
-    let wake_in = rest.wake_at.map(|at| at.duration_since(now.earliest()).max(SOONEST));
-    Ok(wake_in.map(|wait| Duration::try_from(wait).unwrap_or_default()))
+    Ok(rest.wake_at.map(|at| wait_until(at, now)))
 }
 
 /// Says what is wrong, if the API server lets it be said.
@@ -119,17 +116,11 @@ async fn announce_readiness(
     context: &Context,
 ) {
     let former = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
-    let ready = former.iter().find(|it| it.type_ == "Ready");
-    let is_news = ready.is_none_or(|ready| ready.reason != verdict.reason());
-    if !is_news || matches!(verdict, Verdict::Signing(_)) {
-        return;
-    }
     let readiness = verdict.readiness();
-    let severity = match readiness.progress {
-        Progress::Done => Severity::Normal,
-        Progress::Reconciling | Progress::Stalled => Severity::Warning,
-    };
-    tell(series, severity, readiness.reason, readiness.message, context).await;
+    if readiness.is_news(former) && !matches!(verdict, Verdict::Signing(_)) {
+        let severity = Severity::of(readiness.progress);
+        tell(series, severity, readiness.reason, readiness.message, context).await;
+    }
 }
 
 pub(super) async fn ledger_changed(change: Change, series: &Series, context: &Context) {
@@ -170,5 +161,3 @@ pub(super) async fn tell(
     let happening = Happening { severity, reason, note };
     event::publish(&context.cluster, subject, &happening, &context.settings.identity).await;
 }
-
-const SOONEST: SignedDuration = SignedDuration::from_secs(1);

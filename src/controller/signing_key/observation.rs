@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 use super::Memory;
 use crate::api;
 use crate::api::signing_key::SigningKey;
-use crate::controller::cluster::{Place as At, version_of};
+use crate::controller::cluster::{Place as At, controller_of, is_our, version_of};
 use crate::controller::{Context, Error, Settings};
 use crate::domain::jwks::{self, Jwks};
 use crate::domain::key_pair::{Algorithm, KeyShape, PublicKey};
@@ -113,32 +113,36 @@ async fn namespaces(
     series: &Series,
     context: &Context,
 ) -> Result<Namespaces, Error> {
-    let home = BTreeSet::from([series.home.clone()]);
     let Some(selector) = selector(object) else {
-        return Ok(Namespaces { wanted: home, going: BTreeSet::new() });
+        return Ok(Namespaces::of(series, []));
     };
     let listed = context.cluster.namespaces(&selector.to_string()).await?;
-    let mut namespaces = Namespaces { wanted: home, going: BTreeSet::new() };
-    for metadata in listed {
+    let selected = listed.into_iter().filter_map(|metadata| {
         let is_going = metadata.deletion_timestamp.is_some();
-        let Some(name) = metadata.name else { continue };
-        if !context.settings.publishes_in(&name) {
-            continue;
-        }
-        if is_going {
-            namespaces.going.insert(name)
-        } else {
-            namespaces.wanted.insert(name)
-        };
-    }
-    Ok(namespaces)
+        let name = metadata.name.filter(|name| context.settings.publishes_in(name))?;
+        Some((name, is_going))
+    });
+    Ok(Namespaces::of(series, selected))
 }
 
 /// Where the JWKS shall be, and where nothing can be done any more.
 #[derive(Debug)]
 pub(super) struct Namespaces {
-    pub(super) wanted: BTreeSet<String>,
-    pub(super) going: BTreeSet<String>,
+    wanted: BTreeSet<String>,
+    going: BTreeSet<String>,
+}
+
+impl Namespaces {
+    /// The operator's own, and those that are selected, each with whether it is being deleted.
+    pub(super) fn of(series: &Series, selected: impl IntoIterator<Item = (String, bool)>) -> Self {
+        let mut namespaces =
+            Self { wanted: BTreeSet::from([series.home.clone()]), going: BTreeSet::new() };
+        for (name, is_going) in selected {
+            let set = if is_going { &mut namespaces.going } else { &mut namespaces.wanted };
+            set.insert(name);
+        }
+        namespaces
+    }
 }
 
 async fn published(
@@ -243,8 +247,7 @@ async fn key_pairs(
 pub fn series(object: &SigningKey, settings: &Settings) -> Option<Series> {
     let spec = &object.spec;
     let name = object.metadata.name.clone()?;
-    let duration = |text: &str| parse_duration(text);
-    let grace = duration(&spec.rotation.grace)?;
+    let grace = parse_duration(&spec.rotation.grace)?;
     let annotation = |name: &str| object.metadata.annotations.as_ref()?.get(name).cloned();
     let config_map_name = spec.jwks.config_map_name.clone();
     Some(Series {
@@ -252,8 +255,8 @@ pub fn series(object: &SigningKey, settings: &Settings) -> Option<Series> {
         generation: object.metadata.generation.unwrap_or_default(),
         algorithm: spec.algorithm,
         shape: KeyShape::of(spec.algorithm, spec.rsa_key_size)?,
-        period: duration(&spec.rotation.period)?,
-        pre_publish: duration(&spec.rotation.pre_publish)?,
+        period: parse_duration(&spec.rotation.period)?,
+        pre_publish: parse_duration(&spec.rotation.pre_publish)?,
         drain: drain(grace, settings.limits.view_age, settings.limits.token_lifetime),
         home: settings.namespace.clone(),
         config_map_name: config_map_name.unwrap_or_else(|| format!("{name}-jwks")),
@@ -320,12 +323,9 @@ impl FoundMap {
     pub(super) fn of(map: &ConfigMap) -> Option<Self> {
         let metadata = &map.metadata;
         let place = Place { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
-        let references = metadata.owner_references.as_deref().unwrap_or_default();
-        let controller = references.iter().find(|reference| reference.controller == Some(true));
-        let owner = controller.map(|it| {
-            let is_series =
-                it.kind == "SigningKey" && it.api_version.split('/').next() == Some(api::GROUP);
-            Owner { uid: it.uid.clone(), series: is_series.then(|| it.name.clone()) }
+        let owner = controller_of(metadata).map(|it| Owner {
+            uid: it.uid.clone(),
+            series: is_our("SigningKey", it).then(|| it.name.clone()),
         });
         let (digest, kids) = content(map);
         let fields = map.data.iter().flat_map(BTreeMap::keys);
@@ -367,8 +367,7 @@ fn content(map: &ConfigMap) -> (Option<String>, BTreeSet<jwks::Kid>) {
     let field = data.get(api::JWKS_FIELD).map(String::as_str).unwrap_or_default();
     let kids = jwks::kids_of(field);
     let labels = map.metadata.labels.clone().unwrap_or_default();
-    let references = map.metadata.owner_references.as_deref().unwrap_or_default();
-    let owner = references.iter().find(|reference| reference.controller == Some(true));
+    let owner = controller_of(&map.metadata);
     let series = owner.map(|owner| owner.name.as_str()).unwrap_or_default();
     let is_labelled = [(api::MANAGED, "true"), (api::SIGNING_KEY, series)]
         .iter()

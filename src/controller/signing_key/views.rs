@@ -1,6 +1,6 @@
 //! What the watches told of signing keys, their ledgers, key pairs and JWKS, and of namespaces.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,7 +11,7 @@ use super::observation::{self, FoundMap, Names, Namespaces, placed};
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
-use crate::controller::views::{Check, Told, View};
+use crate::controller::views::{Check, Told, View, slim};
 use crate::domain::object::Version;
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::Unreadable;
@@ -62,10 +62,7 @@ pub(super) struct Namespace {
 
 /// The series without what only the API server needs.
 pub(super) fn read_series(mut series: SigningKey) -> Option<(String, Box<SigningKey>)> {
-    series.metadata.managed_fields = None;
-    if let Some(annotations) = &mut series.metadata.annotations {
-        annotations.retain(|name, _| name.starts_with(api::RESERVED_PREFIX));
-    }
+    slim(&mut series.metadata);
     Some((series.metadata.name.clone()?, Box::new(series)))
 }
 
@@ -195,18 +192,14 @@ impl Views {
         memory: &Memory,
         settings: &Settings,
     ) -> (BTreeMap<String, Target>, Vec<(Place, Version)>) {
-        let mut namespaces =
-            Namespaces { wanted: BTreeSet::from([series.home.clone()]), going: BTreeSet::new() };
-        if let Some(selector) = observation::selector(object) {
-            let selected = self.namespaces.iter().filter(|(name, namespace)| {
-                settings.publishes_in(name) && selector.matches(&namespace.labels)
-            });
-            for (name, namespace) in selected {
-                let set =
-                    if namespace.is_going { &mut namespaces.going } else { &mut namespaces.wanted };
-                set.insert(name.clone());
-            }
-        }
+        let selector = observation::selector(object);
+        let matches = |labels| selector.as_ref().is_some_and(|selector| selector.matches(labels));
+        let selected = self
+            .namespaces
+            .iter()
+            .filter(|(name, namespace)| settings.publishes_in(name) && matches(&namespace.labels));
+        let selected = selected.map(|(name, namespace)| (name.clone(), namespace.is_going));
+        let namespaces = Namespaces::of(series, selected);
         let mut found = BTreeMap::new();
         for (key, map) in self.maps_of(&series.name) {
             found.insert(key.place.clone(), map.seen_by(series));

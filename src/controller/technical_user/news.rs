@@ -1,25 +1,19 @@
 //! Tells the user: the status, and an Event for every change of state.
 
-use std::time::Duration;
-
-use jiff::SignedDuration;
-
 use super::{Look, observation};
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::cluster::{Kind, Place, version_of};
-use crate::controller::engine::Settled;
+use crate::controller::engine::{Settled, wait_until};
 use crate::controller::event::{self, Happening, Severity, Subject};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::Record;
-use crate::domain::readiness::Progress;
 use crate::domain::technical_user::{Cause, Change, Rest, User, Verdict, report};
 
 /// Brings the status up to date; the repair that it returns is one of the status.
 pub(super) async fn publish(look: &Look, rest: &Rest, context: &Context) -> Result<Settled, Error> {
     let now = context.cluster.now();
     let has_repaired = write_status(look, &rest.verdict, context).await?;
-    let wake_in = rest.wake_at.map(|at| at.duration_since(now.earliest()).max(SOONEST));
-    let wake_in = wake_in.map(|wait| Duration::try_from(wait).unwrap_or_default());
+    let wake_in = rest.wake_at.map(|at| wait_until(at, now));
     Ok(Settled { wake_in, has_repaired })
 }
 
@@ -88,17 +82,11 @@ async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Resu
 /// A change of the condition `Ready` is worth an Event; the same words again are not.
 async fn announce(object: &TechnicalUser, user: &User, verdict: &Verdict, context: &Context) {
     let former = object.status.as_ref().map(|status| status.conditions.as_slice());
-    let ready = former.unwrap_or_default().iter().find(|it| it.type_ == "Ready");
-    let is_news = ready.is_none_or(|ready| ready.reason != verdict.reason());
-    if !is_news || *verdict == Verdict::Delivered {
-        return;
-    }
     let readiness = verdict.readiness(false);
-    let severity = match readiness.progress {
-        Progress::Done => Severity::Normal,
-        Progress::Reconciling | Progress::Stalled => Severity::Warning,
-    };
-    tell(user, severity, readiness.reason, readiness.message, context).await;
+    if readiness.is_news(former.unwrap_or_default()) && *verdict != Verdict::Delivered {
+        let severity = Severity::of(readiness.progress);
+        tell(user, severity, readiness.reason, readiness.message, context).await;
+    }
 }
 
 pub(super) async fn record_changed(
@@ -155,5 +143,3 @@ pub(super) fn severity(cause: Cause) -> Severity {
         Cause::Deleted | Cause::Altered | Cause::Unknown => Severity::Warning,
     }
 }
-
-const SOONEST: SignedDuration = SignedDuration::from_secs(1);

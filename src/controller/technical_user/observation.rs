@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::api;
 use crate::api::technical_user::{DeliveryMode, OnDeleted, TechnicalUser};
-use crate::controller::cluster::version_of;
+use crate::controller::cluster::{controller_of, is_our, version_of};
 use crate::domain::credential::ClientId;
 use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
 use crate::domain::delivery::{Belongs, Content, Delivered, Endpoints, Written};
@@ -109,13 +109,10 @@ pub fn delivered(metadata: &ObjectMeta, owner: &Owner) -> Option<Delivered> {
 }
 
 fn belongs(metadata: &ObjectMeta, owner: &Owner) -> Belongs {
-    let references = metadata.owner_references.as_deref().unwrap_or_default();
-    let Some(controller) = references.iter().find(|it| it.controller == Some(true)) else {
+    let Some(controller) = controller_of(metadata) else {
         return Belongs::Foreign;
     };
-    let is_of_our_group = controller.api_version.split('/').next() == Some(api::GROUP);
-    let is_namesake =
-        is_of_our_group && controller.kind == "TechnicalUser" && controller.name == owner.name;
+    let is_namesake = is_our("TechnicalUser", controller) && controller.name == owner.name;
     match (controller.uid == owner.uid, is_namesake) {
         (true, _) => Belongs::Ours,
         (false, true) => Belongs::Predecessor,

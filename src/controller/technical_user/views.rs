@@ -4,9 +4,9 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Key, observation};
-use crate::api;
 use crate::api::technical_user::TechnicalUser;
-use crate::controller::views::{Check, View};
+use crate::controller::cluster::controller_of;
+use crate::controller::views::{Check, View, slim};
 use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
 use crate::domain::delivery::{Belongs, Delivered, Endpoints};
 use crate::domain::schedule::Now;
@@ -34,10 +34,7 @@ pub(super) struct Seen {
 
 /// The user without what only the API server needs.
 pub(super) fn read_user(mut user: TechnicalUser) -> Option<(Key, Box<TechnicalUser>)> {
-    user.metadata.managed_fields = None;
-    if let Some(annotations) = &mut user.metadata.annotations {
-        annotations.retain(|name, _| name.starts_with(api::RESERVED_PREFIX));
-    }
+    slim(&mut user.metadata);
     let owner = observation::owner(&user.metadata)?;
     Some((Key { namespace: owner.namespace, name: owner.name }, Box::new(user)))
 }
@@ -51,8 +48,7 @@ pub(super) fn read_record(secret: &Secret) -> Option<(String, Readable)> {
 /// The delivered Secret by its own place.
 pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(Key, Seen)> {
     let key = Key { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
-    let references = metadata.owner_references.as_deref().unwrap_or_default();
-    let controller = references.iter().find(|reference| reference.controller == Some(true));
+    let controller = controller_of(metadata);
     let owner = controller.map(|controller| Owner {
         uid: controller.uid.clone(),
         namespace: key.namespace.clone(),
