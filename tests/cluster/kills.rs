@@ -1,39 +1,20 @@
 //! SIGKILL for the operator, the API server and etcd in a loop, under load.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::Client;
-use kube::api::{Api, DeleteParams};
 use serde_json::json;
-use support::control_plane::{ControlPlane, Options, Process};
+use support::control_plane::Options;
 use technical_user_operator::domain::credential::record::State;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::figures::{is_thorough, keep, say};
-use crate::leaks::{self, Evidence};
+use crate::leaks::Evidence;
 use crate::load::{Notes, act_for_ever, bring_back, names};
 use crate::namespace::{Namespace, accepts, shown};
-use crate::operator::{Launch, Operator};
-use crate::world::{SYSTEM, bare, launch};
-
-/// Two operators, of which one leads, and what kills them.
-struct Victims {
-    control_plane: ControlPlane,
-    admin: Client,
-    launches: [Launch; 2],
-    operators: [Operator; 2],
-    kills: Kills,
-}
-
-#[derive(Default)]
-struct Kills {
-    operator: u32,
-    api_server: u32,
-    etcd: u32,
-}
+use crate::operator::Launch;
+use crate::victims::{Kills, Victims};
+use crate::world::{SYSTEM, bare};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_kill_loses_a_client_secret() {
@@ -41,7 +22,7 @@ async fn no_kill_loses_a_client_secret() {
         return;
     };
     let started = Instant::now();
-    let mut victims = Victims::start(control_plane).await;
+    let mut victims = Victims::start(control_plane, &[]).await;
     let namespace = Namespace::with(victims.admin.clone(), "kills", SYSTEM).await;
     bring_back(&namespace).await;
     let notes = Notes::default();
@@ -61,13 +42,13 @@ async fn no_kill_loses_a_client_secret() {
     users.shutdown().await;
     bring_back(&namespace).await;
     for name in names() {
-        victims.come_to_rest(&namespace, &name).await;
+        come_to_rest(&victims.launches, &namespace, &name).await;
     }
     notes.read(&namespace).await.unwrap();
     readers.shutdown().await;
     let contradicting = contradictions(&namespace, &notes).await;
     conclude(&victims.kills, &notes, &contradicting, started.elapsed());
-    victims.search_for_leaks(&namespace, &notes).await;
+    search_for_leaks(&victims, &namespace, &notes).await;
 }
 
 fn conclude(kills: &Kills, notes: &Notes, contradicting: &[String], took: Duration) {
@@ -121,80 +102,35 @@ async fn contradictions(namespace: &Namespace, notes: &Notes) -> Vec<String> {
     wrong
 }
 
-impl Victims {
-    async fn start(control_plane: ControlPlane) -> Self {
-        let launches = ["operator-1.log", "operator-2.log"].map(|log| launch(&control_plane, log));
-        let operators = launches.each_ref().map(Launch::start);
-        let admin = control_plane.client().await;
-        Self { control_plane, admin, launches, operators, kills: Kills::default() }
+/// Waits until that user is ready, or says what the operators said of it last.
+async fn come_to_rest(launches: &[Launch], namespace: &Namespace, name: &str) {
+    if tokio::time::timeout(CALM, namespace.ready(name)).await.is_ok() {
+        return;
     }
-
-    /// Kills one program and starts it again.
-    async fn strike(&mut self, number: u32) {
-        let dice = crc32fast::hash(&number.to_be_bytes());
-        match dice % 8 {
-            0..=4 => self.strike_operator(dice >> 8).await,
-            5..=6 => {
-                self.kills.api_server += 1;
-                self.control_plane.restart(Process::ApiServer).await.unwrap();
-            }
-            _ => {
-                self.kills.etcd += 1;
-                self.control_plane.restart(Process::Etcd).await.unwrap();
-            }
-        }
+    let status = namespace.user(name).await.status;
+    let mentions = format!("\"{name}\"");
+    let mut lines = Vec::new();
+    for launch in launches {
+        let log = std::fs::read_to_string(&launch.log).unwrap();
+        let ours = log.lines().filter(|line| line.contains(&mentions));
+        lines.extend(ours.map(str::to_owned));
     }
-
-    async fn strike_operator(&mut self, dice: u32) {
-        self.kills.operator += 1;
-        let victim = usize::from(dice % 2 == 1);
-        self.operators[victim] = self.launches[victim].start();
-        // The lease of the dead would calm everything for 15 s, so most of the time it goes; then
-        // two may lead for a while, which has to be as safe.
-        if !(dice >> 1).is_multiple_of(4) {
-            let leases = Api::<Lease>::namespaced(self.admin.clone(), SYSTEM);
-            let now = DeleteParams::default();
-            let _ = tokio::time::timeout(CALL, leases.delete(LEASE, &now)).await;
-        }
-    }
-
-    /// Waits until that user is ready, or says what the operators said of it last.
-    async fn come_to_rest(&self, namespace: &Namespace, name: &str) {
-        if tokio::time::timeout(CALM, namespace.ready(name)).await.is_ok() {
-            return;
-        }
-        let status = namespace.user(name).await.status;
-        let mentions = format!("\"{name}\"");
-        let mut lines = Vec::new();
-        for launch in &self.launches {
-            let log = std::fs::read_to_string(&launch.log).unwrap();
-            let ours = log.lines().filter(|line| line.contains(&mentions));
-            lines.extend(ours.map(str::to_owned));
-        }
-        lines.sort();
-        let last = lines.split_off(lines.len().saturating_sub(20)).join("\n");
-        panic!("{name} is not ready: {status:#?}\n{last}");
-    }
-
-    async fn search_for_leaks(&self, namespace: &Namespace, notes: &Notes) {
-        let mut evidence = Evidence::default();
-        for (id, read) in notes.reads() {
-            evidence.secret(&id.to_string(), read.secret.reveal());
-        }
-        evidence.cluster(&namespace.client).await;
-        for operator in &self.operators {
-            evidence.text("metrics", operator.metrics().await);
-        }
-        let logs: Vec<PathBuf> = self.launches.iter().map(|launch| launch.log.clone()).collect();
-        leaks::search("kills", evidence, &self.control_plane, &logs);
-    }
+    lines.sort();
+    let last = lines.split_off(lines.len().saturating_sub(20)).join("\n");
+    panic!("{name} is not ready: {status:#?}\n{last}");
 }
 
-const LEASE: &str = "technical-user-operator";
+async fn search_for_leaks(victims: &Victims, namespace: &Namespace, notes: &Notes) {
+    let mut evidence = Evidence::default();
+    for (id, read) in notes.reads() {
+        evidence.secret(&id.to_string(), read.secret.reveal());
+    }
+    evidence.cluster(&namespace.client).await;
+    victims.search_for_leaks("kills", evidence).await;
+}
 
 /// How long everything lives between two kills.
 const LIFE: Duration = Duration::from_millis(500);
-const CALL: Duration = Duration::from_secs(5);
 
 /// An overlap, which a full record waits for, and the waits of an operator that failed now and then.
 const CALM: Duration = Duration::from_secs(100);

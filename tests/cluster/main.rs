@@ -29,4 +29,5 @@ mod replicas;
 mod rights;
 mod rotation;
 mod signing_keys;
+mod victims;
 mod world;

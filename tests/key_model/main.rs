@@ -16,6 +16,7 @@
 mod acts;
 mod adapter;
 mod cluster;
+#[path = "../model/figures.rs"]
 mod figures;
 mod healing;
 mod kids;
@@ -24,6 +25,7 @@ mod search;
 mod servers;
 mod settings;
 mod state;
+mod survivors;
 mod wrong;
 
 use crate::figures::Figures;
@@ -51,5 +53,11 @@ fn every_wrong_variant_is_caught() {
 
 #[test]
 fn where_two_locks_hold_one_is_enough() {
-    figures::survive(SURVIVORS);
+    survivors::survive(SURVIVORS);
 }
+
+/// What figures are printed and kept under.
+const MODEL: &str = "key model";
+
+/// What the names of invariants begin with, K1 to K5.
+const INVARIANTS: char = 'K';

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::search::{Action, Search, Setting};
 use crate::state::State;
 use crate::wrong::Wrong;
+use crate::{INVARIANTS, MODEL};
 
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
@@ -36,7 +37,7 @@ impl Figures {
                 self.violations.push(format!("{}: {property}\n{}", setting.name, story(path)));
             }
         }
-        for example in ["delivered", "rotated"] {
+        for &example in setting.reaches {
             if checker.discovery(example).is_none() {
                 self.violations.push(format!("{}: never {example}", setting.name));
             }
@@ -46,7 +47,7 @@ impl Figures {
         self.depth = self.depth.max(checker.max_depth());
         self.seconds += seconds;
         say(&format!(
-            "model: {}: states={} generated={} depth={} violations={} seconds={seconds:.1}",
+            "{MODEL}: {}: states={} generated={} depth={} violations={} seconds={seconds:.1}",
             setting.name,
             checker.unique_state_count(),
             checker.state_count(),
@@ -57,7 +58,7 @@ impl Figures {
 
     pub(crate) fn conclude(&self) {
         say(&format!(
-            "model: states={} generated={} depth={} violations={} seconds={:.1}",
+            "{MODEL}: states={} generated={} depth={} violations={} seconds={:.1}",
             self.states,
             self.generated,
             self.depth,
@@ -65,7 +66,7 @@ impl Figures {
             self.seconds,
         ));
         keep(
-            "model.json",
+            &format!("{}.json", file_name()),
             &json!({
                 "states": self.states,
                 "generated": self.generated,
@@ -98,13 +99,15 @@ pub(crate) fn kill(mutants: &[(Wrong, Setting, &'static str)]) {
         };
         killed += 1;
         let steps = path.into_actions().len();
-        say(&format!("mutant: {wrong:?}: {expected} after {steps} steps, {states} states"));
+        say(&format!(
+            "{MODEL}: mutant: {wrong:?}: {expected} after {steps} steps, {states} states"
+        ));
         let wrong = format!("{wrong:?}");
         caught_by.push(json!({"mutant": wrong, "property": expected, "steps": steps}));
     }
-    say(&format!("mutants_killed={killed}/{}", mutants.len()));
+    say(&format!("{MODEL}: mutants_killed={killed}/{}", mutants.len()));
     keep(
-        "model-mutants.json",
+        &format!("{}-mutants.json", file_name()),
         &json!({"killed": killed, "mutants": mutants.len(), "caught": caught_by}),
     );
     assert!(survivors.is_empty(), "{survivors}");
@@ -118,6 +121,11 @@ pub(crate) fn is_thorough() -> bool {
     std::env::var("PROVE").is_ok_and(|value| value == "1")
 }
 
+/// The name of the model as that of a file.
+fn file_name() -> String {
+    MODEL.replace(' ', "-")
+}
+
 /// Leaves figures where reports are made from.
 fn keep(name: &str, figures: &Value) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/figures");
@@ -125,12 +133,12 @@ fn keep(name: &str, figures: &Value) {
     fs::write(directory.join(name), format!("{figures:#}\n")).unwrap();
 }
 
-fn is_example(property: &str) -> bool {
-    !property.starts_with('I')
+pub(crate) fn is_example(property: &str) -> bool {
+    !property.starts_with(INVARIANTS)
 }
 
 /// The path as lines: what happened, and the request that was delivered.
-fn story(path: stateright::Path<State, Action>) -> String {
+pub(crate) fn story(path: stateright::Path<State, Action>) -> String {
     let mut story = String::new();
     for (state, action) in path.into_vec() {
         let _ = match action {
@@ -145,6 +153,6 @@ fn story(path: stateright::Path<State, Action>) -> String {
 }
 
 #[expect(clippy::print_stdout, reason = "figures are for people and scripts")]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     println!("{line}");
 }

@@ -44,3 +44,9 @@ fn every_state_is_safe_and_heals() {
 fn every_wrong_variant_is_caught() {
     figures::kill(MUTANTS);
 }
+
+/// What figures are printed and kept under.
+const MODEL: &str = "model";
+
+/// What the names of invariants begin with, I1 to I6.
+const INVARIANTS: char = 'I';

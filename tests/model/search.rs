@@ -47,6 +47,8 @@ pub(crate) struct Setting {
     pub(crate) most_ids: u8,
     /// Whether client secrets grow old: a period ends, a one-time delivery is over.
     pub(crate) ages: bool,
+    /// What must be reached somewhere.
+    pub(crate) reaches: &'static [&'static str],
     /// Whether rotation is scheduled.
     pub(crate) is_scheduled: bool,
     /// Whether a foreign Secret of the wanted name is there from the start.

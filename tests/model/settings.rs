@@ -25,6 +25,7 @@ const BASE: Setting = Setting {
     rotates_at_rest: false,
     most_ids: 6,
     ages: false,
+    reaches: &["delivered", "rotated"],
     is_scheduled: false,
     starts_foreign: false,
     one_per_serial: true,

@@ -1,15 +1,12 @@
 //! SIGKILL for the operator, the API server and etcd in a loop, while keys rotate as fast as they
 //! may, tokens are signed and verifiers verify them with copies of the JWKS.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
-use kube::api::{Api, DeleteParams};
 use serde_json::json;
-use support::control_plane::{ControlPlane, Options, Process};
+use support::control_plane::Options;
 use technical_user_operator::api::ROTATE_REQUESTED_AT;
 use technical_user_operator::api::signing_key::Algorithm;
 use technical_user_operator::controller::Limits;
@@ -20,25 +17,9 @@ use super::private::secret_numbers;
 use super::series::{Series, selecting};
 use super::token_server::{Terms, TokenService};
 use crate::figures::{is_thorough, keep, say};
-use crate::leaks::{self, Evidence};
-use crate::operator::{Launch, Operator};
-use crate::world::{SYSTEM, bare, launch, until};
-
-/// Two operators, of which one leads, and what kills them.
-struct Victims {
-    control_plane: ControlPlane,
-    admin: Client,
-    launches: [Launch; 2],
-    operators: [Operator; 2],
-    kills: Kills,
-}
-
-#[derive(Debug, Default)]
-struct Kills {
-    operator: u32,
-    api_server: u32,
-    etcd: u32,
-}
+use crate::leaks::Evidence;
+use crate::victims::{Kills, Victims};
+use crate::world::{SYSTEM, bare, until};
 
 /// A series under fire, and everything that looks at it.
 struct Watched {
@@ -54,7 +35,7 @@ async fn no_kill_leaves_a_token_that_nobody_can_verify() {
         return;
     };
     let started = Instant::now();
-    let mut victims = Victims::start(control_plane).await;
+    let mut victims = Victims::start(control_plane, FLAGS).await;
     let mut watched = Vec::new();
     for algorithm in [Algorithm::ES256, Algorithm::EdDsa] {
         watched.push(Watched::begin(&victims.admin, algorithm).await);
@@ -71,7 +52,7 @@ async fn no_kill_leaves_a_token_that_nobody_can_verify() {
         wrong.extend(it.come_to_rest().await);
     }
     conclude(&victims.kills, &watched, &wrong, started.elapsed());
-    victims.search_for_leaks(&watched).await;
+    search_for_leaks(&victims, &watched).await;
 }
 
 fn conclude(kills: &Kills, watched: &[Watched], wrong: &[String], took: Duration) {
@@ -155,62 +136,21 @@ impl Watched {
     }
 }
 
-impl Victims {
-    async fn start(control_plane: ControlPlane) -> Self {
-        let launches = ["operator-1.log", "operator-2.log"].map(|log| {
-            let launch = launch(&control_plane, log).with("--bootstrap-signing-key", "false");
-            launch.with("--max-view-age", "5s").with("--max-access-token-ttl", "5s")
-        });
-        let operators = launches.each_ref().map(Launch::start);
-        let admin = control_plane.client().await;
-        Self { control_plane, admin, launches, operators, kills: Kills::default() }
+async fn search_for_leaks(victims: &Victims, watched: &[Watched]) {
+    let mut evidence = Evidence::default();
+    for (name, number) in watched.iter().flat_map(Watched::secrets) {
+        evidence.secret_bytes(&name, number);
     }
-
-    /// Kills one program and starts it again.
-    async fn strike(&mut self, number: u32) {
-        let dice = crc32fast::hash(&number.to_be_bytes());
-        match dice % 8 {
-            0..=4 => self.strike_operator(dice >> 8).await,
-            5..=6 => {
-                self.kills.api_server += 1;
-                self.control_plane.restart(Process::ApiServer).await.unwrap();
-            }
-            _ => {
-                self.kills.etcd += 1;
-                self.control_plane.restart(Process::Etcd).await.unwrap();
-            }
-        }
-    }
-
-    async fn strike_operator(&mut self, dice: u32) {
-        self.kills.operator += 1;
-        let victim = usize::from(dice % 2 == 1);
-        self.operators[victim] = self.launches[victim].start();
-        // The lease of the dead would calm everything for 15 s, so most of the time it goes; then
-        // two may lead for a while, which has to be as safe.
-        if !(dice >> 1).is_multiple_of(4) {
-            let leases = Api::<Lease>::namespaced(self.admin.clone(), SYSTEM);
-            let now = DeleteParams::default();
-            let _ = tokio::time::timeout(CALL, leases.delete(LEASE, &now)).await;
-        }
-    }
-
-    async fn search_for_leaks(&self, watched: &[Watched]) {
-        let mut evidence = Evidence::default();
-        for (name, number) in watched.iter().flat_map(Watched::secrets) {
-            evidence.secret_bytes(&name, number);
-        }
-        evidence.cluster(&self.admin).await;
-        evidence.key_sets(&self.admin).await;
-        for operator in &self.operators {
-            evidence.text("metrics", operator.metrics().await);
-        }
-        let logs: Vec<PathBuf> = self.launches.iter().map(|launch| launch.log.clone()).collect();
-        leaks::search("signing-keys", evidence, &self.control_plane, &logs);
-    }
+    evidence.cluster(&victims.admin).await;
+    evidence.key_sets(&victims.admin).await;
+    victims.search_for_leaks("signing-keys", evidence).await;
 }
 
-const LEASE: &str = "technical-user-operator";
+const FLAGS: &[(&str, &str)] = &[
+    ("--bootstrap-signing-key", "false"),
+    ("--max-view-age", "5s"),
+    ("--max-access-token-ttl", "5s"),
+];
 
 /// As the operators are told: a token service has to know the same.
 const LIMITS: Limits =
@@ -222,7 +162,6 @@ const KEEPS: Duration = Duration::from_secs(11);
 
 /// How long everything lives between two kills.
 const LIFE: Duration = Duration::from_millis(1500);
-const CALL: Duration = Duration::from_secs(5);
 
 /// The waits of an operator that failed now and then.
 const CALM: Duration = Duration::from_secs(100);
