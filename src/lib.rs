@@ -9,6 +9,9 @@ pub mod domain;
 
 pub mod environment;
 
+pub mod stored;
+mod watch;
+
 pub mod controller;
 pub mod server;
 

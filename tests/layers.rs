@@ -103,6 +103,32 @@ const LAYERS: &[Layer] = &[
         because: "what is served comes as values: it never sees Kubernetes",
     },
     Layer {
+        module: "watch",
+        forbidden: &[
+            "crate::api",
+            "crate::args",
+            "crate::controller",
+            "crate::directory",
+            "crate::domain",
+            "crate::operator",
+            "crate::server",
+        ],
+        because: "a watch knows nothing of what it watches",
+    },
+    Layer {
+        module: "stored",
+        forbidden: &[
+            "crate::args",
+            "crate::controller",
+            "crate::directory",
+            "crate::operator",
+            "crate::server",
+            "kube::",
+            "tokio",
+        ],
+        because: "what is stored is read alike by all, and asks nobody",
+    },
+    Layer {
         module: "telemetry",
         forbidden: &[
             "crate::api",

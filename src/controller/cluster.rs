@@ -242,7 +242,7 @@ impl Cluster {
 
     async fn version(&self, request: Request<Body>, call: &Call<'_>) -> Result<Version, Failure> {
         let metadata = self.metadata(request, call).await?;
-        version_of(&metadata).ok_or_else(|| call.failure(Kind::Garbled))
+        crate::stored::version_of(&metadata).ok_or_else(|| call.failure(Kind::Garbled))
     }
 
     async fn answer(&self, request: Request<Body>, call: &Call<'_>) -> Result<Bytes, Failure> {
@@ -298,13 +298,6 @@ impl std::fmt::Debug for DebuglessClient {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Client")
     }
-}
-
-/// The version of an object, by its metadata.
-pub fn version_of(metadata: &ObjectMeta) -> Option<Version> {
-    let uid = metadata.uid.clone()?;
-    let resource_version = metadata.resource_version.clone()?;
-    Some(Version { uid, resource_version })
 }
 
 /// The owner of an object that controls it.

@@ -22,10 +22,7 @@ use super::views::Check;
 use super::{Context, Error, Retry};
 use crate::domain::schedule::{Now, Trust};
 
-pub(super) use self::watch::watch;
 pub(super) use super::queue::Settled;
-
-mod watch;
 
 /// One kind of resource, as the engine drives it.
 pub(super) trait Controller: Send + Sized + 'static {

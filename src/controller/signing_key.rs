@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use self::bodies::{JwksMap, jwks_patch, key_pair_secret, ledger_secret};
 use self::news::{ledger_changed, publish, report_failure, report_invalid_spec, tell};
-use self::observation::{Look, Names};
+use self::observation::Look;
 use super::cluster::{Conditional, Failure, Kind, Place, Redacted};
 use super::engine::{self, Settled, Synced};
 use super::event::Severity;
@@ -21,6 +21,7 @@ use crate::domain::key_pair::PublicKey;
 use crate::domain::object::Version;
 use crate::domain::obstacle::Obstacle;
 use crate::domain::signing_key::{self, Publication, Series, Step, Write};
+use crate::stored::Names;
 
 mod bodies;
 mod driver;

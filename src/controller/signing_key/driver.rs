@@ -13,9 +13,10 @@ use super::watches::{self, News};
 use super::{Memory, reconcile};
 use crate::controller::cluster::Kind;
 use crate::controller::engine::{Controller, Settled, Touched};
-use crate::controller::views::{Check, Told, View};
+use crate::controller::views::Check;
 use crate::controller::{Context, Error, Settings};
 use crate::domain::schedule::Now;
+use crate::watch::{Told, View};
 
 /// The controller of signing keys.
 #[derive(Debug)]

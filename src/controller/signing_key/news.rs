@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::observation::Look;
 use crate::api::signing_key::{KeyState, SigningKey, SigningKeyStatus};
-use crate::controller::cluster::{Kind, version_of};
+use crate::controller::cluster::Kind;
 use crate::controller::engine::wait_until;
 use crate::controller::event::{self, Happening, Severity, Subject};
 use crate::controller::{Context, Error};
 use crate::domain::signing_key::{Change, Rest, Series, Verdict, report};
+use crate::stored::version_of;
 
 pub(super) async fn publish(
     look: &Look,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::Selector;
 use zeroize::Zeroize;
@@ -10,18 +10,17 @@ use zeroize::Zeroize;
 use super::Memory;
 use crate::api;
 use crate::api::signing_key::SigningKey;
-use crate::controller::cluster::{Place as At, controller_of, is_our, version_of};
+use crate::controller::cluster::{Place as At, controller_of, is_our};
 use crate::controller::{Context, Error, Settings};
 use crate::domain::jwks::{self, Jwks};
-use crate::domain::key_pair::{Algorithm, KeyShape, PublicKey};
+use crate::domain::key_pair::{KeyShape, PublicKey};
 use crate::domain::object::Version;
 use crate::domain::obstacle::Obstacle;
 use crate::domain::schedule::parse_duration;
-use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::{
-    FIRST, Held, KeyPair, Ledger, Observed, Place, Published, Series, Target, drain,
+    FIRST, Held, KeyPair, Observed, Place, Published, Series, Target, drain,
 };
-use crate::environment::private_key::PrivateKey;
+use crate::stored::{Names, ledger, private_key, version_of};
 
 /// What was looked at, and the object that its status goes to.
 #[derive(Debug)]
@@ -73,37 +72,6 @@ impl Look {
         };
         let next = self.observed.key_pairs.get(&ledger.next_index())?;
         Some((next.version.clone(), next.public.clone()?))
-    }
-}
-
-/// Names in the operator's namespace: a uid never comes twice.
-#[derive(Clone, Copy, Debug)]
-pub struct Names<'a>(&'a str);
-
-impl<'a> Names<'a> {
-    /// Those of the series of that uid.
-    pub fn of(uid: &'a str) -> Self {
-        Self(uid)
-    }
-
-    /// The Secret that holds the ledger.
-    pub fn ledger(self) -> String {
-        format!("sk-{}", self.0)
-    }
-
-    /// The Secret that holds that key pair.
-    pub fn key_pair(self, index: u32) -> String {
-        format!("sk-{}-{index}", self.0)
-    }
-
-    /// What the names of all key pairs begin with.
-    pub fn key_pair_prefix(self) -> String {
-        format!("sk-{}-", self.0)
-    }
-
-    /// The index of a key pair by the name of its Secret.
-    pub fn index(self, name: &str) -> Option<u32> {
-        name.strip_prefix(&self.key_pair_prefix())?.parse().ok()
     }
 }
 
@@ -233,7 +201,7 @@ async fn key_pairs(
         let name = names.key_pair(index);
         let at = At { namespace: &series.home, name: &name };
         let Some(mut secret) = cluster.own_secret(at).await? else { continue };
-        let public = public_half(&secret, series.algorithm);
+        let public = private_key(&secret, series.algorithm).map(|it| it.public().clone());
         secret.data.iter_mut().flat_map(BTreeMap::values_mut).for_each(|it| it.0.zeroize());
         let Some(version) = existing(&secret.metadata) else { continue };
         key_pairs.insert(index, KeyPair { version, public });
@@ -273,33 +241,9 @@ pub(super) fn selector(object: &SigningKey) -> Option<Selector> {
     selector.try_into().ok()
 }
 
-/// Reads a ledger.
-///
-/// # Errors
-///
-/// [`Unreadable`] when it is none; the caller leaves it alone.
-pub fn ledger(secret: &Secret, uid: &str) -> Result<(Version, Ledger), Unreadable> {
-    if secret.type_.as_deref() != Some(api::LEDGER_TYPE) {
-        return Err(Unreadable::Type);
-    }
-    let version = version_of(&secret.metadata).ok_or(Unreadable::Malformed)?;
-    let stored = secret.data.as_ref().and_then(|data| data.get(api::LEDGER_FIELD));
-    let stored = stored.ok_or(Unreadable::Missing)?;
-    Ok((version, Ledger::from_json(&stored.0, uid)?))
-}
-
 /// The version of a key pair, unless it is on its way out.
 pub(super) fn existing(metadata: &ObjectMeta) -> Option<Version> {
     if metadata.deletion_timestamp.is_some() { None } else { version_of(metadata) }
-}
-
-fn public_half(secret: &Secret, algorithm: Algorithm) -> Option<PublicKey> {
-    if secret.type_.as_deref() != Some(api::KEY_PAIR_TYPE) {
-        return None;
-    }
-    let stored = secret.data.as_ref()?.get(api::KEY_PAIR_FIELD)?;
-    let private = PrivateKey::from_pkcs8(algorithm, &stored.0).ok()?;
-    Some(private.public().clone())
 }
 
 /// A ConfigMap that may be the JWKS of a series, in its small form.

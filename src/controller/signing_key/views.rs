@@ -7,17 +7,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::SelectorExt;
 
 use super::Memory;
-use super::observation::{self, FoundMap, Names, Namespaces, placed};
+use super::observation::{self, FoundMap, Namespaces, placed};
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
-use crate::controller::views::{Check, Told, View, slim};
+use crate::controller::views::{Check, slim};
 use crate::domain::object::Version;
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::{
     Held, KeyPair, Ledger, Observed, Place, Series, Step, Target, decide, report,
 };
+use crate::stored::{self, Names};
+use crate::watch::{Told, View};
 
 /// Everything that the watches told.
 #[derive(Debug, Default)]
@@ -71,7 +73,7 @@ pub(super) fn read_ledger(secret: &Secret) -> Option<(String, Box<Readable>)> {
     let name = secret.metadata.name.clone()?;
     let uid = name.strip_prefix("sk-").unwrap_or_default();
     let series = labelled(&secret.metadata).unwrap_or_default();
-    let ledger = observation::ledger(secret, uid);
+    let ledger = stored::ledger(secret, uid);
     Some((name, Box::new(Readable { series, ledger })))
 }
 

@@ -15,8 +15,7 @@ use super::views::{
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
-use crate::controller::engine::watch;
-use crate::controller::views::Told;
+use crate::watch::{Told, watch};
 
 /// What a watch told of which kind.
 pub(super) enum News {

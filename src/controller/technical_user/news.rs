@@ -2,12 +2,13 @@
 
 use super::{Look, observation};
 use crate::api::technical_user::TechnicalUser;
-use crate::controller::cluster::{Kind, Place, version_of};
+use crate::controller::cluster::{Kind, Place};
 use crate::controller::engine::{Settled, wait_until};
 use crate::controller::event::{self, Happening, Severity, Subject};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::Record;
 use crate::domain::technical_user::{Cause, Change, Rest, User, Verdict, report};
+use crate::stored::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
 pub(super) async fn publish(look: &Look, rest: &Rest, context: &Context) -> Result<Settled, Error> {

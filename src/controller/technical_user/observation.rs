@@ -2,27 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde_json::Value;
 
 use crate::api;
 use crate::api::technical_user::{DeliveryMode, OnDeleted, TechnicalUser};
-use crate::controller::cluster::{controller_of, is_our, version_of};
-use crate::domain::credential::ClientId;
-use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
+use crate::controller::cluster::{controller_of, is_our};
+use crate::domain::credential::record::Owner;
 use crate::domain::delivery::{Belongs, Content, Delivered, Endpoints, Written};
 use crate::domain::schedule::parse_duration;
 use crate::domain::technical_user::{Delivery, User};
+use crate::stored::{client_id, version_of};
+
+pub use crate::stored::{owner, record};
 
 /// Reads a `TechnicalUser`; nothing when it cannot be read although it passed admission.
 pub fn user(object: &TechnicalUser, endpoints: &Endpoints) -> Option<User> {
     let spec = &object.spec;
     let owner = owner(&object.metadata)?;
-    let client_id = match &spec.client_id {
-        Some(chosen) => chosen.parse().ok()?,
-        None => ClientId::derived_from(&owner.uid),
-    };
+    let client_id = client_id(object, &owner.uid)?;
     let secret_name = match &spec.secret_template.name {
         Some(chosen) => chosen.clone(),
         None => format!("{}-credentials", owner.name),
@@ -50,33 +48,6 @@ pub fn user(object: &TechnicalUser, endpoints: &Endpoints) -> Option<User> {
         revoke_request: annotation(api::REVOKE_REQUESTED_AT),
         owner,
     })
-}
-
-/// Who an object is.
-pub fn owner(metadata: &ObjectMeta) -> Option<Owner> {
-    Some(Owner {
-        uid: metadata.uid.clone()?,
-        namespace: metadata.namespace.clone()?,
-        name: metadata.name.clone()?,
-    })
-}
-
-/// Reads a verifier record.
-///
-/// # Errors
-///
-/// [`Unreadable`] when it is none; the caller leaves it alone.
-pub fn record(
-    secret: &Secret,
-    client_id: Option<&ClientId>,
-) -> Result<(Version, Record), Unreadable> {
-    if secret.type_.as_deref() != Some(api::RECORD_TYPE) {
-        return Err(Unreadable::Type);
-    }
-    let version = version_of(&secret.metadata).ok_or(Unreadable::Malformed)?;
-    let stored = secret.data.as_ref().and_then(|data| data.get(api::RECORD_FIELD));
-    let stored = stored.ok_or(Unreadable::Missing)?;
-    Ok((version, Record::from_json(&stored.0, client_id)?))
 }
 
 /// Reads the metadata of a delivered Secret, as the user `owner` sees it.

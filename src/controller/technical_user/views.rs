@@ -6,11 +6,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::{Key, observation};
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::cluster::controller_of;
-use crate::controller::views::{Check, View, slim};
+use crate::controller::views::{Check, slim};
 use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
 use crate::domain::delivery::{Belongs, Delivered, Endpoints};
 use crate::domain::schedule::Now;
 use crate::domain::technical_user::{Claim, Holder, Observed, Step, User, decide, report};
+use crate::watch::View;
 
 /// Everything that the watches told.
 #[derive(Debug, Default)]

@@ -12,8 +12,7 @@ use super::views::{Readable, Seen, Views, read_record, read_secret, read_user};
 use crate::api;
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
-use crate::controller::engine::watch;
-use crate::controller::views::Told;
+use crate::watch::{Told, watch};
 
 /// What a watch told of which kind.
 pub(super) enum News {

@@ -9,7 +9,7 @@ use technical_user_operator::api::signing_key::{Algorithm, KeyState};
 use technical_user_operator::api::{
     JWKS_FIELD, KEY_PAIR_FIELD, KEY_PAIR_TYPE, LEDGER_TYPE, MANAGED, SIGNING_KEY,
 };
-use technical_user_operator::controller::signing_key::observation::Names;
+use technical_user_operator::stored::Names;
 use tokio::task::JoinSet;
 
 use super::series::{Series, condition, field, is_well_formed, states};

@@ -4,7 +4,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use technical_user_operator::api::ROTATE_REQUESTED_AT;
 use technical_user_operator::api::signing_key::KeyState::{Active, Grace, Published};
-use technical_user_operator::controller::signing_key::observation::Names;
+use technical_user_operator::stored::Names;
 
 use super::series::{Series, selecting};
 use crate::world::{SYSTEM, World, shared, until};

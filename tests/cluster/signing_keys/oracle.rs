@@ -16,13 +16,13 @@ use support::control_plane::User;
 use support::faults::FaultPlan;
 use technical_user_operator::api::signing_key::Algorithm;
 use technical_user_operator::api::{JWKS_FIELD, JWKS_FILE, KEY_INDEX, KEY_PAIR_FIELD, SIGNING_KEY};
-use technical_user_operator::controller::signing_key::observation::Names;
 use technical_user_operator::domain::jwks::{Jwks, kids_of};
 use technical_user_operator::domain::key_pair::{KeyShape, Kid};
 use technical_user_operator::domain::schedule::later;
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::environment::System;
 use technical_user_operator::environment::private_key::{KeyPairs, PrivateKey};
+use technical_user_operator::stored::Names;
 use tokio::task::JoinHandle;
 
 use super::replicas::LIMITS;

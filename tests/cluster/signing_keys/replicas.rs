@@ -13,7 +13,7 @@ use technical_user_operator::api::ROTATE_REQUESTED_AT;
 use technical_user_operator::api::signing_key::Algorithm;
 use technical_user_operator::api::signing_key::KeyState::{Active, Grace, Published, Retired};
 use technical_user_operator::controller::Limits;
-use technical_user_operator::controller::signing_key::observation::Names;
+use technical_user_operator::stored::Names;
 
 use super::oracle::{Materials, contradiction};
 use super::series::{Series, condition, selecting};

@@ -10,13 +10,13 @@ use kube::api::ListParams;
 use technical_user_operator::api::signing_key::SigningKey;
 use technical_user_operator::api::{KEY_PAIR_FIELD, KEY_PAIR_TYPE, SIGNING_KEY};
 use technical_user_operator::controller::Limits;
-use technical_user_operator::controller::signing_key::observation::{self, Names};
 use technical_user_operator::domain::jwks::kids_of;
 use technical_user_operator::domain::key_pair::{Kid, PublicKey};
 use technical_user_operator::domain::schedule::later;
 use technical_user_operator::domain::signer::{Aged, Use, Views, signer};
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::environment::private_key::{PrivateKey, verify};
+use technical_user_operator::stored::{self, Names};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -210,7 +210,7 @@ impl Server {
         let Some(uid) = self.uid() else { return Ok(()) };
         let asked_at = Instant::now();
         let secret = self.series.secrets().get_opt(&Names::of(&uid).ledger()).await?;
-        let seen = secret.and_then(|secret| Some(observation::ledger(&secret, &uid).ok()?.1));
+        let seen = secret.and_then(|secret| Some(stored::ledger(&secret, &uid).ok()?.1));
         self.ledger = View { seen, asked_at };
         Ok(())
     }

@@ -7,14 +7,16 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 
-use crate::controller::views::Told;
+pub(crate) use self::view::{Told, View};
+
+mod view;
 
 /// Watches one kind of object, for ever.
 ///
 /// `open` begins the watch; it is called again when a list hangs, for which kube has no deadline.
 /// `read` brings an object into its small form, or says that it is no business of ours. Trouble is
 /// logged, and the watch goes on.
-pub(in crate::controller) fn watch<T, K, V, S>(
+pub(crate) fn watch<T, K, V, S>(
     kind: &'static str,
     open: impl Fn() -> S + Send + 'static,
     read: impl Fn(T) -> Option<(K, V)> + Send + 'static,

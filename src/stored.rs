@@ -1,0 +1,111 @@
+//! What the operator keeps in Secrets, read back: for itself, and for the token service.
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::api;
+use crate::api::technical_user::TechnicalUser;
+use crate::domain::credential::ClientId;
+use crate::domain::credential::record::{self, Owner, Record};
+use crate::domain::key_pair::Algorithm;
+use crate::domain::object::Version;
+use crate::domain::signing_key::Ledger;
+use crate::domain::signing_key::ledger;
+use crate::environment::private_key::PrivateKey;
+
+/// The version of an object, by its metadata.
+pub fn version_of(metadata: &ObjectMeta) -> Option<Version> {
+    let uid = metadata.uid.clone()?;
+    let resource_version = metadata.resource_version.clone()?;
+    Some(Version { uid, resource_version })
+}
+
+/// Who an object is.
+pub fn owner(metadata: &ObjectMeta) -> Option<Owner> {
+    Some(Owner {
+        uid: metadata.uid.clone()?,
+        namespace: metadata.namespace.clone()?,
+        name: metadata.name.clone()?,
+    })
+}
+
+/// The client id of a user; nothing when it passed admission and is none all the same.
+pub(crate) fn client_id(object: &TechnicalUser, uid: &str) -> Option<ClientId> {
+    match &object.spec.client_id {
+        Some(chosen) => chosen.parse().ok(),
+        None => Some(ClientId::derived_from(uid)),
+    }
+}
+
+/// Reads a verifier record.
+///
+/// # Errors
+///
+/// [`record::Unreadable`] when it is none; the caller leaves it alone.
+pub fn record(
+    secret: &Secret,
+    client_id: Option<&ClientId>,
+) -> Result<(Version, Record), record::Unreadable> {
+    if secret.type_.as_deref() != Some(api::RECORD_TYPE) {
+        return Err(record::Unreadable::Type);
+    }
+    let version = version_of(&secret.metadata).ok_or(record::Unreadable::Malformed)?;
+    let stored = secret.data.as_ref().and_then(|data| data.get(api::RECORD_FIELD));
+    let stored = stored.ok_or(record::Unreadable::Missing)?;
+    Ok((version, Record::from_json(&stored.0, client_id)?))
+}
+
+/// Reads a ledger.
+///
+/// # Errors
+///
+/// [`ledger::Unreadable`] when it is none; the caller leaves it alone.
+pub fn ledger(secret: &Secret, uid: &str) -> Result<(Version, Ledger), ledger::Unreadable> {
+    if secret.type_.as_deref() != Some(api::LEDGER_TYPE) {
+        return Err(ledger::Unreadable::Type);
+    }
+    let version = version_of(&secret.metadata).ok_or(ledger::Unreadable::Malformed)?;
+    let stored = secret.data.as_ref().and_then(|data| data.get(api::LEDGER_FIELD));
+    let stored = stored.ok_or(ledger::Unreadable::Missing)?;
+    Ok((version, Ledger::from_json(&stored.0, uid)?))
+}
+
+/// Names in the operator's namespace: a uid never comes twice.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a>(&'a str);
+
+impl<'a> Names<'a> {
+    /// Those of the series of that uid.
+    pub fn of(uid: &'a str) -> Self {
+        Self(uid)
+    }
+
+    /// The Secret that holds the ledger.
+    pub fn ledger(self) -> String {
+        format!("sk-{}", self.0)
+    }
+
+    /// The Secret that holds that key pair.
+    pub fn key_pair(self, index: u32) -> String {
+        format!("sk-{}-{index}", self.0)
+    }
+
+    /// What the names of all key pairs begin with.
+    pub fn key_pair_prefix(self) -> String {
+        format!("sk-{}-", self.0)
+    }
+
+    /// The index of a key pair by the name of its Secret.
+    pub fn index(self, name: &str) -> Option<u32> {
+        name.strip_prefix(&self.key_pair_prefix())?.parse().ok()
+    }
+}
+
+/// Reads the private half of a key pair; nothing when the Secret holds none of that algorithm.
+pub(crate) fn private_key(secret: &Secret, algorithm: Algorithm) -> Option<PrivateKey> {
+    if secret.type_.as_deref() != Some(api::KEY_PAIR_TYPE) {
+        return None;
+    }
+    let stored = secret.data.as_ref()?.get(api::KEY_PAIR_FIELD)?;
+    PrivateKey::from_pkcs8(algorithm, &stored.0).ok()
+}

@@ -1,0 +1,128 @@
+//! What the watches told, in the smallest form that is of use.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::runtime::watcher::Event;
+
+/// One kind of object, by key, from one or more watches.
+#[derive(Debug)]
+pub(crate) struct View<K, V> {
+    objects: BTreeMap<K, V>,
+    watches: BTreeMap<usize, Watch<K>>,
+}
+
+#[derive(Debug)]
+struct Watch<K> {
+    is_synced: bool,
+    keys: BTreeSet<K>,
+    listed: Option<BTreeSet<K>>,
+}
+
+impl<K, V> Default for View<K, V> {
+    fn default() -> Self {
+        Self { objects: BTreeMap::new(), watches: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord + Clone, V> View<K, V> {
+    /// Expects one more watch to fill it.
+    pub(crate) fn expect(&mut self, watch: usize) {
+        let keys = BTreeSet::new();
+        self.watches.insert(watch, Watch { is_synced: false, keys, listed: None });
+    }
+
+    /// Whether every watch has told everything once.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.watches.values().all(|watch| watch.is_synced)
+    }
+
+    /// The objects.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.objects.iter()
+    }
+
+    /// The objects from that key on.
+    pub(crate) fn from(&self, key: K) -> impl Iterator<Item = (&K, &V)> {
+        self.objects.range(key..)
+    }
+
+    /// How many objects.
+    pub(crate) fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// One object.
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        self.objects.get(key)
+    }
+
+    /// Takes in what one watch told. Returns the keys that may have changed.
+    ///
+    /// A list that was cut short changes nothing: what it lacks is gone only once it is complete.
+    pub(crate) fn take(&mut self, watch: usize, told: Told<K, V>) -> Vec<K> {
+        let Some(watch) = self.watches.get_mut(&watch) else {
+            return Vec::new();
+        };
+        match told {
+            Told::ListBegins => {
+                watch.listed = Some(BTreeSet::new());
+                Vec::new()
+            }
+            Told::Is(key, object) => {
+                if let Some(listed) = &mut watch.listed {
+                    listed.insert(key.clone());
+                }
+                watch.keys.insert(key.clone());
+                self.objects.insert(key.clone(), object);
+                vec![key]
+            }
+            Told::Gone(key) => {
+                watch.keys.remove(&key);
+                self.objects.remove(&key);
+                vec![key]
+            }
+            Told::ListEnds => {
+                watch.is_synced = true;
+                let listed = watch.listed.take().unwrap_or_default();
+                let gone: Vec<K> = watch.keys.difference(&listed).cloned().collect();
+                for key in &gone {
+                    watch.keys.remove(key);
+                    self.objects.remove(key);
+                }
+                gone
+            }
+        }
+    }
+}
+
+/// What a watch told, with the object in its small form.
+#[derive(Debug)]
+pub(crate) enum Told<K, V> {
+    ListBegins,
+    Is(K, V),
+    Gone(K),
+    ListEnds,
+}
+
+impl<K, V> Told<K, V> {
+    /// The object that it is about.
+    pub(crate) fn key(&self) -> Option<&K> {
+        match self {
+            Self::Is(key, _) | Self::Gone(key) => Some(key),
+            Self::ListBegins | Self::ListEnds => None,
+        }
+    }
+
+    /// Reads an event of a watch; nothing when the object has no name.
+    pub(crate) fn from<T>(event: Event<T>, read: impl Fn(T) -> Option<(K, V)>) -> Option<Self> {
+        Some(match event {
+            Event::Init => Self::ListBegins,
+            Event::InitDone => Self::ListEnds,
+            Event::InitApply(object) | Event::Apply(object) => {
+                let (key, object) = read(object)?;
+                Self::Is(key, object)
+            }
+            Event::Delete(object) => Self::Gone(read(object)?.0),
+        })
+    }
+}
