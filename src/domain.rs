@@ -16,3 +16,4 @@ pub mod schedule;
 pub mod signer;
 pub mod signing_key;
 pub mod technical_user;
+pub mod token;

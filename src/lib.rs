@@ -12,6 +12,8 @@ pub mod environment;
 pub mod stored;
 mod watch;
 
+pub mod directory;
+
 pub mod controller;
 pub mod server;
 

@@ -1,4 +1,15 @@
 //! What the process serves over HTTP. It never sees Kubernetes: what it says comes as values.
 
 pub mod admin;
+pub mod answer;
+pub mod audit;
+pub mod authentication;
+pub mod hashing;
+pub mod limits;
+pub mod metrics;
+pub mod service;
+
+mod discovery;
+mod introspection;
+mod token;
 pub mod unavailable;

@@ -129,6 +129,18 @@ const LAYERS: &[Layer] = &[
         because: "what is stored is read alike by all, and asks nobody",
     },
     Layer {
+        module: "directory",
+        forbidden: &[
+            "crate::args",
+            "crate::controller",
+            "crate::operator",
+            "crate::server",
+            "axum",
+            "Timestamp::now",
+        ],
+        because: "what servers know comes from watches, and serves no request by itself",
+    },
+    Layer {
         module: "telemetry",
         forbidden: &[
             "crate::api",

@@ -36,6 +36,16 @@ impl Jwks {
         self.0.keys()
     }
 
+    /// Its keys, ordered by their ids.
+    pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.0.values()
+    }
+
+    /// The key of that id.
+    pub fn get(&self, kid: &Kid) -> Option<&PublicKey> {
+        self.0.get(kid)
+    }
+
     /// The compact JSON, its keys ordered by their ids so that equal sets have equal bytes. Nothing
     /// for an empty set: Envoy and `PyJWT` would drop every key they know.
     pub fn bytes(&self) -> Option<String> {
@@ -64,13 +74,17 @@ impl FromIterator<PublicKey> for Jwks {
     }
 }
 
-/// The ids of the keys in any key set that this operator could have written; none in anything else.
-pub fn kids_of(text: &str) -> BTreeSet<Kid> {
+/// The keys of any key set that this operator could have written; none of anything else.
+pub fn keys_of(text: &str) -> Vec<PublicKey> {
     let Ok(Foreign { keys }) = serde_json::from_str(text) else {
-        return BTreeSet::new();
+        return Vec::new();
     };
-    let keys = keys.into_iter().filter_map(|key| serde_json::from_value::<PublicKey>(key).ok());
-    keys.map(|key| key.kid().clone()).collect()
+    keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).collect()
+}
+
+/// The ids of those keys.
+pub fn kids_of(text: &str) -> BTreeSet<Kid> {
+    keys_of(text).iter().map(|key| key.kid().clone()).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,174 @@
+//! What the token service knows: every client with its verifiers, and every key. It is fed by
+//! watches only, so that it answers while no operator runs and while the API server is away.
+//!
+//! Readers get a snapshot and hold nothing. Each view knows when a watch last told something, by a
+//! clock that cannot jump: past the bound S nothing is signed any more.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use self::clients::Clients;
+use self::keys::Keys;
+use self::pulse::Pulse;
+use crate::domain::credential::ClientId;
+use crate::domain::key_pair::{Kid, PublicKey};
+use crate::domain::signer::NoSigner;
+use crate::environment::Clock;
+
+pub use self::clients::{Known, Traces, Verified};
+pub use self::feed::feed;
+pub use self::keys::{Published, Signer};
+pub use self::live::{CannotCheck, Live};
+
+mod clients;
+mod feed;
+mod keys;
+mod live;
+mod pulse;
+
+/// What the servers know.
+#[derive(Debug)]
+pub struct Directory {
+    clients: RwLock<Clients>,
+    keys: RwLock<Keys>,
+    pulses: Pulses,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+}
+
+/// What a directory covers, and for how long it may be believed.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The operator's namespace.
+    pub namespace: String,
+    /// Where users are served; everywhere when empty.
+    pub watch_namespaces: Vec<String>,
+    /// S: how old the views may be for anything to be signed.
+    pub view_age: Duration,
+    /// How long a token lives at most, whatever a user asks for.
+    pub token_lifetime: SignedDuration,
+}
+
+/// When each watch last told something.
+#[derive(Debug, Default)]
+struct Pulses {
+    users: Pulse,
+    records: Pulse,
+    namespaces: Pulse,
+    series: Pulse,
+    ledgers: Pulse,
+    key_pairs: Pulse,
+    jwks: Pulse,
+}
+
+impl Directory {
+    /// A directory that knows nothing yet.
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clients: RwLock::default(),
+            keys: RwLock::default(),
+            pulses: Pulses::default(),
+            clock,
+            settings,
+        }
+    }
+
+    /// A client that lives, with everything that proves a request to be its own.
+    pub fn client(&self, id: &ClientId) -> Option<Arc<Known>> {
+        read(&self.clients).get(id)
+    }
+
+    /// The key that signs for the `SigningKey` of that name at `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSigner`]: nothing is signed now, which passes.
+    pub fn signer(&self, series: &str, now: Timestamp) -> Result<Arc<Signer>, NoSigner> {
+        let signing = read(&self.keys).signing(series).ok_or(NoSigner::Absent)?;
+        signing.signer(&self.ages(), now, self.settings.view_age)
+    }
+
+    /// The keys of all series, as verifiers fetch them; nothing while there is none.
+    pub fn published(&self) -> Option<Arc<Published>> {
+        read(&self.keys).published()
+    }
+
+    /// A key that tokens are verified with.
+    pub fn key(&self, kid: &Kid) -> Option<PublicKey> {
+        self.published()?.keys.get(kid).cloned()
+    }
+
+    /// Whether tokens can be issued.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what is missing.
+    pub fn readiness(&self) -> Result<(), String> {
+        let mut waiting = read(&self.clients).waiting();
+        waiting.extend(read(&self.keys).waiting());
+        if !waiting.is_empty() {
+            let waiting = waiting.join(", ");
+            return Err(format!("the watches of {waiting} have not told everything yet"));
+        }
+        let now = self.clock.now();
+        let names = read(&self.keys).names();
+        if names.is_empty() {
+            return Err("there is no SigningKey: create one, or let the operator".to_owned());
+        }
+        let refusals = names.iter().map(|name| (name, self.signer(name, now)));
+        let refusals: Vec<_> = refusals.filter_map(|(name, it)| Some((name, it.err()?))).collect();
+        match refusals.first() {
+            Some((name, reason)) if refusals.len() == names.len() => {
+                Err(format!("no SigningKey can sign: {name}: {reason}"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// How many clients are known.
+    pub fn count(&self) -> usize {
+        read(&self.clients).count()
+    }
+
+    /// The age of the oldest view, once all are there.
+    pub fn age(&self) -> Option<Duration> {
+        let now = self.clock.elapsed();
+        self.pulses.all().into_iter().map(|(_, pulse)| pulse.age(now)).max().flatten()
+    }
+
+    fn ages(&self) -> keys::Ages {
+        let now = self.clock.elapsed();
+        let age = |pulse: &Pulse| pulse.age(now).unwrap_or(Duration::MAX);
+        keys::Ages {
+            series: age(&self.pulses.series),
+            ledgers: age(&self.pulses.ledgers),
+            jwks: age(&self.pulses.jwks),
+            key_pairs: age(&self.pulses.key_pairs),
+        }
+    }
+}
+
+impl Pulses {
+    fn all(&self) -> [(&'static str, &Pulse); 7] {
+        [
+            ("technicalusers", &self.users),
+            ("verifier records", &self.records),
+            ("namespaces", &self.namespaces),
+            ("signingkeys", &self.series),
+            ("ledgers", &self.ledgers),
+            ("key pairs", &self.key_pairs),
+            ("configmaps", &self.jwks),
+        ]
+    }
+}
+
+/// A panic while writing leaves a view as it was or with one more change: both can be read.
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

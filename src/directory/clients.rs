@@ -1,0 +1,241 @@
+//! The clients: users, their verifier records, and the namespaces that say whose they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tokio::sync::Mutex;
+
+use crate::api::technical_user::TechnicalUser;
+use crate::domain::credential::record::{Entry, Record};
+use crate::domain::credential::{ClientId, CredentialId, Verifier};
+use crate::domain::schedule::parse_duration;
+use crate::domain::token::Client;
+use crate::stored;
+use crate::watch::{Told, View};
+
+/// A client, and what proves a request to be its own.
+#[derive(Debug)]
+pub struct Known {
+    /// The client.
+    pub client: Client,
+    /// What requests left behind.
+    pub traces: Arc<Traces>,
+    entries: BTreeMap<CredentialId, (Entry, Arc<Verified>)>,
+}
+
+/// What requests of one client left behind. It outlives every change of the client but its end.
+#[derive(Debug, Default)]
+pub struct Traces {
+    /// Wrong client secrets that cost a hash, as a limiter counts them.
+    pub failures: AtomicU64,
+    /// Tokens, as a limiter counts them.
+    pub tokens: AtomicU64,
+}
+
+/// The keyed hash of the client secret that one verifier accepted, so that only the first use of it
+/// costs a bcrypt. It goes with the verifier.
+#[derive(Debug, Default)]
+pub struct Verified {
+    proof: OnceLock<[u8; 32]>,
+    /// Held by the one request that hashes.
+    pub turn: Mutex<()>,
+}
+
+/// Everything that the watches told of clients.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    users: View<Key, User>,
+    records: View<String, Option<Record>>,
+    namespaces: View<String, String>,
+    ids: BTreeMap<Key, ClientId>,
+    claims: BTreeMap<String, ClientId>,
+    known: BTreeMap<ClientId, Arc<Known>>,
+}
+
+/// The place of a user.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+/// A user, as far as its tokens need it: a client without its tenant.
+#[derive(Clone, Debug)]
+pub(super) struct User(Client);
+
+// === impl Known ===
+
+impl Known {
+    /// What a client secret of that id is checked against, unless it has ended.
+    pub fn verifier(
+        &self,
+        id: &CredentialId,
+        now: Timestamp,
+    ) -> Option<(&Verifier, &Arc<Verified>)> {
+        let (entry, verified) = self.entries.get(id)?;
+        entry.is_accepted(now).then_some((&entry.verifier, verified))
+    }
+
+    /// A client by its parts; what `former` proved stays proved as long as its verifier does.
+    pub(super) fn of(user: &User, tenant: &str, record: &Record, former: Option<&Self>) -> Self {
+        let former = former.filter(|former| former.client.uid == user.0.uid);
+        let verified = |id: &CredentialId, entry: &Entry| {
+            let known = former.and_then(|former| former.entries.get(id));
+            let known = known.filter(|(known, _)| known.verifier == entry.verifier);
+            known.map(|(_, verified)| Arc::clone(verified)).unwrap_or_default()
+        };
+        let entries = record.entries.iter();
+        let entries = entries.map(|(id, entry)| {
+            let verified = verified(id, entry);
+            (id.clone(), (entry.clone(), verified))
+        });
+        Self {
+            client: Client { tenant: tenant.to_owned(), ..user.0.clone() },
+            traces: former.map(|former| Arc::clone(&former.traces)).unwrap_or_default(),
+            entries: entries.collect(),
+        }
+    }
+}
+
+// === impl Verified ===
+
+impl Verified {
+    /// The keyed hash of the right client secret, once one was seen.
+    pub fn proof(&self) -> Option<&[u8; 32]> {
+        self.proof.get()
+    }
+
+    /// Remembers the right client secret by its keyed hash.
+    pub fn remember(&self, proof: [u8; 32]) {
+        // Whoever was first remembered the same.
+        let _ = self.proof.set(proof);
+    }
+}
+
+// === impl User ===
+
+impl User {
+    /// Reads a user with its place; nothing when it is on its way out or cannot be read.
+    pub(super) fn read(object: &TechnicalUser, most: SignedDuration) -> Option<Self> {
+        let metadata = &object.metadata;
+        if metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let uid = metadata.uid.clone()?;
+        let spec = &object.spec;
+        Some(Self(Client {
+            id: stored::client_id(object, &uid)?,
+            uid,
+            tenant: String::new(),
+            roles: spec.roles.clone(),
+            audiences: spec.audiences.clone(),
+            lifetime: parse_duration(&spec.access_token_ttl)?.min(most),
+            signing_key: spec.signing_key_ref.name.clone(),
+            is_suspended: spec.suspend,
+            created_at: metadata.creation_timestamp.as_ref()?.0,
+        }))
+    }
+
+    /// Whether the record is of this very user.
+    pub(super) fn owns(&self, record: &Record) -> bool {
+        record.owner.uid == self.0.uid && record.client_id == self.0.id
+    }
+}
+
+// === impl Clients ===
+
+impl Clients {
+    /// Expects the watches: as many of users as there are scopes.
+    pub(super) fn expect(&mut self, scopes: usize) {
+        (0..scopes).for_each(|watch| self.users.expect(watch));
+        self.records.expect(0);
+        self.namespaces.expect(0);
+    }
+
+    pub(super) fn get(&self, id: &ClientId) -> Option<Arc<Known>> {
+        self.known.get(id).cloned()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.known.len()
+    }
+
+    /// The kinds that were not told completely yet.
+    pub(super) fn waiting(&self) -> Vec<&'static str> {
+        let kinds = [
+            ("technicalusers", self.users.is_synced()),
+            ("verifier records", self.records.is_synced()),
+            ("namespaces", self.namespaces.is_synced()),
+        ];
+        kinds.into_iter().filter(|(_, is_synced)| !is_synced).map(|(kind, _)| kind).collect()
+    }
+
+    /// The uid of a namespace.
+    pub(super) fn tenant(&self, namespace: &str) -> Option<&String> {
+        self.namespaces.get(&namespace.to_owned())
+    }
+
+    pub(super) fn take_user(&mut self, watch: usize, told: Told<Key, Option<User>>) {
+        // One that cannot be read is none.
+        let told = match told {
+            Told::Is(key, Some(user)) => Told::Is(key, user),
+            Told::Is(key, None) | Told::Gone(key) => Told::Gone(key),
+            Told::ListBegins => Told::ListBegins,
+            Told::ListEnds => Told::ListEnds,
+        };
+        for key in self.users.take(watch, told) {
+            let is = self.users.get(&key).map(|user| user.0.id.clone());
+            let was = match is.clone() {
+                Some(id) => self.ids.insert(key, id),
+                None => self.ids.remove(&key),
+            };
+            self.refresh_all(was.into_iter().chain(is));
+        }
+    }
+
+    pub(super) fn take_record(&mut self, told: Told<String, Option<Record>>) {
+        for name in self.records.take(0, told) {
+            let record = self.records.get(&name).and_then(Option::as_ref);
+            let is = record.map(|record| record.client_id.clone());
+            let was = match is.clone() {
+                Some(id) => self.claims.insert(name, id),
+                None => self.claims.remove(&name),
+            };
+            self.refresh_all(was.into_iter().chain(is));
+        }
+    }
+
+    pub(super) fn take_namespace(&mut self, told: Told<String, String>) {
+        for namespace in self.namespaces.take(0, told) {
+            let first = Key { namespace: namespace.clone(), name: String::new() };
+            let ids = self.ids.range(first..).take_while(|(key, _)| key.namespace == namespace);
+            let ids: BTreeSet<_> = ids.map(|(_, id)| id.clone()).collect();
+            self.refresh_all(ids);
+        }
+    }
+
+    fn refresh_all(&mut self, ids: impl IntoIterator<Item = ClientId>) {
+        for id in ids {
+            match self.compose(&id) {
+                Some(known) => self.known.insert(id, Arc::new(known)),
+                None => self.known.remove(&id),
+            };
+        }
+    }
+
+    fn compose(&self, id: &ClientId) -> Option<Known> {
+        let record = self.records.get(&id.record_name())?.as_ref()?;
+        let (namespace, name) = (record.owner.namespace.clone(), record.owner.name.clone());
+        let tenant = self.namespaces.get(&namespace)?;
+        let user = self.users.get(&Key { namespace, name }).filter(|user| user.owns(record))?;
+        Some(Known::of(user, tenant, record, self.known.get(id).map(AsRef::as_ref)))
+    }
+}
+
+/// The place of a user by its metadata.
+pub(super) fn place(metadata: &ObjectMeta) -> Option<Key> {
+    Some(Key { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? })
+}

@@ -1,0 +1,175 @@
+//! The watches that feed the directory.
+
+use std::sync::Arc;
+
+use futures::stream::{BoxStream, SelectAll, StreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::core::PartialObjectMeta;
+use kube::core::error_boundary::DeserializeGuard;
+use kube::runtime::watcher::{self, watcher};
+use kube::{Api, Client};
+
+use super::clients::{Key, User, place};
+use super::keys::{Map, Pair, Series, read_map, read_pair, read_series};
+use super::pulse::{Pulse, felt};
+use super::{Directory, write};
+use crate::api;
+use crate::api::signing_key::SigningKey;
+use crate::api::technical_user::TechnicalUser;
+use crate::domain::credential::record::Record;
+use crate::domain::signing_key::Ledger;
+use crate::stored;
+use crate::watch::{Told, watch};
+
+/// What a watch told of which kind.
+enum News {
+    User(usize, Told<Key, Option<User>>),
+    Record(Told<String, Option<Record>>),
+    Namespace(Told<String, String>),
+    Series(Told<String, Series>),
+    Ledger(Told<String, Option<Ledger>>),
+    Pair(Told<String, Pair>),
+    Map(Told<String, Map>),
+}
+
+/// Feeds the directory, for ever.
+///
+/// # Guarantees
+///
+/// It writes nothing, and needs to get, list and watch: technical users, signing keys and
+/// namespaces, and the Secrets and ConfigMaps of the operator's namespace.
+pub async fn feed(directory: Arc<Directory>, client: Client) {
+    let mut watches = directory.watches(&client);
+    while let Some(news) = watches.next().await {
+        directory.take(news);
+    }
+}
+
+impl Directory {
+    fn watches(&self, client: &Client) -> SelectAll<BoxStream<'static, News>> {
+        let settings = &self.settings;
+        let home = settings.namespace.as_str();
+        let pulses = &self.pulses;
+        let felt = |pulse: &Pulse| felt(client, pulse, &self.clock);
+        let mut watches = SelectAll::new();
+        let scopes = settings.watch_namespaces.iter().map(|it| Some(it.as_str()));
+        let mut scopes: Vec<Option<&str>> = scopes.collect();
+        if scopes.is_empty() {
+            scopes.push(None);
+        }
+        write(&self.clients).expect(scopes.len());
+        write(&self.keys).expect();
+        for (index, scope) in scopes.into_iter().enumerate() {
+            watches.push(users(&felt(&pulses.users), scope, index, settings.token_lifetime));
+        }
+        watches.push(records(&felt(&pulses.records), home));
+        watches.push(namespaces(&felt(&pulses.namespaces)));
+        watches.push(series(&felt(&pulses.series)));
+        watches.push(ledgers(&felt(&pulses.ledgers), home));
+        watches.push(pairs(&felt(&pulses.key_pairs), home));
+        watches.push(maps(&felt(&pulses.jwks), home));
+        watches
+    }
+
+    fn take(&self, news: News) {
+        let pulses = &self.pulses;
+        let (pulse, is_whole) = match &news {
+            News::User(_, told) => (&pulses.users, matches!(told, Told::ListEnds)),
+            News::Record(told) => (&pulses.records, matches!(told, Told::ListEnds)),
+            News::Namespace(told) => (&pulses.namespaces, matches!(told, Told::ListEnds)),
+            News::Series(told) => (&pulses.series, matches!(told, Told::ListEnds)),
+            News::Ledger(told) => (&pulses.ledgers, matches!(told, Told::ListEnds)),
+            News::Pair(told) => (&pulses.key_pairs, matches!(told, Told::ListEnds)),
+            News::Map(told) => (&pulses.jwks, matches!(told, Told::ListEnds)),
+        };
+        if is_whole {
+            pulse.beat(self.clock.elapsed());
+        }
+        match news {
+            News::User(watch, told) => write(&self.clients).take_user(watch, told),
+            News::Record(told) => write(&self.clients).take_record(told),
+            News::Namespace(told) => write(&self.clients).take_namespace(told),
+            News::Series(told) => write(&self.keys).take_series(told),
+            News::Ledger(told) => write(&self.keys).take_ledger(told),
+            News::Pair(told) => write(&self.keys).take_pair(told),
+            News::Map(told) => write(&self.keys).take_map(told),
+        }
+    }
+}
+
+fn users(
+    client: &Client,
+    scope: Option<&str>,
+    index: usize,
+    most: jiff::SignedDuration,
+) -> BoxStream<'static, News> {
+    let api: Api<DeserializeGuard<TechnicalUser>> = match scope {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let open = move || watcher(api.clone(), watcher::Config::default());
+    let read = move |object: DeserializeGuard<TechnicalUser>| match object.0 {
+        Ok(user) => Some((place(&user.metadata)?, User::read(&user, most))),
+        Err(error) => Some((place(&error.metadata)?, None)),
+    };
+    watch("technicalusers", open, read).map(move |told| News::User(index, told)).boxed()
+}
+
+fn records(client: &Client, home: &str) -> BoxStream<'static, News> {
+    let open = of_type(client, home, api::RECORD_TYPE);
+    let read = |secret: Secret| {
+        let record = stored::record(&secret, None).ok().map(|(_, record)| record);
+        Some((secret.metadata.name?, record))
+    };
+    watch("verifier records", open, read).map(News::Record).boxed()
+}
+
+fn namespaces(client: &Client) -> BoxStream<'static, News> {
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+    let open = move || watcher(api.clone(), watcher::Config::default());
+    let read = |namespace: PartialObjectMeta<Namespace>| {
+        Some((namespace.metadata.name?, namespace.metadata.uid?))
+    };
+    watch("namespaces", open, read).map(News::Namespace).boxed()
+}
+
+fn series(client: &Client) -> BoxStream<'static, News> {
+    let api: Api<DeserializeGuard<SigningKey>> = Api::all(client.clone());
+    let open = move || watcher(api.clone(), watcher::Config::default());
+    let read = |object: DeserializeGuard<SigningKey>| read_series(&object.0.ok()?);
+    watch("signingkeys", open, read).map(News::Series).boxed()
+}
+
+fn ledgers(client: &Client, home: &str) -> BoxStream<'static, News> {
+    let open = of_type(client, home, api::LEDGER_TYPE);
+    let read = |secret: Secret| {
+        let name = secret.metadata.name.clone()?;
+        let uid = name.strip_prefix("sk-")?;
+        let ledger = stored::ledger(&secret, uid).ok().map(|(_, ledger)| ledger);
+        Some((name, ledger))
+    };
+    watch("ledgers", open, read).map(News::Ledger).boxed()
+}
+
+fn pairs(client: &Client, home: &str) -> BoxStream<'static, News> {
+    let open = of_type(client, home, api::KEY_PAIR_TYPE);
+    watch("key pairs", open, read_pair).map(News::Pair).boxed()
+}
+
+fn maps(client: &Client, home: &str) -> BoxStream<'static, News> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), home);
+    let selected = watcher::Config::default().labels(api::SIGNING_KEY).page_size(100);
+    let open = move || watcher(api.clone(), selected.clone());
+    watch("configmaps", open, |map| read_map(&map)).map(News::Map).boxed()
+}
+
+/// A watch of the Secrets of one type in the operator's namespace.
+fn of_type(
+    client: &Client,
+    home: &str,
+    kind: &str,
+) -> impl Fn() -> BoxStream<'static, watcher::Result<watcher::Event<Secret>>> + Send + 'static {
+    let api: Api<Secret> = Api::namespaced(client.clone(), home);
+    let selected = watcher::Config::default().fields(&format!("type={kind}"));
+    move || watcher(api.clone(), selected.clone()).boxed()
+}

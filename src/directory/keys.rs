@@ -1,0 +1,294 @@
+//! The keys: series, their ledgers, key pairs and JWKS ConfigMaps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+
+use crate::api;
+use crate::api::signing_key::SigningKey;
+use crate::domain::jwks::{self, Jwks};
+use crate::domain::key_pair::{Algorithm, Kid, PublicKey};
+use crate::domain::signer::{Aged, NoSigner, Use, Views, signer};
+use crate::domain::signing_key::Ledger;
+use crate::domain::token;
+use crate::environment::private_key::{Pkcs8, PrivateKey};
+use crate::stored::Names;
+use crate::watch::{Told, View};
+
+/// A key that signs, with the header of its tokens.
+#[derive(Debug)]
+pub struct Signer {
+    /// The private half.
+    pub key: PrivateKey,
+    /// The JOSE header in base64url.
+    pub header: String,
+}
+
+/// The keys of all series, as verifiers fetch them.
+#[derive(Debug)]
+pub struct Published {
+    /// The set.
+    pub keys: Jwks,
+    /// Its bytes: of one series, those of its ConfigMap.
+    pub bytes: Arc<str>,
+    /// A strong validator of the bytes (RFC 9110 section 8.8.3).
+    pub etag: String,
+    /// The algorithms that tokens are or will be signed with.
+    pub algorithms: BTreeSet<Algorithm>,
+}
+
+/// The ages of the views that a signer looks at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ages {
+    pub(super) series: Duration,
+    pub(super) ledgers: Duration,
+    pub(super) jwks: Duration,
+    pub(super) key_pairs: Duration,
+}
+
+/// Everything that the watches told of keys.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    series: View<String, Series>,
+    ledgers: View<String, Option<Ledger>>,
+    pairs: View<String, Pair>,
+    maps: View<String, Map>,
+    signing: BTreeMap<String, Arc<Signing>>,
+    published: Option<Arc<Published>>,
+}
+
+/// One series, ready to sign.
+#[derive(Debug)]
+pub(super) struct Signing {
+    usage: Use,
+    ledger: Option<Ledger>,
+    jwks: BTreeSet<Kid>,
+    private: BTreeSet<Kid>,
+    signers: BTreeMap<Kid, Arc<Signer>>,
+    pairs: BTreeMap<String, (String, Kid)>,
+}
+
+/// A `SigningKey`, as far as signing needs it.
+#[derive(Debug)]
+pub(super) struct Series {
+    uid: String,
+    algorithm: Algorithm,
+    usage: Use,
+    config_map: String,
+}
+
+/// A key pair as it is stored.
+#[derive(Debug)]
+pub(super) struct Pair {
+    uid: String,
+    der: Pkcs8,
+}
+
+/// A JWKS ConfigMap, and the uid of the series that controls it.
+#[derive(Debug)]
+pub(super) struct Map {
+    owner: String,
+    keys: Vec<PublicKey>,
+}
+
+// === reading objects ===
+
+/// The series by its name.
+pub(super) fn read_series(object: &SigningKey) -> Option<(String, Series)> {
+    let name = object.metadata.name.clone()?;
+    let spec = &object.spec;
+    let config_map = spec.jwks.config_map_name.clone();
+    let series = Series {
+        uid: object.metadata.uid.clone()?,
+        algorithm: spec.algorithm,
+        usage: if spec.suspend { Use::Suspended } else { Use::Signing },
+        config_map: config_map.unwrap_or_else(|| format!("{name}-jwks")),
+    };
+    Some((name, series))
+}
+
+/// The key pair by the name of its Secret.
+pub(super) fn read_pair(mut secret: Secret) -> Option<(String, Pair)> {
+    let uid = secret.metadata.uid.clone()?;
+    let der = secret.data.as_mut()?.remove(api::KEY_PAIR_FIELD)?;
+    Some((secret.metadata.name?, Pair { uid, der: Pkcs8::new(der.0) }))
+}
+
+/// The JWKS by the name of its ConfigMap.
+pub(super) fn read_map(map: &ConfigMap) -> Option<(String, Map)> {
+    let references = map.metadata.owner_references.as_deref().unwrap_or_default();
+    let owner = references.iter().find(|reference| reference.controller == Some(true))?;
+    let text = map.data.as_ref().and_then(|data| data.get(api::JWKS_FIELD));
+    let keys = jwks::keys_of(text.map(String::as_str).unwrap_or_default());
+    Some((map.metadata.name.clone()?, Map { owner: owner.uid.clone(), keys }))
+}
+
+// === impl Keys ===
+
+impl Keys {
+    pub(super) fn expect(&mut self) {
+        self.series.expect(0);
+        self.ledgers.expect(0);
+        self.pairs.expect(0);
+        self.maps.expect(0);
+    }
+
+    /// The kinds that were not told completely yet.
+    pub(super) fn waiting(&self) -> Vec<&'static str> {
+        let kinds = [
+            ("signingkeys", self.series.is_synced()),
+            ("ledgers", self.ledgers.is_synced()),
+            ("key pairs", self.pairs.is_synced()),
+            ("configmaps", self.maps.is_synced()),
+        ];
+        kinds.into_iter().filter(|(_, is_synced)| !is_synced).map(|(kind, _)| kind).collect()
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.series.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(super) fn signing(&self, name: &str) -> Option<Arc<Signing>> {
+        self.signing.get(name).cloned()
+    }
+
+    pub(super) fn published(&self) -> Option<Arc<Published>> {
+        self.published.clone()
+    }
+
+    pub(super) fn take_series(&mut self, told: Told<String, Series>) {
+        self.series.take(0, told);
+        self.compose();
+    }
+
+    pub(super) fn take_ledger(&mut self, told: Told<String, Option<Ledger>>) {
+        self.ledgers.take(0, told);
+        self.compose();
+    }
+
+    pub(super) fn take_pair(&mut self, told: Told<String, Pair>) {
+        self.pairs.take(0, told);
+        self.compose();
+    }
+
+    pub(super) fn take_map(&mut self, told: Told<String, Map>) {
+        self.maps.take(0, told);
+        self.compose();
+    }
+
+    /// Puts everything together anew: there are few series, and they change rarely.
+    fn compose(&mut self) {
+        if !self.waiting().is_empty() {
+            return;
+        }
+        let mut signing = BTreeMap::new();
+        let mut published = Vec::new();
+        for (name, series) in self.series.iter() {
+            let one = self.signing_of(series, self.signing.get(name).map(AsRef::as_ref));
+            published.extend(self.public_keys(series, one.ledger.as_ref()));
+            signing.insert(name.clone(), Arc::new(one));
+        }
+        self.signing = signing;
+        let keys: Jwks = published.into_iter().collect();
+        if self.published.as_ref().is_none_or(|former| former.keys != keys) {
+            self.published = Published::of(keys).map(Arc::new);
+        }
+    }
+
+    fn signing_of(&self, series: &Series, former: Option<&Signing>) -> Signing {
+        let names = Names::of(&series.uid);
+        let ledger = self.ledgers.get(&names.ledger()).cloned().flatten();
+        let prefix = names.key_pair_prefix();
+        let pairs =
+            self.pairs.from(prefix.clone()).take_while(|(name, _)| name.starts_with(&prefix));
+        let mut signers = BTreeMap::new();
+        let mut read = BTreeMap::new();
+        for (name, pair) in pairs {
+            let known = former.and_then(|former| former.signer_of(name, &pair.uid));
+            let Some(signer) = known.or_else(|| Signer::of(series.algorithm, pair)) else {
+                tracing::warn!(
+                    secret = name,
+                    "a key pair is none of its algorithm and is left alone"
+                );
+                continue;
+            };
+            let kid = signer.key.public().kid().clone();
+            read.insert(name.clone(), (pair.uid.clone(), kid.clone()));
+            signers.insert(kid, signer);
+        }
+        Signing {
+            usage: series.usage,
+            ledger,
+            jwks: self.jwks_of(series).iter().map(|key| key.kid().clone()).collect(),
+            private: signers.keys().cloned().collect(),
+            signers,
+            pairs: read,
+        }
+    }
+
+    fn jwks_of(&self, series: &Series) -> &[PublicKey] {
+        let map = self.maps.get(&series.config_map);
+        map.filter(|map| map.owner == series.uid).map(|map| map.keys.as_slice()).unwrap_or_default()
+    }
+
+    /// What verifiers shall find of one series: its ConfigMap, and what the ledger has, should the
+    /// ConfigMap be away for a moment; never what has left.
+    fn public_keys(&self, series: &Series, ledger: Option<&Ledger>) -> Vec<PublicKey> {
+        let mut keys = self.jwks_of(series).to_vec();
+        let Some(ledger) = ledger else { return keys };
+        keys.extend(ledger.live().map(|(_, entry)| entry.key.clone()));
+        let gone = ledger.entries.values().filter(|entry| entry.withdrawal.is_some());
+        let gone: BTreeSet<_> = gone.map(|entry| entry.key.kid()).collect();
+        keys.retain(|key| !gone.contains(key.kid()));
+        keys
+    }
+}
+
+// === impl Signing ===
+
+impl Signing {
+    pub(super) fn signer(
+        &self,
+        ages: &Ages,
+        now: Timestamp,
+        most_age: Duration,
+    ) -> Result<Arc<Signer>, NoSigner> {
+        let views = Views {
+            series: Aged { seen: Some(self.usage), age: ages.series },
+            ledger: Aged { seen: self.ledger.as_ref(), age: ages.ledgers },
+            jwks: Aged { seen: &self.jwks, age: ages.jwks },
+            private: Aged { seen: &self.private, age: ages.key_pairs },
+        };
+        let entry = signer(&views, now, most_age)?;
+        self.signers.get(entry.key.kid()).cloned().ok_or(NoSigner::NoKey)
+    }
+
+    fn signer_of(&self, secret: &str, uid: &str) -> Option<Arc<Signer>> {
+        let (_, kid) = self.pairs.get(secret).filter(|(known, _)| known == uid)?;
+        self.signers.get(kid).cloned()
+    }
+}
+
+// === impl Signer ===
+
+impl Signer {
+    fn of(algorithm: Algorithm, pair: &Pair) -> Option<Arc<Self>> {
+        let key = PrivateKey::from_pkcs8(algorithm, pair.der.as_bytes()).ok()?;
+        let header = token::header(key.public());
+        Some(Arc::new(Self { key, header }))
+    }
+}
+
+// === impl Published ===
+
+impl Published {
+    fn of(keys: Jwks) -> Option<Self> {
+        let bytes: Arc<str> = keys.bytes()?.into();
+        let etag = format!("\"{}\"", Jwks::digest_of(&bytes));
+        let algorithms = keys.keys().map(PublicKey::algorithm).collect();
+        Some(Self { keys, bytes, etag, algorithms })
+    }
+}

@@ -1,0 +1,224 @@
+//! Access tokens: what a client may have in one, and how it is written (RFC 6749 section 4.4,
+//! RFC 7519, RFC 8707).
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::credential::ClientId;
+use super::key_pair::PublicKey;
+
+pub mod presented;
+pub mod request;
+
+/// A client as the token service knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its client id.
+    pub id: ClientId,
+    /// The uid of its `TechnicalUser`.
+    pub uid: String,
+    /// The legal entity that it belongs to: what `caas_org_id` says.
+    pub tenant: String,
+    /// What it may have in `user_roles`.
+    pub roles: Vec<String>,
+    /// What it may have in `aud`; none of its tokens has one when empty.
+    pub audiences: Vec<String>,
+    /// How long its tokens live.
+    pub lifetime: SignedDuration,
+    /// The name of the `SigningKey` that signs for it.
+    pub signing_key: String,
+    /// Whether it gets no tokens for now.
+    pub is_suspended: bool,
+    /// When its `TechnicalUser` was created: no token of it is older.
+    pub created_at: Timestamp,
+}
+
+/// Which claims say what a client may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Roles in `user_roles`, as Cyoda Cloud writes them.
+    #[default]
+    Cloud,
+    /// Roles in `scopes` and no `user_roles`: cyoda-go takes the client for a service then, not for
+    /// a person.
+    CyodaGo,
+}
+
+/// What one token will say of its client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted<'a> {
+    /// The roles, in the order of the spec.
+    pub roles: Vec<&'a str>,
+    /// The audiences, in the order of the spec.
+    pub audiences: Vec<&'a str>,
+}
+
+/// Why a client does not get what it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Excessive {
+    /// RFC 6749 section 5.2 `invalid_scope`.
+    #[error("the scope names a role that the client does not have")]
+    Scope,
+    /// RFC 8707 section 2 `invalid_target`.
+    #[error("the client has no such audience")]
+    Target,
+}
+
+/// The claims of one access token.
+#[derive(Clone, Copy, Debug)]
+pub struct Claims<'a> {
+    /// Who says so.
+    pub issuer: &'a str,
+    /// Of whom.
+    pub client: &'a Client,
+    /// What.
+    pub granted: &'a Granted<'a>,
+    /// In which words.
+    pub profile: Profile,
+    /// Since when.
+    pub issued_at: Timestamp,
+    /// What tells this token from every other one.
+    pub id: TokenId,
+}
+
+/// The id of one token: a random UUID (RFC 9562 section 5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenId([u8; 16]);
+
+// === impl Client ===
+
+impl Client {
+    /// What a token will say: everything that the client has, or the part of it that is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Excessive`] when something is asked for that the client does not have. Nothing is left out
+    /// in silence: some clients take a narrower scope for an error of their own.
+    pub fn grant(
+        &self,
+        scope: Option<&str>,
+        targets: &[impl AsRef<str>],
+    ) -> Result<Granted<'_>, Excessive> {
+        let wanted: Vec<&str> = scope.unwrap_or_default().split(' ').filter(has_text).collect();
+        let targets: Vec<&str> = targets.iter().map(AsRef::as_ref).collect();
+        Ok(Granted {
+            roles: narrowed(&self.roles, &wanted).ok_or(Excessive::Scope)?,
+            audiences: narrowed(&self.audiences, &targets).ok_or(Excessive::Target)?,
+        })
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that filter takes")]
+fn has_text(text: &&str) -> bool {
+    !text.is_empty()
+}
+
+fn narrowed<'a>(held: &'a [String], wanted: &[&str]) -> Option<Vec<&'a str>> {
+    let is_held = |it: &&str| held.iter().any(|each| each == it);
+    if !wanted.iter().all(is_held) {
+        return None;
+    }
+    let is_wanted = |it: &&str| wanted.is_empty() || wanted.contains(it);
+    Some(held.iter().map(String::as_str).filter(is_wanted).collect())
+}
+
+// === impl Granted ===
+
+impl Granted<'_> {
+    /// The roles as a scope (RFC 6749 section 3.3).
+    pub fn scope(&self) -> String {
+        self.roles.join(" ")
+    }
+}
+
+// === impl Claims ===
+
+impl Claims<'_> {
+    /// When the token ends.
+    pub fn expires_at(&self) -> Timestamp {
+        super::schedule::later(self.issued_at, self.client.lifetime)
+    }
+
+    /// What is signed: header and claims, each in base64url, with a dot between (RFC 7515
+    /// section 5.1).
+    pub fn signing_input(&self, header: &str) -> String {
+        let claims = serde_json::to_vec(self).unwrap_or_default();
+        let mut input = String::with_capacity(header.len() + 1 + claims.len() * 4 / 3 + 360);
+        input.push_str(header);
+        input.push('.');
+        URL_SAFE_NO_PAD.encode_string(claims, &mut input);
+        input
+    }
+}
+
+impl Serialize for Claims<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let id = &self.client.id;
+        let mut claims = serializer.serialize_map(None)?;
+        claims.serialize_entry("iss", self.issuer)?;
+        claims.serialize_entry("sub", id.as_str())?;
+        claims.serialize_entry("client_id", id.as_str())?;
+        match self.granted.audiences.as_slice() {
+            [] => {}
+            [one] => claims.serialize_entry("aud", one)?,
+            several => claims.serialize_entry("aud", several)?,
+        }
+        claims.serialize_entry("caas_user_id", id.as_str())?;
+        claims.serialize_entry("caas_org_id", &self.client.tenant)?;
+        let roles = match self.profile {
+            Profile::Cloud => "user_roles",
+            Profile::CyodaGo => "scopes",
+        };
+        claims.serialize_entry(roles, &self.granted.roles)?;
+        claims.serialize_entry("iat", &self.issued_at.as_second())?;
+        claims.serialize_entry("exp", &self.expires_at().as_second())?;
+        claims.serialize_entry("jti", &format_args!("{}", self.id))?;
+        claims.end()
+    }
+}
+
+/// The header of every token of one key, in base64url (RFC 7515 section 4.1). `typ` is `JWT`: Spring
+/// refuses `at+jwt`.
+pub fn header(key: &PublicKey) -> String {
+    let (algorithm, kid) = (key.algorithm().name(), key.kid());
+    let header = format!(r#"{{"alg":"{algorithm}","typ":"JWT","kid":"{kid}"}}"#);
+    URL_SAFE_NO_PAD.encode(header)
+}
+
+/// A token from what was signed and its signature (RFC 7515 section 7.1).
+pub fn compact(mut signing_input: String, signature: &[u8]) -> String {
+    signing_input.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, &mut signing_input);
+    signing_input
+}
+
+// === impl TokenId ===
+
+impl TokenId {
+    /// Makes an id of random bytes.
+    pub fn of(mut random: [u8; 16]) -> Self {
+        random[6] = random[6] & 0x0f | 0x40;
+        random[8] = random[8] & 0x3f | 0x80;
+        Self(random)
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.0.iter().enumerate() {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                formatter.write_str("-")?;
+            }
+            write!(formatter, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! How a client says who it is (RFC 6749 section 2.3.1).
+
+use base64::Engine;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
+
+use super::request::Form;
+use crate::domain::credential::{ClientId, ClientSecret};
+
+/// What a client presented, well-formed.
+#[derive(Debug)]
+pub struct Presented {
+    /// Who it says it is.
+    pub client_id: ClientId,
+    /// What is to prove it.
+    pub secret: ClientSecret,
+    /// How it was presented.
+    pub method: Method,
+}
+
+/// A method of client authentication, by its registered name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// `client_secret_basic`.
+    Basic,
+    /// `client_secret_post`.
+    Post,
+    /// None, or one that nobody knows.
+    None,
+}
+
+/// Why nothing can be proved by what a client presented. It never quotes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unproven {
+    /// Two methods at once (RFC 6749 section 2.3).
+    #[error(
+        "the client authenticates in more than one way: use the Authorization header or the body, not both"
+    )]
+    Twice,
+    /// Another client in the body than in the header.
+    #[error("client_id in the body is not the client of the Authorization header")]
+    TwoClients,
+    /// Nothing to prove anything.
+    #[error(
+        "client authentication is required: send client id and client secret with HTTP Basic or in the body"
+    )]
+    Missing,
+    /// A method that is not offered.
+    #[error(
+        "this way of client authentication is not offered: use client_secret_basic or client_secret_post"
+    )]
+    Unknown,
+    /// Not of the form of any client id or client secret, so certainly not the right one.
+    #[error("client authentication failed")]
+    Malformed,
+}
+
+impl Presented {
+    /// Reads the `Authorization` header and the body.
+    ///
+    /// The halves of Basic are form-encoded (RFC 6749 section 2.3.1). Client ids and secrets are
+    /// letters and digits, so clients that send them as they are mean the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Unproven`].
+    pub fn read(authorization: Option<&[u8]>, form: &Form<'_>) -> Result<Self, Unproven> {
+        let Some(authorization) = authorization else {
+            return Self::of_body(form);
+        };
+        if form.client_secret.is_some() || form.has_assertion {
+            return Err(Unproven::Twice);
+        }
+        let encoded = basic(authorization).ok_or(Unproven::Unknown)?;
+        let decoded = LENIENT.decode(encoded).map(Zeroizing::new);
+        let decoded = decoded.map_err(|_| Unproven::Malformed)?;
+        let colon = decoded.iter().position(|byte| *byte == b':').ok_or(Unproven::Malformed)?;
+        let (id, secret) = decoded.split_at(colon);
+        let id = form_decoded(id).ok_or(Unproven::Malformed)?;
+        if form.client_id.as_deref().is_some_and(|named| named != id.as_str()) {
+            return Err(Unproven::TwoClients);
+        }
+        let secret =
+            form_decoded(secret.get(1..).unwrap_or_default()).ok_or(Unproven::Malformed)?;
+        Self::parsed(&id, &secret, Method::Basic)
+    }
+
+    fn of_body(form: &Form<'_>) -> Result<Self, Unproven> {
+        match (&form.client_id, &form.client_secret) {
+            (Some(_), Some(_)) if form.has_assertion => Err(Unproven::Twice),
+            (Some(id), Some(secret)) => Self::parsed(id, secret, Method::Post),
+            (None | Some(_), None) if form.has_assertion => Err(Unproven::Unknown),
+            (None, _) | (_, None) => Err(Unproven::Missing),
+        }
+    }
+
+    fn parsed(id: &str, secret: &str, method: Method) -> Result<Self, Unproven> {
+        let client_id = id.parse().map_err(|_| Unproven::Malformed)?;
+        let secret = secret.parse().map_err(|_| Unproven::Malformed)?;
+        Ok(Self { client_id, secret, method })
+    }
+}
+
+impl Method {
+    /// Its registered name (RFC 7591 section 2).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Basic => "client_secret_basic",
+            Self::Post => "client_secret_post",
+            Self::None => "none",
+        }
+    }
+
+    /// What a request uses, whether or not it proves anything.
+    pub fn of(authorization: Option<&[u8]>, form: &Form<'_>) -> Self {
+        match authorization {
+            Some(header) if basic(header).is_some() => Self::Basic,
+            None if form.client_secret.is_some() => Self::Post,
+            Some(_) | None => Self::None,
+        }
+    }
+}
+
+/// What follows the scheme, whose case does not matter (RFC 9110 section 11.1).
+fn basic(header: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = header.split_at_checked(6)?;
+    scheme.eq_ignore_ascii_case(b"basic ").then(|| rest.trim_ascii())
+}
+
+fn form_decoded(half: &[u8]) -> Option<Zeroizing<String>> {
+    let text = std::str::from_utf8(half).ok()?;
+    if !text.contains(['%', '+']) {
+        return Some(Zeroizing::new(text.to_owned()));
+    }
+    // As a value without a name, in which '=' and '&' are letters like any other.
+    let escaped = Zeroizing::new(format!("={}", text.replace('&', "%26")));
+    let (_, value) = form_urlencoded::parse(escaped.as_bytes()).next()?;
+    Some(Zeroizing::new(value.into_owned()))
+}
+
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::credential::CredentialId;
+
+    fn secret() -> String {
+        let id = CredentialId::draw(&[7; 10]).unwrap();
+        ClientSecret::draw(&id, &(0..64).collect::<Vec<u8>>()).unwrap().reveal().to_owned()
+    }
+
+    fn header(scheme: &str, text: &str) -> Vec<u8> {
+        format!("{scheme} {}", base64::engine::general_purpose::STANDARD.encode(text)).into_bytes()
+    }
+
+    fn read(authorization: Option<Vec<u8>>, body: &str) -> Result<Presented, Unproven> {
+        Presented::read(authorization.as_deref(), &Form::read(body.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn basic_and_post_prove_the_same() {
+        let pair = format!("billing:{}", secret());
+        for scheme in ["Basic", "basic", "BASIC"] {
+            let presented = read(Some(header(scheme, &pair)), "").unwrap();
+            assert_eq!(presented.client_id.as_str(), "billing");
+            assert_eq!(presented.secret.reveal(), secret());
+            assert_eq!(presented.method, Method::Basic);
+        }
+        let body = format!("client_id=billing&client_secret={}", secret());
+        assert_eq!(read(None, &body).unwrap().method, Method::Post);
+    }
+
+    #[test]
+    fn the_halves_of_basic_may_be_form_encoded_and_unpadded() {
+        let encoded = format!("%62illing:{}", secret().replace('7', "%37"));
+        assert_eq!(
+            read(Some(header("Basic", &encoded)), "").unwrap().client_id.as_str(),
+            "billing"
+        );
+
+        let mut unpadded = header("Basic", &format!("billing:{}", secret()));
+        while unpadded.last() == Some(&b'=') {
+            unpadded.pop();
+        }
+        assert!(read(Some(unpadded), "").is_ok());
+    }
+
+    #[test]
+    fn one_way_at_a_time() {
+        let basic = || Some(header("Basic", &format!("billing:{}", secret())));
+
+        assert_eq!(read(basic(), "client_secret=x").unwrap_err(), Unproven::Twice);
+        assert_eq!(read(basic(), "client_assertion=x").unwrap_err(), Unproven::Twice);
+        assert_eq!(read(basic(), "client_id=other").unwrap_err(), Unproven::TwoClients);
+        assert!(read(basic(), "client_id=billing").is_ok());
+    }
+
+    #[test]
+    fn what_proves_nothing_is_told_apart_from_what_is_missing() {
+        let refused = |header: &[u8]| read(Some(header.to_vec()), "").unwrap_err();
+
+        assert_eq!(read(None, "").unwrap_err(), Unproven::Missing);
+        assert_eq!(read(None, "client_id=billing").unwrap_err(), Unproven::Missing);
+        assert_eq!(read(None, "client_assertion=x").unwrap_err(), Unproven::Unknown);
+        assert_eq!(refused(b"Bearer abc"), Unproven::Unknown);
+        assert_eq!(refused(b"Basic"), Unproven::Unknown);
+        assert_eq!(refused(b""), Unproven::Unknown);
+        assert_eq!(refused(b"Basic !"), Unproven::Malformed);
+        assert_eq!(refused(&header("Basic", "no colon")), Unproven::Malformed);
+        assert_eq!(refused(&header("Basic", "billing:guess")), Unproven::Malformed);
+        assert_eq!(refused(&header("Basic", "a b:c")), Unproven::Malformed);
+        assert_eq!(refused(b"Basic /////w=="), Unproven::Malformed);
+    }
+}

@@ -1,0 +1,111 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn client() -> Client {
+    Client {
+        id: "billing".parse().unwrap(),
+        uid: "u".to_owned(),
+        tenant: "org".to_owned(),
+        roles: ["ROLE_M2M", "ROLE_BILLING"].map(str::to_owned).into(),
+        audiences: ["https://a", "https://b"].map(str::to_owned).into(),
+        lifetime: SignedDuration::from_mins(5),
+        signing_key: "default".to_owned(),
+        is_suspended: false,
+        created_at: now(),
+    }
+}
+
+fn now() -> Timestamp {
+    "2026-11-24T12:00:00.75Z".parse().unwrap()
+}
+
+fn claims(client: &Client, granted: &Granted<'_>, profile: Profile) -> Value {
+    let issuer = "https://auth.example.com";
+    let id = TokenId::of([0xff; 16]);
+    let claims = Claims { issuer, client, granted, profile, issued_at: now(), id };
+    serde_json::to_value(claims).unwrap()
+}
+
+const NOTHING: [&str; 0] = [];
+
+#[test]
+fn a_client_that_asks_for_nothing_gets_all_it_has() {
+    let client = client();
+    let granted = client.grant(None, &NOTHING).unwrap();
+
+    assert_eq!(granted.scope(), "ROLE_M2M ROLE_BILLING");
+    assert_eq!(granted.audiences, ["https://a", "https://b"]);
+}
+
+#[test]
+fn a_client_gets_the_part_that_it_asks_for_once_and_in_our_order() {
+    let client = client();
+    let granted = client.grant(Some(" ROLE_BILLING  ROLE_BILLING "), &["https://b"]).unwrap();
+
+    assert_eq!(granted.roles, ["ROLE_BILLING"]);
+    assert_eq!(granted.audiences, ["https://b"]);
+}
+
+#[test]
+fn a_client_never_gets_what_it_does_not_have() {
+    let client = client();
+
+    assert_eq!(client.grant(Some("ROLE_M2M ROLE_ADMIN"), &NOTHING), Err(Excessive::Scope));
+    assert_eq!(client.grant(None, &["https://a", "https://c"]), Err(Excessive::Target));
+}
+
+#[test]
+fn the_claims_are_those_of_the_profile() {
+    let client = client();
+    let granted = client.grant(None, &["https://a"]).unwrap();
+    let cloud = claims(&client, &granted, Profile::Cloud);
+    let cyoda_go = claims(&client, &granted, Profile::CyodaGo);
+
+    let expected = json!({
+        "iss": "https://auth.example.com",
+        "sub": "billing",
+        "client_id": "billing",
+        "aud": "https://a",
+        "caas_user_id": "billing",
+        "caas_org_id": "org",
+        "user_roles": ["ROLE_M2M", "ROLE_BILLING"],
+        "iat": 1_795_521_600,
+        "exp": 1_795_521_900,
+        "jti": "ffffffff-ffff-4fff-bfff-ffffffffffff",
+    });
+    assert_eq!(cloud, expected);
+    assert_eq!(cyoda_go["scopes"], expected["user_roles"]);
+    assert_eq!(cyoda_go.get("user_roles"), None);
+}
+
+#[test]
+fn aud_is_absent_a_string_or_a_list() {
+    let mut client = client();
+    let both = claims(&client, &client.grant(None, &NOTHING).unwrap(), Profile::Cloud);
+    client.audiences.clear();
+    let none = claims(&client, &client.grant(None, &NOTHING).unwrap(), Profile::Cloud);
+
+    assert_eq!(both["aud"], json!(["https://a", "https://b"]));
+    assert_eq!(none.get("aud"), None);
+}
+
+#[test]
+fn a_token_is_header_claims_and_signature_in_base64url() {
+    let client = client();
+    let granted = client.grant(None, &NOTHING).unwrap();
+    let issuer = "https://auth.example.com";
+    let (issued_at, id) = (now(), TokenId::of([0; 16]));
+    let profile = Profile::Cloud;
+    let claims = Claims { issuer, client: &client, granted: &granted, profile, issued_at, id };
+    let point = [vec![4], vec![1; 64]].concat();
+    let key = PublicKey::ec(crate::domain::key_pair::Algorithm::ES256, &point).unwrap();
+
+    let token = compact(claims.signing_input(&header(&key)), b"signature");
+
+    let parts: Vec<_> = token.split('.').map(|it| URL_SAFE_NO_PAD.decode(it).unwrap()).collect();
+    let header: Value = serde_json::from_slice(&parts[0]).unwrap();
+    assert_eq!(header, json!({"alg": "ES256", "typ": "JWT", "kid": key.kid().as_str()}));
+    assert_eq!(serde_json::from_slice::<Value>(&parts[1]).unwrap()["sub"], "billing");
+    assert_eq!(parts[2], b"signature");
+}

@@ -1,0 +1,137 @@
+//! Answers in the form that OAuth clients read: JSON always, also for what is no OAuth error (RFC
+//! 6749 section 5.2).
+
+use std::time::Duration;
+
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// Why a request is refused. None of the texts quotes the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 400 `invalid_request`.
+    InvalidRequest(&'static str),
+    /// 400 `unsupported_grant_type`.
+    UnsupportedGrantType,
+    /// 400 `invalid_scope`.
+    InvalidScope,
+    /// 400 `invalid_target` (RFC 8707).
+    InvalidTarget,
+    /// 401 `invalid_client`, with a challenge when there was an `Authorization` header: without
+    /// one, openid-client would lose the reason.
+    InvalidClient(&'static str, Option<HeaderValue>),
+    /// 404.
+    NotFound,
+    /// 405.
+    MethodNotAllowed,
+    /// 415.
+    UnsupportedMediaType,
+    /// 429: too many.
+    SlowDown(Duration),
+    /// 503: not now.
+    Unavailable(&'static str, Duration),
+}
+
+#[derive(Serialize)]
+struct Body {
+    error: &'static str,
+    error_description: &'static str,
+}
+
+impl Refusal {
+    /// The error code, as metrics count it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_)
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::UnsupportedMediaType => "invalid_request",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::InvalidClient(..) => "invalid_client",
+            Self::SlowDown(_) => "slow_down",
+            Self::Unavailable(..) => "temporarily_unavailable",
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidRequest(_)
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::InvalidTarget => StatusCode::BAD_REQUEST,
+            Self::InvalidClient(..) => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::SlowDown(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable(..) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn description(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(text)
+            | Self::InvalidClient(text, _)
+            | Self::Unavailable(text, _) => text,
+            Self::UnsupportedGrantType => "grant_type must be client_credentials",
+            Self::InvalidScope => "the scope names a role that this client does not have",
+            Self::InvalidTarget => "this client has no such audience",
+            Self::NotFound => "there is nothing at this path",
+            Self::MethodNotAllowed => "this path does not take this method",
+            Self::UnsupportedMediaType => {
+                "the body must be of type application/x-www-form-urlencoded"
+            }
+            Self::SlowDown(_) => "too many requests, try again later",
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = Body { error: self.code(), error_description: self.description() };
+        let mut response = no_store(self.status(), &body);
+        let headers = response.headers_mut();
+        match self {
+            Self::InvalidClient(_, Some(challenge)) => {
+                headers.insert(WWW_AUTHENTICATE, challenge);
+            }
+            Self::SlowDown(wait) | Self::Unavailable(_, wait) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(seconds(wait)));
+            }
+            Self::InvalidRequest(_)
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::InvalidTarget
+            | Self::InvalidClient(_, None)
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::UnsupportedMediaType => {}
+        }
+        response
+    }
+}
+
+/// JSON that nobody may keep.
+pub fn no_store(status: StatusCode, body: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (PRAGMA, HeaderValue::from_static("no-cache")),
+    ];
+    (status, headers, body).into_response()
+}
+
+/// The challenge of RFC 7617 for this issuer.
+pub fn challenge(issuer: &str) -> HeaderValue {
+    let text = format!(r#"Basic realm="{issuer}", charset="UTF-8""#);
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Basic"))
+}
+
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+}

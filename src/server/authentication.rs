@@ -1,0 +1,249 @@
+//! Whether a client is who it says it is.
+//!
+//! Only the first use of a client secret on this replica costs a hash. What is malformed, unknown
+//! or guessed costs none: it is refused by its checksum, by its id, or by the keyed hash of the
+//! right one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::{constant_time, hmac};
+
+use super::hashing::{Full, Hashing};
+use super::limits::Rate;
+use crate::directory::{CannotCheck, Directory, Known, Live, Verified};
+use crate::domain::credential::{ClientId, ClientSecret, CredentialId};
+use crate::domain::token::presented::Presented;
+use crate::environment::{Clock, Entropy, EntropyError};
+
+/// Authenticates clients.
+#[derive(Debug)]
+pub struct Authenticator {
+    directory: Arc<Directory>,
+    live: Live,
+    hashing: Hashing,
+    clock: Arc<dyn Clock>,
+    proofs: Proofs,
+    misses: Mutex<Misses>,
+    failures: AtomicU64,
+    lookups: AtomicU64,
+    rates: Rates,
+}
+
+/// How often clients may fail.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    /// Hashes for wrong client secrets of one client.
+    pub failures_of_one: Rate,
+    /// Failures of all clients together.
+    pub failures_of_all: Rate,
+    /// Lookups at the API server.
+    pub lookups: Rate,
+}
+
+/// Why a client is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// It is not who it says it is.
+    Invalid,
+    /// Too many wrong client secrets.
+    TooOften(Duration),
+    /// Nobody could say.
+    Unchecked(Duration),
+}
+
+impl Authenticator {
+    /// Knows clients by `directory`, and asks `live` for those that it does not know yet.
+    ///
+    /// # Errors
+    ///
+    /// No random key could be drawn.
+    pub fn new(
+        directory: Arc<Directory>,
+        live: Live,
+        hashing: Hashing,
+        (clock, entropy): (Arc<dyn Clock>, &dyn Entropy),
+        rates: Rates,
+    ) -> Result<Self, EntropyError> {
+        Ok(Self {
+            directory,
+            live,
+            hashing,
+            clock,
+            proofs: Proofs::draw(entropy)?,
+            misses: Mutex::default(),
+            failures: AtomicU64::new(0),
+            lookups: AtomicU64::new(0),
+            rates,
+        })
+    }
+
+    /// The client that presented its own client secret.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`]. Whether the client exists makes no difference, neither in the answer nor in its
+    /// time.
+    pub async fn authenticate(&self, presented: &Presented) -> Result<Arc<Known>, Denied> {
+        let known = self.directory.client(&presented.client_id);
+        let id = presented.secret.id();
+        if let Some(known) = known
+            && known.verifier(&id, self.clock.now()).is_some()
+        {
+            return self.check(known, &id, &presented.secret).await;
+        }
+        self.look_up(presented, &id).await
+    }
+
+    /// Counts a client that failed.
+    ///
+    /// # Errors
+    ///
+    /// How long to wait, when there were too many.
+    pub fn fail(&self) -> Result<(), Duration> {
+        self.rates.failures_of_all.take(&self.failures, self.clock.elapsed())
+    }
+
+    /// Asks the API server once for what the watches do not know. The id of a client secret is
+    /// stored before the secret is shown, and never comes again: what is not there now never will
+    /// be.
+    async fn look_up(
+        &self,
+        presented: &Presented,
+        id: &CredentialId,
+    ) -> Result<Arc<Known>, Denied> {
+        let elapsed = self.clock.elapsed();
+        let missing = (presented.client_id.clone(), id.clone());
+        if self.misses().contains(&missing, elapsed) {
+            return Err(Denied::Invalid);
+        }
+        self.rates.lookups.take(&self.lookups, elapsed).map_err(Denied::Unchecked)?;
+        let now = self.clock.now();
+        let has_id = |known: &Known| known.verifier(id, now).is_some();
+        match self.live.client(&presented.client_id, has_id).await {
+            Ok(Some(known)) if has_id(&known) => self.check(known, id, &presented.secret).await,
+            Ok(_) => {
+                self.misses().insert(missing, elapsed);
+                Err(Denied::Invalid)
+            }
+            Err(CannotCheck) => Err(Denied::Unchecked(SOON)),
+        }
+    }
+
+    async fn check(
+        &self,
+        known: Arc<Known>,
+        id: &CredentialId,
+        secret: &ClientSecret,
+    ) -> Result<Arc<Known>, Denied> {
+        let proof = self.proofs.of(secret);
+        let is_right = {
+            let Some((verifier, verified)) = known.verifier(id, self.clock.now()) else {
+                return Err(Denied::Invalid);
+            };
+            match verified.proof() {
+                Some(right) => Proofs::agree(right, &proof),
+                None => {
+                    let (verifier, verified) = (verifier.clone(), Arc::clone(verified));
+                    let count = &known.traces.failures;
+                    let rate = self.rates.failures_of_one;
+                    rate.take(count, self.clock.elapsed()).map_err(Denied::TooOften)?;
+                    let hashed = self.hash(&verified, proof, async || {
+                        self.hashing.accepts(&verifier, secret).await
+                    });
+                    let is_right = hashed.await?;
+                    if is_right {
+                        rate.give_back(count);
+                    }
+                    is_right
+                }
+            }
+        };
+        if is_right { Ok(known) } else { Err(Denied::Invalid) }
+    }
+
+    /// Hashes, unless somebody else did while this request waited for its turn.
+    async fn hash(
+        &self,
+        verified: &Verified,
+        proof: [u8; 32],
+        accepts: impl AsyncFnOnce() -> Result<bool, Full>,
+    ) -> Result<bool, Denied> {
+        let turn = tokio::time::timeout(PATIENCE, verified.turn.lock()).await;
+        let _turn = turn.map_err(|_| Denied::Unchecked(SOON))?;
+        if let Some(right) = verified.proof() {
+            return Ok(Proofs::agree(right, &proof));
+        }
+        let is_right = accepts().await.map_err(|Full(wait)| Denied::Unchecked(wait))?;
+        if is_right {
+            verified.remember(proof);
+        }
+        Ok(is_right)
+    }
+
+    fn misses(&self) -> std::sync::MutexGuard<'_, Misses> {
+        self.misses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keyed hashes of client secrets, by a key that no other process has.
+struct Proofs(hmac::Key);
+
+impl Proofs {
+    fn draw(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        let mut key = zeroize::Zeroizing::new([0; 32]);
+        entropy.fill("proofs", key.as_mut())?;
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, key.as_ref())))
+    }
+
+    fn of(&self, secret: &ClientSecret) -> [u8; 32] {
+        let tag = hmac::sign(&self.0, secret.reveal().as_bytes());
+        tag.as_ref().try_into().unwrap_or_default()
+    }
+
+    fn agree(one: &[u8; 32], other: &[u8; 32]) -> bool {
+        constant_time::verify_slices_are_equal(one, other).is_ok()
+    }
+}
+
+impl fmt::Debug for Proofs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("<redacted>")
+    }
+}
+
+/// Ids of client secrets that the API server was asked for in vain.
+#[derive(Debug, Default)]
+struct Misses {
+    until: BTreeMap<(ClientId, CredentialId), Duration>,
+    order: VecDeque<(ClientId, CredentialId)>,
+}
+
+impl Misses {
+    fn contains(&self, missing: &(ClientId, CredentialId), elapsed: Duration) -> bool {
+        self.until.get(missing).is_some_and(|until| elapsed < *until)
+    }
+
+    fn insert(&mut self, missing: (ClientId, CredentialId), elapsed: Duration) {
+        if self.until.insert(missing.clone(), elapsed + REMEMBERED).is_none() {
+            self.order.push_back(missing);
+        }
+        while self.order.len() > MOST_MISSES {
+            if let Some(oldest) = self.order.pop_front() {
+                self.until.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// Long enough to spare the API server, short enough for a cluster that was restored.
+const REMEMBERED: Duration = Duration::from_mins(1);
+const MOST_MISSES: usize = 10_000;
+
+/// How long to wait for a turn: a few hashes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const SOON: Duration = Duration::from_secs(1);

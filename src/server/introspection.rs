@@ -1,0 +1,102 @@
+//! Token introspection (RFC 7662): what a resource server cannot know from a token alone, namely
+//! whether its client still lives and its key still counts.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::answer::{Refusal, no_store};
+use super::service::{Service, refused};
+use crate::domain::key_pair::{Algorithm, Kid};
+use crate::environment::private_key::verify;
+
+/// The header of a token (RFC 7515 section 4.1).
+#[derive(Deserialize)]
+struct Header {
+    alg: Algorithm,
+    kid: Kid,
+    #[serde(default)]
+    crit: Option<Value>,
+}
+
+/// `POST` to the introspection endpoint.
+pub(super) async fn introspect(
+    State(service): State<Arc<Service>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    service.metrics.asked("introspection");
+    let request = match service.authenticated(&headers, &body).await {
+        Ok(request) => request,
+        Err((refusal, method)) => return refused(&service, refusal, method),
+    };
+    let Some(token) = request.form.token.as_deref() else {
+        let refusal = Refusal::InvalidRequest("token is missing");
+        return refused(&service, refusal, request.method);
+    };
+    // Of any other token nothing is told, not even why (RFC 7662 section 2.2).
+    let answer = service.active(token).map_or_else(|| json!({"active": false}), Value::Object);
+    no_store(StatusCode::OK, &answer)
+}
+
+impl Service {
+    /// The claims of a token of ours that counts now.
+    fn active(&self, token: &str) -> Option<Map<String, Value>> {
+        let mut claims = self.verified(token)?;
+        let now = self.clock.now().as_second();
+        let instant = |name: &str| claims.get(name).and_then(Value::as_i64);
+        let (issued_at, expires_at) = (instant("iat")?, instant("exp")?);
+        let is_ours = claims.get("iss").and_then(Value::as_str) == Some(self.issuer.url());
+        if !is_ours || now >= expires_at {
+            return None;
+        }
+        let client_id = claims.get("client_id")?.as_str()?.parse().ok()?;
+        let known = self.directory.client(&client_id)?;
+        let is_of_this_one = is_since(issued_at, known.client.created_at)
+            && claims.get("caas_org_id").and_then(Value::as_str) == Some(&known.client.tenant);
+        if known.client.is_suspended || !is_of_this_one {
+            return None;
+        }
+        let roles = claims.get("user_roles").or_else(|| claims.get("scopes"));
+        let roles = roles.and_then(Value::as_array).cloned().unwrap_or_default();
+        let scope: Vec<&str> = roles.iter().filter_map(Value::as_str).collect();
+        claims.insert("scope".to_owned(), json!(scope.join(" ")));
+        claims.insert("token_type".to_owned(), json!("Bearer"));
+        claims.insert("active".to_owned(), json!(true));
+        Some(claims)
+    }
+
+    /// The claims of a token that is signed with a key of the JWKS.
+    fn verified(&self, token: &str) -> Option<Map<String, Value>> {
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
+        let header: Header = serde_json::from_slice(&decoded(header)?).ok()?;
+        if header.crit.is_some() {
+            return None;
+        }
+        let key = self.directory.key(&header.kid)?;
+        let is_signed =
+            key.algorithm() == header.alg && verify(&key, signed.as_bytes(), &decoded(signature)?);
+        if !is_signed {
+            return None;
+        }
+        serde_json::from_slice(&decoded(claims)?).ok()
+    }
+}
+
+/// Whether a token is of this client and not of an earlier one of that name; the clocks may differ a
+/// little.
+fn is_since(issued_at: i64, created_at: Timestamp) -> bool {
+    issued_at.saturating_add(CLOCKS_APART) >= created_at.as_second()
+}
+
+const CLOCKS_APART: i64 = 5;

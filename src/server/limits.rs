@@ -1,0 +1,93 @@
+//! Limits of rate, as the generic cell rate algorithm counts them: one number each, no lock and no
+//! timer.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    every: u64,
+    burst: u64,
+}
+
+impl Rate {
+    /// So often a second, and up to `burst` at once; without limit when either is 0.
+    pub fn a_second(often: u32, burst: u32) -> Self {
+        let every = NANOS.checked_div(u64::from(often)).unwrap_or_default();
+        Self { every, burst: every.saturating_mul(u64::from(burst)) }
+    }
+
+    /// Takes one, at `elapsed`.
+    ///
+    /// # Errors
+    ///
+    /// How long to wait for the next one.
+    pub fn take(self, count: &AtomicU64, elapsed: Duration) -> Result<(), Duration> {
+        if self.burst == 0 {
+            return Ok(());
+        }
+        let now = nanos(elapsed);
+        let mut due = count.load(Ordering::Acquire);
+        loop {
+            let next = due.max(now).saturating_add(self.every);
+            let surplus = next.saturating_sub(now).saturating_sub(self.burst);
+            if surplus > 0 {
+                return Err(Duration::from_nanos(surplus));
+            }
+            match count.compare_exchange_weak(due, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(()),
+                Err(other) => due = other,
+            }
+        }
+    }
+
+    /// Gives one back.
+    pub fn give_back(self, count: &AtomicU64) {
+        let less = |due: u64| Some(due.saturating_sub(self.every));
+        let _ = count.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+}
+
+fn nanos(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+}
+
+const NANOS: u64 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_and_then_one_at_a_time() {
+        let (rate, count) = (Rate::a_second(10, 3), AtomicU64::new(0));
+        let at = |millis| rate.take(&count, Duration::from_millis(millis));
+
+        assert_eq!([at(1000), at(1000), at(1000)], [Ok(()); 3]);
+        assert_eq!(at(1000), Err(Duration::from_millis(100)));
+        assert_eq!(at(1100), Ok(()));
+        assert_eq!(at(1101), Err(Duration::from_millis(99)));
+        assert_eq!([at(9000), at(9000), at(9000)], [Ok(()); 3]);
+        assert!(at(9000).is_err());
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let (rate, count) = (Rate::a_second(1, 1), AtomicU64::new(0));
+        let now = Duration::from_secs(5);
+
+        assert_eq!(rate.take(&count, now), Ok(()));
+        rate.give_back(&count);
+        assert_eq!(rate.take(&count, now), Ok(()));
+        assert!(rate.take(&count, now).is_err());
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        for rate in [Rate::a_second(0, 5), Rate::a_second(5, 0)] {
+            let count = AtomicU64::new(0);
+            assert!((0..1000).all(|_| rate.take(&count, Duration::ZERO).is_ok()));
+        }
+    }
+}

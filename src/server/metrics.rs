@@ -1,0 +1,91 @@
+//! What the token service counts. No label is taken from a request, so that nobody can make more
+//! series.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::domain::token::presented::Method;
+
+/// The metrics of the token service.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    requests: Family<Request, Counter>,
+    seconds: Histogram,
+    asked: Family<Endpoint, Counter>,
+    lost: Counter,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Request {
+    grant_type: &'static str,
+    auth_method: &'static str,
+    result: &'static str,
+    error: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Endpoint {
+    endpoint: &'static str,
+}
+
+impl Metrics {
+    /// Registers all of them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
+            asked: Family::default(),
+            lost: Counter::default(),
+        };
+        registry.register(
+            "technical_user_token_requests",
+            "Requests for a token or an introspection, by what came of them",
+            metrics.requests.clone(),
+        );
+        registry.register(
+            "technical_user_token_issue_duration_seconds",
+            "How long a token took, from the whole request to the whole answer",
+            metrics.seconds.clone(),
+        );
+        registry.register(
+            "technical_user_endpoint_requests",
+            "Requests to the other endpoints",
+            metrics.asked.clone(),
+        );
+        registry.register(
+            "technical_user_audit_records_lost",
+            "Audit records that were lost because their writer was behind",
+            metrics.lost.clone(),
+        );
+        metrics
+    }
+
+    /// The counter of audit records that were lost.
+    pub fn lost(&self) -> Counter {
+        self.lost.clone()
+    }
+
+    pub(super) fn issued(&self, method: Method, took: Duration) {
+        self.count(method, "issued", "");
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn refused(&self, method: Method, error: &'static str) {
+        self.count(method, "refused", error);
+    }
+
+    pub(super) fn asked(&self, endpoint: &'static str) {
+        self.asked.get_or_create(&Endpoint { endpoint }).inc();
+    }
+
+    fn count(&self, method: Method, result: &'static str, error: &'static str) {
+        let grant_type = "client_credentials";
+        let auth_method = method.name();
+        self.requests.get_or_create(&Request { grant_type, auth_method, result, error }).inc();
+    }
+}

@@ -1,0 +1,236 @@
+//! The token service: its paths, and what its endpoints share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use axum::Router;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use super::answer::{Refusal, challenge};
+use super::audit::Audit;
+use super::authentication::{Authenticator, Denied};
+use super::limits::Rate;
+use super::metrics::Metrics;
+use super::{discovery, introspection, token};
+use crate::directory::{Directory, Known};
+use crate::domain::token::Profile;
+use crate::domain::token::presented::{Method, Presented, Unproven};
+use crate::domain::token::request::{Faulty, Form};
+use crate::environment::{Clock, Entropy};
+
+/// Everything that a request needs.
+#[derive(Debug)]
+pub struct Service {
+    /// What is known.
+    pub directory: Arc<Directory>,
+    /// Who is who.
+    pub authenticator: Authenticator,
+    /// What tokens say, and where they are to be had.
+    pub issuer: Issuer,
+    /// Which claims say what a client may do.
+    pub profile: Profile,
+    /// How many tokens there may be.
+    pub tokens: Tokens,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Random ids.
+    pub entropy: Arc<dyn Entropy>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Who got which token.
+    pub audit: Audit,
+}
+
+/// How many tokens there may be.
+#[derive(Debug)]
+pub struct Tokens {
+    /// Of one client.
+    pub of_one: Rate,
+    /// Of all clients together.
+    pub of_all: Rate,
+    /// Those of all clients together.
+    pub count: AtomicU64,
+}
+
+/// The issuer, and the path in it.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    url: String,
+    path: String,
+}
+
+// === impl Issuer ===
+
+impl Issuer {
+    /// An issuer that was checked: `https://host` with a path or none.
+    pub fn new(url: String) -> Self {
+        let path = url.split_once("://").and_then(|(_, rest)| Some(rest.split_once('/')?.1));
+        let path = path.map(|path| format!("/{path}")).unwrap_or_default();
+        Self { url, path }
+    }
+
+    /// Exactly as it was configured: everyone compares it byte by byte.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+// === the paths ===
+
+/// The endpoints, below the path of the issuer and, for who strips that on the way, below none.
+pub fn router(service: Arc<Service>) -> Router {
+    let path = service.issuer.path.clone();
+    let mut router = well_known(endpoints(Router::new(), ""), &path);
+    if !path.is_empty() {
+        router = well_known(endpoints(router, &path), "");
+        let metadata = format!("{path}/.well-known/openid-configuration");
+        router = router.route(&metadata, get(discovery::metadata));
+    }
+    router
+        .fallback(async || Refusal::NotFound)
+        .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
+        .with_state(service)
+}
+
+fn endpoints(router: Router<Arc<Service>>, path: &str) -> Router<Arc<Service>> {
+    let mut router = router;
+    for token in ["/oauth2/token", "/oauth/token", "/api/oauth/token"] {
+        router = router.route(&format!("{path}{token}"), post(token::token));
+    }
+    router
+        .route(&format!("{path}/oauth2/introspect"), post(introspection::introspect))
+        .route(&format!("{path}/.well-known/jwks.json"), get(discovery::jwks))
+}
+
+/// The places of the metadata for an issuer with that path (OpenID Connect Discovery 1.0 section 4,
+/// RFC 8414 section 3).
+fn well_known(router: Router<Arc<Service>>, path: &str) -> Router<Arc<Service>> {
+    ["openid-configuration", "oauth-authorization-server"].iter().fold(router, |router, name| {
+        router.route(&format!("/.well-known/{name}{path}"), get(discovery::metadata))
+    })
+}
+
+// === what the endpoints share ===
+
+/// A request of an authenticated client.
+pub(super) struct Authenticated<'a> {
+    pub(super) known: Arc<Known>,
+    pub(super) form: Form<'a>,
+    pub(super) method: Method,
+}
+
+impl Service {
+    /// Reads the form, and makes sure whose it is. Whether the request itself makes sense is looked
+    /// at afterwards: nobody learns anything without a client secret.
+    pub(super) async fn authenticated<'a>(
+        &self,
+        headers: &HeaderMap,
+        body: &'a [u8],
+    ) -> Result<Authenticated<'a>, (Refusal, Method)> {
+        if !is_form(headers) {
+            return Err((Refusal::UnsupportedMediaType, Method::None));
+        }
+        let form = Form::read(body).map_err(|fault| (faulty(fault), Method::None))?;
+        let mut authorizations = headers.get_all(AUTHORIZATION).iter();
+        let authorization = authorizations.next().map(HeaderValue::as_bytes);
+        if authorizations.next().is_some() {
+            let text = "there is more than one Authorization header";
+            return Err((Refusal::InvalidRequest(text), Method::None));
+        }
+        let method = Method::of(authorization, &form);
+        let challenged = authorization.is_some();
+        let presented = Presented::read(authorization, &form);
+        let presented = presented.map_err(|reason| (self.unproven(reason, challenged), method))?;
+        let known = self.authenticator.authenticate(&presented).await;
+        let known = known.map_err(|reason| (self.denied(reason, challenged), method))?;
+        if known.client.is_suspended {
+            let text = "this client is suspended: spec.suspend of its TechnicalUser is true";
+            return Err((self.invalid_client(text, challenged), method));
+        }
+        Ok(Authenticated { known, form, method })
+    }
+
+    fn unproven(&self, reason: Unproven, challenged: bool) -> Refusal {
+        match reason {
+            Unproven::Twice => Refusal::InvalidRequest(
+                "use the Authorization header or the body for client authentication, not both",
+            ),
+            Unproven::TwoClients => Refusal::InvalidRequest(
+                "client_id in the body is not the client of the Authorization header",
+            ),
+            Unproven::Missing => self.failed(
+                "send client id and client secret with HTTP Basic or in the body",
+                challenged,
+            ),
+            Unproven::Unknown => self.failed(
+                "client authentication is by client_secret_basic or client_secret_post",
+                challenged,
+            ),
+            Unproven::Malformed => self.failed(FAILED, challenged),
+        }
+    }
+
+    fn denied(&self, reason: Denied, challenged: bool) -> Refusal {
+        match reason {
+            Denied::Invalid => self.failed(FAILED, challenged),
+            Denied::TooOften(wait) => Refusal::SlowDown(wait),
+            Denied::Unchecked(wait) => {
+                Refusal::Unavailable("the client secret cannot be checked at the moment", wait)
+            }
+        }
+    }
+
+    /// A failure, counted: too many of them are told to slow down.
+    fn failed(&self, text: &'static str, challenged: bool) -> Refusal {
+        match self.authenticator.fail() {
+            Ok(()) => self.invalid_client(text, challenged),
+            Err(wait) => Refusal::SlowDown(wait),
+        }
+    }
+
+    fn invalid_client(&self, text: &'static str, challenged: bool) -> Refusal {
+        Refusal::InvalidClient(text, challenged.then(|| challenge(self.issuer.url())))
+    }
+}
+
+/// A refusal, counted.
+pub(super) fn refused(service: &Service, refusal: Refusal, method: Method) -> Response {
+    service.metrics.refused(method, refusal.code());
+    refusal.into_response()
+}
+
+fn faulty(fault: Faulty) -> Refusal {
+    match fault {
+        Faulty::Repeated(_) => Refusal::InvalidRequest("a parameter is there more than once"),
+        Faulty::Resource => Refusal::InvalidTarget,
+        Faulty::TooMany => Refusal::InvalidRequest("there are too many parameters"),
+    }
+}
+
+/// Whether the body says that it is a form, with whatever parameters (RFC 9110 section 8.3.1).
+fn is_form(headers: &HeaderMap) -> bool {
+    let Some(Ok(text)) = headers.get(CONTENT_TYPE).map(HeaderValue::to_str) else {
+        return false;
+    };
+    let media_type = text.split(';').next().unwrap_or_default().trim();
+    media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+/// The same for every reason: who guesses learns nothing.
+const FAILED: &str = "client authentication failed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issuer_may_have_a_path() {
+        let path = |url: &str| Issuer::new(url.to_owned()).path;
+
+        assert_eq!(path("https://auth.example.com"), "");
+        assert_eq!(path("https://auth.example.com:8443/iam/t1"), "/iam/t1");
+    }
+}
