@@ -1,6 +1,7 @@
 //! Flags and environment to typed settings. The only reader of the environment.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -12,7 +13,8 @@ use crate::domain::schedule::parse_duration;
 ///
 /// Applied to a cluster, a `TechnicalUser` becomes an OAuth 2.0 client id and a client secret in a
 /// Kubernetes Secret, of which only a bcrypt verifier is kept, and a `SigningKey` becomes a series of
-/// key pairs whose public halves are published in a JWKS ConfigMap.
+/// key pairs whose public halves are published in a JWKS ConfigMap. The token service turns client id
+/// and client secret into a short-lived JWT.
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,
@@ -31,16 +33,19 @@ pub struct Arguments {
 pub enum Command {
     /// Run the operator: issue, rotate and revoke credentials and signing keys.
     Controller(ControllerArguments),
+    /// Run the token service: tokens, discovery, JWKS and introspection. It only reads, and can be
+    /// run as often as is needed.
+    TokenServer(TokenServerArguments),
     /// Run everything in one process, and make what is missing: for trying out and small clusters.
     AllInOne(AllInOneArguments),
     /// Print the CustomResourceDefinitions, ready for `kubectl apply -f -`.
     Crd,
 }
 
-/// Settings of the operator.
+/// Settings that every process of an installation shares.
 #[derive(Clone, Debug, Args)]
-pub struct ControllerArguments {
-    /// The operator's own namespace: verifier records and the Lease live there.
+pub struct Installation {
+    /// The operator's own namespace: verifier records, signing keys and the Lease live there.
     #[arg(long, env = "TECHNICAL_USER_NAMESPACE", default_value = "technical-user-system", value_parser = dns_label, value_name = "NAME")]
     pub namespace: String,
 
@@ -57,10 +62,6 @@ pub struct ControllerArguments {
     #[arg(long, env = "TECHNICAL_USER_WATCH_NAMESPACES", value_delimiter = ',', value_parser = dns_label, value_name = "NAMES")]
     pub watch_namespaces: Vec<String>,
 
-    /// The bcrypt cost of new verifiers. Client secrets have 256 bits, so 10 is enough.
-    #[arg(long, env = "TECHNICAL_USER_BCRYPT_COST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(10..=14), value_name = "COST")]
-    pub bcrypt_cost: u32,
-
     /// How long an access token lives at most, whatever a `TechnicalUser` asks for. A key stays in the
     /// JWKS that long after its last token; the operator and the token service need the same value.
     #[arg(long, env = "TECHNICAL_USER_MAX_ACCESS_TOKEN_TTL", default_value = "24h", value_parser = duration, value_name = "DURATION")]
@@ -70,10 +71,6 @@ pub struct ControllerArguments {
     /// in the JWKS that much longer; the operator and the token service need the same value.
     #[arg(long, env = "TECHNICAL_USER_MAX_VIEW_AGE", default_value = "1h", value_parser = duration, value_name = "DURATION")]
     pub max_view_age: SignedDuration,
-
-    /// Make a `SigningKey` named `default` where there is none at all.
-    #[arg(long, env = "TECHNICAL_USER_BOOTSTRAP_SIGNING_KEY", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOLEAN")]
-    pub bootstrap_signing_key: bool,
 
     /// Where /livez and /readyz answer.
     #[arg(
@@ -98,13 +95,25 @@ pub struct ControllerArguments {
     pub log_format: LogFormat,
 }
 
-/// Settings of everything in one process.
+/// Settings of the operator.
 #[derive(Clone, Debug, Args)]
-pub struct AllInOneArguments {
-    /// Settings of the operator.
+pub struct ControllerArguments {
+    /// What the whole installation shares.
     #[command(flatten)]
-    pub controller: ControllerArguments,
+    pub installation: Installation,
 
+    /// The bcrypt cost of new verifiers. Client secrets have 256 bits, so 10 is enough.
+    #[arg(long, env = "TECHNICAL_USER_BCRYPT_COST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(10..=14), value_name = "COST")]
+    pub bcrypt_cost: u32,
+
+    /// Make a `SigningKey` named `default` where there is none at all.
+    #[arg(long, env = "TECHNICAL_USER_BOOTSTRAP_SIGNING_KEY", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOLEAN")]
+    pub bootstrap_signing_key: bool,
+}
+
+/// Settings of the token service.
+#[derive(Clone, Debug, Args)]
+pub struct ServiceArguments {
     /// Where the token service answers.
     #[arg(
         long,
@@ -113,6 +122,71 @@ pub struct AllInOneArguments {
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
+
+    /// A file with the certificate chain in PEM, for TLS. It is read anew when it changes. Without it
+    /// the token service speaks HTTP, for a proxy that ends TLS.
+    #[arg(long, env = "TECHNICAL_USER_TLS_CERTIFICATE", requires = "tls_key", value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+
+    /// A file with the private key of the certificate in PEM.
+    #[arg(long, env = "TECHNICAL_USER_TLS_KEY", requires = "tls_certificate", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Which claims say what a client may do: `cloud` has the roles in `user_roles`, `cyoda-go` in
+    /// `scopes`, so that cyoda-go takes the client for a service and not for a person.
+    #[arg(
+        long,
+        env = "TECHNICAL_USER_CLAIMS_PROFILE",
+        default_value = "cloud",
+        value_name = "PROFILE"
+    )]
+    pub claims_profile: ClaimsProfile,
+
+    /// Where one line of JSON goes for every token: `-` is standard output, `none` is nowhere, and
+    /// anything else is a file.
+    #[arg(long, env = "TECHNICAL_USER_AUDIT_LOG", default_value = "-", value_name = "FILE")]
+    pub audit_log: String,
+
+    /// How many tokens a second one client gets, and twice as many at once; 0 is no limit.
+    #[arg(long, env = "TECHNICAL_USER_CLIENT_RATE", default_value_t = 1000, value_name = "TOKENS")]
+    pub client_rate: u32,
+
+    /// How many tokens a second all clients get together, and twice as many at once; 0 is no limit.
+    #[arg(long, env = "TECHNICAL_USER_TOTAL_RATE", default_value_t = 0, value_name = "TOKENS")]
+    pub total_rate: u32,
+}
+
+/// Settings of the token service in a process of its own.
+#[derive(Clone, Debug, Args)]
+pub struct TokenServerArguments {
+    /// What the whole installation shares.
+    #[command(flatten)]
+    pub installation: Installation,
+
+    /// Settings of the token service.
+    #[command(flatten)]
+    pub service: ServiceArguments,
+}
+
+/// Settings of everything in one process.
+#[derive(Clone, Debug, Args)]
+pub struct AllInOneArguments {
+    /// Settings of the operator.
+    #[command(flatten)]
+    pub controller: ControllerArguments,
+
+    /// Settings of the token service.
+    #[command(flatten)]
+    pub service: ServiceArguments,
+}
+
+/// Which claims say what a client may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClaimsProfile {
+    /// Roles in `user_roles`.
+    Cloud,
+    /// Roles in `scopes`, and no `user_roles`.
+    CyodaGo,
 }
 
 /// How to write logs.
@@ -144,7 +218,7 @@ pub enum IssuerError {
     NotPlain(String),
 }
 
-impl ControllerArguments {
+impl Installation {
     /// The issuer, checked (OpenID Connect Discovery 1.0 section 3: https, no query, no fragment).
     ///
     /// # Errors

@@ -19,4 +19,6 @@ pub mod server;
 
 pub mod args;
 pub mod operator;
+pub mod process;
 pub mod telemetry;
+pub mod token_server;

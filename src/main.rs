@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use technical_user_operator::api::schema;
 use technical_user_operator::args::{Arguments, Command, LogFormat, log_filter};
-use technical_user_operator::{operator, telemetry};
+use technical_user_operator::{operator, telemetry, token_server};
 use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
@@ -24,12 +24,16 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Crd => print_crds(),
         Command::Controller(arguments) => {
-            observe(arguments.log_format);
+            observe(arguments.installation.log_format);
             Ok(operator::run(&arguments, None)?)
         }
+        Command::TokenServer(arguments) => {
+            observe(arguments.installation.log_format);
+            Ok(token_server::run(&arguments)?)
+        }
         Command::AllInOne(arguments) => {
-            observe(arguments.controller.log_format);
-            Ok(operator::run(&arguments.controller, Some(arguments.listen))?)
+            observe(arguments.controller.installation.log_format);
+            Ok(operator::run(&arguments.controller, Some(&arguments.service))?)
         }
     }
 }

@@ -12,4 +12,3 @@ pub mod service;
 mod discovery;
 mod introspection;
 mod token;
-pub mod unavailable;

@@ -124,13 +124,12 @@ async fn observe(client: &Client, directory: &Directory, id: &ClientId) -> Found
         return Ok(None);
     };
     let known = read(&directory.clients).tenant(namespace).cloned();
-    let tenant = match known {
-        Some(tenant) => tenant,
-        None => {
-            let namespaces = Api::<Namespace>::all(client.clone());
-            let namespace = answer(namespaces.get_metadata_opt(namespace).await)?;
-            namespace.and_then(|it| it.metadata.uid).ok_or(CannotCheck)?
-        }
+    let tenant = if let Some(tenant) = known {
+        tenant
+    } else {
+        let namespaces = Api::<Namespace>::all(client.clone());
+        let namespace = answer(namespaces.get_metadata_opt(namespace).await)?;
+        namespace.and_then(|it| it.metadata.uid).ok_or(CannotCheck)?
     };
     let former = directory.client(id);
     Ok(Some(Arc::new(Known::of(&user, &tenant, &record, former.as_deref()))))

@@ -113,7 +113,6 @@ impl Client {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that filter takes")]
 fn has_text(text: &&str) -> bool {
     !text.is_empty()
 }

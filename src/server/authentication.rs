@@ -15,7 +15,7 @@ use aws_lc_rs::{constant_time, hmac};
 use super::hashing::{Full, Hashing};
 use super::limits::Rate;
 use crate::directory::{CannotCheck, Directory, Known, Live, Verified};
-use crate::domain::credential::{ClientId, ClientSecret, CredentialId};
+use crate::domain::credential::{ClientId, ClientSecret, CredentialId, Verifier};
 use crate::domain::token::presented::Presented;
 use crate::environment::{Clock, Entropy, EntropyError};
 
@@ -140,27 +140,13 @@ impl Authenticator {
         secret: &ClientSecret,
     ) -> Result<Arc<Known>, Denied> {
         let proof = self.proofs.of(secret);
-        let is_right = {
-            let Some((verifier, verified)) = known.verifier(id, self.clock.now()) else {
-                return Err(Denied::Invalid);
-            };
-            match verified.proof() {
-                Some(right) => Proofs::agree(right, &proof),
-                None => {
-                    let (verifier, verified) = (verifier.clone(), Arc::clone(verified));
-                    let count = &known.traces.failures;
-                    let rate = self.rates.failures_of_one;
-                    rate.take(count, self.clock.elapsed()).map_err(Denied::TooOften)?;
-                    let hashed = self.hash(&verified, proof, async || {
-                        self.hashing.accepts(&verifier, secret).await
-                    });
-                    let is_right = hashed.await?;
-                    if is_right {
-                        rate.give_back(count);
-                    }
-                    is_right
-                }
-            }
+        let Some((verifier, memory)) = known.verifier(id, self.clock.now()) else {
+            return Err(Denied::Invalid);
+        };
+        let is_right = if let Some(right) = memory.proof() {
+            Proofs::agree(right, &proof)
+        } else {
+            self.hash(&known, (verifier, memory), secret, proof).await?
         };
         if is_right { Ok(known) } else { Err(Denied::Invalid) }
     }
@@ -168,18 +154,24 @@ impl Authenticator {
     /// Hashes, unless somebody else did while this request waited for its turn.
     async fn hash(
         &self,
-        verified: &Verified,
+        known: &Known,
+        (verifier, memory): (&Verifier, &Verified),
+        secret: &ClientSecret,
         proof: [u8; 32],
-        accepts: impl AsyncFnOnce() -> Result<bool, Full>,
     ) -> Result<bool, Denied> {
-        let turn = tokio::time::timeout(PATIENCE, verified.turn.lock()).await;
+        let (rate, count) = (self.rates.failures_of_one, &known.traces.failures);
+        rate.take(count, self.clock.elapsed()).map_err(Denied::TooOften)?;
+        let turn = tokio::time::timeout(PATIENCE, memory.turn.lock()).await;
         let _turn = turn.map_err(|_| Denied::Unchecked(SOON))?;
-        if let Some(right) = verified.proof() {
-            return Ok(Proofs::agree(right, &proof));
-        }
-        let is_right = accepts().await.map_err(|Full(wait)| Denied::Unchecked(wait))?;
+        let is_right = if let Some(right) = memory.proof() {
+            Proofs::agree(right, &proof)
+        } else {
+            let hashed = self.hashing.accepts(verifier, secret).await;
+            hashed.map_err(|Full(wait)| Denied::Unchecked(wait))?
+        };
         if is_right {
-            verified.remember(proof);
+            memory.remember(proof);
+            rate.give_back(count);
         }
         Ok(is_right)
     }

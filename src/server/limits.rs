@@ -13,9 +13,9 @@ pub struct Rate {
 
 impl Rate {
     /// So often a second, and up to `burst` at once; without limit when either is 0.
-    pub fn a_second(often: u32, burst: u32) -> Self {
-        let every = NANOS.checked_div(u64::from(often)).unwrap_or_default();
-        Self { every, burst: every.saturating_mul(u64::from(burst)) }
+    pub const fn a_second(often: u32, burst: u32) -> Self {
+        let every = if often == 0 { 0 } else { NANOS / often as u64 };
+        Self { every, burst: every.saturating_mul(burst as u64) }
     }
 
     /// Takes one, at `elapsed`.

@@ -1,0 +1,191 @@
+//! The token service as a process of its own, and as a part of `all-in-one`.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use futures::future::BoxFuture;
+use kube::Client;
+use prometheus_client::registry::Registry;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::args::{ClaimsProfile, Installation, ServiceArguments, TokenServerArguments};
+use crate::directory::{self, Directory, Live};
+use crate::domain::token::Profile;
+use crate::environment::System;
+use crate::process::{
+    ProcessError, SILENCE, Signals, bind, client, cluster, keep_memory_private, serve,
+};
+use crate::server::admin;
+use crate::server::audit::Audit;
+use crate::server::authentication::{Authenticator, Rates};
+use crate::server::hashing::Hashing;
+use crate::server::limits::Rate;
+use crate::server::metrics::Metrics;
+use crate::server::service::{Issuer, Service, Tokens, router};
+
+/// Runs the token service until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// [`ProcessError`], one sentence that says what to do.
+pub fn run(arguments: &TokenServerArguments) -> Result<(), ProcessError> {
+    let issuer = arguments.installation.checked_issuer()?;
+    keep_memory_private();
+    // An error means that somebody chose a provider already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let works = Builder::new_multi_thread().enable_all().build()?;
+    works.block_on(operate(arguments, issuer))
+}
+
+async fn operate(arguments: &TokenServerArguments, issuer: String) -> Result<(), ProcessError> {
+    let mut stopped = Signals::new()?;
+    let client = client(&cluster().await?, SILENCE)?;
+    let (installation, settings) = (&arguments.installation, &arguments.service);
+    let mut registry = Registry::default();
+    let service = TokenService::new(&client, installation, settings, issuer, &mut registry)?;
+    let health = bind(installation.health_listen, "health-listen")?;
+    let metrics = bind(installation.metrics_listen, "metrics-listen")?;
+    let _admin = Admin::start(vec![
+        (health, admin::health(service.readiness())),
+        (metrics, admin::metrics(Arc::new(Mutex::new(registry)))),
+    ])?;
+    let (stop, stopping) = oneshot::channel::<()>();
+    let feed = tokio::spawn(directory::feed(Arc::clone(&service.directory), client));
+    let serving = service.serve(settings, async { drop(stopping.await) })?;
+    tokio::pin!(serving);
+    tracing::info!(listen = %settings.listen, "token service started");
+    tokio::select! {
+        () = &mut serving => return Err(ProcessError::Ended("the listener")),
+        _ = feed => return Err(ProcessError::Ended("a watch")),
+        () = stopped.next() => {}
+    }
+    tracing::info!("stopping: running requests end");
+    drop(stop);
+    tokio::select! {
+        () = serving => {}
+        () = stopped.next() => tracing::warn!("stopping at once"),
+    }
+    Ok(())
+}
+
+/// The token service, ready to be served.
+pub(crate) struct TokenService {
+    pub(crate) directory: Arc<Directory>,
+    router: Router,
+}
+
+impl TokenService {
+    pub(crate) fn new(
+        client: &Client,
+        installation: &Installation,
+        arguments: &ServiceArguments,
+        issuer: String,
+        registry: &mut Registry,
+    ) -> Result<Self, ProcessError> {
+        let clock = Arc::new(System::start());
+        let settings = directory::Settings {
+            namespace: installation.namespace.clone(),
+            watch_namespaces: installation.watch_namespaces.clone(),
+            view_age: Duration::try_from(installation.max_view_age).unwrap_or_default(),
+            token_lifetime: installation.max_access_token_ttl,
+        };
+        let directory = Arc::new(Directory::new(settings, Arc::clone(&clock) as _));
+        let live = Live::new(client.clone(), Arc::clone(&directory));
+        let (time, hashing) = (Arc::clone(&clock) as _, Hashing::start()?);
+        let authenticator =
+            Authenticator::new(Arc::clone(&directory), live, hashing, (time, &*clock), RATES)?;
+        let metrics = Metrics::register(registry);
+        let service = Service {
+            directory: Arc::clone(&directory),
+            authenticator,
+            issuer: Issuer::new(issuer),
+            profile: match arguments.claims_profile {
+                ClaimsProfile::Cloud => Profile::Cloud,
+                ClaimsProfile::CyodaGo => Profile::CyodaGo,
+            },
+            tokens: Tokens {
+                of_one: twice_at_once(arguments.client_rate),
+                of_all: twice_at_once(arguments.total_rate),
+                count: AtomicU64::new(0),
+            },
+            clock: Arc::clone(&clock) as _,
+            entropy: clock,
+            audit: audit(&arguments.audit_log, &metrics)?,
+            metrics,
+        };
+        Ok(Self { directory, router: router(Arc::new(service)) })
+    }
+
+    /// Whether tokens can be issued.
+    pub(crate) fn readiness(&self) -> admin::Readiness {
+        let directory = Arc::clone(&self.directory);
+        Arc::new(move || directory.readiness())
+    }
+
+    /// Listens, and answers until `stop` resolves.
+    pub(crate) fn serve(
+        &self,
+        arguments: &ServiceArguments,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<BoxFuture<'static, ()>, ProcessError> {
+        let listener = bind(arguments.listen, "listen")?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let router = self.router.clone();
+        Ok(Box::pin(async move {
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
+                tracing::error!(%error, "the listener failed");
+            }
+        }))
+    }
+}
+
+/// Health and metrics, on a thread of their own: they answer while every core signs.
+struct Admin(#[expect(dead_code, reason = "its end ends the thread")] oneshot::Sender<()>);
+
+impl Admin {
+    fn start(parts: Vec<(std::net::TcpListener, Router)>) -> Result<Self, ProcessError> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopping) = oneshot::channel::<()>();
+        std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                let mut serving = JoinSet::new();
+                for (listener, router) in parts {
+                    if let Err(error) = serve(&mut serving, listener, router) {
+                        tracing::error!(%error, "a listener failed");
+                    }
+                }
+                drop(stopping.await);
+            });
+        })?;
+        Ok(Self(stop))
+    }
+}
+
+fn twice_at_once(often: u32) -> Rate {
+    Rate::a_second(often, often.saturating_mul(2))
+}
+
+fn audit(place: &str, metrics: &Metrics) -> Result<Audit, ProcessError> {
+    let out: Box<dyn Write + Send> = match place {
+        "none" => return Ok(Audit::none()),
+        "-" => Box::new(std::io::stdout()),
+        path => {
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            Box::new(file.map_err(|error| ProcessError::AuditLog(path.to_owned(), error))?)
+        }
+    };
+    Ok(Audit::to(out, metrics.lost())?)
+}
+
+const RATES: Rates = Rates {
+    // A client that tries both methods of authentication fails twice each time.
+    failures_of_one: Rate::a_second(1, 10),
+    failures_of_all: Rate::a_second(1000, 2000),
+    lookups: Rate::a_second(50, 200),
+};
