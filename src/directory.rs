@@ -66,9 +66,12 @@ struct Pulses {
 impl Directory {
     /// A directory that knows nothing yet.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        let (mut clients, mut keys) = (Clients::default(), Keys::default());
+        clients.expect(settings.watch_namespaces.len().max(1));
+        keys.expect();
         Self {
-            clients: RwLock::default(),
-            keys: RwLock::default(),
+            clients: RwLock::new(clients),
+            keys: RwLock::new(keys),
             pulses: Pulses::default(),
             clock,
             settings,

@@ -97,7 +97,7 @@ impl TokenService {
         };
         let directory = Arc::new(Directory::new(settings, Arc::clone(&clock) as _));
         let live = Live::new(client.clone(), Arc::clone(&directory));
-        let (time, hashing) = (Arc::clone(&clock) as _, Hashing::start()?);
+        let (time, hashing) = (Arc::clone(&clock) as _, Hashing::default());
         let authenticator =
             Authenticator::new(Arc::clone(&directory), live, hashing, (time, &*clock), RATES)?;
         let metrics = Metrics::register(registry);

@@ -57,8 +57,6 @@ impl Directory {
         if scopes.is_empty() {
             scopes.push(None);
         }
-        write(&self.clients).expect(scopes.len());
-        write(&self.keys).expect();
         for (index, scope) in scopes.into_iter().enumerate() {
             watches.push(users(&felt(&pulses.users), scope, index, settings.token_lifetime));
         }

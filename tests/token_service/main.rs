@@ -1,0 +1,24 @@
+//! The token service in virtual time: the contract of its endpoints as a table, the life of clients and
+//! keys as it sees them, outages of half an hour, and requests that nobody would send.
+//!
+//! The service and the controllers that feed it are those that ship; only the API server is in memory.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test: a panic is a failed test"
+)]
+
+#[path = "../simulation/clock.rs"]
+#[expect(dead_code, reason = "no clock is wrong here")]
+mod clock;
+#[path = "../simulation/environment.rs"]
+#[expect(dead_code, reason = "nobody looks for secrets here")]
+mod environment;
+
+mod contract;
+mod discovery;
+mod introspection;
+mod life;
+mod outage;
+mod strange;
+mod world;
