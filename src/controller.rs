@@ -20,6 +20,7 @@ pub mod engine;
 pub mod event;
 pub mod lease;
 pub mod metrics;
+mod ownership;
 mod queue;
 pub mod signing_key;
 pub mod technical_user;

@@ -13,14 +13,13 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Limited};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Status};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Status};
 use kube::Client;
 use kube::client::Body;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::api::GROUP;
 use crate::api::technical_user::{TechnicalUser, TechnicalUserStatus};
 use crate::domain::credential::record::Version;
 use crate::domain::schedule::{Now, Watchman, later};
@@ -298,17 +297,6 @@ impl std::fmt::Debug for DebuglessClient {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Client")
     }
-}
-
-/// The owner of an object that controls it.
-pub(super) fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
-    let references = metadata.owner_references.as_deref().unwrap_or_default();
-    references.iter().find(|reference| reference.controller == Some(true))
-}
-
-/// Whether an owner is of that kind of ours.
-pub(super) fn is_our(kind: &str, owner: &OwnerReference) -> bool {
-    owner.kind == kind && owner.api_version.split('/').next() == Some(GROUP)
 }
 
 fn conditional(object: &Value, version: &Version) -> Value {

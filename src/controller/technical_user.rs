@@ -20,6 +20,7 @@ use super::{Context, Error};
 use crate::api;
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::credential::record::Owner;
+use crate::domain::object::Belongs;
 use crate::domain::technical_user::{self, Claim, Holder, Observed, Step, User, Write};
 
 mod bodies;
@@ -122,6 +123,13 @@ struct Look {
     object: Option<TechnicalUser>,
 }
 
+impl Look {
+    fn of_nobody() -> Self {
+        let observed = Observed { user: None, record: Claim::Free, delivered: None };
+        Self { observed, object: None }
+    }
+}
+
 /// Whether the world merely moved on: then look again at once, but not for ever.
 fn is_setback(failure: &Failure, setbacks: usize) -> bool {
     match failure.kind {
@@ -148,17 +156,25 @@ async fn observe(key: &Key, context: &Context) -> Result<Look, Error> {
     let at = Place { namespace: &key.namespace, name: &key.name };
     let object = cluster.technical_user(at).await?;
     let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
-    let Some(object) = object else {
-        let observed = Observed { user: None, record: Claim::Free, delivered: None };
-        return Ok(Look { observed, object: None });
-    };
+    let Some(object) = object else { return Ok(Look::of_nobody()) };
     let Some(user) = observation::user(&object, &context.settings.endpoints) else {
         return Err(Error::InvalidSpec(Box::new(object)));
     };
     let record = claim(&user, context).await?;
-    let at = Place { namespace: &key.namespace, name: &user.secret_name };
-    let metadata = cluster.secret_metadata(at).await?;
-    let delivered = metadata.and_then(|metadata| observation::delivered(&metadata, &user.owner));
+    let Owner { uid, name, .. } = &user.owner;
+    let secret_at = Place { namespace: &key.namespace, name: &user.secret_name };
+    let delivered = cluster.secret_metadata(secret_at).await?.and_then(|metadata| {
+        let ownership = observation::ownership(&metadata);
+        let belongs = ownership.map_or(Belongs::Foreign, |it| it.seen_by(uid, name));
+        observation::delivered(&metadata, belongs)
+    });
+    let is_left = delivered.as_ref().is_some_and(|it| it.belongs == Belongs::Predecessor);
+    // Unless the name still has that uid, the Secret may be the one of a successor.
+    if is_left
+        && cluster.technical_user(at).await?.and_then(|it| it.metadata.uid).as_ref() != Some(uid)
+    {
+        return Ok(Look::of_nobody());
+    }
     Ok(Look { observed: Observed { user: Some(user), record, delivered }, object: Some(object) })
 }
 
@@ -222,6 +238,11 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
         Write::Refresh(version, refresh) => {
             let patch = Conditional::new(refresh_patch(&refresh), &version);
             cluster.patch_secret(secret_at, patch).await?;
+        }
+        Write::Collect(version) => {
+            cluster.delete_secret(secret_at, &version).await?;
+            let note = "The Secret that a deleted TechnicalUser of this name left was deleted.";
+            tell(user, Severity::Normal, "LeftoverDeleted", note.to_owned(), context).await;
         }
         Write::Withdraw(version) => {
             cluster.delete_secret(secret_at, &version).await?;

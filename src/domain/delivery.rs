@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::credential::record::{Shown, Version};
 use super::credential::{ClientId, CredentialId};
+use super::object::Belongs;
 use crate::api;
 use crate::api::technical_user::{CredentialField, SecretTemplate};
 
@@ -70,17 +71,6 @@ pub struct Written {
     pub labels: BTreeSet<String>,
     /// Annotations.
     pub annotations: BTreeSet<String>,
-}
-
-/// Whose a Secret is, by its controller reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Belongs {
-    /// To the `TechnicalUser` at hand.
-    Ours,
-    /// To a `TechnicalUser` of the same name that is gone: the garbage collector will take it.
-    Predecessor,
-    /// To somebody else, or to nobody.
-    Foreign,
 }
 
 /// A change of everything but the client secret: `None` removes.

@@ -1,6 +1,9 @@
 //! Which version of which object a decision rests upon: names do not identify, uids do.
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use super::schedule::Now;
 
 /// One version of one object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -10,4 +13,43 @@ pub struct Version {
     pub uid: String,
     /// Its resourceVersion.
     pub resource_version: String,
+}
+
+/// Whose an object is, by its owner references.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belongs {
+    /// To the resource at hand.
+    Ours,
+    /// To a resource of the same kind and name that is gone for certain, and to nobody else.
+    Predecessor,
+    /// To somebody else, or to nobody.
+    Foreign,
+}
+
+/// Whether the garbage collector of Kubernetes has had its time for what the predecessor of a
+/// resource left: that one was gone when the resource was made.
+///
+/// Nothing is unsafe if it comes too early, so that it goes by clocks that are not trusted, too; and
+/// where they went back since, nobody waits for them.
+pub fn collector_had_its_time(created_at: Timestamp, now: Now) -> bool {
+    now.likely().duration_since(created_at).abs() >= COLLECTION
+}
+
+/// The time of the garbage collector, which needs a second as a rule.
+pub const COLLECTION: SignedDuration = SignedDuration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_collector_has_ten_seconds_by_clocks_that_may_be_wrong() {
+        let created_at: Timestamp = "2026-11-24T06:00:00Z".parse().unwrap();
+        let after =
+            |seconds| Now::at(created_at.checked_add(SignedDuration::from_secs(seconds)).unwrap());
+
+        for (seconds, is_over) in [(0, false), (9, false), (-9, false), (10, true), (-3600, true)] {
+            assert_eq!(collector_had_its_time(created_at, after(seconds)), is_over, "{seconds}");
+        }
+    }
 }

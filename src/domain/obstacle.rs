@@ -85,7 +85,7 @@ impl Obstacle {
             ),
             Self::AwaitingCollection => {
                 "What has that name still belongs to a resource of the same name that was deleted. \
-                 Waiting for the garbage collector of Kubernetes."
+                 The operator deletes it if the garbage collector of Kubernetes does not."
                     .to_owned()
             }
             Self::Unavailable => {

@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::jwks::Jwks;
 use super::key_pair::PublicKey;
-use super::object::Version;
+use super::object::{COLLECTION, Version, collector_had_its_time};
 use super::obstacle::Obstacle;
 use super::schedule::{Now, TOLERANCE, Trust, later};
 
@@ -145,14 +145,19 @@ fn published_differs(view: &View<'_>) -> Option<Step> {
                 let Published { version, surplus_fields, .. } = published.clone();
                 Some(Publication::Replace(namespace.clone(), version, surplus_fields))
             }
-            Target::Foreign | Target::Blocked(_) => None,
+            Target::Left(version) if collector_had_its_time(view.series.created_at, view.now) => {
+                let name = view.series.config_map_name.clone();
+                let place = Place { namespace: namespace.clone(), name };
+                Some(Publication::Delete(place, version.clone()))
+            }
+            Target::Left(_) | Target::Foreign | Target::Blocked(_) => None,
         })
         .collect();
     // Where another is to take its place, the former goes after a look has shown that one.
     let is_replaced = |place: &Place| match view.observed.targets.get(&place.namespace) {
         None => true,
         Some(Target::Ours(published)) => published.digest.as_ref() == Some(&digest),
-        Some(Target::Absent | Target::Foreign | Target::Blocked(_)) => false,
+        Some(Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(_)) => false,
     };
     let surplus = view.observed.surplus.iter().filter(|(place, _)| is_replaced(place)).cloned();
     publications.extend(surplus.map(|(place, version)| Publication::Delete(place, version)));
@@ -306,7 +311,12 @@ impl View<'_> {
         let is_outage = |it: &Target| matches!(it, Target::Blocked(Obstacle::Unavailable));
         let is_urgent =
             !self.is_published_at_home() || self.observed.targets.values().any(is_outage);
-        let retry = if is_urgent { RECHECK } else { RETRY };
+        let is_left = self.observed.targets.values().any(|it| matches!(it, Target::Left(_)));
+        let retry = match (is_left, is_urgent) {
+            (true, _) => COLLECTION,
+            (false, true) => RECHECK,
+            (false, false) => RETRY,
+        };
         let retry = (!is_complete).then(|| later(self.now.earliest(), retry));
         rest(verdict, wake_at.into_iter().chain(retry).min())
     }

@@ -19,7 +19,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::credential::ClientId;
 use super::credential::record::{Owner, Record, State, Unreadable, Version};
-use super::delivery::{Belongs, Content, Delivered};
+use super::delivery::{Content, Delivered};
+use super::object::{Belongs, collector_had_its_time};
 use super::schedule::{Now, Trust, due_at, later};
 
 pub mod report;
@@ -44,6 +45,8 @@ pub struct Observed {
 pub struct User {
     /// Which one.
     pub owner: Owner,
+    /// When the API server made it.
+    pub created_at: Timestamp,
     /// The generation of its spec.
     pub generation: i64,
     /// Its client id.
@@ -131,7 +134,7 @@ pub fn decide(observed: &Observed, now: Now) -> Step {
 /// Checks run in this order; the first that answers decides.
 const CHECKS: &[fn(&View<'_>) -> Option<Step>] = &[
     revocation_requested,   // before anything that a blocked delivery could hold up
-    secret_is_not_ours,     // never taken over, never written
+    secret_is_not_ours,     // never taken over, never written; what a predecessor left goes
     secret_is_going,        // a finalizer holds it: nothing can be made of it
     placeholder_is_missing, // there is something to deliver and nowhere to put it
     pending_is_shown,       // the client secret was revealed: its verifier becomes current
@@ -159,8 +162,13 @@ fn revocation_requested(view: &View<'_>) -> Option<Step> {
 }
 
 fn secret_is_not_ours(view: &View<'_>) -> Option<Step> {
-    match view.delivered?.belongs {
+    let delivered = view.delivered?;
+    match delivered.belongs {
         Belongs::Ours => None,
+        Belongs::Predecessor if delivered.is_terminating => None,
+        Belongs::Predecessor if collector_had_its_time(view.user.created_at, view.now) => {
+            Some(Step::Write(Write::Collect(delivered.version.clone())))
+        }
         Belongs::Predecessor => {
             let soon = later(view.now.earliest(), COLLECTION);
             Some(rest(Verdict::AwaitingCollection, Some(soon)))
@@ -364,7 +372,7 @@ fn recheck(now: Now) -> Timestamp {
 
 const RECHECK: SignedDuration = SignedDuration::from_secs(30);
 
-/// The garbage collector of Kubernetes usually needs less.
+/// The garbage collector of Kubernetes usually needs less; it is told by the watch.
 const COLLECTION: SignedDuration = SignedDuration::from_secs(2);
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod figures;
 mod issue;
 mod kills;
 mod leaks;
+mod leftovers;
 mod load;
 mod loss;
 mod matrix;

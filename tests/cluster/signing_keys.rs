@@ -11,5 +11,5 @@ pub(crate) mod private;
 mod publication;
 mod replicas;
 mod rotation;
-mod series;
+pub(crate) mod series;
 mod token_server;

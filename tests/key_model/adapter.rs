@@ -199,6 +199,7 @@ impl Adapter {
         Series {
             uid: "u".to_owned(),
             name: "default".to_owned(),
+            created_at: instant(0),
             generation: 1,
             algorithm: Algorithm::ES256,
             shape: KeyShape::P256,

@@ -40,6 +40,8 @@ pub(crate) enum Act {
     DeletePlanted(&'static str),
     DeleteLedger,
     DeleteKeyPair,
+    /// The garbage collector sees nothing any more.
+    BlindCollector,
     /// Puts a namespace into a team.
     Label(&'static str, Value),
 }
@@ -83,6 +85,7 @@ impl Act {
                 world.ask(&Method::POST, &path, &object);
             }
             Self::DeleteLedger => world.lose_ledger(),
+            Self::BlindCollector => world.stop_collecting(),
             Self::DeleteKeyPair => world.lose_key_pair(),
             Self::Label(namespace, team) => {
                 let path = format!("/api/v1/namespaces/{namespace}");
@@ -217,6 +220,11 @@ fn around_the_series() -> Vec<Flow> {
             vec![step(vec![plain()], Goal::Scheduled(1)), step(vec![Act::Delete], Goal::Gone)],
         ),
         flow("recreate", vec![made()], vec![step(vec![Act::Delete, plain()], settled(1))]),
+        flow(
+            "recreate-uncollected",
+            vec![made()],
+            vec![step(vec![Act::BlindCollector, Act::Delete, plain()], settled(1))],
+        ),
     ]
 }
 

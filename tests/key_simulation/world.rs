@@ -1,5 +1,6 @@
 //! A cluster with the operator in it, all in memory and in virtual time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -58,6 +59,7 @@ pub(crate) struct World {
     oracle: Arc<Mutex<Oracle>>,
     replicas: Mutex<Replicas>,
     backup: Mutex<Option<Snapshot>>,
+    is_collecting: AtomicBool,
 }
 
 #[derive(Default)]
@@ -99,6 +101,7 @@ impl World {
             oracle,
             replicas: Mutex::default(),
             backup: Mutex::default(),
+            is_collecting: AtomicBool::new(true),
         });
         world.bind();
         world
@@ -118,8 +121,19 @@ impl World {
 
     /// What the cluster does by itself.
     pub(crate) fn tick(&self) {
-        self.server.collect_garbage();
+        if self.is_collecting() {
+            self.server.collect_garbage();
+        }
         self.oracle().look();
+    }
+
+    /// From now on nobody else deletes what has lost its owner.
+    pub(crate) fn stop_collecting(&self) {
+        self.is_collecting.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_collecting(&self) -> bool {
+        self.is_collecting.load(Ordering::Relaxed)
     }
 
     /// Arms what goes wrong in the case.

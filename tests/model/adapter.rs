@@ -11,8 +11,9 @@ use technical_user_operator::api::technical_user::SecretTemplate;
 use technical_user_operator::domain::credential::record::{self, Handled, Owner, State};
 use technical_user_operator::domain::credential::{ClientId, CredentialId, Verifier};
 use technical_user_operator::domain::delivery::{
-    Belongs, Content, Delivered, Endpoints, SECRET_FIELDS, Written,
+    Content, Delivered, Endpoints, SECRET_FIELDS, Written,
 };
+use technical_user_operator::domain::object::Belongs;
 use technical_user_operator::domain::schedule::Now;
 use technical_user_operator::domain::technical_user::{
     self as decision, Change, Claim, Delivery, Holder, Observed, Step, Write,
@@ -53,6 +54,7 @@ pub(crate) enum Outcome {
     },
     Refresh(Version),
     Withdraw(Version, u8),
+    Collect(Version),
 }
 
 /// What every spelling shares.
@@ -121,6 +123,7 @@ impl Adapter {
                 placeholder: small(&issue.placeholder),
             },
             Write::Refresh(version, _) => Outcome::Refresh(small(version)),
+            Write::Collect(version) => Outcome::Collect(small(version)),
             Write::Withdraw(version) => {
                 Outcome::Withdraw(small(version), look.secret.map_or(ANY, |secret| secret.id))
             }
@@ -150,6 +153,7 @@ impl Adapter {
         let token = |kind: &str, number: u8| (number > 0).then(|| format!("{kind}{number}"));
         decision::User {
             owner: owner_of(user.uid),
+            created_at: instant(-LONG),
             generation: 1,
             client_id: client_id(user.uid),
             secret_name: "billing-credentials".to_owned(),

@@ -127,6 +127,10 @@ pub(crate) enum Request {
         owner: u8,
         id: u8,
     },
+    /// What a predecessor left.
+    Collect {
+        version: Version,
+    },
 }
 
 /// What the invariants need to know of the past.
@@ -207,6 +211,13 @@ impl Server {
             Request::Withdraw { version, owner, id } => {
                 let secret = self.secret_at(*version, *owner)?;
                 self.history.withdrew_unseen |= secret.id != *id;
+                self.cluster.secret = None;
+                Some(self.next_version())
+            }
+            Request::Collect { version } => {
+                let owner = self.cluster.secret?.owner;
+                self.secret_at(*version, owner)?;
+                self.history.wrote_foreign |= owner == FOREIGN || self.lives(owner);
                 self.cluster.secret = None;
                 Some(self.next_version())
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::RwLock;
 
 use crate::adapter::{Adapter, Look, Outcome, Seen};
-use crate::cluster::{ANY, Record, Request, Server, User, Version, Why};
+use crate::cluster::{ANY, FOREIGN, Record, Request, Server, User, Version, Why};
 use crate::state::{Doing, Early, Message, Replica, State, Then};
 use crate::wrong::Wrong;
 
@@ -87,7 +87,17 @@ impl Operator {
                 replica.doing = Doing::ReadTwo;
                 true
             }
-            (Doing::ReadTwo, Some(user)) => {
+            (Doing::ReadTwo, Some(user)) if self.has_left(server, replica) => {
+                replica.record.get_or_insert_with(|| self.read_record(server, user));
+                replica.secret = Early::Read(server.cluster.secret);
+                replica.doing = Doing::ReadLeft;
+                true
+            }
+            (Doing::ReadLeft, Some(user)) if !server.lives(user.uid) => {
+                *replica = Replica::idle();
+                true
+            }
+            (Doing::ReadTwo | Doing::ReadLeft, Some(user)) => {
                 let replica = replica.clone();
                 let look = Look {
                     user,
@@ -109,7 +119,7 @@ impl Operator {
                 true
             }
             (Doing::FoundNoUser, _) => self.sweep_blindly(state, index, most_in_flight),
-            (Doing::ReadUser | Doing::ReadTwo | Doing::Waiting, _) => false,
+            (Doing::ReadUser | Doing::ReadTwo | Doing::ReadLeft | Doing::Waiting, _) => false,
         }
     }
 
@@ -130,6 +140,10 @@ impl Operator {
                 owner,
                 id: *id,
             },
+            Outcome::Collect(version) => {
+                let is_any = self.is(Wrong::CollectAnyVersion);
+                Request::Collect { version: if is_any { ANY } else { *version } }
+            }
             Outcome::Issue { record, placeholder } => {
                 return self.issue(state, index, record, *placeholder);
             }
@@ -250,6 +264,14 @@ impl Operator {
         }
         self.sweep(state, index, slot);
         true
+    }
+
+    /// Whether the Secret that is read next has an owner of another uid than the user.
+    fn has_left(&self, server: &Server, replica: &Replica) -> bool {
+        let secret = server.cluster.secret.filter(|secret| secret.owner != FOREIGN);
+        replica.secret == Early::Unread
+            && secret.is_some_and(|it| replica.user.is_some_and(|user| user.uid != it.owner))
+            && !self.is(Wrong::LeftIsTakenForSure)
     }
 
     fn read_record(&self, server: &Server, user: User) -> Seen {

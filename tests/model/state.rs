@@ -15,6 +15,8 @@ pub(crate) enum Doing {
     ReadUser,
     /// It read two objects; with the third it decides.
     ReadTwo,
+    /// It read what a predecessor left, and makes sure that the user is still the same.
+    ReadLeft,
     /// A wrong sweep, that looked for the user before the record.
     FoundNoUser,
     /// It sent a write.
@@ -33,7 +35,7 @@ pub(crate) struct Replica {
     pub(crate) doing: Doing,
     pub(crate) user: Option<User>,
     pub(crate) record: Option<Seen>,
-    /// Read early by a wrong variant only.
+    /// Read early by a wrong variant, or while [`Doing::ReadLeft`].
     pub(crate) secret: Early,
 }
 
@@ -216,7 +218,8 @@ fn of_request(request: &mut Request) -> Option<&mut Record> {
         | Request::Fence { .. }
         | Request::Reveal { .. }
         | Request::Refresh { .. }
-        | Request::Withdraw { .. } => None,
+        | Request::Withdraw { .. }
+        | Request::Collect { .. } => None,
     }
 }
 
@@ -241,7 +244,8 @@ fn visit_request(request: &mut Request, visitor: &mut impl FnMut(Kind, &mut u8))
         Request::CreateRecord { .. } | Request::PutRecord { .. } => {}
         Request::DeleteRecord { version, .. }
         | Request::Fence { version, .. }
-        | Request::Refresh { version, .. } => visitor(Kind::Version, version),
+        | Request::Refresh { version, .. }
+        | Request::Collect { version } => visitor(Kind::Version, version),
         Request::CreateSecret { id, .. } => visitor(Kind::Id, id),
         Request::Reveal { version, id, .. } | Request::Withdraw { version, id, .. } => {
             visitor(Kind::Version, version);

@@ -4,7 +4,8 @@
 //! that err in the execution are asked for by name in [`crate::replica`].
 
 use technical_user_operator::domain::credential::record::{Record, State, Version};
-use technical_user_operator::domain::delivery::{Belongs, SECRET_FIELDS};
+use technical_user_operator::domain::delivery::SECRET_FIELDS;
+use technical_user_operator::domain::object::Belongs;
 use technical_user_operator::domain::schedule::{Now, later};
 use technical_user_operator::domain::technical_user::{
     self, Cause, Change, Claim, Issue, Observed, Step, Write,
@@ -52,6 +53,11 @@ pub(crate) enum Wrong {
     ConflictIgnored,
     /// The Secret of a predecessor is written.
     PredecessorTakenOver,
+    /// What has an owner of another uid is taken for a predecessor's without a second look at the
+    /// user, although it may be the successor's.
+    LeftIsTakenForSure,
+    /// What a predecessor left is deleted by name alone.
+    CollectAnyVersion,
     /// Nobody looks who wrote the client secret last.
     AlterationUnseen,
     /// A suspended user is served.

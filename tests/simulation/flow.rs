@@ -34,6 +34,8 @@ pub(crate) enum Act {
     AlterSecret,
     DeleteRecord,
     PlantSecret,
+    /// The garbage collector sees nothing any more.
+    BlindCollector,
 }
 
 impl Act {
@@ -81,6 +83,7 @@ impl Act {
                     }
                 }
             }
+            Self::BlindCollector => world.stop_collecting(),
             Self::PlantSecret => {
                 let object = json!({
                     "apiVersion": "v1", "kind": "Secret", "data": {"client_secret": "aGVycw=="},
@@ -202,6 +205,14 @@ fn around_the_user() -> Vec<Flow> {
             "recreate",
             vec![issued()],
             vec![step(with(Act::Delete(USER), plain()), Goal::delivered(1))],
+        ),
+        flow(
+            "recreate-uncollected",
+            vec![issued()],
+            vec![step(
+                with(Act::BlindCollector, with(Act::Delete(USER), plain())),
+                Goal::delivered(1),
+            )],
         ),
         flow(
             "client-id-taken",

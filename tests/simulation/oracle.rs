@@ -122,7 +122,7 @@ impl Oracle {
         let is_ours = if change.namespace == OPERATOR {
             old["type"] == "iam.cyoda.com/verifier"
         } else {
-            owner_of(old).is_some_and(|uid| self.uids.contains(&uid))
+            owner_of(old).is_some_and(|uid| self.uids.contains(&uid) && may_go(&uid, change))
         };
         if !is_ours {
             self.violate("I3", &format!("foreign Secret {} written", change.name));
@@ -351,6 +351,14 @@ fn lives(state: View<'_>, uid: &str) -> bool {
         .list("technicalusers")
         .into_iter()
         .any(|user| uid_of(user) == uid && user["metadata"]["deletionTimestamp"].is_null())
+}
+
+/// Whether a delivered Secret may be what it is now: the operator deletes what is read once, and what
+/// a user left who is gone.
+fn may_go(uid: &str, change: &Change<'_>) -> bool {
+    let users = change.state.list("technicalusers");
+    let owner = users.into_iter().find(|user| uid_of(user) == uid);
+    change.new.is_some() || owner.is_none_or(|it| it["spec"]["delivery"]["mode"] == "OneTime")
 }
 
 fn not_after(entry: &Value) -> Option<Timestamp> {

@@ -51,6 +51,7 @@ pub(crate) struct World {
     replicas: Mutex<Replicas>,
     backup: Mutex<Option<Snapshot>>,
     leftovers: AtomicBool,
+    is_collecting: AtomicBool,
 }
 
 #[derive(Default)]
@@ -88,6 +89,7 @@ impl World {
             replicas: Mutex::default(),
             backup: Mutex::default(),
             leftovers: AtomicBool::new(false),
+            is_collecting: AtomicBool::new(true),
         });
         world.bind();
         world
@@ -107,7 +109,14 @@ impl World {
 
     /// What the cluster does by itself.
     pub(crate) fn tick(&self) {
-        self.server.collect_garbage();
+        if self.is_collecting.load(Ordering::Relaxed) {
+            self.server.collect_garbage();
+        }
+    }
+
+    /// From now on nobody else deletes what has lost its owner.
+    pub(crate) fn stop_collecting(&self) {
+        self.is_collecting.store(false, Ordering::Relaxed);
     }
 
     /// Arms what goes wrong in the case.

@@ -10,11 +10,12 @@ use zeroize::Zeroize;
 use super::Memory;
 use crate::api;
 use crate::api::signing_key::SigningKey;
-use crate::controller::cluster::{Place as At, controller_of, is_our};
+use crate::controller::cluster::Place as At;
+use crate::controller::ownership::Ownership;
 use crate::controller::{Context, Error, Settings};
 use crate::domain::jwks::{self, Jwks};
 use crate::domain::key_pair::{KeyShape, PublicKey};
-use crate::domain::object::Version;
+use crate::domain::object::{Belongs, Version};
 use crate::domain::obstacle::Obstacle;
 use crate::domain::schedule::parse_duration;
 use crate::domain::signing_key::{
@@ -60,7 +61,13 @@ impl Look {
             Err(reason) => Held::Unreadable(reason),
         });
         let key_pairs = key_pairs(&held, series, context).await?;
-        let series = Some(series.clone());
+        let is_left = targets.values().any(|target| matches!(target, Target::Left(_)));
+        // Unless the name still has that uid, the JWKS may be the one of a successor.
+        let lives = !is_left || {
+            let present = context.cluster.signing_key(&series.name).await?;
+            present.is_some_and(|it| it.metadata.uid.as_ref() == Some(&series.uid))
+        };
+        let series = lives.then(|| series.clone());
         self.observed = Observed { series, targets, surplus, ledger: held, key_pairs };
         Ok(())
     }
@@ -154,13 +161,16 @@ pub(super) fn placed(
         let target = found.remove(&place).unwrap_or(Target::Absent);
         let target = match (memory.blocked.get(namespace), target) {
             (Some(obstacle), Target::Absent | Target::Ours(_)) => Target::Blocked(obstacle.clone()),
+            (_, Target::Left(_)) if memory.undeletable.contains(&place) => {
+                Target::Blocked(Obstacle::AwaitingCollection)
+            }
             (_, target) => target,
         };
         targets.insert(namespace.clone(), target);
     }
     let surplus = found.into_iter().filter_map(|(place, target)| match target {
         Target::Ours(published) => Some((place, published.version)),
-        Target::Absent | Target::Foreign | Target::Blocked(_) => None,
+        Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(_) => None,
     });
     let surplus = surplus.filter(|(place, _)| {
         !namespaces.going.contains(&place.namespace) && !memory.undeletable.contains(place)
@@ -220,6 +230,7 @@ pub fn series(object: &SigningKey, settings: &Settings) -> Option<Series> {
     let config_map_name = spec.jwks.config_map_name.clone();
     Some(Series {
         uid: object.metadata.uid.clone()?,
+        created_at: object.metadata.creation_timestamp.as_ref()?.0,
         generation: object.metadata.generation.unwrap_or_default(),
         algorithm: spec.algorithm,
         shape: KeyShape::of(spec.algorithm, spec.rsa_key_size)?,
@@ -250,35 +261,25 @@ pub(super) fn existing(metadata: &ObjectMeta) -> Option<Version> {
 #[derive(Debug)]
 pub(super) struct FoundMap {
     pub(super) place: Place,
-    owner: Option<Owner>,
+    ownership: Option<Ownership>,
     is_going: bool,
     published: Published,
-}
-
-/// Whose ConfigMap it is.
-#[derive(Debug)]
-struct Owner {
-    uid: String,
-    /// The name, if it is a `SigningKey`.
-    series: Option<String>,
 }
 
 impl FoundMap {
     pub(super) fn of(map: &ConfigMap) -> Option<Self> {
         let metadata = &map.metadata;
         let place = Place { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
-        let owner = controller_of(metadata).map(|it| Owner {
-            uid: it.uid.clone(),
-            series: is_our("SigningKey", it).then(|| it.name.clone()),
-        });
-        let (digest, kids) = content(map);
+        let ownership = Ownership::of("SigningKey", metadata);
+        let series = ownership.as_ref().and_then(|it| it.name.as_deref());
+        let (digest, kids) = content(map, series.unwrap_or_default());
         let fields = map.data.iter().flat_map(BTreeMap::keys);
         let surplus_fields = fields.filter(|field| !FIELDS.contains(&field.as_str())).cloned();
         let surplus_fields = surplus_fields.collect();
         let version = version_of(metadata)?;
         let published = Published { version, digest, kids, surplus_fields };
         let is_going = metadata.deletion_timestamp.is_some();
-        Some(Self { place, owner, is_going, published })
+        Some(Self { place, ownership, is_going, published })
     }
 
     /// Without the ids of its keys, for whoever compares digests alone.
@@ -289,30 +290,23 @@ impl FoundMap {
 
     /// What it is to that series.
     pub(super) fn seen_by(&self, series: &Series) -> Target {
-        let Some(owner) = &self.owner else { return Target::Foreign };
-        if owner.uid != series.uid {
-            let is_predecessor = owner.series.as_ref() == Some(&series.name);
-            return if is_predecessor {
-                Target::Blocked(Obstacle::AwaitingCollection)
-            } else {
-                Target::Foreign
-            };
+        let Some(ownership) = &self.ownership else { return Target::Foreign };
+        match ownership.seen_by(&series.uid, &series.name) {
+            Belongs::Ours if self.is_going => Target::Blocked(Obstacle::Contended),
+            Belongs::Ours => Target::Ours(self.published.clone()),
+            Belongs::Predecessor if self.is_going => Target::Blocked(Obstacle::AwaitingCollection),
+            Belongs::Predecessor => Target::Left(self.published.version.clone()),
+            Belongs::Foreign => Target::Foreign,
         }
-        if self.is_going {
-            return Target::Blocked(Obstacle::Contended);
-        }
-        Target::Ours(self.published.clone())
     }
 }
 
 /// The digest of a key set that is exactly as the operator writes it, and the keys in it.
-fn content(map: &ConfigMap) -> (Option<String>, BTreeSet<jwks::Kid>) {
+fn content(map: &ConfigMap, series: &str) -> (Option<String>, BTreeSet<jwks::Kid>) {
     let data = map.data.clone().unwrap_or_default();
     let field = data.get(api::JWKS_FIELD).map(String::as_str).unwrap_or_default();
     let kids = jwks::kids_of(field);
     let labels = map.metadata.labels.clone().unwrap_or_default();
-    let owner = controller_of(&map.metadata);
-    let series = owner.map(|owner| owner.name.as_str()).unwrap_or_default();
     let is_labelled = [(api::MANAGED, "true"), (api::SIGNING_KEY, series)]
         .iter()
         .all(|(name, value)| labels.get(*name).map(String::as_str) == Some(*value));

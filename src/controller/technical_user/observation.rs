@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::api;
 use crate::api::technical_user::{DeliveryMode, OnDeleted, TechnicalUser};
-use crate::controller::cluster::{controller_of, is_our};
-use crate::domain::credential::record::Owner;
-use crate::domain::delivery::{Belongs, Content, Delivered, Endpoints, Written};
+use crate::controller::ownership::Ownership;
+use crate::domain::delivery::{Content, Delivered, Endpoints, Written};
+use crate::domain::object::Belongs;
 use crate::domain::schedule::parse_duration;
 use crate::domain::technical_user::{Delivery, User};
 use crate::stored::{client_id, version_of};
@@ -36,6 +36,7 @@ pub fn user(object: &TechnicalUser, endpoints: &Endpoints) -> Option<User> {
     };
     let annotation = |name: &str| object.metadata.annotations.as_ref()?.get(name).cloned();
     Some(User {
+        created_at: object.metadata.creation_timestamp.as_ref()?.0,
         generation: object.metadata.generation.unwrap_or_default(),
         content: Content::of(&owner.name, &client_id, &spec.secret_template, endpoints),
         client_id,
@@ -50,8 +51,8 @@ pub fn user(object: &TechnicalUser, endpoints: &Endpoints) -> Option<User> {
     })
 }
 
-/// Reads the metadata of a delivered Secret, as the user `owner` sees it.
-pub fn delivered(metadata: &ObjectMeta, owner: &Owner) -> Option<Delivered> {
+/// Reads the metadata of a delivered Secret.
+pub(super) fn delivered(metadata: &ObjectMeta, belongs: Belongs) -> Option<Delivered> {
     let annotations = metadata.annotations.clone().unwrap_or_default();
     let secret_fields = annotations.get(api::CLIENT_SECRET_FIELDS).map(String::as_str);
     let secret_fields = secret_fields.unwrap_or_default().split(',').filter(|it| !it.is_empty());
@@ -59,7 +60,7 @@ pub fn delivered(metadata: &ObjectMeta, owner: &Owner) -> Option<Delivered> {
     let ours = written(fields);
     Some(Delivered {
         version: version_of(metadata)?,
-        belongs: belongs(metadata, owner),
+        belongs,
         is_terminating: metadata.deletion_timestamp.is_some(),
         is_immutable: fields.iter().any(|entry| names(entry, &["f:immutable"])),
         credential_id: annotations.get(api::CREDENTIAL_ID).and_then(|id| id.parse().ok()),
@@ -79,16 +80,9 @@ pub fn delivered(metadata: &ObjectMeta, owner: &Owner) -> Option<Delivered> {
     })
 }
 
-fn belongs(metadata: &ObjectMeta, owner: &Owner) -> Belongs {
-    let Some(controller) = controller_of(metadata) else {
-        return Belongs::Foreign;
-    };
-    let is_namesake = is_our("TechnicalUser", controller) && controller.name == owner.name;
-    match (controller.uid == owner.uid, is_namesake) {
-        (true, _) => Belongs::Ours,
-        (false, true) => Belongs::Predecessor,
-        (false, false) => Belongs::Foreign,
-    }
+/// Who owns a delivered Secret.
+pub(super) fn ownership(metadata: &ObjectMeta) -> Option<Ownership> {
+    Ownership::of("TechnicalUser", metadata)
 }
 
 fn written(entries: &[ManagedFieldsEntry]) -> Written {

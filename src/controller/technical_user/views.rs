@@ -5,10 +5,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Key, observation};
 use crate::api::technical_user::TechnicalUser;
-use crate::controller::cluster::controller_of;
+use crate::controller::ownership::Ownership;
 use crate::controller::views::{Check, slim};
 use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
-use crate::domain::delivery::{Belongs, Delivered, Endpoints};
+use crate::domain::delivery::{Delivered, Endpoints};
+use crate::domain::object::Belongs;
 use crate::domain::schedule::Now;
 use crate::domain::technical_user::{Claim, Holder, Observed, Step, User, decide, report};
 use crate::watch::View;
@@ -27,8 +28,9 @@ pub(super) type Readable = Result<(Version, Record), Unreadable>;
 /// A delivered Secret, and whose it says it is.
 #[derive(Debug)]
 pub(super) struct Seen {
+    namespace: String,
     delivered: Delivered,
-    owner: Option<Owner>,
+    ownership: Option<Ownership>,
 }
 
 // === reading objects ===
@@ -49,22 +51,17 @@ pub(super) fn read_record(secret: &Secret) -> Option<(String, Readable)> {
 /// The delivered Secret by its own place.
 pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(Key, Seen)> {
     let key = Key { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
-    let controller = controller_of(metadata);
-    let owner = controller.map(|controller| Owner {
-        uid: controller.uid.clone(),
-        namespace: key.namespace.clone(),
-        name: controller.name.clone(),
-    });
-    let nobody = Owner { uid: String::new(), namespace: String::new(), name: String::new() };
-    let delivered = observation::delivered(metadata, owner.as_ref().unwrap_or(&nobody))?;
-    Some((key, Seen { delivered, owner }))
+    let delivered = observation::delivered(metadata, Belongs::Foreign)?;
+    let ownership = observation::ownership(metadata);
+    let namespace = key.namespace.clone();
+    Some((key, Seen { namespace, delivered, ownership }))
 }
 
 impl Seen {
     /// The user that has to be looked at when this Secret changes.
     pub(super) fn user(&self) -> Option<Key> {
-        let owner = self.owner.as_ref()?;
-        Some(Key { namespace: owner.namespace.clone(), name: owner.name.clone() })
+        let name = self.ownership.as_ref()?.name.clone()?;
+        Some(Key { namespace: self.namespace.clone(), name })
     }
 }
 
@@ -135,11 +132,10 @@ impl Views {
     fn delivered(&self, user: &User) -> Option<Delivered> {
         let namespace = user.owner.namespace.clone();
         let seen = self.secrets.get(&Key { namespace, name: user.secret_name.clone() })?;
-        let mut delivered = seen.delivered.clone();
-        if seen.owner.as_ref().is_some_and(|owner| owner.uid != user.owner.uid) {
-            delivered.belongs = Belongs::Predecessor;
-        }
-        Some(delivered)
+        let Owner { uid, name, .. } = &user.owner;
+        let ownership = seen.ownership.as_ref();
+        let belongs = ownership.map_or(Belongs::Foreign, |it| it.seen_by(uid, name));
+        Some(Delivered { belongs, ..seen.delivered.clone() })
     }
 
     fn lives(&self, owner: &Owner) -> bool {

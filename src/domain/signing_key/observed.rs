@@ -33,6 +33,8 @@ pub struct Series {
     pub uid: String,
     /// Its name.
     pub name: String,
+    /// When the API server made it.
+    pub created_at: Timestamp,
     /// The generation of its spec.
     pub generation: i64,
     /// What its keys sign with.
@@ -64,6 +66,8 @@ pub enum Target {
     Absent,
     /// A JWKS of this series.
     Ours(Published),
+    /// What a series of the same name left that is gone for certain.
+    Left(Version),
     /// Something of somebody else: left alone.
     Foreign,
     /// It cannot be written, or is on its way out.

@@ -5,6 +5,7 @@
 use super::ledger::{Entry, Withdrawal};
 use super::{Held, Ledger, Observed, Series, Target};
 use crate::api::signing_key::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
+use crate::domain::obstacle::Obstacle;
 use crate::domain::readiness::{Conditions, doubt, seconds, time};
 use crate::domain::schedule::Now;
 
@@ -162,6 +163,10 @@ fn incomplete(observed: &Observed) -> Option<(&'static str, String)> {
                 .to_owned(),
         )),
         Target::Blocked(obstacle) => Some((namespace, obstacle.reason(), obstacle.message())),
+        Target::Left(_) => {
+            let obstacle = Obstacle::AwaitingCollection;
+            Some((namespace, obstacle.reason(), obstacle.message()))
+        }
     }
     });
     let missing: Vec<_> = missing.collect();

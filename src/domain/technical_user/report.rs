@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{Claim, Observed, User};
 use crate::api::technical_user::{Binding, CredentialState, CredentialStatus, TechnicalUserStatus};
 use crate::domain::credential::record::{Record, State};
+use crate::domain::object::Belongs;
 use crate::domain::readiness::{Conditions, doubt, seconds, time};
 use crate::domain::schedule::{Now, due_at};
 
@@ -27,7 +28,7 @@ pub fn status(
         Claim::Free | Claim::Taken(..) | Claim::Unreadable(_) => None,
     };
     let is_shown = observed.delivered.as_ref().is_some_and(|delivered| {
-        delivered.belongs == super::Belongs::Ours && delivered.credential_id.is_some()
+        delivered.belongs == Belongs::Ours && delivered.credential_id.is_some()
     });
     let current = record.and_then(Record::current).map(|(_, entry)| entry);
     let former_conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();

@@ -43,6 +43,8 @@ pub enum Write {
     Refresh(Version, Box<Refresh>),
     /// Delete the Secret that was to be read once.
     Withdraw(Version),
+    /// Delete the Secret that a predecessor left.
+    Collect(Version),
 }
 
 /// Why the record is replaced.

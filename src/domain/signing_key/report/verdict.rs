@@ -63,6 +63,9 @@ pub(in crate::domain::signing_key) fn verdict(
         Some(Target::Blocked(obstacle)) => {
             return Verdict::Blocked { obstacle: obstacle.clone(), signs };
         }
+        Some(Target::Left(_)) => {
+            return Verdict::Blocked { obstacle: Obstacle::AwaitingCollection, signs };
+        }
         Some(Target::Absent | Target::Ours(_)) | None => {}
     }
     let next = ledger.next_index();

@@ -26,6 +26,7 @@ pub(super) fn nothing() -> Given {
         series: Series {
             uid: "u".to_owned(),
             name: "default".to_owned(),
+            created_at: "2026-11-23T00:00:00Z".parse().unwrap(),
             generation: 1,
             algorithm: Algorithm::ES256,
             shape: KeyShape::P256,
@@ -147,7 +148,7 @@ impl Given {
     pub(super) fn published(&self, namespace: &str) -> Vec<Kid> {
         match &self.targets[namespace] {
             Target::Ours(published) => published.kids.iter().cloned().collect(),
-            Target::Absent | Target::Foreign | Target::Blocked(_) => Vec::new(),
+            Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(_) => Vec::new(),
         }
     }
 
@@ -166,7 +167,12 @@ impl Given {
             Publication::Create(namespace) | Publication::Replace(namespace, ..) => {
                 self.targets.insert(namespace, Target::Ours(published));
             }
-            Publication::Delete(place, _) => self.surplus.retain(|(it, _)| *it != place),
+            Publication::Delete(place, _) => {
+                self.surplus.retain(|(it, _)| *it != place);
+                if let Some(target @ Target::Left(_)) = self.targets.get_mut(&place.namespace) {
+                    *target = Target::Absent;
+                }
+            }
         }
     }
 

@@ -67,6 +67,42 @@ fn a_jwks_that_is_not_wanted_any_more_is_deleted() {
 }
 
 #[test]
+fn a_jwks_of_a_predecessor_goes_once_the_collector_had_its_time() {
+    for namespace in ["home", "shop"] {
+        let mut given = nothing();
+        let version = given.version();
+        given.series.created_at = given.now;
+        given.targets.insert(namespace.to_owned(), Target::Left(version));
+
+        given.settle();
+        let waiting = given.targets[namespace].clone();
+        given.later(SignedDuration::from_secs(10));
+        let steps = given.settle();
+
+        assert!(matches!(waiting, Target::Left(_)), "{namespace}");
+        assert_eq!(steps[..2], ["publish 1", "publish 1"], "{namespace}");
+        assert_eq!(given.published(namespace), [kid(1)]);
+        assert_eq!(given.active(), Some(kid(1)));
+    }
+}
+
+#[test]
+fn while_a_jwks_of_a_predecessor_is_at_home_nothing_signs_and_the_next_look_is_soon() {
+    let mut given = nothing();
+    let version = given.version();
+    given.series.created_at = given.now;
+    given.targets.insert("home".to_owned(), Target::Left(version));
+    given.settle();
+
+    let Step::Rest(rest) = given.decide() else { panic!("not at rest") };
+
+    let obstacle = Obstacle::AwaitingCollection;
+    assert_eq!(rest.verdict, Verdict::Blocked { obstacle, signs: false });
+    assert!(rest.wake_at.unwrap() <= given.now + SignedDuration::from_mins(1));
+    assert_eq!(given.active(), None);
+}
+
+#[test]
 fn a_renamed_jwks_is_there_before_the_former_one_goes() {
     let mut given = signing();
     let former = Place { namespace: "shop".to_owned(), name: "former-jwks".to_owned() };

@@ -138,7 +138,7 @@ impl Verdict {
             }
             Self::AwaitingCollection => {
                 "The Secret still belongs to a TechnicalUser of the same name that was deleted. \
-                 Waiting for the garbage collector of Kubernetes."
+                 The operator deletes it if the garbage collector of Kubernetes does not."
             }
             Self::SecretConflict => {
                 "A Secret of the name this TechnicalUser delivers to exists and does not belong to \

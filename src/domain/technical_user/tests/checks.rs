@@ -5,9 +5,12 @@ use super::given::{
     placeholder, put, record, record_version, rests, showing, step, user, verdict, version,
 };
 use crate::domain::credential::record::{Record, State, Unreadable};
-use crate::domain::delivery::{Belongs, Delivered};
+use crate::domain::delivery::Delivered;
+use crate::domain::object::Belongs;
 use crate::domain::schedule::later;
-use crate::domain::technical_user::{Cause, Change, Claim, Holder, Step, Verdict, Write, decide};
+use crate::domain::technical_user::{
+    Cause, Change, Claim, Holder, Step, User, Verdict, Write, decide,
+};
 
 #[test]
 fn without_a_user_there_is_nothing_to_do() {
@@ -85,14 +88,36 @@ fn a_secret_of_somebody_else_is_left_alone() {
 }
 
 #[test]
-fn the_secret_of_a_predecessor_is_left_to_the_garbage_collector() {
-    let mut delivered = showing('a', &user());
-    delivered.belongs = Belongs::Predecessor;
+fn the_secret_of_a_predecessor_is_left_to_the_garbage_collector_for_a_while() {
+    let young = User { created_at: at(0), ..user() };
+    let left = Delivered { belongs: Belongs::Predecessor, ..showing('a', &young) };
 
-    let step = step(user(), record([]), delivered);
+    let step = step(young, record([]), left);
 
     assert_eq!(verdict(&step), Some(&Verdict::AwaitingCollection));
     assert!(rests(&step).unwrap().wake_at.is_some_and(|wake_at| wake_at <= at(1)));
+}
+
+#[test]
+fn the_secret_of_a_predecessor_that_nobody_collects_is_deleted_at_that_version() {
+    let left = Delivered { belongs: Belongs::Predecessor, ..showing('a', &user()) };
+    let immutable = Delivered { is_immutable: true, ..left.clone() };
+    let suspended = User { is_suspended: true, ..user() };
+
+    for (user, left) in [(user(), left.clone()), (user(), immutable), (suspended, left)] {
+        let step = step(user, record([]), left);
+
+        assert_eq!(step, Step::Write(Write::Collect(version("7"))));
+    }
+}
+
+#[test]
+fn the_secret_of_a_predecessor_that_is_being_deleted_is_waited_for() {
+    let left = Delivered { belongs: Belongs::Predecessor, ..showing('a', &user()) };
+
+    let step = step(user(), record([]), Delivered { is_terminating: true, ..left });
+
+    assert_eq!(verdict(&step), Some(&Verdict::SecretTerminating));
 }
 
 #[test]

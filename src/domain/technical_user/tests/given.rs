@@ -8,9 +8,8 @@ use crate::api;
 use crate::api::technical_user::SecretTemplate;
 use crate::domain::credential::CredentialId;
 use crate::domain::credential::record::{Entry, Owner, Record, State, Version};
-use crate::domain::delivery::{
-    Belongs, Content, Delivered, Endpoints, Refresh, SECRET_FIELDS, Written,
-};
+use crate::domain::delivery::{Content, Delivered, Endpoints, Refresh, SECRET_FIELDS, Written};
+use crate::domain::object::Belongs;
 use crate::domain::schedule::{Now, later};
 use crate::domain::technical_user::{Cause, Change, Claim, Delivery, Observed, Step, User, Write};
 use crate::domain::technical_user::{Rest, Verdict, decide};
@@ -52,6 +51,7 @@ pub(super) fn user() -> User {
             namespace: "payments".to_owned(),
             name: "billing".to_owned(),
         },
+        created_at: at(-2),
         generation: 3,
         client_id,
         secret_name: "billing-credentials".to_owned(),

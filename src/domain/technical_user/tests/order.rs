@@ -4,7 +4,8 @@ use super::given::{
     altered, at, cause, current, hours, id, issued, old, pending, placeholder, put, record, rests,
     showing, step, user, verdict, version,
 };
-use crate::domain::delivery::{Belongs, Delivered};
+use crate::domain::delivery::Delivered;
+use crate::domain::object::Belongs;
 use crate::domain::technical_user::{Cause, Change, Delivery, Step, User, Verdict, Write};
 
 fn revoking() -> User {

@@ -11,7 +11,8 @@ use super::given::{
 };
 use crate::domain::credential::CredentialId;
 use crate::domain::credential::record::{Entry, Record, State};
-use crate::domain::delivery::{Belongs, Delivered};
+use crate::domain::delivery::Delivered;
+use crate::domain::object::Belongs;
 use crate::domain::technical_user::{
     Change, Claim, Delivery, Issue, Observed, Rest, Step, User, Verdict, Write, decide,
 };
@@ -57,7 +58,7 @@ impl World {
             Write::Refresh(_, refresh) => {
                 self.delivered = self.delivered.take().map(|it| refreshed(it, &refresh));
             }
-            Write::Withdraw(_) => self.delivered = None,
+            Write::Withdraw(_) | Write::Collect(_) => self.delivered = None,
         }
     }
 

@@ -9,7 +9,8 @@ use super::given::{
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::technical_user::{CredentialState, TechnicalUserStatus};
 use crate::domain::credential::record::Unreadable;
-use crate::domain::delivery::{Belongs, Delivered};
+use crate::domain::delivery::Delivered;
+use crate::domain::object::Belongs;
 use crate::domain::obstacle::Obstacle;
 use crate::domain::schedule::{Now, Watchman};
 use crate::domain::technical_user::report::{invalid_spec, is_same, status, works};

@@ -1,0 +1,90 @@
+//! Whose an object is, by its owner references: names do not identify, uids do.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use crate::api::GROUP;
+use crate::domain::object::Belongs;
+
+/// Who controls an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ownership {
+    /// The uid of the owner.
+    pub(super) uid: String,
+    /// Its name, if it is of the kind that was asked for.
+    pub(super) name: Option<String>,
+    is_sole: bool,
+}
+
+impl Ownership {
+    /// Who controls the object; `kind` is one of ours.
+    pub(super) fn of(kind: &str, metadata: &ObjectMeta) -> Option<Self> {
+        let references = metadata.owner_references.as_deref().unwrap_or_default();
+        let controls = |reference: &&OwnerReference| reference.controller == Some(true);
+        let controller = references.iter().find(controls)?;
+        Some(Self {
+            uid: controller.uid.clone(),
+            name: is_our(kind, controller).then(|| controller.name.clone()),
+            is_sole: references.len() == 1,
+        })
+    }
+
+    /// What the object is to the resource of that uid and name.
+    ///
+    /// The owner of another uid is a predecessor only if the name has the uid of the resource still,
+    /// after the object was read: else it is the successor.
+    pub(super) fn seen_by(&self, uid: &str, name: &str) -> Belongs {
+        let is_namesake = self.name.as_deref() == Some(name) && self.is_sole;
+        match (self.uid == uid, is_namesake) {
+            (true, _) => Belongs::Ours,
+            (false, true) => Belongs::Predecessor,
+            (false, false) => Belongs::Foreign,
+        }
+    }
+}
+
+/// Whether the owner is of that kind of ours.
+fn is_our(kind: &str, owner: &OwnerReference) -> bool {
+    owner.kind == kind && owner.api_version.split('/').next() == Some(GROUP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(kind: &str, name: &str, uid: &str) -> OwnerReference {
+        OwnerReference {
+            api_version: "iam.cyoda.com/v1alpha1".to_owned(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        }
+    }
+
+    fn belongs(owners: Vec<OwnerReference>) -> Option<Belongs> {
+        let metadata = ObjectMeta { owner_references: Some(owners), ..ObjectMeta::default() };
+        let ownership = Ownership::of("TechnicalUser", &metadata)?;
+        Some(ownership.seen_by("new", "billing"))
+    }
+
+    #[test]
+    fn only_what_has_a_namesake_for_its_sole_owner_is_of_a_predecessor() {
+        let namesake = || owner("TechnicalUser", "billing", "old");
+        let other_group = OwnerReference { api_version: "v1".to_owned(), ..namesake() };
+        let uncontrolled = OwnerReference { controller: None, ..namesake() };
+
+        assert_eq!(belongs(vec![namesake()]), Some(Belongs::Predecessor));
+        assert_eq!(belongs(vec![owner("TechnicalUser", "billing", "new")]), Some(Belongs::Ours));
+        for foreign in [
+            vec![owner("TechnicalUser", "orders", "old")],
+            vec![owner("Deployment", "billing", "old")],
+            vec![other_group],
+            vec![namesake(), OwnerReference { controller: None, ..owner("Pod", "a", "b") }],
+        ] {
+            assert_eq!(belongs(foreign.clone()), Some(Belongs::Foreign), "{foreign:?}");
+        }
+        assert_eq!(belongs(vec![uncontrolled]), None);
+        assert_eq!(belongs(vec![]), None);
+    }
+}
