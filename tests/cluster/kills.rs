@@ -40,7 +40,6 @@ async fn no_kill_loses_a_client_secret() {
     }
 
     users.shutdown().await;
-    victims.renew_collector().await;
     bring_back(&namespace).await;
     for name in names() {
         come_to_rest(&victims.launches, &namespace, &name).await;

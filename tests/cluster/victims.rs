@@ -57,14 +57,6 @@ impl Victims {
         }
     }
 
-    /// Starts the garbage collector of Kubernetes anew, as a node does once it has lost its lease.
-    ///
-    /// What was deleted and made again under its name while the API server was away looks to its
-    /// informers like an update, so that it would keep for ever what the deleted one owned.
-    pub(crate) async fn renew_collector(&mut self) {
-        self.control_plane.restart(Process::ControllerManager).await.unwrap();
-    }
-
     async fn strike_operator(&mut self, dice: u32) {
         self.kills.operator += 1;
         let victim = usize::from(dice % 2 == 1);
