@@ -22,6 +22,9 @@ const STRANGER: &str = "stranger";
 /// RSA keys of every further size, for an algorithm of each padding.
 const LONG: [(Algorithm, i32); 2] = [(Algorithm::PS256, 3072), (Algorithm::RS256, 4096)];
 
+/// One of 256 begins with a zero: that so many do not happens once in 10^17 runs.
+const MOST_DRAWS: u32 = 10_000;
+
 /// Tokens, and a folder with the files that ask for a judgement about them.
 pub(crate) struct Cases {
     pub(crate) signers: Vec<Signer>,
@@ -80,7 +83,7 @@ impl Signer {
     /// coordinate is zero, and lost by whoever takes it for a number.
     fn draw(algorithm: Algorithm, rsa_key_size: Option<i32>) -> Self {
         let shape = KeyShape::of(algorithm, rsa_key_size).unwrap();
-        loop {
+        for _ in 0..MOST_DRAWS {
             let pkcs8 = System::start().generate("", shape).unwrap();
             let key = PrivateKey::from_pkcs8(algorithm, pkcs8.as_bytes()).unwrap();
             let is_awkward = match key.public().numbers() {
@@ -93,6 +96,7 @@ impl Signer {
                 return signer;
             }
         }
+        panic!("of {MOST_DRAWS} public keys of {shape:?} none begins with a zero");
     }
 
     pub(crate) fn algorithm(&self) -> Algorithm {
@@ -126,13 +130,16 @@ impl Signer {
     /// A token whose signature begins with a zero, which must not get lost either.
     fn leading_zero(&self) -> String {
         let kid = self.key.public().kid().as_str();
-        let tokens = (1..).map(|serial| {
+        let tokens = (1..=MOST_DRAWS).map(|serial| {
             let message = self.message(kid, "client", serial);
             let signature = self.key.sign(message.as_bytes()).unwrap();
             (message, signature)
         });
         let mut awkward = tokens.filter(|(_, signature)| signature[0] == 0);
-        awkward.next().map(|(message, signature)| token(&message, &signature)).unwrap()
+        let Some((message, signature)) = awkward.next() else {
+            panic!("of {MOST_DRAWS} signatures of {kid} none begins with a zero");
+        };
+        token(&message, &signature)
     }
 
     fn message(&self, kid: &str, subject: &str, serial: u32) -> String {

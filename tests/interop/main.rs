@@ -6,6 +6,7 @@
 //! loudly, and missed in CI.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "support for tests: a panic is a failed test"
 )]
