@@ -1,5 +1,5 @@
 //! The operator against a real kube-apiserver, etcd and kube-controller-manager: what users see,
-//! what the rights in `config/rbac.yaml` allow, and what remains after faults and kills.
+//! what the rights in `config/` allow, and what remains after faults and kills.
 //!
 //! Without the programs of the control plane every test here skips loudly, and fails in CI.
 #![expect(
@@ -22,6 +22,7 @@ mod load;
 mod loss;
 mod matrix;
 mod namespace;
+mod namespaced;
 mod obstacles;
 mod operator;
 mod oracle;

@@ -11,18 +11,38 @@ use technical_user_operator::api::schema::crds;
 
 use crate::world::SYSTEM;
 
-const RIGHTS: &str = include_str!("../../config/rbac.yaml");
+/// The rights of an operator that serves every namespace.
+pub(crate) const EVERYWHERE: &str = include_str!("../../config/rbac.yaml");
 
-pub(crate) async fn install(client: &Client) {
+/// Those of one that serves some namespaces; what it needs in each is bound there.
+pub(crate) const NAMESPACED: &str = include_str!("../../config/rbac-namespaced.yaml");
+
+/// Installs the CRDs and these rights.
+pub(crate) async fn install(client: &Client, rights: &str) {
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
     for definition in crds() {
         let name = definition.name_any();
         apply(client, serde_json::to_value(definition).unwrap()).await;
         await_condition(definitions.clone(), &name, is_crd_established()).await.unwrap();
     }
-    for object in shipped() {
+    for object in shipped(rights) {
         apply(client, object).await;
     }
+}
+
+/// Lets the operator serve that namespace, as the head of [`NAMESPACED`] says.
+pub(crate) async fn bind(client: &Client, namespace: &str) {
+    let object = json!({
+        "apiVersion": format!("{RBAC}/v1"), "kind": "RoleBinding",
+        "metadata": {"name": "technical-user-operator", "namespace": namespace},
+        "roleRef": {
+            "apiGroup": RBAC, "kind": "ClusterRole", "name": "technical-user-operator-namespace",
+        },
+        "subjects": [{
+            "kind": "ServiceAccount", "name": "technical-user-operator", "namespace": SYSTEM,
+        }],
+    });
+    apply(client, object).await;
 }
 
 /// Makes a namespace one in which the operator may keep its records and its Lease.
@@ -48,14 +68,14 @@ pub(crate) async fn apply(client: &Client, object: Value) {
 }
 
 /// What an administrator applies, object by object.
-fn shipped() -> Vec<Value> {
-    let documents = serde_yaml_ng::Deserializer::from_str(RIGHTS);
+fn shipped(rights: &str) -> Vec<Value> {
+    let documents = serde_yaml_ng::Deserializer::from_str(rights);
     documents.map(|document| Value::deserialize(document).unwrap()).collect()
 }
 
 /// The part that is about the operator's own namespace, moved to another one.
 fn in_system(system: &str) -> Vec<Value> {
-    let mut objects = shipped();
+    let mut objects = shipped(EVERYWHERE);
     objects.retain(|it| it["metadata"]["namespace"] == SYSTEM && it["kind"] != "ServiceAccount");
     for object in &mut objects {
         object["metadata"]["namespace"] = json!(system);

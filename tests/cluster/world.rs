@@ -43,8 +43,13 @@ pub(crate) async fn third() -> Option<&'static ControlPlane> {
 
 /// A control plane with everything but an operator, for tests that are hard on it.
 pub(crate) async fn bare(options: Options) -> Option<ControlPlane> {
+    bare_with(options, rights::EVERYWHERE).await
+}
+
+/// The same, with these rights of the operator.
+pub(crate) async fn bare_with(options: Options, rights: &str) -> Option<ControlPlane> {
     let mut control_plane = ControlPlane::start_or_skip(options).await?;
-    rights::install(&control_plane.client().await).await;
+    rights::install(&control_plane.client().await, rights).await;
     // It looks for new kinds every 30 s; anew, it knows the CRDs and collects what its objects own.
     control_plane.restart(Process::ControllerManager).await.unwrap();
     Some(control_plane)
