@@ -43,7 +43,8 @@ struct Task {
 pub(super) struct Settled {
     /// When to look again.
     pub(super) wake_in: Option<Duration>,
-    /// Whether it had to undo what somebody else did to labels, annotations, URLs or the status.
+    /// Whether it had to undo what somebody else did to labels, annotations, URLs, a JWKS or the
+    /// status.
     pub(super) has_repaired: bool,
 }
 

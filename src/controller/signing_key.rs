@@ -90,6 +90,7 @@ async fn advance(
     last: &mut Option<Look>,
 ) -> Result<Settled, Error> {
     let mut setbacks = 0;
+    let (mut has_written, mut has_repaired) = (false, false);
     for _ in 0..ROUNDS {
         let object = context.cluster.signing_key(name).await?;
         let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
@@ -104,22 +105,42 @@ async fn advance(
         let now = context.cluster.now();
         let write = match signing_key::decide(&look.observed, now) {
             Step::Rest(rest) => {
-                let wake_in = publish(look, &rest, context).await?;
+                let settled = publish(look, &rest, context).await?;
                 memory.next = look.next();
-                return Ok(Settled { wake_in, has_repaired: false });
+                // A JWKS or a status that alone was wrong is what somebody else keeps writing.
+                has_repaired = !has_written && (has_repaired || settled.has_repaired);
+                return Ok(Settled { has_repaired, ..settled });
             }
             Step::Write(write) => write,
         };
         if !context.leads() {
             return Err(Error::NotLeading);
         }
+        let is_repair = match &write {
+            Write::Publish(_, all) => Some(all.iter().any(undoes)),
+            Write::CreateLedger(_)
+            | Write::Stage(_)
+            | Write::PutLedger(..)
+            | Write::DeleteKeyPair(..) => None,
+        };
         match apply(write, look, memory, context).await {
-            Ok(()) => {}
+            Ok(()) => match is_repair {
+                Some(is_repair) => has_repaired |= is_repair,
+                None => has_written = true,
+            },
             Err(Error::Call(failure)) if is_setback(&failure, setbacks) => setbacks += 1,
             Err(error) => return Err(error),
         }
     }
     Err(Error::Unsettled)
+}
+
+/// Whether it may undo what somebody else did. A namespace that is new wants a JWKS and is no quarrel.
+fn undoes(publication: &Publication) -> bool {
+    match publication {
+        Publication::Create(_) => false,
+        Publication::Replace(..) | Publication::Delete(..) => true,
+    }
 }
 
 /// Whether the world merely moved on: then look again at once, but not for ever.

@@ -28,6 +28,7 @@ mod leases;
 mod logs;
 mod mutant;
 mod oracle;
+mod rivals;
 mod run;
 mod servers;
 mod stored;
@@ -70,6 +71,14 @@ fn a_rotation_writes_every_jwks_twice_and_rest_writes_nothing() {
     assert_eq!(untroubled("rotate-due"), each(2));
     assert_eq!(untroubled("retire"), each(1));
     assert_eq!(untroubled("key-pair-deleted"), each(2));
+}
+
+#[test]
+fn two_leaders_that_were_told_otherwise_do_not_fight_at_full_speed() {
+    let writes = rivals::quarrel();
+
+    say(&format!("key-simulation: writes of two that disagree={writes}"));
+    assert!((10..400).contains(&writes), "{writes} writes in ten minutes");
 }
 
 #[test]

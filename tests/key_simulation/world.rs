@@ -159,6 +159,11 @@ impl World {
 
     /// Starts an operator; one that takes another lease leads beside the first.
     pub(crate) fn start(self: &Arc<Self>, lease: &str) {
+        self.start_with(lease, self.setting.limits);
+    }
+
+    /// Starts an operator that may have been told otherwise than the others.
+    pub(crate) fn start_with(self: &Arc<Self>, lease: &str, limits: Limits) {
         let mut replicas = locked(&self.replicas);
         replicas.started += 1;
         let settings = Settings {
@@ -167,7 +172,7 @@ impl World {
             endpoints: Endpoints { issuer: "https://iam.example.com".to_owned() },
             bcrypt_cost: 4,
             identity: format!("replica-{}", replicas.started),
-            limits: self.setting.limits,
+            limits,
             bootstrap_signing_key: self.setting.bootstrap,
         };
         let clock = Arc::new(self.local.clone());

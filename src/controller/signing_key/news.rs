@@ -1,24 +1,20 @@
 //! Tells the user: the status, and an Event for every change of state.
 
-use std::time::Duration;
-
 use super::observation::Look;
 use crate::api::signing_key::{KeyState, SigningKey, SigningKeyStatus};
 use crate::controller::cluster::Kind;
-use crate::controller::engine::wait_until;
+use crate::controller::engine::{Settled, wait_until};
 use crate::controller::event::{self, Happening, Severity, Subject};
 use crate::controller::{Context, Error};
 use crate::domain::signing_key::{Change, Rest, Series, Verdict, report};
 use crate::stored::version_of;
 
-pub(super) async fn publish(
-    look: &Look,
-    rest: &Rest,
-    context: &Context,
-) -> Result<Option<Duration>, Error> {
+/// Brings the status up to date; the repair that it returns is one of the status.
+pub(super) async fn publish(look: &Look, rest: &Rest, context: &Context) -> Result<Settled, Error> {
     let now = context.cluster.now();
-    write_status(look, &rest.verdict, context).await?;
-    Ok(rest.wake_at.map(|at| wait_until(at, now)))
+    let has_repaired = write_status(look, &rest.verdict, context).await?;
+    let wake_in = rest.wake_at.map(|at| wait_until(at, now));
+    Ok(Settled { wake_in, has_repaired })
 }
 
 /// Says what is wrong, if the API server lets it be said.
@@ -49,31 +45,32 @@ pub(super) async fn report_invalid_spec(
     Ok(context.cluster.apply_signing_key_status(name, &version, &status).await?)
 }
 
-async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Result<(), Error> {
+/// Returns whether the status was written.
+async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Result<bool, Error> {
     let (object, series) = (&look.object, &look.series);
     let former = object.status.as_ref();
     let now = context.cluster.now();
     let Some(status) = report::status(&look.observed, verdict, former, now) else {
-        return Ok(());
+        return Ok(false);
     };
     if former.is_some_and(|former| report::is_same(former, &status)) {
-        return Ok(());
+        return Ok(false);
     }
     if !context.leads() {
         return Err(Error::NotLeading);
     }
-    let Some(version) = version_of(&object.metadata) else { return Ok(()) };
+    let Some(version) = version_of(&object.metadata) else { return Ok(false) };
     match context.cluster.apply_signing_key_status(&series.name, &version, &status).await {
         Ok(()) => {}
         // The series went, or came anew, in the meantime: the watch will tell.
         Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Outdated) => {
-            return Ok(());
+            return Ok(false);
         }
         Err(failure) => return Err(failure.into()),
     }
     announce_keys(series, former, &status, context).await;
     announce_readiness(series, former, verdict, context).await;
-    Ok(())
+    Ok(true)
 }
 
 /// Every change of the state of a key is worth an Event.
