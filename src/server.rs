@@ -6,6 +6,7 @@ pub mod audit;
 pub mod authentication;
 pub mod hashing;
 pub mod limits;
+pub mod listener;
 pub mod metrics;
 pub mod service;
 

@@ -1,0 +1,212 @@
+//! How the token service accepts connections: HTTP/1.1 and HTTP/2 on one port, in the clear or in
+//! TLS. It knows nothing of what is served, and bounds what one client can take from the others.
+
+use std::future::Future;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use activity::{Order, Protocol};
+pub use certificates::{CertificateError, Certificates};
+use connection::Speaker;
+pub use crowd::OpenConnections;
+use crowd::{Crowd, Member};
+pub use limits::Limits;
+
+mod activity;
+mod certificates;
+mod connection;
+mod crowd;
+mod limits;
+mod wire;
+
+/// A listener that is about to serve.
+#[derive(Debug)]
+pub struct Listener {
+    socket: std::net::TcpListener,
+    certificates: Option<Certificates>,
+    limits: Limits,
+    open: OpenConnections,
+}
+
+impl Listener {
+    /// A listener in the clear on a socket that does not block.
+    pub fn new(socket: std::net::TcpListener, limits: Limits) -> Self {
+        Self { socket, certificates: None, limits, open: OpenConnections::default() }
+    }
+
+    /// The same in TLS 1.2 and 1.3.
+    #[must_use]
+    pub fn with_tls(mut self, certificates: Certificates) -> Self {
+        self.certificates = Some(certificates);
+        self
+    }
+
+    /// How many connections are open, to be read at any time.
+    pub fn open_connections(&self) -> OpenConnections {
+        self.open.clone()
+    }
+
+    /// Serves `router` until `stop` resolves and the running requests have ended.
+    ///
+    /// # Guarantees
+    ///
+    /// After `stop`, nothing is accepted, each client is told to go (`Connection: close`, GOAWAY),
+    /// and what still runs after [`Limits::drain`] is cut. No connection outlives the future, also when
+    /// it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The runtime refused the socket. Nothing that happens to a connection ends the listener.
+    pub async fn serve(self, router: Router, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let socket = TcpListener::from_std(self.socket)?;
+        let tls = self.certificates.as_ref().map(|it| TlsAcceptor::from(it.settings()));
+        let places = self.limits.connections.clamp(1, MOST_PLACES);
+        let host = Host {
+            socket,
+            tls,
+            speaker: Arc::new(Speaker::new(router, self.limits)),
+            limits: self.limits,
+            crowd: Crowd::new(self.open),
+            room: Arc::new(Semaphore::new(places)),
+        };
+        let renewal = async {
+            match &self.certificates {
+                Some(certificates) => certificates.renew().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop => {}
+            () = renewal => {}
+            () = host.accept() => {}
+        }
+        host.drain(places).await;
+        Ok(())
+    }
+}
+
+/// A listener that serves.
+struct Host {
+    socket: TcpListener,
+    tls: Option<TlsAcceptor>,
+    speaker: Arc<Speaker>,
+    limits: Limits,
+    crowd: Crowd,
+    room: Arc<Semaphore>,
+}
+
+impl Host {
+    /// Never ends.
+    async fn accept(&self) {
+        let mut is_in_trouble = false;
+        loop {
+            match self.socket.accept().await {
+                Ok((stream, _)) => {
+                    is_in_trouble = false;
+                    if let Some(place) = self.place().await {
+                        self.welcome(stream, place);
+                    }
+                }
+                Err(error) if is_of_the_client(&error) => {}
+                Err(error) => {
+                    if !is_in_trouble {
+                        tracing::warn!(%error, "no connection could be accepted");
+                    }
+                    is_in_trouble = true;
+                    // Most often no file descriptor is left.
+                    self.crowd.make_room();
+                    sleep(TROUBLE).await;
+                }
+            }
+        }
+    }
+
+    /// A place for one more connection, when there is one.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(&self.room).try_acquire_owned() {
+            return Some(place);
+        }
+        loop {
+            self.crowd.make_room();
+            let place = Arc::clone(&self.room).acquire_owned();
+            if let Ok(place) = timeout(ROOM, place).await {
+                return place.ok();
+            }
+        }
+    }
+
+    fn welcome(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+        // It only makes answers slower.
+        let _ = stream.set_nodelay(true);
+        let member = self.crowd.join(self.limits.age);
+        let (tls, speaker) = (self.tls.clone(), Arc::clone(&self.speaker));
+        let handshake = self.limits.handshake;
+        tokio::spawn(async move {
+            attend(stream, tls.as_ref(), handshake, &speaker, &member).await;
+            drop(member);
+            drop(place);
+        });
+    }
+
+    async fn drain(self, places: usize) {
+        drop(self.socket);
+        self.crowd.order(Order::Leave);
+        let all = || self.room.acquire_many(u32::try_from(places).unwrap_or(u32::MAX));
+        if timeout(self.limits.drain, all()).await.is_err() {
+            tracing::warn!(open = self.crowd.open.count(), "running requests were cut");
+            self.crowd.order(Order::Cut);
+            drop(all().await);
+        }
+    }
+}
+
+async fn attend(
+    stream: TcpStream,
+    tls: Option<&TlsAcceptor>,
+    handshake: Duration,
+    speaker: &Speaker,
+    member: &Member,
+) {
+    let activity = &member.activity;
+    let Some(tls) = tls else {
+        return speaker.serve(stream, Protocol::OneByOne, activity).await;
+    };
+    let stream = tokio::select! {
+        shaken = timeout(handshake, tls.accept(stream)) => match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => return tracing::debug!("a TLS handshake took too long"),
+        },
+        () = activity.any_order() => return,
+    };
+    let (_, session) = stream.get_ref();
+    let is_multiplexed = session.alpn_protocol() == Some(certificates::HTTP_2);
+    let protocol = if is_multiplexed { Protocol::Multiplexed } else { Protocol::OneByOne };
+    speaker.serve(stream, protocol, activity).await;
+}
+
+/// The connection is gone, not the listener.
+fn is_of_the_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::Interrupted
+    )
+}
+
+/// What a semaphore can count here and be asked for at once.
+const MOST_PLACES: usize = 1 << 28;
+/// Long enough not to spin, short enough not to be noticed.
+const TROUBLE: Duration = Duration::from_millis(100);
+/// How often the crowd is searched for room while somebody waits.
+const ROOM: Duration = Duration::from_millis(50);

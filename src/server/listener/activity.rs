@@ -1,0 +1,222 @@
+//! What a connection is doing, until when it may, and what it was asked to do.
+//!
+//! hyper's own deadline for a head also runs while no request is awaited, so that it cannot tell a
+//! client that waits from one that dawdles. Here the two are told apart.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::task::AtomicWaker;
+use tokio::time::Instant;
+
+use super::limits::Limits;
+
+/// One connection, as seen by itself, by its requests and by the crowd.
+#[derive(Debug)]
+pub(super) struct Activity {
+    phase: Mutex<Phase>,
+    order: AtomicU8,
+    waker: AtomicWaker,
+}
+
+#[derive(Debug)]
+struct Phase {
+    protocol: Protocol,
+    awaits: Awaits,
+    /// When the last request began or ended, or else when the connection began to wait.
+    since: Instant,
+    running: usize,
+    old_at: Instant,
+    is_leaving: bool,
+    is_unread: bool,
+}
+
+/// What the client speaks, as far as known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// HTTP/1.1, or not known yet.
+    OneByOne,
+    /// HTTP/2.
+    Multiplexed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaits {
+    /// The rest of a head, or the first one.
+    Head,
+    /// Whatever the client may want next.
+    Anything,
+}
+
+/// What a connection was asked to do by others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// End when the running requests have.
+    Leave,
+    /// End.
+    Cut,
+}
+
+/// What a connection has to do by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Nothing before that.
+    At(Instant),
+    /// As [`Order::Leave`].
+    Leave,
+    /// As [`Order::Cut`].
+    Cut,
+}
+
+impl Activity {
+    pub(super) fn new(age: Duration) -> Self {
+        let now = Instant::now();
+        let phase = Phase {
+            protocol: Protocol::OneByOne,
+            awaits: Awaits::Head,
+            since: now,
+            running: 0,
+            old_at: now + age,
+            is_leaving: false,
+            is_unread: false,
+        };
+        Self { phase: Mutex::new(phase), order: AtomicU8::new(0), waker: AtomicWaker::new() }
+    }
+
+    /// The client may send its first request from now on.
+    pub(super) fn opened(&self, protocol: Protocol) {
+        let mut phase = self.phase();
+        phase.since = Instant::now();
+        phase.protocol = protocol;
+        if protocol == Protocol::Multiplexed {
+            phase.awaits = Awaits::Anything;
+        }
+    }
+
+    /// Something came from the client.
+    pub(super) fn heard(&self) {
+        let mut phase = self.phase();
+        // HTTP/2 talks without a request, too: answers to pings, for one.
+        if phase.protocol == Protocol::OneByOne
+            && phase.running == 0
+            && phase.awaits == Awaits::Anything
+            && !phase.is_leaving
+        {
+            phase.awaits = Awaits::Head;
+            phase.since = Instant::now();
+        }
+    }
+
+    /// A request runs until what is returned is dropped.
+    pub(super) fn begin(self: &Arc<Self>, protocol: Protocol) -> Running {
+        let mut phase = self.phase();
+        phase.protocol = protocol;
+        phase.awaits = Awaits::Anything;
+        phase.running += 1;
+        phase.since = Instant::now();
+        Running(Arc::clone(self))
+    }
+
+    /// Whether the answer to an HTTP/1.1 request should be the last.
+    pub(super) fn is_old(&self) -> bool {
+        let phase = self.phase();
+        phase.protocol == Protocol::OneByOne && Instant::now() >= phase.old_at
+    }
+
+    /// The client is answered while it still sends.
+    pub(super) fn leave_unread(&self) {
+        self.phase().is_unread = true;
+    }
+
+    /// The connection ends by itself from now on.
+    pub(super) fn leave(&self) {
+        let mut phase = self.phase();
+        phase.is_leaving = true;
+        if phase.running == 0 {
+            phase.since = Instant::now();
+        }
+    }
+
+    /// Whether the client may still be sending what nobody will read.
+    pub(super) fn is_unread(&self) -> bool {
+        let phase = self.phase();
+        let is_cut_short = phase.awaits == Awaits::Head || phase.is_unread;
+        phase.protocol == Protocol::OneByOne && is_cut_short
+    }
+
+    /// What the connection has to do now, or when to ask again.
+    pub(super) fn due(&self, limits: &Limits) -> Due {
+        let now = Instant::now();
+        let phase = self.phase();
+        let (at, then) = match (phase.running, phase.is_leaving, phase.awaits) {
+            (1.., _, _) => (phase.since + limits.request, Due::Cut),
+            (0, true, _) => (phase.since + GOODBYE, Due::Cut),
+            (0, false, Awaits::Head) => (phase.since + limits.head, Due::Cut),
+            (0, false, Awaits::Anything) => (phase.since + limits.idle, Due::Leave),
+        };
+        let can_age = phase.protocol == Protocol::Multiplexed && !phase.is_leaving;
+        match (now >= at, can_age) {
+            (true, _) => then,
+            (false, true) if now >= phase.old_at => Due::Leave,
+            (false, true) => Due::At(at.min(phase.old_at)),
+            (false, false) => Due::At(at),
+        }
+    }
+
+    /// Since when there has been no request, if there is none and nobody asked it to end.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        let phase = self.phase();
+        let is_free = phase.running == 0 && !phase.is_leaving;
+        (is_free && self.order.load(Ordering::Acquire) == 0).then_some(phase.since)
+    }
+
+    pub(super) fn order(&self, order: Order) {
+        self.order.fetch_max(number(order), Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    /// What was asked of the connection; its task is woken by the next order.
+    pub(super) fn ordered(&self, context: &Context<'_>) -> Option<Order> {
+        self.waker.register(context.waker());
+        let number = self.order.load(Ordering::Acquire);
+        [Order::Cut, Order::Leave].into_iter().find(|order| self::number(*order) == number)
+    }
+
+    /// Resolves when something was asked of the connection.
+    pub(super) async fn any_order(&self) {
+        let poll = |context: &mut Context<'_>| match self.ordered(context) {
+            Some(_) => Poll::Ready(()),
+            None => Poll::Pending,
+        };
+        poll_fn(poll).await;
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request, until its answer has been handed over or nobody wants it any more.
+#[derive(Debug)]
+pub(super) struct Running(Arc<Activity>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut phase = self.0.phase();
+        phase.running = phase.running.saturating_sub(1);
+        phase.since = Instant::now();
+    }
+}
+
+fn number(order: Order) -> u8 {
+    match order {
+        Order::Leave => 1,
+        Order::Cut => 2,
+    }
+}
+
+/// Some round trips: for a client to hear that the connection ends, and to end it.
+const GOODBYE: Duration = Duration::from_secs(1);

@@ -1,0 +1,160 @@
+//! One connection: HTTP/1.1 or HTTP/2, until it ends, has to, or is told to.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request, Response, Version};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::activity::{Activity, Due, Order, Protocol, Running};
+use super::limits::Limits;
+use super::wire::Wire;
+
+/// What all connections of a listener share.
+#[derive(Clone, Debug)]
+pub(super) struct Speaker {
+    builder: Builder<TokioExecutor>,
+    router: TowerToHyperService<Router>,
+    limits: Limits,
+}
+
+impl Speaker {
+    pub(super) fn new(router: Router, limits: Limits) -> Self {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            // `Activity` has a better one.
+            .header_read_timeout(None)
+            .max_buf_size(usize::try_from(limits.head_bytes).unwrap_or(usize::MAX));
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(limits.ping)
+            .keep_alive_timeout(limits.pong)
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(limits.head_bytes)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        Self { builder, router: TowerToHyperService::new(router), limits }
+    }
+
+    /// Serves a client until the connection ends.
+    pub(super) async fn serve<I>(&self, stream: I, protocol: Protocol, activity: &Arc<Activity>)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        activity.opened(protocol);
+        let wire = TokioIo::new(Wire::new(stream, Arc::clone(activity)));
+        let service = service_fn(|request| self.answer(request, activity));
+        let connection = self.builder.serve_connection(wire, service);
+        let mut connection = pin!(connection);
+        let mut clock = pin!(tokio::time::sleep(self.limits.head));
+        let mut is_leaving = false;
+        poll_fn(|context| {
+            loop {
+                if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                    if let Err(error) = ended {
+                        tracing::debug!(error, "a connection failed");
+                    }
+                    return Poll::Ready(());
+                }
+                let at = match next(activity, &self.limits, is_leaving, context) {
+                    Due::At(at) => at,
+                    Due::Leave => {
+                        is_leaving = true;
+                        activity.leave();
+                        connection.as_mut().graceful_shutdown();
+                        continue;
+                    }
+                    Due::Cut => return Poll::Ready(()),
+                };
+                // A later instant is looked at when the earlier one has come: requests do not pay
+                // for it.
+                if at < clock.deadline() {
+                    clock.as_mut().reset(at);
+                }
+                if clock.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                clock.as_mut().reset(at);
+            }
+        })
+        .await;
+    }
+
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        activity: &Arc<Activity>,
+    ) -> impl Future<Output = Result<Response<Watched>, Infallible>> + Send + 'static + use<> {
+        let protocol = match request.version() {
+            Version::HTTP_2 => Protocol::Multiplexed,
+            _ => Protocol::OneByOne,
+        };
+        let running = activity.begin(protocol);
+        let activity = Arc::clone(activity);
+        let response = self.router.call(request);
+        async move {
+            let mut response = response.await?;
+            if protocol == Protocol::OneByOne {
+                if response.headers().contains_key(CONNECTION) {
+                    activity.leave_unread();
+                } else if activity.is_old() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+            }
+            Ok(response.map(|body| Watched { body, _running: running }))
+        }
+    }
+}
+
+fn next(activity: &Activity, limits: &Limits, is_leaving: bool, context: &Context<'_>) -> Due {
+    match activity.ordered(context) {
+        Some(Order::Cut) => Due::Cut,
+        Some(Order::Leave) if !is_leaving => Due::Leave,
+        Some(Order::Leave) | None => activity.due(limits),
+    }
+}
+
+/// The body of an answer, whose request runs until it has been handed over.
+struct Watched {
+    body: Body,
+    _running: Running,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What a client may send into a stream before somebody reads it: a body of the largest size.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same for a connection: what one client can make us keep.
+const CONNECTION_WINDOW: u32 = 256 * 1024;

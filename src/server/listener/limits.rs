@@ -1,0 +1,53 @@
+//! What one client may take from all others.
+
+use std::time::Duration;
+
+/// Bounds of a listener. [`Limits::default`] suits a server that anyone can reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many connections are served at once. The next one waits until another ends, and those
+    /// without a request are ended for it, the longest without one first.
+    pub connections: usize,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
+    /// How long the head of an HTTP/1.1 request may take from its first byte, and the first request of
+    /// a connection from its beginning.
+    pub head: Duration,
+    /// How many bytes the head of a request may have. A longer one is answered with 431.
+    pub head_bytes: u32,
+    /// How long a connection may stay without a request. Longer than load balancers keep theirs (60
+    /// s), since who closes second never sends a request into a closing connection.
+    pub idle: Duration,
+    /// How long no request of a connection may begin or end while one is running: whoever does not
+    /// read answers has the connection closed.
+    pub request: Duration,
+    /// After what time a connection is asked to end, so that clients spread over the replicas that
+    /// there are, and see a new certificate.
+    pub age: Duration,
+    /// How many requests run at once on one HTTP/2 connection.
+    pub streams: u32,
+    /// How often an HTTP/2 client has to answer a ping.
+    pub ping: Duration,
+    /// How long an HTTP/2 client may take to answer a ping.
+    pub pong: Duration,
+    /// How long running requests have when the listener stops.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            head_bytes: 16 * 1024,
+            idle: Duration::from_secs(75),
+            request: Duration::from_mins(1),
+            age: Duration::from_hours(1),
+            streams: 128,
+            ping: Duration::from_secs(20),
+            pong: Duration::from_secs(10),
+            drain: Duration::from_secs(20),
+        }
+    }
+}
