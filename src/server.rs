@@ -4,6 +4,7 @@ pub mod admin;
 pub mod answer;
 pub mod audit;
 pub mod authentication;
+pub mod bounded_body;
 pub mod hashing;
 pub mod limits;
 pub mod listener;
