@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tracing::subscriber::{DefaultGuard, set_default};
+use tracing::subscriber::set_global_default;
 
 use crate::given::{Raw, SHORT, Served, get_multiplexed, multiplexed, serve, within};
 
@@ -32,6 +32,7 @@ struct Mounted(TempDir);
 
 impl Mounted {
     fn new(issue: &Issue) -> Self {
+        lines();
         let mounted = Self(TempDir::new().unwrap());
         mounted.swap(&issue.cert.pem(), &issue.signing_key.serialize_pem());
         for name in ["tls.crt", "tls.key"] {
@@ -55,6 +56,17 @@ impl Mounted {
     fn load(&self) -> Certificates {
         let loaded = Certificates::load(self.path("tls.crt"), self.path("tls.key"));
         loaded.unwrap().looked_at_every(Duration::from_millis(5))
+    }
+
+    /// What was logged about these files.
+    fn log(&self) -> String {
+        let text = String::from_utf8(lines().0.lock().unwrap().clone()).unwrap();
+        let folder = self.0.path().to_str().unwrap();
+        text.lines().filter(|line| line.contains(folder)).collect::<Vec<_>>().join("\n")
+    }
+
+    async fn logged(&self, text: &str) {
+        crate::given::until(|| self.log().contains(text)).await;
     }
 
     fn serve(&self) -> Served {
@@ -168,15 +180,14 @@ async fn files_that_change_one_after_the_other_are_taken_together() {
     let (old, new) = (issue(), issue());
     let mounted = Mounted::new(&old);
     let served = mounted.serve();
-    let logs = Logs::capture();
 
     fs::write(mounted.path("tls.crt"), new.cert.pem()).unwrap();
-    logs.until("refused").await;
+    mounted.logged("refused").await;
     until_shown(&served, &[&old, &new], &old).await;
     fs::write(mounted.path("tls.key"), new.signing_key.serialize_pem()).unwrap();
 
     until_shown(&served, &[&old, &new], &new).await;
-    logs.until("certificate renewed").await;
+    mounted.logged("certificate renewed").await;
 }
 
 #[tokio::test]
@@ -184,20 +195,19 @@ async fn a_broken_renewal_keeps_the_old_certificate_and_is_told_once() {
     let (old, new) = (issue(), issue());
     let mounted = Mounted::new(&old);
     let served = mounted.serve();
-    let logs = Logs::capture();
     let private_key = new.signing_key.serialize_pem();
     let broken = &private_key[..private_key.len() - 40];
 
     mounted.swap(&new.cert.pem(), broken);
-    logs.until("tls.key is not well-formed PEM").await;
-    for _ in 0..5 {
-        until_shown(&served, &[&old], &old).await;
-    }
+    mounted.logged("tls.key is not well-formed PEM").await;
+    // Ten more looks.
+    tokio::time::sleep(SHORT).await;
+    until_shown(&served, &[&old], &old).await;
     mounted.swap(&new.cert.pem(), &private_key);
-    logs.until("certificate renewed").await;
+    mounted.logged("certificate renewed").await;
 
     until_shown(&served, &[&new], &new).await;
-    let text = logs.text();
+    let text = mounted.log();
     assert_eq!(text.matches("refused").count(), 1, "{text}");
     let secrets = private_key.lines().filter(|line| !line.starts_with("-----"));
     for line in secrets {
@@ -238,25 +248,16 @@ fn what_cannot_be_used_is_said_in_a_sentence() {
     assert!(text.contains("none cannot be read: No such file"), "{text}");
 }
 
-/// What is logged in the thread of the test.
-struct Logs(Lines, #[expect(dead_code, reason = "held")] DefaultGuard);
-
-impl Logs {
-    fn capture() -> Self {
+/// Everything that is logged. One subscriber for all tests: one for each misses what another thread logged first.
+fn lines() -> &'static Lines {
+    static LINES: OnceLock<Lines> = OnceLock::new();
+    LINES.get_or_init(|| {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt().with_ansi(false);
-        let subscriber = subscriber.with_writer(move || writer.clone()).finish();
-        Self(lines, set_default(subscriber))
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.0.lock().unwrap().clone()).unwrap()
-    }
-
-    async fn until(&self, text: &str) {
-        crate::given::until(|| self.text().contains(text)).await;
-    }
+        set_global_default(subscriber.with_writer(move || writer.clone()).finish()).unwrap();
+        lines
+    })
 }
 
 #[derive(Clone, Default)]
