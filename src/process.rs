@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::args::IssuerError;
 use crate::environment::EntropyError;
+use crate::server::listener::CertificateError;
 
 /// Why the process could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,9 @@ pub enum ProcessError {
     /// An address is taken or not ours.
     #[error("cannot listen on {0}: {1}. Choose another address with --{2}")]
     Listen(SocketAddr, std::io::Error, &'static str),
+    /// No TLS.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The file of audit records cannot be written.
     #[error("the audit log {0} cannot be written: {1}. Choose another file with --audit-log")]
     AuditLog(String, std::io::Error),

@@ -13,4 +13,5 @@ pub mod service;
 
 mod discovery;
 mod introspection;
+mod posted;
 mod token;

@@ -26,6 +26,7 @@ use crate::server::audit::Audit;
 use crate::server::authentication::{Authenticator, Rates};
 use crate::server::hashing::Hashing;
 use crate::server::limits::Rate;
+use crate::server::listener::{Certificates, Limits, Listener};
 use crate::server::metrics::Metrics;
 use crate::server::service::{Issuer, Service, Tokens, router};
 
@@ -134,11 +135,13 @@ impl TokenService {
         arguments: &ServiceArguments,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<BoxFuture<'static, ()>, ProcessError> {
-        let listener = bind(arguments.listen, "listen")?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let mut listener = Listener::new(bind(arguments.listen, "listen")?, Limits::default());
+        if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
+            listener = listener.with_tls(Certificates::load(certificate.clone(), key.clone())?);
+        }
         let router = self.router.clone();
         Ok(Box::pin(async move {
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
+            if let Err(error) = listener.serve(router, stop).await {
                 tracing::error!(%error, "the listener failed");
             }
         }))

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Refusal, no_store};
+use super::posted::Posted;
 use super::service::{Service, refused};
 use crate::domain::key_pair::{Algorithm, Kid};
 use crate::environment::private_key::verify;
@@ -28,13 +28,9 @@ struct Header {
 }
 
 /// `POST` to the introspection endpoint.
-pub(super) async fn introspect(
-    State(service): State<Arc<Service>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+pub(super) async fn introspect(State(service): State<Arc<Service>>, posted: Posted) -> Response {
     service.metrics.asked("introspection");
-    let request = match service.authenticated(&headers, &body).await {
+    let request = match service.authenticated(&posted).await {
         Ok(request) => request,
         Err((refusal, method)) => return refused(&service, refusal, method),
     };

@@ -14,6 +14,7 @@ use super::audit::Audit;
 use super::authentication::{Authenticator, Denied};
 use super::limits::Rate;
 use super::metrics::Metrics;
+use super::posted::Posted;
 use super::{discovery, introspection, token};
 use crate::directory::{Directory, Known};
 use crate::domain::token::Profile;
@@ -127,9 +128,9 @@ impl Service {
     /// at afterwards: nobody learns anything without a client secret.
     pub(super) async fn authenticated<'a>(
         &self,
-        headers: &HeaderMap,
-        body: &'a [u8],
+        posted: &'a Posted,
     ) -> Result<Authenticated<'a>, (Refusal, Method)> {
+        let Posted { headers, body } = posted;
         if !is_form(headers) {
             return Err((Refusal::UnsupportedMediaType, Method::None));
         }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::answer::{Refusal, no_store};
 use super::audit::Issued;
+use super::posted::Posted;
 use super::service::{Authenticated, Service, refused};
 use crate::domain::signer::NoSigner;
 use crate::domain::token::{Claims, Excessive, TokenId, compact};
@@ -25,13 +25,9 @@ struct Answer<'a> {
 }
 
 /// `POST` to the token endpoint.
-pub(super) async fn token(
-    State(service): State<Arc<Service>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+pub(super) async fn token(State(service): State<Arc<Service>>, posted: Posted) -> Response {
     let began = service.clock.elapsed();
-    let answered = match service.authenticated(&headers, &body).await {
+    let answered = match service.authenticated(&posted).await {
         Ok(request) => {
             let method = request.method;
             service.issue(&request).map_err(|refusal| (refusal, method)).inspect(|_| {

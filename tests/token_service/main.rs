@@ -5,7 +5,9 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a test: a panic is a failed test"
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test: a panic is a failed test, and figures are printed"
 )]
 
 #[path = "../simulation/clock.rs"]

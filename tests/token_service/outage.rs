@@ -43,7 +43,7 @@ async fn who_was_out_of_touch_for_too_long_signs_nothing_and_says_so() {
     assert_eq!(server.token(&who).await.status, StatusCode::OK);
     world.set_away(true);
 
-    tokio::time::sleep(VIEW_AGE - Duration::from_mins(1)).await;
+    tokio::time::sleep(VIEW_AGE.saturating_sub(Duration::from_mins(1))).await;
     assert_eq!(server.token(&who).await.status, StatusCode::OK);
     tokio::time::sleep(Duration::from_mins(2)).await;
     let answer = server.token(&who).await;

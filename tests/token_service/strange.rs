@@ -193,6 +193,7 @@ fn runner(seed: u8) -> TestRunner {
 }
 
 /// So many in a normal run, and so many with `PROVE=1`.
+#[expect(clippy::disallowed_methods, reason = "tests have settings of their own")]
 fn budget(normal: usize, prove: usize) -> usize {
     if std::env::var("PROVE").is_ok_and(|it| it == "1") { prove } else { normal }
 }

@@ -400,7 +400,7 @@ impl tower::Service<Request<kube::client::Body>> for Away {
             return Box::pin(async { Err("the API server is away".into()) });
         }
         let answer = self.service.call(request);
-        Box::pin(async move { answer.await.map_err(Into::into) })
+        Box::pin(answer)
     }
 }
 
