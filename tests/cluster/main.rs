@@ -31,5 +31,6 @@ mod replicas;
 mod rights;
 mod rotation;
 mod signing_keys;
+mod token_service;
 mod victims;
 mod world;

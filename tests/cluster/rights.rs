@@ -68,7 +68,7 @@ pub(crate) async fn apply(client: &Client, object: Value) {
 }
 
 /// What an administrator applies, object by object.
-fn shipped(rights: &str) -> Vec<Value> {
+pub(crate) fn shipped(rights: &str) -> Vec<Value> {
     let documents = serde_yaml_ng::Deserializer::from_str(rights);
     documents.map(|document| Value::deserialize(document).unwrap()).collect()
 }

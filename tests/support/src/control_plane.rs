@@ -68,6 +68,8 @@ pub enum User {
     Admin,
     /// The operator's service account, with no more than the roles bound to it.
     Operator,
+    /// The service account of the token service, with no more than the roles bound to it.
+    TokenServer,
     /// Authenticated, and bound to nothing.
     Nobody,
 }

@@ -16,6 +16,7 @@ use super::{User, plan::Plan};
 pub(super) enum Account {
     Admin,
     Operator,
+    TokenServer,
     Nobody,
     ControllerManager,
 }
@@ -25,19 +26,22 @@ impl From<User> for Account {
         match user {
             User::Admin => Self::Admin,
             User::Operator => Self::Operator,
+            User::TokenServer => Self::TokenServer,
             User::Nobody => Self::Nobody,
         }
     }
 }
 
 impl Account {
-    const ALL: [Self; 4] = [Self::Admin, Self::Operator, Self::Nobody, Self::ControllerManager];
+    const ALL: [Self; 5] =
+        [Self::Admin, Self::Operator, Self::TokenServer, Self::Nobody, Self::ControllerManager];
 
     /// The name of its kubeconfig.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Admin => "admin",
             Self::Operator => "operator",
+            Self::TokenServer => "token-server",
             Self::Nobody => "nobody",
             Self::ControllerManager => "controller-manager",
         }
@@ -47,6 +51,9 @@ impl Account {
         match self {
             Self::Admin => "admin",
             Self::Operator => "system:serviceaccount:technical-user-system:technical-user-operator",
+            Self::TokenServer => {
+                "system:serviceaccount:technical-user-system:technical-user-token-server"
+            }
             Self::Nobody => "nobody",
             Self::ControllerManager => "system:kube-controller-manager",
         }
@@ -57,7 +64,9 @@ impl Account {
         match self {
             // The program's own role expects a ServiceAccount per controller, each with a token to fetch first.
             Self::Admin | Self::ControllerManager => "system:masters",
-            Self::Operator => "system:serviceaccounts,system:serviceaccounts:technical-user-system",
+            Self::Operator | Self::TokenServer => {
+                "system:serviceaccounts,system:serviceaccounts:technical-user-system"
+            }
             Self::Nobody => "",
         }
     }

@@ -1,0 +1,134 @@
+//! An API server that is told of our issuer takes a technical user for a user of its own.
+
+use std::path::Path;
+use std::process::Command;
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use serde_json::json;
+use support::control_plane::{ControlPlane, Options, User};
+use technical_user_operator::domain::credential::ClientSecret;
+
+use super::server::Launch;
+use crate::namespace::Namespace;
+use crate::operator::free_port;
+use crate::rights::{apply, role, rule};
+use crate::world::{SYSTEM, bare, launch, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_does_kubectl_get_pods_as_its_own_user() {
+    let Some(folder) = tempfile::tempdir().ok() else { return };
+    let port = free_port();
+    let issuer = format!("https://127.0.0.1:{port}");
+    let configuration = write_configuration(folder.path(), &issuer);
+    let options = Options {
+        api_server_arguments: vec![format!("--authentication-config={configuration}")],
+        ..Options::default()
+    };
+    let Some(control_plane) = bare(options).await else {
+        return;
+    };
+    let operator = launch(&control_plane, "operator.log").start();
+    operator.ready().await;
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let launch = Launch::new(&control_plane, "token-server", &issuer).await.at(port);
+    let launch =
+        launch.with("--tls-certificate", &file("tls.crt")).with("--tls-key", &file("tls.key"));
+    let server = launch.start();
+    server.ready().await;
+    let namespace = Namespace::with(control_plane.client().await, "trust", SYSTEM).await;
+    namespace.apply("deployer", json!({"audiences": ["kubernetes"], "roles": ["ROLE_M2M"]})).await;
+    namespace.ready("deployer").await;
+    let client_id = namespace.client_id("deployer").await.to_string();
+    let secret = namespace.shown("deployer-credentials").await;
+
+    let token =
+        until("a token", || async { fetch(&issuer, &file("tls.crt"), &client_id, &secret) }).await;
+    let kubectl = |arguments: &[&str]| kubectl(&control_plane, &token, arguments);
+    // The API server fetches discovery and JWKS when it starts, and again every ten seconds.
+    let name = until("the API server trusts the issuer", || async {
+        kubectl(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]).ok()
+    })
+    .await;
+    assert_eq!(name, format!("technical-user:{client_id}"));
+    let pods = ["get", "pods", "--namespace", "trust"];
+    let refused = kubectl(&pods).unwrap_err();
+    assert!(refused.contains("Forbidden") || refused.contains("forbidden"), "{refused}");
+
+    let subject = json!({"kind": "User", "name": name, "apiGroup": "rbac.authorization.k8s.io"});
+    for object in role("trust", &[rule("", "pods", &["get", "list"])], &subject) {
+        apply(&control_plane.client().await, object).await;
+    }
+    until("the right", || async { kubectl(&pods).ok() }).await;
+    let groups = kubectl(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.groups}"]).unwrap();
+    assert!(groups.contains("technical-user:ROLE_M2M"), "{groups}");
+
+    let elsewhere = kubectl(&["get", "pods", "--namespace", "default"]).unwrap_err();
+    assert!(elsewhere.contains("forbidden"), "{elsewhere}");
+    let forged = format!("{}AAAA", &token[..token.len() - 4]);
+    let forged = self::kubectl(&control_plane, &forged, &pods).unwrap_err();
+    assert!(forged.contains("Unauthorized") || forged.contains("logged in"), "{forged}");
+}
+
+/// The certificate of the token service, and the configuration of docs/token-service.md.
+fn write_configuration(folder: &Path, issuer: &str) -> String {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(folder.join("tls.crt"), cert.pem()).unwrap();
+    std::fs::write(folder.join("tls.key"), signing_key.serialize_pem()).unwrap();
+    let configuration = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1beta1",
+        "kind": "AuthenticationConfiguration",
+        "jwt": [{
+            "issuer": {
+                "url": issuer,
+                "audiences": ["kubernetes"],
+                "certificateAuthority": cert.pem(),
+            },
+            "claimMappings": {
+                "username": {"claim": "sub", "prefix": "technical-user:"},
+                "groups": {"claim": "user_roles", "prefix": "technical-user:"},
+            },
+            "userValidationRules": [{
+                "expression": "!user.username.startsWith('system:')",
+                "message": "a technical user is no part of the system",
+            }],
+        }],
+    });
+    let path = folder.join("authentication.yaml");
+    std::fs::write(&path, configuration.to_string()).unwrap();
+    path.display().to_string()
+}
+
+/// A token by a client that none of us wrote.
+fn fetch(issuer: &str, ca: &str, client_id: &str, secret: &ClientSecret) -> Option<String> {
+    let curl = Command::new("curl")
+        .args(["--silent", "--cacert", ca, "--user", &format!("{client_id}:{}", secret.reveal())])
+        .args(["--data", "grant_type=client_credentials", &format!("{issuer}/oauth2/token")])
+        .output()
+        .expect("curl is there");
+    let answer: serde_json::Value = serde_json::from_slice(&curl.stdout).ok()?;
+    answer["access_token"].as_str().map(str::to_owned)
+}
+
+/// `kubectl` with that token and nothing else.
+fn kubectl(
+    control_plane: &ControlPlane,
+    token: &str,
+    arguments: &[&str],
+) -> Result<String, String> {
+    let kubeconfig = control_plane.kubeconfig_of(User::Nobody);
+    let text = std::fs::read_to_string(kubeconfig).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    config["users"][0]["user"] = json!({"token": token});
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    std::fs::write(&path, config.to_string()).unwrap();
+    let output = Command::new("kubectl")
+        .env("KUBECONFIG", &path)
+        .env("HOME", folder.path())
+        .args(arguments)
+        .output()
+        .expect("kubectl is there");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
