@@ -15,6 +15,7 @@ use crate::world::World;
 mod keys;
 mod kubectl;
 mod screen;
+mod tokens;
 mod tour;
 mod world;
 

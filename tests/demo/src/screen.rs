@@ -68,7 +68,7 @@ pub(crate) fn how_to_go_on(world: &World) {
 }
 
 fn quoted(word: &str) -> String {
-    let is_plain = |it: char| it.is_ascii_alphanumeric() || "-_./=:@,".contains(it);
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "-_./=:@,$".contains(it);
     if word.chars().all(is_plain) { word.to_owned() } else { format!("'{word}'") }
 }
 

@@ -6,9 +6,9 @@ use technical_user_operator::domain::credential::record::Record;
 use technical_user_operator::domain::credential::{ClientId, ClientSecret};
 use technical_user_operator::environment::{Clock as _, System};
 
-use crate::keys;
 use crate::kubectl::Kubectl;
 use crate::screen::{self, holds, meaning, title};
+use crate::{keys, tokens};
 
 /// Shows everything.
 pub(crate) async fn show(kubectl: &Kubectl) -> anyhow::Result<()> {
@@ -19,6 +19,7 @@ pub(crate) async fn show(kubectl: &Kubectl) -> anyhow::Result<()> {
     revoked(kubectl, &record_name, &[first, second, third]).await?;
     refused(kubectl).await?;
     keys::show(kubectl).await?;
+    tokens::show(kubectl).await?;
     told(kubectl).await
 }
 
@@ -150,7 +151,7 @@ async fn refused(kubectl: &Kubectl) -> anyhow::Result<()> {
 }
 
 async fn told(kubectl: &Kubectl) -> anyhow::Result<()> {
-    title("12. What people see");
+    title("15. What people see");
     kubectl.show(&["apply", "-f", "examples"]).await?;
     kubectl.show(&["wait", "--for=condition=Ready", "tu", "--all", "--timeout=60s"]).await?;
     kubectl.show(&["wait", "--for=condition=Ready", "sk", "--all", "--timeout=60s"]).await?;
@@ -174,7 +175,7 @@ async fn request(kubectl: &Kubectl, annotation: &str, answer: &str) -> anyhow::R
 }
 
 /// The client secret as a workload finds it.
-async fn delivered(kubectl: &Kubectl, is_shown: bool) -> anyhow::Result<ClientSecret> {
+pub(crate) async fn delivered(kubectl: &Kubectl, is_shown: bool) -> anyhow::Result<ClientSecret> {
     let arguments = ["get", "secret", "billing-credentials", "-o", CLIENT_SECRET];
     let text = if is_shown {
         kubectl
