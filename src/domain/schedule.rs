@@ -16,6 +16,8 @@ pub struct Now {
     latest: Timestamp,
     likely: Timestamp,
     trust: Trust,
+    /// The time since a jump of the clocks, if there was one.
+    still_for: Option<Duration>,
 }
 
 /// Whether the clocks can be acted upon.
@@ -40,7 +42,8 @@ pub const SETTLE: Duration = Duration::from_mins(10);
 impl Now {
     /// An instant that nobody doubts.
     pub fn at(instant: Timestamp) -> Self {
-        Self { earliest: instant, latest: instant, likely: instant, trust: Trust::Trusted }
+        let trust = Trust::Trusted;
+        Self { earliest: instant, latest: instant, likely: instant, trust, still_for: None }
     }
 
     /// The earliest that it can be: what is due now is due for certain.
@@ -73,13 +76,28 @@ impl Now {
     pub fn has_passed(&self, instant: Timestamp) -> bool {
         self.trust == Trust::Trusted && self.earliest > instant
     }
+
+    /// Whether `instant` is over for certain, and no jump of the clocks within `span` has made it so.
+    ///
+    /// Of a jump before this process began nobody knows.
+    pub fn has_passed_still(&self, instant: Timestamp, span: SignedDuration) -> bool {
+        self.has_passed(instant) && self.still_at(span) <= self.earliest
+    }
+
+    /// When the clocks will have held still for `span`: now, if they did not jump.
+    pub fn still_at(&self, span: SignedDuration) -> Timestamp {
+        let still_for = self.still_for.and_then(|it| SignedDuration::try_from(it).ok());
+        still_for.map_or(self.earliest, |it| {
+            later(self.earliest, span.saturating_sub(it).max(SignedDuration::ZERO))
+        })
+    }
 }
 
 /// Compares the clocks from look to look.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Watchman {
     last: Option<Look>,
-    held_until: Option<Duration>,
+    jumped_at: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,19 +110,28 @@ impl Watchman {
     /// Looks at the clocks: `local` of this machine, `served` of the API server as its last answer
     /// showed it, corrected by the time since then, and `elapsed`, which cannot jump.
     pub fn look(&mut self, local: Timestamp, served: Option<Timestamp>, elapsed: Duration) -> Now {
-        if self.last.is_some_and(|last| jumped(last, local, elapsed)) {
-            self.held_until = Some(elapsed.saturating_add(SETTLE));
+        let served = served.unwrap_or(local);
+        let apart = served.duration_since(local).abs();
+        // The one may jump long before the other follows.
+        let follows = apart > TOLERANCE && self.still_for(elapsed).is_some_and(|it| it < SETTLE);
+        if follows || self.last.is_some_and(|last| jumped(last, local, elapsed)) {
+            self.jumped_at = Some(elapsed);
         }
         self.last = Some(Look { local, elapsed });
-        let served = served.unwrap_or(local);
+        let still_for = self.still_for(elapsed);
+        let (likely, trust) = if apart > TOLERANCE {
+            (served, Trust::Apart(apart))
+        } else if still_for.is_some_and(|it| it < SETTLE) {
+            (local, Trust::Jumped)
+        } else {
+            (local, Trust::Trusted)
+        };
         let (earliest, latest) = (local.min(served), local.max(served));
-        let apart = served.duration_since(local).abs();
-        if apart > TOLERANCE {
-            return Now { earliest, latest, likely: served, trust: Trust::Apart(apart) };
-        }
-        let is_held = self.held_until.is_some_and(|until| elapsed < until);
-        let trust = if is_held { Trust::Jumped } else { Trust::Trusted };
-        Now { earliest, latest, likely: local, trust }
+        Now { earliest, latest, likely, trust, still_for }
+    }
+
+    fn still_for(&self, elapsed: Duration) -> Option<Duration> {
+        self.jumped_at.map(|at| elapsed.saturating_sub(at))
     }
 }
 
@@ -210,6 +237,42 @@ mod tests {
         assert_eq!(jumped.trust(), Trust::Jumped);
         assert_eq!(still.trust(), Trust::Jumped);
         assert_eq!(settled.trust(), Trust::Trusted);
+    }
+
+    #[test]
+    fn clocks_that_jump_one_after_the_other_hold_still_once_they_agree() {
+        let mut watchman = Watchman::default();
+        watchman.look(at(0), Some(at(0)), Duration::ZERO);
+
+        for minutes in (0..30).step_by(5) {
+            let steady = i64::try_from(minutes).unwrap() * 60;
+            let elapsed = Duration::from_mins(minutes);
+            let now = watchman.look(at(90_000 + steady), Some(at(steady)), elapsed);
+            assert_ne!(now.trust(), Trust::Trusted);
+        }
+        let look = |watchman: &mut Watchman, minutes| {
+            let steady = at(90_000 + i64::try_from(minutes).unwrap() * 60);
+            watchman.look(steady, Some(steady), Duration::from_mins(minutes)).trust()
+        };
+
+        assert_eq!(look(&mut watchman, 30), Trust::Jumped);
+        assert_eq!(look(&mut watchman, 36), Trust::Trusted);
+    }
+
+    #[test]
+    fn what_must_not_come_early_waits_longer_for_clocks_that_jumped() {
+        let mut watchman = Watchman::default();
+        let hours = SignedDuration::from_hours;
+        let first = watchman.look(at(0), None, Duration::ZERO);
+        watchman.look(at(90_000), None, Duration::from_secs(10));
+
+        let settled = watchman.look(at(90_000 + 1800), None, Duration::from_secs(1810));
+        let late = watchman.look(at(90_000 + 7200), None, Duration::from_secs(7210));
+
+        assert!(first.has_passed_still(at(-1), hours(1)));
+        assert!(settled.has_passed(at(0)) && !settled.has_passed_still(at(0), hours(1)));
+        assert_eq!(settled.still_at(hours(1)), at(90_000 + 3600));
+        assert!(late.has_passed_still(at(0), hours(1)));
     }
 
     #[test]

@@ -214,7 +214,9 @@ fn end_was_seen(view: &View<'_>) -> Option<Step> {
 fn key_is_drained(view: &View<'_>) -> Option<Step> {
     let mut ledger = view.ledger.clone();
     for entry in ledger.entries.values_mut().filter(|entry| entry.withdrawal.is_none()) {
-        if entry.removal_at(view.series.drain).is_some_and(|at| view.now.has_passed(at)) {
+        // After a jump of all clocks a server out of touch signs on, and its tokens live by the new time.
+        let is_over = |at| view.now.has_passed_still(at, view.series.drain);
+        if entry.removal_at(view.series.drain).is_some_and(is_over) {
             entry.withdrawal = Some(Withdrawal::Drained);
         }
     }
@@ -297,6 +299,7 @@ impl View<'_> {
             .ledger
             .live()
             .filter_map(|(_, entry)| entry.removal_at(self.series.drain))
+            .map(|at| at.max(self.now.still_at(self.series.drain)))
             .map(|at| later(at, SignedDuration::from_secs(1)));
         let begins = self.ledger.live().map(|(_, entry)| entry.activate_at);
         let staging = self.ledger.newest().map(|(_, newest)| self.stage_at(newest));

@@ -67,10 +67,12 @@ impl Disturbance {
 
     /// Whether more or fewer keys are right than without it: somebody undid what the operator had
     /// done, or so much time passed that the next key is due. A first key is dated by the clock that
-    /// is behind, so that it signs at once: a year behind, the next one is due when that is mended.
+    /// is behind, so that it signs at once: a year behind, the next one is due when that is mended. Where
+    /// every clock is set, another key than before may be the one that has begun.
     pub(crate) fn adds(self) -> bool {
         let undoes = matches!(self, Self::Restore | Self::LedgerDeleted | Self::KeyPairDeleted);
-        undoes || self == Self::BothClocks(YEAR) || self == Self::LocalClock(YEAR_BACK)
+        let leaps = matches!(self, Self::BothClocks(_));
+        undoes || leaps || self == Self::LocalClock(YEAR_BACK)
     }
 
     /// Whether it sets a clock far enough for a key to be due early or late.

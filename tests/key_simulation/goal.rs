@@ -8,8 +8,8 @@ use technical_user_operator::domain::signer::{Aged, Use, Views, signer};
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::environment::Clock as _;
 
-use crate::oracle::ledger_of;
 use crate::servers::VIEW_AGE;
+use crate::stored::ledger_of;
 use crate::stored::{JWKS, NAME, OPERATOR, jwks_of, owner_of, uid_of};
 use crate::world::World;
 

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,8 +20,10 @@ use technical_user_operator::environment::Clock as _;
 use technical_user_operator::environment::private_key::PrivateKey;
 
 use crate::clock::WallClock;
+use crate::excuses::Excuses;
 use crate::servers::{Ledgers, Servers, TOKEN_LIFETIME};
-use crate::stored::{JWKS, NAME, OPERATOR, is_selected, is_series, jwks_of, owner_of, uid_of};
+use crate::stored::{JWKS, NAME, OPERATOR, is_selected, jwks_of, ledger_of, owner_of, uid_of};
+use crate::stored::{name_of, namespace_of};
 
 /// Remembers what was signed, and by when it has expired.
 pub(crate) struct Oracle {
@@ -29,7 +32,8 @@ pub(crate) struct Oracle {
     algorithm: Algorithm,
     pre_publish: SignedDuration,
     /// Since when the JWKS of the token service has had a key.
-    published: BTreeMap<Kid, Timestamp>,
+    published: BTreeMap<Kid, Duration>,
+    excuses: Excuses,
     /// Keys that may sign at once: the first, and the successor of a revoked last one.
     immediate: BTreeSet<Kid>,
     revoked: BTreeSet<Kid>,
@@ -56,6 +60,7 @@ impl Oracle {
             algorithm: Algorithm::EdDsa,
             pre_publish: SignedDuration::ZERO,
             published: BTreeMap::new(),
+            excuses: Excuses::default(),
             immediate: BTreeSet::new(),
             revoked: BTreeSet::new(),
             material: BTreeMap::new(),
@@ -73,6 +78,13 @@ impl Oracle {
     /// How many keys came into ledgers.
     pub(crate) fn made(&self) -> usize {
         self.made.len()
+    }
+
+    /// Every clock was set by so much.
+    pub(crate) fn set(&mut self, by: SignedDuration) {
+        let elapsed = self.served.elapsed();
+        self.excuses.set(elapsed, by);
+        self.excuses.see(elapsed, &self.servers.ledgers, &mut self.revoked);
     }
 
     /// Looks at one change: right before it, and right after.
@@ -112,10 +124,11 @@ impl Oracle {
             if !home.contains(&kid) && !self.excused.contains(OPERATOR) {
                 self.violate("K1", &format!("{kid} signs and is not in the JWKS"));
             }
-            let since = self.published.get(&kid).copied().unwrap_or(now);
-            let is_known = now >= since + self.pre_publish || self.immediate.contains(&kid);
-            if !is_known {
-                self.violate("K3", &format!("{kid} signs, in the JWKS since {since}"));
+            let since = self.published.get(&kid).copied().unwrap_or(elapsed);
+            let known_for = SignedDuration::try_from(elapsed.saturating_sub(since)).unwrap();
+            let is_excused = self.immediate.contains(&kid) || self.excuses.is_hurried(&kid);
+            if known_for < self.pre_publish && !is_excused {
+                self.violate("K3", &format!("{kid} signs, in the JWKS for {known_for:#}"));
             }
             if self.immediate.contains(&kid) {
                 let lacking = self.selected.iter().filter(|it| !self.holds(it, &kid));
@@ -253,6 +266,8 @@ impl Oracle {
 
     fn take_ledgers(&mut self, state: View<'_>) {
         self.servers.ledgers.push(self.served.elapsed(), ledgers(state));
+        let elapsed = self.served.elapsed();
+        self.excuses.see(elapsed, &self.servers.ledgers, &mut self.revoked);
     }
 
     fn see_key_pairs(&mut self, state: View<'_>) {
@@ -308,7 +323,7 @@ impl Oracle {
         }
         if namespace == OPERATOR {
             self.servers.jwks.push(self.served.elapsed(), kids.clone());
-            let now = self.served.now();
+            let now = self.served.elapsed();
             for kid in &kids {
                 self.published.entry(kid.clone()).or_insert(now);
             }
@@ -371,23 +386,6 @@ fn ledgers(state: View<'_>) -> Ledgers {
     ledgers.map(|ledger| (ledger.uid.clone(), Arc::new(ledger))).collect()
 }
 
-/// The ledger that a Secret carries.
-pub(crate) fn ledger_of(secret: &Value) -> Option<Ledger> {
-    if !is_series(secret) {
-        return None;
-    }
-    let bytes = STANDARD.decode(secret["data"]["ledger.json"].as_str()?).ok()?;
-    serde_json::from_slice(&bytes).ok()
-}
-
 fn is_operator(change: &Change<'_>) -> bool {
     change.agent.starts_with("technical-user-operator")
-}
-
-fn name_of(object: &Value) -> String {
-    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
-}
-
-fn namespace_of(object: &Value) -> String {
-    object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned()
 }

@@ -27,6 +27,11 @@ impl<T: Clone + PartialEq> History<T> {
         &self.versions[self.versions.len() - 1].1
     }
 
+    /// What it showed at any time that a server may still hold.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
+        self.versions.iter().map(|(_, version)| version)
+    }
+
     pub(crate) fn push(&mut self, now: Duration, version: T) {
         if *self.current() != version {
             self.versions.push((now, version));

@@ -1,6 +1,9 @@
 //! Reading stored objects, by name and by field.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use technical_user_operator::domain::signing_key::Ledger;
 
 /// Where the operator keeps its ledgers, and the token service reads its JWKS.
 pub(crate) const OPERATOR: &str = "iam-system";
@@ -10,6 +13,16 @@ pub(crate) const NAME: &str = "default";
 
 /// Its JWKS.
 pub(crate) const JWKS: &str = "default-jwks";
+
+/// The name of an object.
+pub(crate) fn name_of(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Its namespace.
+pub(crate) fn namespace_of(object: &Value) -> String {
+    object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned()
+}
 
 /// The uid of an object.
 pub(crate) fn uid_of(object: &Value) -> String {
@@ -44,4 +57,13 @@ pub(crate) fn is_selected(series: &Value, namespace: &Value) -> bool {
             it["values"].as_array().is_some_and(|values| values.contains(label))
         })
     })
+}
+
+/// The ledger that a Secret carries.
+pub(crate) fn ledger_of(secret: &Value) -> Option<Ledger> {
+    if !is_series(secret) {
+        return None;
+    }
+    let bytes = STANDARD.decode(secret["data"]["ledger.json"].as_str()?).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }

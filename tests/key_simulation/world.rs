@@ -262,12 +262,10 @@ impl World {
     fn set_all(self: &Arc<Self>, by: SignedDuration) {
         self.local.jump(by);
         self.served.jump(by);
+        self.oracle().set(by);
         if by.is_negative() {
             // What ends by a clock that went back ends late: nobody waits a year for it here.
-            self.later(MENDED, move |world| {
-                world.local.jump(-by);
-                world.served.jump(-by);
-            });
+            self.later(MENDED, move |world| world.set_all(-by));
         }
     }
 

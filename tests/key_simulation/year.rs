@@ -25,7 +25,7 @@ use tokio::time::sleep;
 use crate::figures::SEED;
 use crate::flow::Act;
 use crate::goal::{Goal, ledger};
-use crate::oracle::ledger_of;
+use crate::stored::ledger_of;
 use crate::stored::{JWKS, OPERATOR, jwks_of};
 use crate::verifiers::{HABITS, Keys, LATE_KAFKA, Verifier};
 use crate::world::{LEASE, Setting, World};

@@ -282,6 +282,28 @@ fn while_the_clocks_are_in_doubt_no_key_is_scheduled_and_none_leaves() {
 }
 
 #[test]
+fn after_a_jump_of_all_clocks_no_key_leaves_before_the_last_token_of_a_server_out_of_touch() {
+    let given = rotated();
+    let drain = given.series.drain;
+    let mut watchman = Watchman::default();
+    watchman.look(given.now, Some(given.now), std::time::Duration::ZERO);
+    let mut after = |hours: u64| {
+        let elapsed = std::time::Duration::from_hours(hours);
+        let now = given.now + HOUR * 10_000 + HOUR * i32::try_from(hours).unwrap();
+        decide(&given.observed(), watchman.look(now, Some(now), elapsed))
+    };
+    let removes = |step: &Step| matches!(step, Step::Write(Write::PutLedger(_, _, Change::Remove)));
+
+    after(0);
+    let steps = [1, 2, 25, 26].map(|hours| (hours, after(hours)));
+
+    assert_eq!(drain, HOUR * 25 + APART);
+    for (hours, step) in steps {
+        assert_eq!(removes(&step), hours == 26, "after {hours} hours: {step:?}");
+    }
+}
+
+#[test]
 fn the_first_key_does_not_wait_for_the_clocks() {
     let mut given = nothing();
     for _ in 0..3 {
