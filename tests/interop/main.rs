@@ -12,6 +12,7 @@
 )]
 
 mod cases;
+mod languages;
 mod library;
 mod openssl;
 mod table;

@@ -13,7 +13,8 @@ use technical_user_operator::domain::key_pair::KeyShape;
 use technical_user_operator::environment::private_key::Pkcs8;
 
 use crate::cases::{Case, Cases, Verdict};
-use crate::library::{Judgement, version_of};
+use crate::languages::version_of;
+use crate::library::Judgement;
 
 /// What OpenSSL says to those cases that are about signatures. It must find every private key sound.
 pub(crate) fn judge(cases: &Cases) -> Option<Judgement> {
