@@ -31,8 +31,10 @@ async function token({ client_id, client_secret, method, scope, audience }) {
     return { token: answer.access_token };
   } catch (error) {
     if (error instanceof client.ResponseBodyError) return { error: error.error };
-    // Of an answer with a challenge, openid-client leaves the body to be read by others.
-    if (error instanceof client.WWWAuthenticateChallengeError) {
+    // Of an answer with a challenge, openid-client leaves the body to be read by others. There must be
+    // one for Basic alone.
+    const isBasic = method === "client_secret_basic";
+    if (isBasic && error instanceof client.WWWAuthenticateChallengeError) {
       return { error: (await error.response.json()).error };
     }
     return { failed: String(error) };
