@@ -94,7 +94,7 @@ async fn verified_by_others(client: &Client, token: &str) -> anyhow::Result<()> 
     check("who wants to know whether the client still lives asks for it", answer["active"] == true)
 }
 
-async fn running(kubectl: &Kubectl, mut client: Client) -> anyhow::Result<()> {
+async fn running(kubectl: &Kubectl, client: Client) -> anyhow::Result<()> {
     title("14. A client that never stops, while its client secret and its key rotate");
     let patch = r#"{"spec":{"signingKeyRef":{"name":"gateway"}}}"#;
     kubectl.show(&["patch", "tu", "billing", "--type=merge", "-p", patch]).await?;
@@ -122,8 +122,7 @@ async fn running(kubectl: &Kubectl, mut client: Client) -> anyhow::Result<()> {
     let answered = "--for=jsonpath={.status.lastHandledRotateAt}=under-load";
     kubectl.show(&["wait", answered, "tu/billing", "--timeout=60s"]).await?;
     kubectl.show(&["wait", answered, "sk/gateway", "--timeout=60s"]).await?;
-    client.secret = delivered(kubectl, false).await?.reveal().to_owned();
-    secret.send(client.secret)?;
+    secret.send(delivered(kubectl, false).await?.reveal().to_owned())?;
     load.has_kids(2).await?;
     let seen = load.end().await?;
 
@@ -228,7 +227,7 @@ impl Load {
     async fn has_kids(&self, kids: usize) -> anyhow::Result<()> {
         let mut progress = self.progress.clone();
         let seen = progress.wait_for(|(_, seen)| *seen >= kids);
-        tokio::time::timeout(Duration::from_secs(60), seen).await.context("no new key signs")??;
+        tokio::time::timeout(Duration::from_mins(1), seen).await.context("no new key signs")??;
         Ok(())
     }
 
