@@ -254,6 +254,9 @@ impl Oracle {
                 self.revoked.insert(kid);
             } else if came == Came::Next && was_last && !old.entries.contains_key(index) {
                 self.immediate.insert(kid);
+            } else if came == Came::Anew && new.live().count() == 1 {
+                // The only key pair that is left of a lost ledger: nothing else could sign.
+                self.immediate.insert(kid);
             } else if let Some(former) = old.entries.get(index)
                 && is_revocation
                 && entry.activate_at < former.activate_at
