@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -77,7 +80,7 @@ struct Introduction {
 struct Program {
     child: Child,
     questions: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    answers: Receiver<String>,
     _installed: Installed,
 }
 
@@ -150,7 +153,10 @@ fn program(
     command.arg(issuer).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let questions = child.stdin.take().unwrap();
-    let answers = BufReader::new(child.stdout.take().unwrap());
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (said, answers) = channel();
+    // Ends with the program.
+    thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| said.send(line)));
     let mut program = Program { child, questions, answers, _installed: installed };
     let first: Introduction = serde_json::from_str(&program.line()).unwrap();
     let answers = Box::new(move |question: &Question<'_>| program.ask(question));
@@ -165,11 +171,8 @@ impl Program {
         serde_json::from_str(&self.line()).unwrap()
     }
 
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        assert!(!line.is_empty(), "the program ended");
-        line
+    fn line(&self) -> String {
+        self.answers.recv_timeout(PATIENCE).unwrap()
     }
 }
 
@@ -179,3 +182,6 @@ impl Drop for Program {
         let _ = self.child.wait();
     }
 }
+
+/// Longer than the libraries wait for an answer, on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
