@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use futures::future::BoxFuture;
+use jiff::SignedDuration;
 use kube::Client;
 use prometheus_client::registry::Registry;
 use tokio::runtime::Builder;
@@ -90,6 +91,11 @@ impl TokenService {
         registry: &mut Registry,
     ) -> Result<Self, ProcessError> {
         let clock = Arc::new(System::start());
+        if installation.max_view_age < BOOKMARKS * 2 {
+            let text = "--max-view-age is shorter than two minutes: an API server at rest speaks once \
+                a minute, so tokens will be refused for no reason";
+            tracing::warn!("{text}");
+        }
         let settings = directory::Settings {
             namespace: installation.namespace.clone(),
             watch_namespaces: installation.watch_namespaces.clone(),
@@ -185,6 +191,9 @@ fn audit(place: &str, metrics: &Metrics) -> Result<Audit, ProcessError> {
     };
     Ok(Audit::to(out, metrics.lost())?)
 }
+
+/// How often the API server tells each watch that it is alive.
+const BOOKMARKS: SignedDuration = SignedDuration::from_mins(1);
 
 const RATES: Rates = Rates {
     // A client that tries both methods of authentication fails twice each time.

@@ -1,7 +1,7 @@
 //! SIGKILL for the operator, the API server, etcd and the token service in a loop, while secrets and
 //! keys rotate under clients that never stop asking for tokens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::server::{Launch, TokenServer, verified};
 use crate::figures::{is_thorough, keep, say};
+use crate::leaks::Evidence;
 use crate::namespace::{Namespace, shown};
 use crate::operator::ISSUER;
 use crate::signing_keys::series::Series;
@@ -25,13 +26,14 @@ struct Seen {
     tokens: u64,
     later: BTreeMap<u16, u64>,
     away: u64,
-    secrets: u64,
+    secrets: BTreeSet<String>,
+    some_tokens: Vec<String>,
     wrong: Vec<String>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_kill_costs_a_client_more_than_another_try() {
-    let Some(control_plane) = bare(Options::default()).await else {
+    let Some(control_plane) = bare(Options { audit: true, ..Options::default() }).await else {
         return;
     };
     let launches = [
@@ -78,21 +80,47 @@ async fn no_kill_costs_a_client_more_than_another_try() {
     })
     .await;
     clients.shutdown().await;
-    let seen = seen.lock().unwrap();
-    let Seen { tokens, later, away, secrets, wrong } = &*seen;
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    conclude(&seen, most);
+    search_for_leaks(&victims, &launches, &seen).await;
+}
+
+fn conclude(seen: &Seen, kills: u32) {
+    let Seen { tokens, later, away, secrets, wrong, .. } = seen;
+    let secrets = secrets.len();
     say(&format!(
-        "token service: kills={most} tokens={tokens} secrets={secrets} later={later:?} away={away} wrong={}",
+        "token service: kills={kills} tokens={tokens} secrets={secrets} later={later:?} away={away} wrong={}",
         wrong.len()
     ));
     keep(
         "kills_token_service.json",
         &json!({
-            "kills": most, "tokens": tokens, "secrets": secrets, "away": away, "wrong": wrong.len(),
+            "kills": kills, "tokens": tokens, "secrets": secrets, "away": away, "wrong": wrong.len(),
             "thorough": is_thorough(),
         }),
     );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(*tokens > 100 && *secrets > 3, "too little went on for the kills to mean anything");
+    assert!(*tokens > 100 && secrets > 3, "too little went on for the kills to mean anything");
+}
+
+/// No client secret, verifier, private key or token is in anything that anybody wrote.
+async fn search_for_leaks(victims: &Victims, launches: &[Launch; 2], seen: &Seen) {
+    let mut evidence = Evidence::default();
+    for secret in &seen.secrets {
+        evidence.secret(secret.get(3..13).unwrap(), secret);
+    }
+    for (number, token) in seen.some_tokens.iter().enumerate() {
+        // The signature alone: what is before it is no secret.
+        evidence.secret(&format!("token {number}"), token.rsplit('.').next().unwrap());
+    }
+    evidence.cluster(&victims.admin).await;
+    evidence.key_sets(&victims.admin).await;
+    for launch in launches {
+        for (name, text) in launch.written() {
+            evidence.text(&name, text);
+        }
+    }
+    victims.search_for_leaks("kills_token_service", evidence).await;
 }
 
 /// Keys that rotate as often as they may: published for longer than a replica takes to hear of it
@@ -146,8 +174,8 @@ async fn ask_for_ever(
             && let Some(newest) = shown(&delivered)
             && secret.as_ref() != Some(&newest)
         {
+            seen.lock().unwrap().secrets.insert(newest.reveal().to_owned());
             secret = Some(newest);
-            seen.lock().unwrap().secrets += 1;
         }
         let Some(secret) = &secret else { continue };
         let (one, other) = (&launches[round % 2], &launches[(round + 1) % 2]);
@@ -170,6 +198,9 @@ fn note(
         Some(answer) if answer.status == 200 => {
             seen.tokens += 1;
             let token = answer.access_token().unwrap();
+            if seen.some_tokens.len() < SOME {
+                seen.some_tokens.push(token.clone());
+            }
             if let Some(jwks) = jwks
                 && verified(&token, &jwks).is_none()
             {
@@ -184,4 +215,6 @@ fn note(
 }
 
 const LIFE: Duration = Duration::from_millis(1500);
+/// As many tokens are looked for in what was written.
+const SOME: usize = 50;
 const READ: Duration = Duration::from_secs(2);

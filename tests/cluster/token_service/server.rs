@@ -89,6 +89,16 @@ impl Launch {
         TokenServer { child, launch: self.clone() }
     }
 
+    /// What it wrote: its log at TRACE, and its audit records.
+    pub(crate) fn written(&self) -> Vec<(String, String)> {
+        [&self.log, &self.audit]
+            .map(|path| {
+                let text = std::fs::read(path).unwrap();
+                (path.display().to_string(), String::from_utf8_lossy(&text).into_owned())
+            })
+            .into()
+    }
+
     /// Asks for a token.
     pub(crate) async fn token(&self, client_id: &str, secret: &ClientSecret) -> Option<Answer> {
         let pair = STANDARD.encode(format!("{client_id}:{}", secret.reveal()));
