@@ -2,7 +2,9 @@
 //! a ratio to one bcrypt, memory and requests at rest, and the time to be ready.
 //!
 //! `make bench` runs it. `BENCH_USERS` sets how many technical users are brought to rest,
-//! `BENCH_NAMESPACES` to how many namespaces each of 100 signing keys publishes its JWKS.
+//! `BENCH_NAMESPACES` to how many namespaces each of 100 signing keys publishes its JWKS. The figures
+//! of the token service take `BENCH_CLIENTS`, `BENCH_REFUSALS` and `BENCH_LOOKUPS` for their sizes,
+//! and `BENCH_SECONDS` for how long each attack lasts, twice.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -23,7 +25,7 @@ use kube::runtime::conditions::is_crd_established;
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
 use prometheus_client::registry::Registry;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::control_plane::{ControlPlane, Options};
 use technical_user_operator::api::condition::ConditionStatus;
 use technical_user_operator::api::schema::crds;
@@ -44,6 +46,7 @@ use crate::operator::{Operator, processor_ms, requests};
 
 mod operator;
 mod signing_keys;
+mod token_service;
 
 const NAMESPACE: &str = "technical-user-system";
 const ISSUED: usize = 100;
@@ -55,7 +58,20 @@ fn main() {
     runtime.block_on(measure());
 }
 
+/// All parts, or the one that is named: `cargo bench --bench figures -- token_service`.
 async fn measure() {
+    let mut words = std::env::args().skip(1);
+    let only = words.find(|word| !word.starts_with('-'));
+    let is_wanted = |part: &str| only.as_ref().is_none_or(|only| only == part);
+    if is_wanted("token_service") {
+        write("token-service", &token_service::measure().await);
+    }
+    if is_wanted("operator") {
+        measure_operator().await;
+    }
+}
+
+async fn measure_operator() {
     let options = Options { controller_manager: false, ..Options::default() };
     let Some(control_plane) = ControlPlane::start_or_skip(options).await else { return };
     let client = control_plane.client().await;
@@ -86,10 +102,14 @@ async fn measure() {
         "issue": {"users": ISSUED, "processorMs": issuing.each_ms, "bcryptMs": issuing.bcrypt_ms, "ratio": issuing.each_ms / issuing.bcrypt_ms},
         "rest": {"users": users, "readySeconds": rest.ready_s, "firstIssueSeconds": rest.first_s, "residentMB": rest.resident_mb, "requestsPerMinute": rest.requests, "processorMsPerMinute": rest.processor_ms},
     });
+    write("bench", &figures);
+}
+
+fn write(name: &str, figures: &Value) {
     std::fs::create_dir_all("target/figures").unwrap();
-    std::fs::write("target/figures/bench.json", serde_json::to_string_pretty(&figures).unwrap())
-        .unwrap();
-    println!("written to target/figures/bench.json");
+    let file = format!("target/figures/{name}.json");
+    std::fs::write(&file, serde_json::to_string_pretty(figures).unwrap()).unwrap();
+    println!("written to {file}");
 }
 
 async fn prepare(client: &Client) {

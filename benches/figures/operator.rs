@@ -29,22 +29,9 @@ impl Operator {
     }
 
     pub(crate) async fn ready(&self) {
-        while !self.is_ready().await {
+        while !ready(self.health).await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-
-    async fn is_ready(&self) -> bool {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let Ok(mut stream) = tokio::net::TcpStream::connect(("127.0.0.1", self.health)).await
-        else {
-            return false;
-        };
-        let request = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        let mut answer = String::new();
-        stream.write_all(request).await.is_ok()
-            && stream.read_to_string(&mut answer).await.is_ok()
-            && answer.starts_with("HTTP/1.1 200")
     }
 
     pub(crate) fn processor_ms(&self) -> f64 {
@@ -52,11 +39,7 @@ impl Operator {
     }
 
     pub(crate) fn resident_mb(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
-        let status = status.unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        kib * 1024.0 / 1e6
+        resident_mb(self.process.id())
     }
 }
 
@@ -65,6 +48,27 @@ impl Drop for Operator {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Whether the process that answers about its health there is ready.
+pub(crate) async fn ready(health: u16) -> bool {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let Ok(mut stream) = tokio::net::TcpStream::connect(("127.0.0.1", health)).await else {
+        return false;
+    };
+    let request = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut answer = String::new();
+    stream.write_all(request).await.is_ok()
+        && stream.read_to_string(&mut answer).await.is_ok()
+        && answer.starts_with("HTTP/1.1 200")
+}
+
+/// The memory of a process that is in use.
+pub(crate) fn resident_mb(process: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib * 1024.0 / 1e6
 }
 
 /// User and system time of a process; the kernel counts in hundredths of a second.
@@ -90,7 +94,7 @@ pub(crate) async fn requests(client: &Client) -> u64 {
     counts.filter_map(|count| count.parse::<u64>().ok()).sum()
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
