@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::clients::{Known, User};
 use super::{Directory, read};
 use crate::api::technical_user::TechnicalUser;
-use crate::domain::credential::ClientId;
+use crate::domain::credential::{ClientId, CredentialId};
 use crate::stored;
 
 /// Looks clients up, a few at a time.
@@ -23,7 +23,7 @@ pub struct Live {
     client: Client,
     directory: Arc<Directory>,
     room: Arc<Semaphore>,
-    flights: Mutex<BTreeMap<ClientId, Flight>>,
+    flights: Mutex<BTreeMap<Sought, Flight>>,
 }
 
 /// Nobody could say whether the client secret is right. It can be tried again soon.
@@ -31,6 +31,8 @@ pub struct Live {
 #[error("the API server could not be asked")]
 pub struct CannotCheck;
 
+/// A client, and the id of the client secret that it presented.
+type Sought = (ClientId, CredentialId);
 type Found = Result<Option<Arc<Known>>, CannotCheck>;
 type Flight = Shared<BoxFuture<'static, Found>>;
 
@@ -41,45 +43,48 @@ impl Live {
         Self { client, directory, room, flights: Mutex::default() }
     }
 
-    /// The client as the API server has it now, by reads that began after the call.
+    /// The client as the API server has it now, by reads that began after the call; nothing when it
+    /// has no client secret of that id. Then nothing is read beyond its record: more would take
+    /// longer, and tell that the client exists.
     ///
-    /// Whoever asks for the same client while it is being looked up waits for that answer, and is
-    /// only content with it if `suffices`: it may be of a moment before the secret could be known.
+    /// Whoever asks for the same while it is being looked up waits for that answer, and is only
+    /// content with it if `suffices`: it may be of a moment before the secret could be known.
     ///
     /// # Errors
     ///
     /// [`CannotCheck`].
-    pub async fn client(&self, id: &ClientId, suffices: impl Fn(&Known) -> bool) -> Found {
-        let (flight, is_joined) = self.board(id);
-        let found = self.land(id, flight).await;
+    pub async fn client(&self, sought: &Sought, suffices: impl Fn(&Known) -> bool) -> Found {
+        let (flight, is_joined) = self.board(sought);
+        let found = self.land(sought, flight).await;
         match &found {
             Ok(Some(known)) if suffices(known) => return found,
             _ if !is_joined => return found,
             _ => {}
         }
         // Whatever is under way now began after the call.
-        let (flight, _) = self.board(id);
-        self.land(id, flight).await
+        let (flight, _) = self.board(sought);
+        self.land(sought, flight).await
     }
 
     /// The flight to take, and whether it was under way.
-    fn board(&self, id: &ClientId) -> (Flight, bool) {
+    fn board(&self, sought: &Sought) -> (Flight, bool) {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(id) {
+        if let Some(flight) = flights.get(sought) {
             return (flight.clone(), true);
         }
         let directory = Arc::clone(&self.directory);
-        let flight = look_up(self.client.clone(), directory, id.clone(), Arc::clone(&self.room));
+        let flight =
+            look_up(self.client.clone(), directory, sought.clone(), Arc::clone(&self.room));
         let flight = flight.boxed().shared();
-        flights.insert(id.clone(), flight.clone());
+        flights.insert(sought.clone(), flight.clone());
         (flight, false)
     }
 
-    async fn land(&self, id: &ClientId, flight: Flight) -> Found {
+    async fn land(&self, sought: &Sought, flight: Flight) -> Found {
         let found = flight.clone().await;
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if flights.get(id).is_some_and(|it| it.ptr_eq(&flight)) {
-            flights.remove(id);
+        if flights.get(sought).is_some_and(|it| it.ptr_eq(&flight)) {
+            flights.remove(sought);
         }
         found
     }
@@ -94,23 +99,26 @@ impl fmt::Debug for Live {
 async fn look_up(
     client: Client,
     directory: Arc<Directory>,
-    id: ClientId,
+    sought: Sought,
     room: Arc<Semaphore>,
 ) -> Found {
     let looking = async {
         let _permit = room.acquire().await.map_err(|_| CannotCheck)?;
-        observe(&client, &directory, &id).await
+        observe(&client, &directory, &sought).await
     };
     tokio::time::timeout(DEADLINE, looking).await.unwrap_or(Err(CannotCheck))
 }
 
-async fn observe(client: &Client, directory: &Directory, id: &ClientId) -> Found {
+async fn observe(client: &Client, directory: &Directory, (id, credential): &Sought) -> Found {
     let settings = &directory.settings;
     let secrets = Api::<Secret>::namespaced(client.clone(), &settings.namespace);
     let Some(secret) = answer(secrets.get_opt(&id.record_name()).await)? else {
         return Ok(None);
     };
     let (_, record) = stored::record(&secret, Some(id)).map_err(|_| CannotCheck)?;
+    if !record.entries.contains_key(credential) {
+        return Ok(None);
+    }
     let (namespace, name) = (&record.owner.namespace, &record.owner.name);
     let is_served =
         settings.watch_namespaces.is_empty() || settings.watch_namespaces.contains(namespace);
