@@ -75,6 +75,8 @@ impl Live {
         let directory = Arc::clone(&self.directory);
         let flight =
             look_up(self.client.clone(), directory, sought.clone(), Arc::clone(&self.room));
+        // On its own: what was read must not wait for whoever asks next.
+        let flight = tokio::spawn(flight).map(|found| found.unwrap_or(Err(CannotCheck)));
         let flight = flight.boxed().shared();
         flights.insert(sought.clone(), flight.clone());
         (flight, false)

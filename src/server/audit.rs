@@ -51,8 +51,9 @@ impl Audit {
         let (end, ended) = channel();
         let writer = std::io::BufWriter::with_capacity(1 << 16, out);
         let name = "audit".to_owned();
+        let unwritten = lost.clone();
         std::thread::Builder::new().name(name).spawn(move || {
-            write(&records, writer);
+            write(&records, writer, &unwritten);
             drop(end);
         })?;
         Ok(Self { line: Some(line), ended: Mutex::new(ended), lost })
@@ -112,19 +113,24 @@ impl<'a> Issued<'a> {
     }
 }
 
-fn write(records: &Receiver<Vec<u8>>, mut writer: impl Write) {
+fn write(records: &Receiver<Vec<u8>>, mut writer: impl Write, lost: &Counter) {
+    let mut was_written = true;
     while let Ok(first) = records.recv() {
         let mut next = Some(first);
+        let mut is_written = true;
         // Flushed when nothing waits.
         while let Some(record) = next {
             if writer.write_all(&record).is_err() {
-                tracing::error!("an audit record could not be written");
+                is_written = false;
+                lost.inc();
             }
             next = records.try_recv().ok();
         }
-        if writer.flush().is_err() {
-            tracing::error!("audit records could not be written");
+        is_written &= writer.flush().is_ok();
+        if was_written && !is_written {
+            tracing::error!("audit records cannot be written, and are counted as lost from now on");
         }
+        was_written = is_written;
         // To wake this thread and to write for each token costs more than the token itself.
         std::thread::sleep(GATHERING);
     }
