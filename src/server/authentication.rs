@@ -28,6 +28,7 @@ pub struct Authenticator {
     clock: Arc<dyn Clock>,
     proofs: Proofs,
     misses: Mutex<Misses>,
+    nobody: Arc<Known>,
     failures: AtomicU64,
     lookups: AtomicU64,
     rates: Rates,
@@ -75,6 +76,7 @@ impl Authenticator {
             clock,
             proofs: Proofs::draw(entropy)?,
             misses: Mutex::default(),
+            nobody: Arc::new(Known::nobody()),
             failures: AtomicU64::new(0),
             lookups: AtomicU64::new(0),
             rates,
@@ -89,10 +91,9 @@ impl Authenticator {
     /// time.
     pub async fn authenticate(&self, presented: &Presented) -> Result<Arc<Known>, Denied> {
         let known = self.directory.client(&presented.client_id);
+        let known = known.unwrap_or_else(|| Arc::clone(&self.nobody));
         let id = presented.secret.id();
-        if let Some(known) = known
-            && known.verifier(&id, self.clock.now()).is_some()
-        {
+        if known.verifier(&id, self.clock.now()).is_some() {
             return self.check(known, &id, &presented.secret).await;
         }
         self.look_up(presented, &id).await
