@@ -138,7 +138,7 @@ impl Directory {
     /// The age of the oldest view, once all are there.
     pub fn age(&self) -> Option<Duration> {
         let now = self.clock.elapsed();
-        self.pulses.all().into_iter().map(|(_, pulse)| pulse.age(now)).max().flatten()
+        self.pulses.all().into_iter().map(|pulse| pulse.age(now)).max().flatten()
     }
 
     fn ages(&self) -> keys::Ages {
@@ -154,16 +154,9 @@ impl Directory {
 }
 
 impl Pulses {
-    fn all(&self) -> [(&'static str, &Pulse); 7] {
-        [
-            ("technicalusers", &self.users),
-            ("verifier records", &self.records),
-            ("namespaces", &self.namespaces),
-            ("signingkeys", &self.series),
-            ("ledgers", &self.ledgers),
-            ("key pairs", &self.key_pairs),
-            ("configmaps", &self.jwks),
-        ]
+    fn all(&self) -> [&Pulse; 7] {
+        let Self { users, records, namespaces, series, ledgers, key_pairs, jwks } = self;
+        [users, records, namespaces, series, ledgers, key_pairs, jwks]
     }
 }
 

@@ -1,9 +1,10 @@
 //! What the operator keeps in Secrets, read back: for itself, and for the token service.
 
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::api;
+use crate::api::signing_key::SigningKeySpec;
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::credential::ClientId;
 use crate::domain::credential::record::{self, Owner, Record};
@@ -99,6 +100,17 @@ impl<'a> Names<'a> {
     pub fn index(self, name: &str) -> Option<u32> {
         name.strip_prefix(&self.key_pair_prefix())?.parse().ok()
     }
+}
+
+/// The owner of an object that controls it.
+pub(crate) fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    let references = metadata.owner_references.as_deref().unwrap_or_default();
+    references.iter().find(|reference| reference.controller == Some(true))
+}
+
+/// The name of the JWKS ConfigMaps of the series of that name.
+pub(crate) fn config_map_name(name: &str, spec: &SigningKeySpec) -> String {
+    spec.jwks.config_map_name.clone().unwrap_or_else(|| format!("{name}-jwks"))
 }
 
 /// Reads the private half of a key pair; nothing when the Secret holds none of that algorithm.

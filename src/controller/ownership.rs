@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use crate::api::GROUP;
 use crate::domain::object::Belongs;
+use crate::stored::controller_of;
 
 /// Who controls an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,13 +19,11 @@ pub(super) struct Ownership {
 impl Ownership {
     /// Who controls the object; `kind` is one of ours.
     pub(super) fn of(kind: &str, metadata: &ObjectMeta) -> Option<Self> {
-        let references = metadata.owner_references.as_deref().unwrap_or_default();
-        let controls = |reference: &&OwnerReference| reference.controller == Some(true);
-        let controller = references.iter().find(controls)?;
+        let controller = controller_of(metadata)?;
         Some(Self {
             uid: controller.uid.clone(),
             name: is_our(kind, controller).then(|| controller.name.clone()),
-            is_sole: references.len() == 1,
+            is_sole: metadata.owner_references.as_ref().is_some_and(|all| all.len() == 1),
         })
     }
 

@@ -15,7 +15,7 @@ use crate::domain::signer::{Aged, NoSigner, Use, Views, signer};
 use crate::domain::signing_key::Ledger;
 use crate::domain::token;
 use crate::environment::private_key::{Pkcs8, PrivateKey};
-use crate::stored::Names;
+use crate::stored::{Names, config_map_name, controller_of};
 use crate::watch::{Told, View};
 
 /// A key that signs, with the header of its tokens.
@@ -100,12 +100,11 @@ pub(super) struct Map {
 pub(super) fn read_series(object: &SigningKey) -> Option<(String, Series)> {
     let name = object.metadata.name.clone()?;
     let spec = &object.spec;
-    let config_map = spec.jwks.config_map_name.clone();
     let series = Series {
         uid: object.metadata.uid.clone()?,
         algorithm: spec.algorithm,
         usage: if spec.suspend { Use::Suspended } else { Use::Signing },
-        config_map: config_map.unwrap_or_else(|| format!("{name}-jwks")),
+        config_map: config_map_name(&name, spec),
     };
     Some((name, series))
 }
@@ -119,8 +118,7 @@ pub(super) fn read_pair(mut secret: Secret) -> Option<(String, Pair)> {
 
 /// The JWKS by the name of its ConfigMap.
 pub(super) fn read_map(map: &ConfigMap) -> Option<(String, Map)> {
-    let references = map.metadata.owner_references.as_deref().unwrap_or_default();
-    let owner = references.iter().find(|reference| reference.controller == Some(true))?;
+    let owner = controller_of(&map.metadata)?;
     let text = map.data.as_ref().and_then(|data| data.get(api::JWKS_FIELD));
     let keys = jwks::keys_of(text.map(String::as_str).unwrap_or_default());
     Some((map.metadata.name.clone()?, Map { owner: owner.uid.clone(), keys }))

@@ -21,7 +21,7 @@ use crate::domain::schedule::parse_duration;
 use crate::domain::signing_key::{
     FIRST, Held, KeyPair, Observed, Place, Published, Series, Target, drain,
 };
-use crate::stored::{Names, ledger, private_key, version_of};
+use crate::stored::{Names, config_map_name, ledger, private_key, version_of};
 
 /// What was looked at, and the object that its status goes to.
 #[derive(Debug)]
@@ -227,7 +227,6 @@ pub fn series(object: &SigningKey, settings: &Settings) -> Option<Series> {
     let name = object.metadata.name.clone()?;
     let grace = parse_duration(&spec.rotation.grace)?;
     let annotation = |name: &str| object.metadata.annotations.as_ref()?.get(name).cloned();
-    let config_map_name = spec.jwks.config_map_name.clone();
     Some(Series {
         uid: object.metadata.uid.clone()?,
         created_at: object.metadata.creation_timestamp.as_ref()?.0,
@@ -238,7 +237,7 @@ pub fn series(object: &SigningKey, settings: &Settings) -> Option<Series> {
         pre_publish: parse_duration(&spec.rotation.pre_publish)?,
         drain: drain(grace, settings.limits.view_age, settings.limits.token_lifetime),
         home: settings.namespace.clone(),
-        config_map_name: config_map_name.unwrap_or_else(|| format!("{name}-jwks")),
+        config_map_name: config_map_name(&name, spec),
         is_suspended: spec.suspend,
         rotate_request: annotation(api::ROTATE_REQUESTED_AT),
         revoke_request: annotation(api::REVOKE_REQUESTED_AT).filter(|kid| !kid.is_empty()),
