@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::Mutex;
 
 use crate::api::technical_user::TechnicalUser;
-use crate::domain::credential::record::{Entry, Record};
+use crate::domain::credential::record::{Entry, Owner, Record};
 use crate::domain::credential::{ClientId, CredentialId, Verifier};
 use crate::domain::schedule::parse_duration;
 use crate::domain::token::Client;
@@ -23,7 +23,7 @@ pub struct Known {
     pub client: Client,
     /// What requests left behind.
     pub traces: Arc<Traces>,
-    entries: BTreeMap<CredentialId, (Entry, Arc<Verified>)>,
+    verifiers: Box<[(CredentialId, Entry, Arc<Verified>)]>,
 }
 
 /// What requests of one client left behind. It outlives every change of the client but its end.
@@ -48,7 +48,7 @@ pub struct Verified {
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     users: View<Key, User>,
-    records: View<String, Option<Record>>,
+    records: View<String, Option<Verifiers>>,
     namespaces: View<String, String>,
     ids: BTreeMap<Key, ClientId>,
     claims: BTreeMap<String, ClientId>,
@@ -60,6 +60,15 @@ pub(super) struct Clients {
 pub(super) struct Key {
     pub(super) namespace: String,
     pub(super) name: String,
+}
+
+/// A verifier record, as far as clients need it. There are many, and a map for a verifier or two
+/// takes ten times as much.
+#[derive(Clone, Debug)]
+pub(super) struct Verifiers {
+    pub(super) client_id: ClientId,
+    pub(super) owner: Owner,
+    entries: Box<[(CredentialId, Entry)]>,
 }
 
 /// A user, as far as its tokens need it: a client without its tenant.
@@ -75,7 +84,7 @@ impl Known {
         id: &CredentialId,
         now: Timestamp,
     ) -> Option<(&Verifier, &Arc<Verified>)> {
-        let (entry, verified) = self.entries.get(id)?;
+        let (_, entry, verified) = self.verifiers.iter().find(|(known, ..)| known == id)?;
         entry.is_accepted(now).then_some((&entry.verifier, verified))
     }
 
@@ -92,26 +101,25 @@ impl Known {
             is_suspended: true,
             created_at: Timestamp::MAX,
         };
-        Self { client, traces: Arc::default(), entries: BTreeMap::new() }
+        Self { client, traces: Arc::default(), verifiers: Box::default() }
     }
 
     /// A client by its parts; what `former` proved stays proved as long as its verifier does.
-    pub(super) fn of(user: &User, tenant: &str, record: &Record, former: Option<&Self>) -> Self {
+    pub(super) fn of(user: &User, tenant: &str, record: &Verifiers, former: Option<&Self>) -> Self {
         let former = former.filter(|former| former.client.uid == user.0.uid);
+        let known = former.map(|former| &*former.verifiers).unwrap_or_default();
         let verified = |id: &CredentialId, entry: &Entry| {
-            let known = former.and_then(|former| former.entries.get(id));
-            let known = known.filter(|(known, _)| known.verifier == entry.verifier);
-            known.map(|(_, verified)| Arc::clone(verified)).unwrap_or_default()
+            let mut known = known.iter();
+            let known = known.find(|(it, known, _)| it == id && known.verifier == entry.verifier);
+            known.map(|(.., verified)| Arc::clone(verified)).unwrap_or_default()
         };
-        let entries = record.entries.iter();
-        let entries = entries.map(|(id, entry)| {
-            let verified = verified(id, entry);
-            (id.clone(), (entry.clone(), verified))
-        });
+        let verifiers = record.entries.iter();
+        let verifiers =
+            verifiers.map(|(id, entry)| (id.clone(), entry.clone(), verified(id, entry)));
         Self {
             client: Client { tenant: tenant.to_owned(), ..user.0.clone() },
             traces: former.map(|former| Arc::clone(&former.traces)).unwrap_or_default(),
-            entries: entries.collect(),
+            verifiers: verifiers.collect(),
         }
     }
 }
@@ -156,8 +164,23 @@ impl User {
     }
 
     /// Whether the record is of this very user.
-    pub(super) fn owns(&self, record: &Record) -> bool {
+    pub(super) fn owns(&self, record: &Verifiers) -> bool {
         record.owner.uid == self.0.uid && record.client_id == self.0.id
+    }
+}
+
+// === impl Verifiers ===
+
+impl Verifiers {
+    pub(super) fn has(&self, id: &CredentialId) -> bool {
+        self.entries.iter().any(|(known, _)| known == id)
+    }
+}
+
+impl From<Record> for Verifiers {
+    fn from(record: Record) -> Self {
+        let Record { client_id, owner, entries, serial: _, rotated: _, revoked: _ } = record;
+        Self { client_id, owner, entries: entries.into_iter().collect() }
     }
 }
 
@@ -212,7 +235,7 @@ impl Clients {
         }
     }
 
-    pub(super) fn take_record(&mut self, told: Told<String, Option<Record>>) {
+    pub(super) fn take_record(&mut self, told: Told<String, Option<Verifiers>>) {
         for name in self.records.take(0, told) {
             let record = self.records.get(&name).and_then(Option::as_ref);
             let is = record.map(|record| record.client_id.clone());

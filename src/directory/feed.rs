@@ -9,14 +9,13 @@ use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client};
 
-use super::clients::{Key, User, place};
+use super::clients::{Key, User, Verifiers, place};
 use super::keys::{Map, Pair, Series, read_map, read_pair, read_series};
 use super::pulse::{Pulse, felt};
 use super::{Directory, write};
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
-use crate::domain::credential::record::Record;
 use crate::domain::signing_key::Ledger;
 use crate::stored;
 use crate::watch::{Told, watch};
@@ -24,7 +23,7 @@ use crate::watch::{Told, watch};
 /// What a watch told of which kind.
 enum News {
     User(usize, Told<Key, Option<User>>),
-    Record(Told<String, Option<Record>>),
+    Record(Told<String, Option<Verifiers>>),
     Namespace(Told<String, String>),
     Series(Told<String, Series>),
     Ledger(Told<String, Option<Ledger>>),
@@ -116,7 +115,7 @@ fn users(
 fn records(client: &Client, home: &str) -> BoxStream<'static, News> {
     let open = of_type(client, home, api::RECORD_TYPE);
     let read = |secret: Secret| {
-        let record = stored::record(&secret, None).ok().map(|(_, record)| record);
+        let record = stored::record(&secret, None).ok().map(|(_, record)| record.into());
         Some((secret.metadata.name?, record))
     };
     watch("verifier records", open, read).map(News::Record).boxed()

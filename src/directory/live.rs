@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
 
-use super::clients::{Known, User};
+use super::clients::{Known, User, Verifiers};
 use super::{Directory, read};
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::credential::{ClientId, CredentialId};
@@ -118,7 +118,8 @@ async fn observe(client: &Client, directory: &Directory, (id, credential): &Soug
         return Ok(None);
     };
     let (_, record) = stored::record(&secret, Some(id)).map_err(|_| CannotCheck)?;
-    if !record.entries.contains_key(credential) {
+    let record = Verifiers::from(record);
+    if !record.has(credential) {
         return Ok(None);
     }
     let (namespace, name) = (&record.owner.namespace, &record.owner.name);
