@@ -10,6 +10,7 @@ pub mod limits;
 pub mod listener;
 pub mod metrics;
 pub mod service;
+pub mod token_ids;
 
 mod discovery;
 mod introspection;

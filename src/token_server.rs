@@ -30,6 +30,7 @@ use crate::server::limits::Rate;
 use crate::server::listener::{Certificates, Limits, Listener};
 use crate::server::metrics::Metrics;
 use crate::server::service::{Issuer, Service, Tokens, router};
+use crate::server::token_ids::TokenIds;
 
 /// Runs the token service until SIGTERM or SIGINT.
 ///
@@ -120,6 +121,7 @@ impl TokenService {
                 of_one: twice_at_once(arguments.client_rate),
                 of_all: twice_at_once(arguments.total_rate),
                 count: AtomicU64::new(0),
+                ids: TokenIds::default(),
             },
             clock: Arc::clone(&clock) as _,
             entropy: clock,

@@ -143,18 +143,16 @@ impl Claims<'_> {
         super::schedule::later(self.issued_at, self.client.lifetime)
     }
 
-    /// What is signed: header and claims, each in base64url, with a dot between (RFC 7515
+    /// Appends what is signed: header and claims, each in base64url, with a dot between (RFC 7515
     /// section 5.1).
-    pub fn signing_input(&self, header: &str) -> String {
+    pub fn append_signing_input(&self, header: &str, text: &mut String) {
         let mut claims = Vec::with_capacity(CLAIMS);
         if serde_json::to_writer(&mut claims, self).is_err() {
             claims.clear();
         }
-        let mut input = String::with_capacity(header.len() + 1 + claims.len() * 4 / 3 + 360);
-        input.push_str(header);
-        input.push('.');
-        URL_SAFE_NO_PAD.encode_string(claims, &mut input);
-        input
+        text.push_str(header);
+        text.push('.');
+        URL_SAFE_NO_PAD.encode_string(claims, text);
     }
 }
 
@@ -192,11 +190,11 @@ pub fn header(key: &PublicKey) -> String {
     URL_SAFE_NO_PAD.encode(header)
 }
 
-/// A token from what was signed and its signature (RFC 7515 section 7.1).
-pub fn compact(mut signing_input: String, signature: &[u8]) -> String {
-    signing_input.push('.');
-    URL_SAFE_NO_PAD.encode_string(signature, &mut signing_input);
-    signing_input
+/// Appends the signature to what was signed: a token in the compact serialization, which is letters,
+/// digits, `-`, `_` and two dots (RFC 7515 section 7.1).
+pub fn append_signature(signature: &[u8], text: &mut String) {
+    text.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, text);
 }
 
 /// What the claims take, with a few roles and audiences.

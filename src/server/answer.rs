@@ -117,7 +117,11 @@ impl IntoResponse for Refusal {
 
 /// JSON that nobody may keep.
 pub fn no_store(status: StatusCode, body: &impl Serialize) -> Response {
-    let body = serde_json::to_vec(body).unwrap_or_default();
+    no_store_bytes(status, serde_json::to_vec(body).unwrap_or_default())
+}
+
+/// The same of JSON that is written already.
+pub(super) fn no_store_bytes(status: StatusCode, body: Vec<u8>) -> Response {
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),

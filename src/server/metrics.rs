@@ -15,6 +15,8 @@ use crate::domain::token::presented::Method;
 #[derive(Clone, Debug)]
 pub struct Metrics {
     requests: Family<Request, Counter>,
+    /// Of `requests`: those that are counted with every token.
+    issued: [Counter; 2],
     seconds: Histogram,
     asked: Family<Endpoint, Counter>,
     lost: Counter,
@@ -36,8 +38,12 @@ struct Endpoint {
 impl Metrics {
     /// Registers all of them.
     pub fn register(registry: &mut Registry) -> Self {
+        let requests = Family::<Request, Counter>::default();
+        let issued = [Method::Basic, Method::Post]
+            .map(|method| requests.get_or_create_owned(&Request::new(method, "issued", "")));
         let metrics = Self {
-            requests: Family::default(),
+            requests,
+            issued,
             seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
             asked: Family::default(),
             lost: Counter::default(),
@@ -71,21 +77,26 @@ impl Metrics {
     }
 
     pub(super) fn issued(&self, method: Method, took: Duration) {
-        self.count(method, "issued", "");
+        let [basic, post] = &self.issued;
+        match method {
+            Method::Basic => basic.inc(),
+            Method::Post | Method::None => post.inc(),
+        };
         self.seconds.observe(took.as_secs_f64());
     }
 
     pub(super) fn refused(&self, method: Method, error: &'static str) {
-        self.count(method, "refused", error);
+        self.requests.get_or_create(&Request::new(method, "refused", error)).inc();
     }
 
     pub(super) fn asked(&self, endpoint: &'static str) {
         self.asked.get_or_create(&Endpoint { endpoint }).inc();
     }
+}
 
-    fn count(&self, method: Method, result: &'static str, error: &'static str) {
-        let grant_type = "client_credentials";
+impl Request {
+    fn new(method: Method, result: &'static str, error: &'static str) -> Self {
         let auth_method = method.name();
-        self.requests.get_or_create(&Request { grant_type, auth_method, result, error }).inc();
+        Self { grant_type: "client_credentials", auth_method, result, error }
     }
 }

@@ -15,6 +15,7 @@ use super::authentication::{Authenticator, Denied};
 use super::limits::Rate;
 use super::metrics::Metrics;
 use super::posted::Posted;
+use super::token_ids::TokenIds;
 use super::{discovery, introspection, token};
 use crate::directory::{Directory, Known};
 use crate::domain::token::Profile;
@@ -54,6 +55,8 @@ pub struct Tokens {
     pub of_all: Rate,
     /// Those of all clients together.
     pub count: AtomicU64,
+    /// Ids for them.
+    pub ids: TokenIds,
 }
 
 /// The issuer, and the path in it.

@@ -37,6 +37,7 @@ use technical_user_operator::server::hashing::Hashing;
 use technical_user_operator::server::limits::Rate;
 use technical_user_operator::server::metrics::Metrics;
 use technical_user_operator::server::service::{Issuer, Service, Tokens, router};
+use technical_user_operator::server::token_ids::TokenIds;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tower::{BoxError, ServiceExt as _};
@@ -181,7 +182,7 @@ impl World {
             authenticator: authenticator.unwrap(),
             issuer: Issuer::new(ISSUER.to_owned()),
             profile,
-            tokens: Tokens { of_one, of_all, count: AtomicU64::new(0) },
+            tokens: Tokens { of_one, of_all, count: AtomicU64::new(0), ids: TokenIds::default() },
             clock,
             entropy,
             audit: Audit::to(audit.clone(), metrics.lost()).unwrap(),
