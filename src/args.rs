@@ -154,6 +154,16 @@ pub struct ServiceArguments {
     /// How many tokens a second all clients get together, and twice as many at once; 0 is no limit.
     #[arg(long, env = "TECHNICAL_USER_TOTAL_RATE", default_value_t = 0, value_name = "TOKENS")]
     pub total_rate: u32,
+
+    /// How many refusals a second one connection gets, and twice as many at once; further ones wait
+    /// for their turn. 0 is no limit.
+    #[arg(
+        long,
+        env = "TECHNICAL_USER_REFUSAL_RATE",
+        default_value_t = 20,
+        value_name = "REFUSALS"
+    )]
+    pub refusal_rate: u32,
 }
 
 /// Settings of the token service in a process of its own.

@@ -143,7 +143,9 @@ impl TokenService {
         arguments: &ServiceArguments,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<BoxFuture<'static, ()>, ProcessError> {
-        let mut listener = Listener::new(bind(arguments.listen, "listen")?, Limits::default());
+        let refusals = twice_at_once(arguments.refusal_rate);
+        let limits = Limits { refusals, ..Limits::default() };
+        let mut listener = Listener::new(bind(arguments.listen, "listen")?, limits);
         if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
             listener = listener.with_tls(Certificates::load(certificate.clone(), key.clone())?);
         }

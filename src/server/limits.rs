@@ -42,6 +42,18 @@ impl Rate {
         }
     }
 
+    /// Takes one all the same, and says how long to wait for it.
+    pub fn reserve(self, count: &AtomicU64, elapsed: Duration) -> Duration {
+        if self.burst == 0 {
+            return Duration::ZERO;
+        }
+        let now = nanos(elapsed);
+        let one_more = |due: u64| due.max(now).saturating_add(self.every);
+        let due = count.update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        let surplus = one_more(due).saturating_sub(now).saturating_sub(self.burst);
+        Duration::from_nanos(surplus)
+    }
+
     /// Gives one back.
     pub fn give_back(self, count: &AtomicU64) {
         let less = |due: u64| Some(due.saturating_sub(self.every));
@@ -70,6 +82,16 @@ mod tests {
         assert_eq!(at(1101), Err(Duration::from_millis(99)));
         assert_eq!([at(9000), at(9000), at(9000)], [Ok(()); 3]);
         assert!(at(9000).is_err());
+    }
+
+    #[test]
+    fn what_is_reserved_has_its_turn() {
+        let (rate, count) = (Rate::a_second(10, 2), AtomicU64::new(0));
+        let at = |millis| rate.reserve(&count, Duration::from_millis(millis)).as_millis();
+
+        assert_eq!([at(1000), at(1000), at(1000), at(1000)], [0, 0, 100, 200]);
+        assert_eq!([at(1250), at(5000), at(5000), at(5000)], [50, 0, 0, 100]);
+        assert_eq!(Rate::a_second(0, 2).reserve(&count, Duration::ZERO), Duration::ZERO);
     }
 
     #[test]

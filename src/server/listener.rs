@@ -17,7 +17,7 @@ pub use certificates::{CertificateError, Certificates};
 use connection::Speaker;
 pub use crowd::OpenConnections;
 use crowd::{Crowd, Member};
-pub use limits::Limits;
+pub use limits::{Limits, MOST_WAIT};
 
 mod activity;
 mod certificates;

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::given::{SHORT, get_multiplexed, multiplexed, served, until, within};
+use technical_user_operator::server::limits::Rate;
 use technical_user_operator::server::listener::Limits;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn who_sends_nothing_is_cut_off() {
@@ -169,4 +171,28 @@ async fn an_old_connection_is_told_to_end() {
 
     client.ended().await;
     within(connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn refusals_of_one_connection_wait_for_their_turn_and_nothing_else_does() {
+    let served = served(Limits { refusals: Rate::a_second(1, 1), ..Limits::default() });
+    let stream = TcpStream::connect(served.address).await.unwrap();
+    let (mut client, _connection) = multiplexed(stream).await;
+    let began = Instant::now();
+
+    // With seconds between the answers to these.
+    let refused = ["/none"; 5].map(|path| {
+        let mut client = client.clone();
+        tokio::spawn(async move { get_multiplexed(&mut client, path).await })
+    });
+    let [first, .., last] = refused;
+    within(first).await.unwrap();
+    assert_eq!(get_multiplexed(&mut client, "/hello").await, "hello");
+    let mut other = served.connect().await;
+    assert_eq!(other.get("/none").await.status, 404);
+    assert_eq!(other.get("/hello").await.status, 200);
+    assert!(!last.is_finished());
+
+    within(last).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(4));
 }

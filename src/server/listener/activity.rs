@@ -4,7 +4,7 @@
 //! client that waits from one that dawdles. Here the two are told apart.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,7 +12,8 @@ use std::time::Duration;
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
-use super::limits::Limits;
+use super::limits::{Limits, MOST_WAIT};
+use crate::server::limits::Rate;
 
 /// One connection, as seen by itself, by its requests and by the crowd.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Activity {
     phase: Mutex<Phase>,
     order: AtomicU8,
     waker: AtomicWaker,
+    began: Instant,
+    refusals: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -83,7 +86,13 @@ impl Activity {
             is_leaving: false,
             is_unread: false,
         };
-        Self { phase: Mutex::new(phase), order: AtomicU8::new(0), waker: AtomicWaker::new() }
+        Self {
+            phase: Mutex::new(phase),
+            order: AtomicU8::new(0),
+            waker: AtomicWaker::new(),
+            began: now,
+            refusals: AtomicU64::new(0),
+        }
     }
 
     /// The client may send its first request from now on.
@@ -118,6 +127,11 @@ impl Activity {
         phase.running += 1;
         phase.since = Instant::now();
         Running(Arc::clone(self))
+    }
+
+    /// How long one more refusal has to wait.
+    pub(super) fn refused(&self, rate: Rate) -> Duration {
+        rate.reserve(&self.refusals, self.began.elapsed()).min(MOST_WAIT)
     }
 
     /// Whether the answer to an HTTP/1.1 request should be the last.

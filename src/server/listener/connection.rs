@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::CONNECTION;
-use axum::http::{HeaderValue, Request, Response, Version};
+use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -108,8 +108,15 @@ impl Speaker {
         let running = activity.begin(protocol);
         let activity = Arc::clone(activity);
         let response = self.router.call(request);
+        let rate = self.limits.refusals;
         async move {
             let mut response = response.await?;
+            if is_refusal(response.status()) {
+                let wait = activity.refused(rate);
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
+                }
+            }
             if protocol == Protocol::OneByOne {
                 if response.headers().contains_key(CONNECTION) {
                     activity.leave_unread();
@@ -120,6 +127,11 @@ impl Speaker {
             Ok(response.map(|body| Watched { body, _running: running }))
         }
     }
+}
+
+/// What costs whoever asks nothing, and is of no use to anybody.
+fn is_refusal(status: StatusCode) -> bool {
+    status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE
 }
 
 fn next(activity: &Activity, limits: &Limits, is_leaving: bool, context: &Context<'_>) -> Due {

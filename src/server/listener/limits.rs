@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use crate::server::limits::Rate;
+
+/// How long a refusal waits at most: shorter than clients do.
+pub const MOST_WAIT: Duration = Duration::from_secs(5);
+
 /// Bounds of a listener. [`Limits::default`] suits a server that anyone can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -26,6 +31,10 @@ pub struct Limits {
     pub age: Duration,
     /// How many requests run at once on one HTTP/2 connection.
     pub streams: u32,
+    /// How many refusals a second one connection gets: further answers of 4xx and 503 wait for
+    /// their turn, though not for more than [`MOST_WAIT`]. Whoever only guesses takes no time from
+    /// the others that way.
+    pub refusals: Rate,
     /// How often an HTTP/2 client has to answer a ping.
     pub ping: Duration,
     /// How long an HTTP/2 client may take to answer a ping.
@@ -45,6 +54,7 @@ impl Default for Limits {
             request: Duration::from_mins(1),
             age: Duration::from_hours(1),
             streams: 128,
+            refusals: Rate::a_second(20, 40),
             ping: Duration::from_secs(20),
             pong: Duration::from_secs(10),
             drain: Duration::from_secs(20),
