@@ -11,6 +11,7 @@ use technical_user_operator::domain::key_pair::{Algorithm, KeyShape};
 use technical_user_operator::environment::System;
 use technical_user_operator::environment::private_key::{KeyPairs as _, PrivateKey};
 use tokio::task::block_in_place;
+use tokio::time::Instant;
 
 use crate::operator::processor_ms;
 use crate::{count, prepare, wanted};
@@ -88,11 +89,8 @@ impl Bench {
                 let signing = signer(key.0, key.1);
                 let rounds = (0..ROUNDS).map(|_| (raw_us(&signing), flat_out(&server, &request)));
                 let (raw, token): (Vec<f64>, Vec<Figure>) = rounds.unzip();
-                (
-                    median(raw),
-                    median(token.iter().map(|it| it.each_us)),
-                    median(token.iter().map(|it| it.a_second)),
-                )
+                let most = token.iter().map(|it| it.a_second).fold(0.0, f64::max);
+                (least(raw), least(token.iter().map(|it| it.each_us)), most)
             });
             let (raw, each, a_second) = figure;
             println!(
@@ -103,15 +101,15 @@ impl Bench {
             figures.insert((*name).to_owned(), json!({"processorUs": each, "signatureUs": raw, "restUs": each - raw, "timesBcrypt": bcrypt_us / each, "aSecond": a_second}));
         }
         for path in [JWKS, DISCOVERY] {
-            let figure = block_in_place(|| flat_out(&server, &get(path)));
+            let rounds = || (0..ROUNDS).map(|_| flat_out(&server, &get(path)).each_us);
+            let each = block_in_place(|| least(rounds()));
             println!(
-                "{path}: {:.1} us processor time = {:.0} requests a second and core",
-                figure.each_us,
-                1e6 / figure.each_us
+                "{path}: {each:.1} us processor time = {:.0} requests a second and core",
+                1e6 / each
             );
             figures.insert(
                 path.to_owned(),
-                json!({"processorUs": figure.each_us, "aSecondAndCore": 1e6 / figure.each_us}),
+                json!({"processorUs": each, "aSecondAndCore": 1e6 / each}),
             );
         }
         (empty_mb, Value::Object(figures))
@@ -235,25 +233,31 @@ fn signer(algorithm: Algorithm, shape: KeyShape) -> PrivateKey {
     PrivateKey::from_pkcs8(algorithm, der.as_bytes()).unwrap()
 }
 
-/// Processor time of one signature over as much as a token has.
+/// Processor time of one signature over as much as a token has, on every core at once as in the
+/// server.
 fn raw_us(key: &PrivateKey) -> f64 {
     let message = [b'a'; 520];
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let before = processor_ms(std::process::id());
-    let mut signed: u32 = 0;
-    loop {
-        for _ in 0..100 {
+    let began = Instant::now();
+    let sign = || {
+        let mut signed: u32 = 0;
+        while began.elapsed() < RAW {
             std::hint::black_box(key.sign(&message).unwrap());
+            signed += 1;
         }
-        signed += 100;
-        let spent = processor_ms(std::process::id()) - before;
-        if spent >= 500.0 {
-            return spent * 1000.0 / f64::from(signed);
-        }
-    }
+        signed
+    };
+    let signed: u32 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(sign)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    (processor_ms(std::process::id()) - before) * 1000.0 / f64::from(signed)
 }
 
-fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    quantile(values.into_iter().collect(), 0.5)
+/// What it takes when nobody else is about: what neighbours of this machine do only adds to it.
+fn least(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().fold(f64::INFINITY, f64::min)
 }
 
 #[expect(
@@ -268,9 +272,10 @@ fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
 
 const JWKS: &str = "/.well-known/jwks.json";
 const DISCOVERY: &str = "/.well-known/openid-configuration";
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 6;
 const CONNECTIONS: usize = 16;
 const ATTACKERS: usize = 32;
 /// Well within the limit of one client.
 const A_SECOND: u32 = 400;
-const FLAT_OUT: Duration = Duration::from_secs(2);
+const FLAT_OUT: Duration = Duration::from_secs(1);
+const RAW: Duration = Duration::from_millis(250);
