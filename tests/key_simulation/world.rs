@@ -60,6 +60,7 @@ pub(crate) struct World {
     replicas: Mutex<Replicas>,
     backup: Mutex<Option<Snapshot>>,
     is_collecting: AtomicBool,
+    has_lost_ledger: AtomicBool,
 }
 
 #[derive(Default)]
@@ -102,6 +103,7 @@ impl World {
             replicas: Mutex::default(),
             backup: Mutex::default(),
             is_collecting: AtomicBool::new(true),
+            has_lost_ledger: AtomicBool::new(false),
         });
         world.bind();
         world
@@ -312,7 +314,12 @@ impl World {
         }
     }
 
+    pub(crate) fn has_lost_ledger(&self) -> bool {
+        self.has_lost_ledger.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn lose_ledger(&self) {
+        self.has_lost_ledger.store(true, Ordering::Relaxed);
         if let Some(series) = self.server.get("signingkeys", "", NAME) {
             let name = format!("sk-{}", crate::stored::uid_of(&series));
             self.lose("secrets", OPERATOR, &name);

@@ -191,8 +191,8 @@ fn refused(observed: &Observed, series: &Series) -> Option<String> {
         return None;
     }
     Some(
-        "The annotation iam.cyoda.com/revoke-requested-at names a kid that is none of this series: \
-         status.keys lists them. Nothing was revoked."
+        "The annotation iam.cyoda.com/revoke-requested-at names a kid that is none of this series, or \
+         no longer: status.keys lists those that are. Nothing was revoked."
             .to_owned(),
     )
 }
