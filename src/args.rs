@@ -155,8 +155,8 @@ pub struct ServiceArguments {
     #[arg(long, env = "TECHNICAL_USER_TOTAL_RATE", default_value_t = 0, value_name = "TOKENS")]
     pub total_rate: u32,
 
-    /// How many refusals a second one connection gets, and twice as many at once; further ones wait
-    /// for their turn. 0 is no limit.
+    /// How many refusals a second one connection gets, and as many at once; further ones wait for
+    /// their turn. 0 is no limit.
     #[arg(
         long,
         env = "TECHNICAL_USER_REFUSAL_RATE",

@@ -9,6 +9,7 @@ pub mod hashing;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
+pub mod readings;
 pub mod service;
 pub mod token_ids;
 

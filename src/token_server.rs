@@ -29,6 +29,7 @@ use crate::server::hashing::Hashing;
 use crate::server::limits::Rate;
 use crate::server::listener::{Certificates, Limits, Listener};
 use crate::server::metrics::Metrics;
+use crate::server::readings::Reading;
 use crate::server::service::{Issuer, Service, Tokens, router};
 use crate::server::token_ids::TokenIds;
 
@@ -109,6 +110,9 @@ impl TokenService {
         let authenticator =
             Authenticator::new(Arc::clone(&directory), live, hashing, (time, &*clock), RATES)?;
         let metrics = Metrics::register(registry);
+        for reading in readings(&directory) {
+            registry.register_collector(Box::new(reading));
+        }
         let service = Service {
             directory: Arc::clone(&directory),
             authenticator,
@@ -143,7 +147,7 @@ impl TokenService {
         arguments: &ServiceArguments,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<BoxFuture<'static, ()>, ProcessError> {
-        let refusals = twice_at_once(arguments.refusal_rate);
+        let refusals = Rate::a_second(arguments.refusal_rate, arguments.refusal_rate);
         let limits = Limits { refusals, ..Limits::default() };
         let mut listener = Listener::new(bind(arguments.listen, "listen")?, limits);
         if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
@@ -156,6 +160,24 @@ impl TokenService {
             }
         }))
     }
+}
+
+/// How much is known, and how sure.
+fn readings(directory: &Arc<Directory>) -> [Reading; 2] {
+    let (clients, age) = (Arc::clone(directory), Arc::clone(directory));
+    [
+        Reading {
+            name: "technical_user_clients",
+            help: "Clients that this replica knows",
+            read: Box::new(move || u32::try_from(clients.count()).ok().map(f64::from)),
+        },
+        Reading {
+            name: "technical_user_view_age_seconds",
+            help: "Time since the most silent watch last told something: nothing is signed beyond \
+                --max-view-age",
+            read: Box::new(move || age.age().map(|age| age.as_secs_f64())),
+        },
+    ]
 }
 
 /// Health and metrics, on a thread of their own: they answer while every core signs.
@@ -203,5 +225,5 @@ const RATES: Rates = Rates {
     // A client that tries both methods of authentication fails twice each time.
     failures_of_one: Rate::a_second(1, 10),
     failures_of_all: Rate::a_second(1000, 2000),
-    lookups: Rate::a_second(50, 200),
+    lookups: Rate::a_second(50, 100),
 };

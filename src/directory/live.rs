@@ -152,7 +152,7 @@ fn answer<T>(result: kube::Result<T>) -> Result<T, CannotCheck> {
 }
 
 /// As many lookups at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 
 /// How long a lookup may take, waiting included.
 const DEADLINE: Duration = Duration::from_secs(3);

@@ -54,7 +54,7 @@ impl Default for Limits {
             request: Duration::from_mins(1),
             age: Duration::from_hours(1),
             streams: 128,
-            refusals: Rate::a_second(20, 40),
+            refusals: Rate::a_second(20, 20),
             ping: Duration::from_secs(20),
             pong: Duration::from_secs(10),
             drain: Duration::from_secs(20),
