@@ -117,14 +117,15 @@ impl Authenticator {
         id: &CredentialId,
     ) -> Result<Arc<Known>, Denied> {
         let elapsed = self.clock.elapsed();
-        let missing = (presented.client_id.clone(), id.clone());
+        let missing = (id.clone(), presented.client_id.clone());
         if self.misses().contains(&missing, elapsed) {
             return Err(Denied::Invalid);
         }
         self.rates.lookups.take(&self.lookups, elapsed).map_err(Denied::Unchecked)?;
         let now = self.clock.now();
         let has_id = |known: &Known| known.verifier(id, now).is_some();
-        match self.live.client(&missing, has_id).await {
+        let sought = (presented.client_id.clone(), id.clone());
+        match self.live.client(&sought, has_id).await {
             Ok(Some(known)) if has_id(&known) => self.check(known, id, &presented.secret).await,
             Ok(_) => {
                 self.misses().insert(missing, elapsed);
@@ -208,19 +209,20 @@ impl fmt::Debug for Proofs {
     }
 }
 
-/// Ids of client secrets that the API server was asked for in vain.
+/// Ids of client secrets that the API server was asked for in vain. In the order of these ids, which
+/// whoever asks makes up: that of client ids would have some of them found sooner than others.
 #[derive(Debug, Default)]
 struct Misses {
-    until: BTreeMap<(ClientId, CredentialId), Duration>,
-    order: VecDeque<(ClientId, CredentialId)>,
+    until: BTreeMap<(CredentialId, ClientId), Duration>,
+    order: VecDeque<(CredentialId, ClientId)>,
 }
 
 impl Misses {
-    fn contains(&self, missing: &(ClientId, CredentialId), elapsed: Duration) -> bool {
+    fn contains(&self, missing: &(CredentialId, ClientId), elapsed: Duration) -> bool {
         self.until.get(missing).is_some_and(|until| elapsed < *until)
     }
 
-    fn insert(&mut self, missing: (ClientId, CredentialId), elapsed: Duration) {
+    fn insert(&mut self, missing: (CredentialId, ClientId), elapsed: Duration) {
         if self.until.insert(missing.clone(), elapsed + REMEMBERED).is_none() {
             self.order.push_back(missing);
         }
