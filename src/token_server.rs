@@ -168,13 +168,13 @@ fn readings(directory: &Arc<Directory>) -> [Reading; 2] {
     [
         Reading {
             name: "technical_user_clients",
-            help: "Clients that this replica knows",
+            help: "Clients that this replica knows.",
             read: Box::new(move || u32::try_from(clients.count()).ok().map(f64::from)),
         },
         Reading {
             name: "technical_user_view_age_seconds",
             help: "Time since the most silent watch last told something: nothing is signed beyond \
-                --max-view-age",
+                --max-view-age.",
             read: Box::new(move || age.age().map(|age| age.as_secs_f64())),
         },
     ]
