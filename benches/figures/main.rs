@@ -58,7 +58,8 @@ fn main() {
     runtime.block_on(measure());
 }
 
-/// All parts, or the one that is named: `cargo bench --bench figures -- token_service`.
+/// All parts, or the one that is named (`token_service`, `operator`, `signing_keys`): `cargo bench
+/// --bench figures -- token_service`.
 async fn measure() {
     let mut words = std::env::args().skip(1);
     let only = words.find(|word| !word.starts_with('-'));
@@ -68,6 +69,9 @@ async fn measure() {
     }
     if is_wanted("operator") {
         measure_operator().await;
+    }
+    if is_wanted("signing_keys") {
+        write("signing-keys", &signing_keys::measure().await);
     }
 }
 
@@ -95,10 +99,7 @@ async fn measure_operator() {
         "{users} technical users at rest: {:.0} MB resident, {} requests in a minute beyond lease and watches, {:.0} ms processor time in that minute",
         rest.resident_mb, rest.requests, rest.processor_ms
     );
-    drop(control_plane);
-    let keys = signing_keys::measure().await;
     let figures = json!({
-        "signingKeys": keys,
         "issue": {"users": ISSUED, "processorMs": issuing.each_ms, "bcryptMs": issuing.bcrypt_ms, "ratio": issuing.each_ms / issuing.bcrypt_ms},
         "rest": {"users": users, "readySeconds": rest.ready_s, "firstIssueSeconds": rest.first_s, "residentMB": rest.resident_mb, "requestsPerMinute": rest.requests, "processorMsPerMinute": rest.processor_ms},
     });
