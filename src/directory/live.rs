@@ -31,8 +31,8 @@ pub struct Live {
 #[error("the API server could not be asked")]
 pub struct CannotCheck;
 
-/// A client, and the id of the client secret that it presented.
-type Sought = (ClientId, CredentialId);
+/// The id of the client secret that was presented, and the client.
+type Sought = (CredentialId, ClientId);
 type Found = Result<Option<Arc<Known>>, CannotCheck>;
 type Flight = Shared<BoxFuture<'static, Found>>;
 
@@ -111,7 +111,7 @@ async fn look_up(
     tokio::time::timeout(DEADLINE, looking).await.unwrap_or(Err(CannotCheck))
 }
 
-async fn observe(client: &Client, directory: &Directory, (id, credential): &Sought) -> Found {
+async fn observe(client: &Client, directory: &Directory, (credential, id): &Sought) -> Found {
     let settings = &directory.settings;
     let secrets = Api::<Secret>::namespaced(client.clone(), &settings.namespace);
     let Some(secret) = answer(secrets.get_opt(&id.record_name()).await)? else {

@@ -124,8 +124,7 @@ impl Authenticator {
         self.rates.lookups.take(&self.lookups, elapsed).map_err(Denied::Unchecked)?;
         let now = self.clock.now();
         let has_id = |known: &Known| known.verifier(id, now).is_some();
-        let sought = (presented.client_id.clone(), id.clone());
-        match self.live.client(&sought, has_id).await {
+        match self.live.client(&missing, has_id).await {
             Ok(Some(known)) if has_id(&known) => self.check(known, id, &presented.secret).await,
             Ok(_) => {
                 self.misses().insert(missing, elapsed);

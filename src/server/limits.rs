@@ -30,10 +30,9 @@ impl Rate {
         let now = nanos(elapsed);
         let mut due = count.load(Ordering::Acquire);
         loop {
-            let next = due.max(now).saturating_add(self.every);
-            let surplus = next.saturating_sub(now).saturating_sub(self.burst);
-            if surplus > 0 {
-                return Err(Duration::from_nanos(surplus));
+            let (next, wait) = self.one_more(due, now);
+            if !wait.is_zero() {
+                return Err(wait);
             }
             match count.compare_exchange_weak(due, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Ok(()),
@@ -48,16 +47,22 @@ impl Rate {
             return Duration::ZERO;
         }
         let now = nanos(elapsed);
-        let one_more = |due: u64| due.max(now).saturating_add(self.every);
-        let due = count.update(Ordering::AcqRel, Ordering::Acquire, one_more);
-        let surplus = one_more(due).saturating_sub(now).saturating_sub(self.burst);
-        Duration::from_nanos(surplus)
+        let next = |due| self.one_more(due, now).0;
+        let due = count.update(Ordering::AcqRel, Ordering::Acquire, next);
+        self.one_more(due, now).1
     }
 
     /// Gives one back.
     pub fn give_back(self, count: &AtomicU64) {
         let less = |due: u64| Some(due.saturating_sub(self.every));
         let _ = count.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+
+    /// When one more makes the next due, and how long to wait for it.
+    fn one_more(self, due: u64, now: u64) -> (u64, Duration) {
+        let next = due.max(now).saturating_add(self.every);
+        let surplus = next.saturating_sub(now).saturating_sub(self.burst);
+        (next, Duration::from_nanos(surplus))
     }
 }
 

@@ -15,8 +15,6 @@ use crate::domain::token::presented::Method;
 #[derive(Clone, Debug)]
 pub struct Metrics {
     requests: Family<Request, Counter>,
-    /// Of `requests`: those that are counted with every token.
-    issued: [Counter; 2],
     seconds: Histogram,
     asked: Family<Endpoint, Counter>,
     lost: Counter,
@@ -38,12 +36,8 @@ struct Endpoint {
 impl Metrics {
     /// Registers all of them.
     pub fn register(registry: &mut Registry) -> Self {
-        let requests = Family::<Request, Counter>::default();
-        let issued = [Method::Basic, Method::Post]
-            .map(|method| requests.get_or_create_owned(&Request::new(method, "issued", "")));
         let metrics = Self {
-            requests,
-            issued,
+            requests: Family::default(),
             seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
             asked: Family::default(),
             lost: Counter::default(),
@@ -77,26 +71,21 @@ impl Metrics {
     }
 
     pub(super) fn issued(&self, method: Method, took: Duration) {
-        let [basic, post] = &self.issued;
-        match method {
-            Method::Basic => basic.inc(),
-            Method::Post | Method::None => post.inc(),
-        };
+        self.count(method, "issued", "");
         self.seconds.observe(took.as_secs_f64());
     }
 
     pub(super) fn refused(&self, method: Method, error: &'static str) {
-        self.requests.get_or_create(&Request::new(method, "refused", error)).inc();
+        self.count(method, "refused", error);
     }
 
     pub(super) fn asked(&self, endpoint: &'static str) {
         self.asked.get_or_create(&Endpoint { endpoint }).inc();
     }
-}
 
-impl Request {
-    fn new(method: Method, result: &'static str, error: &'static str) -> Self {
+    fn count(&self, method: Method, result: &'static str, error: &'static str) {
+        let grant_type = "client_credentials";
         let auth_method = method.name();
-        Self { grant_type: "client_credentials", auth_method, result, error }
+        self.requests.get_or_create(&Request { grant_type, auth_method, result, error }).inc();
     }
 }

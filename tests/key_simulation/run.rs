@@ -133,7 +133,7 @@ impl Run<'_> {
         goal.check(&self.world).or_else(|missing| match goal {
             // A ledger that is made anew takes a request for answered: one rotation too few is
             // better than one that nobody asked for.
-            Goal::Settled { namespaces, .. } if self.case.loses_ledger() => {
+            Goal::Settled { namespaces, .. } if self.world.has_lost_ledger() => {
                 Goal::Settled { index: 1, namespaces }.check(&self.world)
             }
             _ => Err(missing),
@@ -201,11 +201,6 @@ impl Case {
     /// the waits after one failure.
     fn window(&self) -> Duration {
         if self.is_chosen() { HOUR } else { RETRIES }
-    }
-
-    /// Whether somebody deletes the ledger in it.
-    fn loses_ledger(&self) -> bool {
-        self.flow.starts_with("ledger-deleted") || self.has(Disturbance::LedgerDeleted)
     }
 
     /// Whether what the operator logs is searched.

@@ -314,6 +314,7 @@ impl World {
         }
     }
 
+    /// Whether somebody has deleted the ledger.
     pub(crate) fn has_lost_ledger(&self) -> bool {
         self.has_lost_ledger.load(Ordering::Relaxed)
     }
