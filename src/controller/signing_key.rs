@@ -55,8 +55,8 @@ pub(super) struct Memory {
     failures: BTreeMap<String, usize>,
     /// The next key pair with its public half, which the watch on metadata cannot tell.
     next: Option<(Version, PublicKey)>,
-    /// JWKS ConfigMaps that are not wanted any more and cannot be deleted.
-    undeletable: BTreeSet<signing_key::Place>,
+    /// JWKS ConfigMaps that are not wanted any more and could not be deleted.
+    undeletable: BTreeMap<signing_key::Place, Obstacle>,
 }
 
 /// Brings one series to its desired state and returns when to look again.
@@ -245,7 +245,7 @@ async fn publish_all(
                 Kind::Forbidden | Kind::Invalid | Kind::Refused(..) | Kind::NamespaceGone,
             ) => {
                 tracing::warn!(namespace = place.namespace, %failure, "JWKS not deleted");
-                memory.undeletable.insert(place.clone());
+                memory.undeletable.insert(place.clone(), failure.obstacle());
             }
             (
                 Publication::Create(namespace) | Publication::Replace(namespace, ..),

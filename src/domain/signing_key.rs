@@ -29,7 +29,7 @@ mod succession;
 
 pub use self::ledger::Ledger;
 use self::ledger::{Entry, Withdrawal};
-pub use self::observed::{Held, KeyPair, Observed, Place, Published, Series, Target};
+pub use self::observed::{Held, KeyPair, Observed, Place, Published, Series, Surplus, Target};
 pub use self::report::Verdict;
 pub use self::step::{Change, Publication, Rest, Step, Write};
 use self::succession::{bridge, inherit, recovered};
@@ -159,8 +159,11 @@ fn published_differs(view: &View<'_>) -> Option<Step> {
         Some(Target::Ours(published)) => published.digest.as_ref() == Some(&digest),
         Some(Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(_)) => false,
     };
-    let surplus = view.observed.surplus.iter().filter(|(place, _)| is_replaced(place)).cloned();
-    publications.extend(surplus.map(|(place, version)| Publication::Delete(place, version)));
+    let surplus = view.observed.surplus.iter().filter(|(place, _)| is_replaced(place));
+    publications.extend(surplus.filter_map(|(place, surplus)| match surplus {
+        Surplus::Deletable(version) => Some(Publication::Delete(place.clone(), version.clone())),
+        Surplus::Blocked(_) => None,
+    }));
     let is_any = !publications.is_empty();
     is_any.then_some(Step::Write(Write::Publish(jwks, publications)))
 }
@@ -310,7 +313,8 @@ impl View<'_> {
             // What is due by a clock that cannot be trusted waits until it can.
             Trust::Apart(_) | Trust::Jumped => Some(later(self.now.earliest(), RECHECK)),
         };
-        let is_complete = self.observed.targets.values().all(|it| matches!(it, Target::Ours(_)));
+        let is_complete = self.observed.targets.values().all(|it| matches!(it, Target::Ours(_)))
+            && !self.observed.surplus.values().any(|it| matches!(it, Surplus::Blocked(_)));
         let is_outage = |it: &Target| matches!(it, Target::Blocked(Obstacle::Unavailable));
         let is_urgent =
             !self.is_published_at_home() || self.observed.targets.values().any(is_outage);

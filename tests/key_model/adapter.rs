@@ -128,7 +128,7 @@ impl Adapter {
             targets: targets
                 .map(|(name, it)| ((*name).to_owned(), self.target(name, it)))
                 .collect(),
-            surplus: Vec::new(),
+            surplus: BTreeMap::new(),
             ledger: ledger.map_or(Held::Absent, |ledger| {
                 let version = version(LEDGER, look.ledger.is_current);
                 Held::Ledger(version, Box::new(self.ledger(ledger)))

@@ -69,7 +69,14 @@ fn is_ready(world: &World) -> Result<(), String> {
     let ready = condition(&series, "Ready").ok_or("no condition Ready")?;
     is(ready["status"] == "True", &format!("not ready: {}", ready["reason"]))?;
     is(series["status"]["observedGeneration"] == *generation, "observedGeneration")?;
-    for trouble in ["Stalled", "Reconciling", "ClockSkew", "RotationInProgress", "JWKSIncomplete"] {
+    for trouble in [
+        "Stalled",
+        "Reconciling",
+        "ClockSkew",
+        "RotationInProgress",
+        "JWKSIncomplete",
+        "JWKSSurplus",
+    ] {
         is(condition(&series, trouble).is_none(), trouble)?;
     }
     for (annotation, field) in [

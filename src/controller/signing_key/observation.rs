@@ -19,7 +19,7 @@ use crate::domain::object::{Belongs, Version};
 use crate::domain::obstacle::Obstacle;
 use crate::domain::schedule::parse_duration;
 use crate::domain::signing_key::{
-    FIRST, Held, KeyPair, Observed, Place, Published, Series, Target, drain,
+    FIRST, Held, KeyPair, Observed, Place, Published, Series, Surplus, Target, drain,
 };
 use crate::stored::{Names, config_map_name, ledger, private_key, version_of};
 
@@ -37,7 +37,7 @@ impl Look {
         let observed = Observed {
             series: Some(series.clone()),
             targets: BTreeMap::new(),
-            surplus: Vec::new(),
+            surplus: BTreeMap::new(),
             ledger: Held::Absent,
             key_pairs: BTreeMap::new(),
         };
@@ -125,7 +125,7 @@ async fn published(
     series: &Series,
     memory: &Memory,
     context: &Context,
-) -> Result<(BTreeMap<String, Target>, Vec<(Place, Version)>), Error> {
+) -> Result<(BTreeMap<String, Target>, BTreeMap<Place, Surplus>), Error> {
     let cluster = &context.cluster;
     let selector = format!("{}={}", api::SIGNING_KEY, series.name);
     let mut maps = Vec::new();
@@ -153,27 +153,29 @@ pub(super) fn placed(
     series: &Series,
     namespaces: &Namespaces,
     memory: &Memory,
-) -> (BTreeMap<String, Target>, Vec<(Place, Version)>) {
+) -> (BTreeMap<String, Target>, BTreeMap<Place, Surplus>) {
     let mut targets = BTreeMap::new();
     for namespace in &namespaces.wanted {
         let name = series.config_map_name.clone();
         let place = Place { namespace: namespace.clone(), name };
         let target = found.remove(&place).unwrap_or(Target::Absent);
-        let target = match (memory.blocked.get(namespace), target) {
-            (Some(obstacle), Target::Absent | Target::Ours(_)) => Target::Blocked(obstacle.clone()),
-            (_, Target::Left(_)) if memory.undeletable.contains(&place) => {
-                Target::Blocked(Obstacle::AwaitingCollection)
-            }
-            (_, target) => target,
+        let hindered = match &target {
+            Target::Absent | Target::Ours(_) => memory.blocked.get(namespace),
+            Target::Left(_) => memory.undeletable.get(&place),
+            Target::Foreign | Target::Blocked(_) => None,
         };
+        let target = hindered.cloned().map_or(target, Target::Blocked);
         targets.insert(namespace.clone(), target);
     }
+    found.retain(|place, _| !namespaces.going.contains(&place.namespace));
     let surplus = found.into_iter().filter_map(|(place, target)| match target {
-        Target::Ours(published) => Some((place, published.version)),
+        Target::Ours(published) => {
+            let hindered = memory.undeletable.get(&place).cloned();
+            let deletable = || Surplus::Deletable(published.version);
+            let surplus = hindered.map_or_else(deletable, Surplus::Blocked);
+            Some((place, surplus))
+        }
         Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(_) => None,
-    });
-    let surplus = surplus.filter(|(place, _)| {
-        !namespaces.going.contains(&place.namespace) && !memory.undeletable.contains(place)
     });
     (targets, surplus.collect())
 }

@@ -16,7 +16,7 @@ use crate::domain::object::Version;
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::{
-    Held, KeyPair, Ledger, Observed, Place, Series, Step, Target, decide, report,
+    Held, KeyPair, Ledger, Observed, Place, Series, Step, Surplus, Target, decide, report,
 };
 use crate::stored::{self, Names};
 use crate::watch::{Told, View};
@@ -193,7 +193,7 @@ impl Views {
         series: &Series,
         memory: &Memory,
         settings: &Settings,
-    ) -> (BTreeMap<String, Target>, Vec<(Place, Version)>) {
+    ) -> (BTreeMap<String, Target>, BTreeMap<Place, Surplus>) {
         let selector = observation::selector(object);
         let matches = |labels| selector.as_ref().is_some_and(|selector| selector.matches(labels));
         let selected = self

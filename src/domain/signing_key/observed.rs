@@ -19,7 +19,7 @@ pub struct Observed {
     /// The namespaces where the JWKS shall be, and what is there under its name.
     pub targets: BTreeMap<String, Target>,
     /// JWKS ConfigMaps of this series where none shall be any more.
-    pub surplus: Vec<(Place, Version)>,
+    pub surplus: BTreeMap<Place, Surplus>,
     /// The ledger.
     pub ledger: Held,
     /// The key pairs that exist: those of the ledger, and the next.
@@ -85,6 +85,15 @@ pub struct Published {
     pub kids: BTreeSet<Kid>,
     /// Fields that the operator did not write.
     pub surplus_fields: BTreeSet<String>,
+}
+
+/// A JWKS ConfigMap of this series that is not wanted any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Surplus {
+    /// It is to be deleted, at exactly that version.
+    Deletable(Version),
+    /// It cannot be deleted.
+    Blocked(Obstacle),
 }
 
 /// A ConfigMap by its place.

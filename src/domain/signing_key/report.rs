@@ -3,7 +3,7 @@
 //! Status is never an input of a decision. Whatever is lost of it is written again.
 
 use super::ledger::{Entry, Withdrawal};
-use super::{Held, Ledger, Observed, Series, Target};
+use super::{Held, Ledger, Observed, Series, Surplus, Target};
 use crate::api::signing_key::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
 use crate::domain::obstacle::Obstacle;
 use crate::domain::readiness::{Conditions, doubt, seconds, time};
@@ -132,6 +132,9 @@ fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now)
     if let Some((reason, message)) = incomplete(observed) {
         conditions.hold("JWKSIncomplete", reason, message);
     }
+    if let Some((reason, message)) = surplus(observed) {
+        conditions.hold("JWKSSurplus", reason, message);
+    }
     if let Some(message) = refused(observed, series) {
         conditions.hold("RequestRefused", "UnknownKeyID", message);
     }
@@ -152,34 +155,43 @@ fn rotation(observed: &Observed, now: Now) -> Option<String> {
 
 /// The namespaces that lack the JWKS, and what is to be done about the first of them.
 fn incomplete(observed: &Observed) -> Option<(&'static str, String)> {
-    let missing = observed.targets.iter().filter_map(|(namespace, target)| {
-        match target {
+    let hindrance = |target: &Target| match target {
         Target::Absent | Target::Ours(_) => None,
-        Target::Foreign => Some((
-            namespace,
-            "ConfigMapConflict",
-            "a ConfigMap of that name exists and does not belong to this SigningKey: delete it, or \
-             choose another jwks.configMapName"
-                .to_owned(),
-        )),
-        Target::Blocked(obstacle) => Some((namespace, obstacle.reason(), obstacle.message())),
+        Target::Foreign => Some(("ConfigMapConflict", FOREIGN.to_owned())),
+        Target::Blocked(obstacle) => Some((obstacle.reason(), obstacle.message())),
         Target::Left(_) => {
             let obstacle = Obstacle::AwaitingCollection;
-            Some((namespace, obstacle.reason(), obstacle.message()))
+            Some((obstacle.reason(), obstacle.message()))
         }
-    }
+    };
+    let missing = observed.targets.iter();
+    let missing = missing.filter_map(|(namespace, it)| Some((namespace.as_str(), hindrance(it)?)));
+    listed("The JWKS of these namespaces is not up to date", missing)
+}
+
+/// The namespaces that still have the JWKS though none is wanted there.
+fn surplus(observed: &Observed) -> Option<(&'static str, String)> {
+    let left = observed.surplus.iter().filter_map(|(place, surplus)| match surplus {
+        Surplus::Deletable(_) => None,
+        Surplus::Blocked(obstacle) => {
+            Some((place.namespace.as_str(), (obstacle.reason(), obstacle.message())))
+        }
     });
-    let missing: Vec<_> = missing.collect();
-    let (_, reason, remedy) = missing.first()?;
-    let names: Vec<&str> = missing.iter().take(SHOWN).map(|(name, ..)| name.as_str()).collect();
-    let more = missing.len().saturating_sub(SHOWN);
+    listed("These namespaces have a JWKS that is not wanted there any more", left)
+}
+
+/// What is the matter with some namespaces, and what hinders the first of them.
+fn listed<'a>(
+    matter: &str,
+    hindered: impl Iterator<Item = (&'a str, (&'static str, String))>,
+) -> Option<(&'static str, String)> {
+    let hindered: Vec<_> = hindered.collect();
+    let (_, (reason, remedy)) = hindered.first()?;
+    let names: Vec<&str> = hindered.iter().take(SHOWN).map(|(name, _)| *name).collect();
+    let more = hindered.len().saturating_sub(SHOWN);
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     let names = names.join(", ");
-    let message = format!(
-        "The JWKS of these namespaces is not up to date: {names}{more}. In the first of them: \
-         {remedy}"
-    );
-    Some((reason, message))
+    Some((reason, format!("{matter}: {names}{more}. In the first of them: {remedy}")))
 }
 
 fn refused(observed: &Observed, series: &Series) -> Option<String> {
@@ -200,6 +212,9 @@ fn refused(observed: &Observed, series: &Series) -> Option<String> {
 const CLOCKS: &str = "The clocks of the operator and of the API server differ by more than 5 \
     seconds, or jumped. No key is scheduled and none leaves the JWKS until they agree and have held \
     still; the key that signs goes on.";
+
+const FOREIGN: &str = "a ConfigMap of that name exists and does not belong to this SigningKey: \
+    delete it, or choose another jwks.configMapName";
 
 /// So many namespaces are named in a message.
 const SHOWN: usize = 10;

@@ -9,7 +9,7 @@ use crate::domain::signing_key::*;
 pub(super) struct Given {
     pub(super) series: Series,
     pub(super) targets: BTreeMap<String, Target>,
-    pub(super) surplus: Vec<(Place, Version)>,
+    pub(super) surplus: BTreeMap<Place, Surplus>,
     pub(super) ledger: Held,
     pub(super) key_pairs: BTreeMap<u32, KeyPair>,
     pub(super) now: Timestamp,
@@ -40,7 +40,7 @@ pub(super) fn nothing() -> Given {
             revoke_request: None,
         },
         targets: targets.into(),
-        surplus: Vec::new(),
+        surplus: BTreeMap::new(),
         ledger: Held::Absent,
         key_pairs: BTreeMap::new(),
         now: "2026-11-24T00:00:00Z".parse().unwrap(),
@@ -168,7 +168,7 @@ impl Given {
                 self.targets.insert(namespace, Target::Ours(published));
             }
             Publication::Delete(place, _) => {
-                self.surplus.retain(|(it, _)| *it != place);
+                self.surplus.remove(&place);
                 if let Some(target @ Target::Left(_)) = self.targets.get_mut(&place.namespace) {
                     *target = Target::Absent;
                 }

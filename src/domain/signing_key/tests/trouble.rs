@@ -61,9 +61,28 @@ fn a_jwks_that_is_not_wanted_any_more_is_deleted() {
     let mut given = signing();
     let place = Place { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
     let version = given.version();
-    given.surplus.push((place, version));
+    given.surplus.insert(place, Surplus::Deletable(version));
 
     assert_eq!(given.settle(), ["publish 1"]);
+}
+
+#[test]
+fn a_jwks_that_cannot_be_deleted_is_told_and_tried_again() {
+    let mut given = signing();
+    let place = Place { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
+    let refused =
+        Obstacle::Refused { verb: "delete", resource: "configmaps", reason: "Invalid".to_owned() };
+    given.surplus.insert(place, Surplus::Blocked(refused));
+
+    let Step::Rest(rest) = given.decide() else { panic!("not at rest") };
+    let now = Now::at(given.now);
+    let status = report::status(&given.observed(), &rest.verdict, None, now).unwrap();
+
+    assert_eq!(rest.verdict, Verdict::Signing(kid(1)));
+    assert!(rest.wake_at.unwrap() <= given.now + SignedDuration::from_mins(5));
+    let surplus = status.conditions.iter().find(|it| it.type_ == "JWKSSurplus").unwrap();
+    assert!(surplus.message.contains(": old. "), "{}", surplus.message);
+    assert!(surplus.message.contains("delete configmaps"), "{}", surplus.message);
 }
 
 #[test]
@@ -107,7 +126,7 @@ fn a_renamed_jwks_is_there_before_the_former_one_goes() {
     let mut given = signing();
     let former = Place { namespace: "shop".to_owned(), name: "former-jwks".to_owned() };
     let version = given.version();
-    given.surplus.push((former, version));
+    given.surplus.insert(former, Surplus::Deletable(version));
     given.targets.insert("shop".to_owned(), Target::Absent);
 
     let first = given.decide();
@@ -115,7 +134,7 @@ fn a_renamed_jwks_is_there_before_the_former_one_goes() {
     given.targets.insert("shop".to_owned(), Target::Foreign);
     let place = Place { namespace: "shop".to_owned(), name: "former-jwks".to_owned() };
     let version = given.version();
-    given.surplus.push((place, version));
+    given.surplus.insert(place, Surplus::Deletable(version));
 
     assert!(matches!(first, Step::Write(Write::Publish(_, writes)) if writes.len() == 1));
     assert_eq!(steps, ["publish 1", "publish 1"]);
