@@ -1,7 +1,7 @@
 //! A cluster with the operator in it, all in memory and in virtual time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use kube::client::Body;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
-use support::fake_api_server::{FakeApiServer, Snapshot};
+use support::fake_api_server::{Builder, FakeApiServer, Snapshot};
 use support::faults::{FaultLayer, FaultPlan, Point};
 use technical_user_operator::api::signing_key::crd;
 use technical_user_operator::controller::cluster::Cluster;
@@ -73,11 +73,7 @@ impl World {
     pub(crate) fn new(setting: Setting) -> Arc<Self> {
         let (local, remote) = (WallClock::start(), WallClock::start());
         let time = remote.clone();
-        let server = FakeApiServer::builder()
-            .crd(&serde_json::to_value(crd()).unwrap())
-            .namespace(OPERATOR)
-            .clock(Arc::new(move || time.now()))
-            .build();
+        let server = KINDS.clone().namespace(OPERATOR).clock(Arc::new(move || time.now())).build();
         for (name, team) in [("orders", "sales"), ("shop", "front"), ("late", "none")] {
             server.add_namespace(name);
             let mut namespace = server.get("namespaces", "", name).unwrap();
@@ -89,7 +85,7 @@ impl World {
         server.on_change(Box::new(move |change| locked(&seeing).see(change)));
         let plan = FaultPlan::transparent();
         let gate = Gate::new(plan.clone(), setting.mutant);
-        let leases = Leases::new(gate.clone(), SLOW_LEASE);
+        let leases = Leases::new(gate.clone());
         let world = Arc::new(Self {
             server,
             leases,
@@ -384,12 +380,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A server that knows the kinds.
+static KINDS: LazyLock<Builder> =
+    LazyLock::new(|| FakeApiServer::builder().crd(&serde_json::to_value(crd()).unwrap()));
+
 /// The lease that the first replica takes.
 pub(crate) const LEASE: &str = "first";
-
-/// Two answers, and the two seconds until the next try, just fit into the ten seconds that a lease
-/// is believed in: a third of the renewals of a run, which are most of what it costs.
-const SLOW_LEASE: Duration = Duration::from_millis(1900);
 
 const FIVE_MINUTES: Duration = Duration::from_mins(5);
 /// When somebody notices that a clock is wrong.

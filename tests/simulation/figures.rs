@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,8 +21,15 @@ pub(crate) const SEED: u64 = 20_261_124;
 /// A story as it goes when nothing goes wrong.
 pub(crate) struct Baseline {
     pub(crate) flow: Flow,
-    pub(crate) points: std::ops::Range<usize>,
+    pub(crate) points: Range<usize>,
     made: usize,
+}
+
+/// Which cases are played: those numbers, as far as the time allows.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) range: Range<usize>,
+    pub(crate) until: Option<Instant>,
 }
 
 /// What many runs came to.
@@ -39,6 +47,9 @@ struct Sums {
     failures: Vec<String>,
     secrets: BTreeSet<String>,
     public: BTreeSet<String>,
+    public_bytes: usize,
+    scanned: u64,
+    leaks: u64,
     slowest: Duration,
     slowest_case: String,
 }
@@ -72,42 +83,27 @@ pub(crate) fn singles(baselines: &[Baseline]) -> Vec<(usize, Case)> {
     cases
 }
 
-/// The pair of that number: two requests of a story, the same allowed, and two troubles.
-pub(crate) fn pair(baseline: &Baseline, mut number: usize) -> Case {
-    let troubles = Trouble::all();
-    let mut draw = |among: usize| {
-        let drawn = number % among;
-        number /= among;
-        drawn
-    };
-    let (first, second) = (draw(troubles.len()), draw(troubles.len()));
-    let (early, late) = (draw(baseline.points.len()), draw(baseline.points.len()));
-    let start = baseline.points.start;
-    let flow = baseline.flow.name.to_owned();
-    // A trouble makes the story longer, so the second may strike past its end.
-    let late = start + early.min(late) + early.abs_diff(late);
-    Case {
-        flow,
-        troubles: vec![(start + early.min(late), troubles[first]), (late, troubles[second])],
-    }
-}
-
-/// How many pairs a story has.
-pub(crate) fn pairs(baseline: &Baseline) -> usize {
-    let (troubles, points) = (Trouble::all().len(), baseline.points.len());
-    troubles * troubles * points * points
-}
-
 impl Figures {
-    /// Plays all cases, or as many as the time allows, and returns how many.
+    /// Plays that part of the cases and returns how many they were.
     pub(crate) fn play(
         &self,
         baselines: &[Baseline],
         case: impl Fn(usize) -> (usize, Case) + Sync,
-        count: usize,
-        until: Option<Instant>,
+        part: Part,
     ) -> usize {
-        let next = AtomicUsize::new(0);
+        self.play_and_tell(baselines, case, part, |_, _, _| ())
+    }
+
+    /// Plays as [`Self::play`] does, and tells what came of each.
+    pub(crate) fn play_and_tell(
+        &self,
+        baselines: &[Baseline],
+        case: impl Fn(usize) -> (usize, Case) + Sync,
+        part: Part,
+        tell: impl Fn(usize, &Case, &Outcome) + Sync,
+    ) -> usize {
+        let Part { range, until } = part;
+        let next = AtomicUsize::new(range.start);
         let played = AtomicUsize::new(0);
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         std::thread::scope(|scope| {
@@ -116,13 +112,14 @@ impl Figures {
                     loop {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let is_late = until.is_some_and(|until| Instant::now() >= until);
-                        if index >= count || is_late {
+                        if index >= range.end || is_late {
                             return;
                         }
                         let (story, case) = case(index);
                         let started = Instant::now();
                         let outcome = play(&baselines[story].flow, &case, SEED, None);
                         self.time(&case, started.elapsed());
+                        tell(story, &case, &outcome);
                         self.add(&baselines[story], &case, outcome);
                         played.fetch_add(1, Ordering::Relaxed);
                     }
@@ -158,13 +155,27 @@ impl Figures {
             sums.failures.push(story);
         }
         sums.secrets.extend(outcome.secrets);
-        sums.public.extend(outcome.public);
+        for line in outcome.public {
+            let bytes = line.len();
+            sums.public_bytes += if sums.public.insert(line) { bytes } else { 0 };
+        }
+        if sums.public_bytes > MOST_KEPT {
+            sums.scan();
+        }
+        if sums.runs.is_multiple_of(REPORTED) {
+            let Sums { runs, violations, stuck, leaks, .. } = *sums;
+            say(&format!(
+                "so far: runs={runs} violations={violations} stuck={stuck} leaks={leaks}"
+            ));
+        }
     }
 
     /// Prints, writes and asserts.
     pub(crate) fn conclude(&self, name: &str, baselines: &[Baseline], started: Instant) {
-        let sums = self.inner.lock().unwrap();
-        let leaks = sums.leaks();
+        let mut sums = self.inner.lock().unwrap();
+        sums.scan();
+        let leaks = sums.leaks;
+        say(&format!("leak scan: bytes={} secrets={}", sums.scanned, sums.secrets.len()));
         let points: usize = baselines.iter().map(|baseline| baseline.points.len()).sum();
         let faults = Trouble::all().len();
         let seconds = started.elapsed().as_secs_f64();
@@ -196,20 +207,23 @@ impl Figures {
 }
 
 impl Sums {
-    fn leaks(&self) -> u64 {
+    /// Searches what is kept for everything that is known to be secret, and keeps it no longer: the
+    /// secrets of a run are known before what it stored.
+    fn scan(&mut self) {
         let mut scan = LeakScan::new();
         for (index, secret) in self.secrets.iter().enumerate() {
             scan = scan.secret(&format!("secret {index}"), secret);
         }
-        for line in &self.public {
+        self.public_bytes = 0;
+        for line in std::mem::take(&mut self.public) {
             scan.bytes("stored object", line.as_bytes());
         }
         let report = scan.report();
         for leak in report.leaks.iter().take(SHOWN) {
             say(&format!("leak: {leak:?}"));
         }
-        say(&format!("leak scan: bytes={} secrets={}", report.bytes, report.secrets));
-        report.count
+        self.scanned += report.bytes;
+        self.leaks += report.count;
     }
 
     fn summary(&self) -> String {
@@ -263,4 +277,11 @@ pub(crate) fn say(line: &str) {
 }
 
 const SHOWN: usize = 3;
+
+/// So many bytes are kept to be searched together.
+const MOST_KEPT: usize = 64 << 20;
+
+/// After so many runs a line says how things stand.
+const REPORTED: usize = 10_000;
+
 const MOST_LINES: usize = 120;

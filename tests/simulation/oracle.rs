@@ -3,6 +3,7 @@
 //! The oracle reads the stored JSON by itself: nothing that the operator believes is believed here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -34,7 +35,6 @@ pub(crate) struct Oracle {
     reveals: BTreeMap<String, Reveal>,
     count: usize,
     acts: usize,
-    verified: BTreeMap<(String, String), bool>,
     /// Ends are believed at once by an operator that starts after every clock jumped together.
     pub(crate) trusts_ends: bool,
     /// Whether an end can be held against the instant of the write that sets it.
@@ -64,7 +64,6 @@ impl Oracle {
             reveals: BTreeMap::new(),
             count: 0,
             acts: 0,
-            verified: BTreeMap::new(),
             trusts_ends: true,
             dates_ends: true,
             violations: Vec::new(),
@@ -285,17 +284,7 @@ impl Oracle {
             _ => not_after(entry).is_some_and(|end| self.served.now() < end),
         };
         let hash = entry["bcrypt"].as_str().unwrap_or_default();
-        is_open && self.agree(text, hash)
-    }
-
-    /// Whether bcrypt agrees; each pair is hashed once.
-    pub(crate) fn agree(&mut self, text: &str, hash: &str) -> bool {
-        let key = (text.to_owned(), hash.to_owned());
-        *self.verified.entry(key).or_insert_with(|| {
-            let secret = text.parse::<ClientSecret>();
-            let verifier = hash.parse::<Verifier>();
-            secret.is_ok_and(|secret| verifier.is_ok_and(|verifier| verifier.accepts(&secret)))
-        })
+        is_open && agree(text, hash)
     }
 
     fn violate(&mut self, invariant: &str, what: &str) {
@@ -344,6 +333,17 @@ pub(crate) fn owner_of(object: &Value) -> Option<String> {
     let references = object["metadata"]["ownerReferences"].as_array()?;
     let controller = references.iter().find(|reference| reference["controller"] == true)?;
     controller["uid"].as_str().map(str::to_owned)
+}
+
+/// Whether bcrypt agrees. The random bytes of all runs are the same, so each pair is hashed once.
+pub(crate) fn agree(text: &str, hash: &str) -> bool {
+    static AGREED: Mutex<BTreeMap<(String, String), bool>> = Mutex::new(BTreeMap::new());
+    let mut agreed = AGREED.lock().unwrap_or_else(PoisonError::into_inner);
+    *agreed.entry((text.to_owned(), hash.to_owned())).or_insert_with(|| {
+        let secret = text.parse::<ClientSecret>();
+        let verifier = hash.parse::<Verifier>();
+        secret.is_ok_and(|secret| verifier.is_ok_and(|verifier| verifier.accepts(&secret)))
+    })
 }
 
 fn lives(state: View<'_>, uid: &str) -> bool {

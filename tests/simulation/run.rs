@@ -23,6 +23,8 @@ pub(crate) struct Outcome {
     pub(crate) made: usize,
     /// The requests among which something can go wrong.
     pub(crate) points: std::ops::Range<usize>,
+    /// Of every request, whether it reads.
+    pub(crate) reads: Vec<bool>,
     pub(crate) trace: Vec<String>,
     pub(crate) secrets: BTreeSet<String>,
     /// Everything that is stored and not meant to be secret.
@@ -165,6 +167,7 @@ impl Run<'_> {
             stuck: self.stuck,
             made,
             points: self.points,
+            reads: world.plan.passed().iter().map(|it| it.write.is_none()).collect(),
             trace: world.gate.trace(),
             secrets: world.entropy.secrets(),
             public: public(&world),

@@ -25,6 +25,14 @@ impl Trouble {
 }
 
 impl Trouble {
+    /// Whether it goes another way than every other one, with a request that reads or that writes.
+    pub(crate) fn is_own(self, reads: bool) -> bool {
+        match self {
+            Self::Fault(fault) => !reads || fault.is_own_for_reads(),
+            Self::Disturbance(_) => true,
+        }
+    }
+
     /// Whether wrong operators are tried with it: those that survive calm fall over these.
     pub(crate) fn is_telling(self) -> bool {
         match self {

@@ -1,7 +1,7 @@
 //! A cluster with the operator in it, all in memory and in virtual time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use kube::client::Body;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
-use support::fake_api_server::{FakeApiServer, Snapshot};
+use support::fake_api_server::{Builder, FakeApiServer, Snapshot};
 use support::faults::{FaultLayer, FaultPlan};
 use technical_user_operator::api::technical_user::crd;
 use technical_user_operator::controller::cluster::Cluster;
@@ -64,9 +64,8 @@ impl World {
     pub(crate) fn new(seed: u64, mutant: Option<Mutant>) -> Arc<Self> {
         let (local, remote) = (WallClock::start(), WallClock::start());
         let time = remote.clone();
-        let definition = serde_json::to_value(crd()).unwrap();
-        let cluster = FakeApiServer::builder()
-            .crd(&definition)
+        let cluster = KINDS
+            .clone()
             .namespace(OPERATOR)
             .namespace(NAMESPACE)
             .clock(Arc::new(move || time.now()))
@@ -76,7 +75,7 @@ impl World {
         cluster.on_change(Box::new(move |change| locked(&seeing).see(change)));
         let plan = FaultPlan::transparent();
         let gate = Gate::new(plan.clone(), mutant);
-        let leases = Leases::new(gate.clone(), Duration::ZERO);
+        let leases = Leases::new(gate.clone());
         let world = Arc::new(Self {
             server: cluster,
             leases,
@@ -322,6 +321,10 @@ fn with(world: &Weak<World>, act: impl FnOnce(&Arc<World>)) {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// A server that knows the kinds.
+static KINDS: LazyLock<Builder> =
+    LazyLock::new(|| FakeApiServer::builder().crd(&serde_json::to_value(crd()).unwrap()));
 
 /// The lease that the first replica takes.
 pub(crate) const LEASE: &str = "first";

@@ -72,6 +72,19 @@ impl Fault {
         Self::HangApplied,
     ];
 
+    /// Whether a read goes another way with it than with those before it in [`Self::ALL`]: what would
+    /// have been applied, or comes late, makes no difference to it.
+    pub fn is_own_for_reads(self) -> bool {
+        match self {
+            Self::DieBefore | Self::DropRequest | Self::Answer(_) | Self::Hang => true,
+            Self::DieAfter
+            | Self::DropResponse
+            | Self::Late { .. }
+            | Self::AppliedThen(_)
+            | Self::HangApplied => false,
+        }
+    }
+
     /// Whether the process that sent the request is killed.
     pub fn kills(self) -> bool {
         matches!(self, Self::DieBefore | Self::DieAfter)

@@ -15,7 +15,8 @@ use super::{
     storage::{Clock, Objects, State},
 };
 
-/// Sets up a [`FakeApiServer`].
+/// Sets up a [`FakeApiServer`]. A clone costs little: whoever starts many servers reads a CRD once.
+#[derive(Clone)]
 pub struct Builder {
     resources: Vec<Arc<Resource>>,
     namespaces: Vec<String>,
