@@ -270,6 +270,8 @@ impl World {
     fn restore(self: &Arc<Self>) {
         let backup = locked(&self.backup).clone();
         let Some(backup) = backup else { return };
+        // Its API servers stand still meanwhile: nothing sent before arrives after.
+        self.gate.cut();
         self.restart(Duration::from_secs(30));
         self.server.restore(&backup);
         self.server.read(|state| self.oracle().restored(state));

@@ -32,6 +32,8 @@ struct Inner {
     armed: Vec<(usize, Disturbance)>,
     disturb: Option<Disturb>,
     is_away: bool,
+    /// How often every connection was cut.
+    cuts: usize,
     started: Instant,
     trace: Vec<String>,
     spoiler: Option<Spoiler>,
@@ -43,6 +45,7 @@ impl Gate {
             armed: Vec::new(),
             disturb: None,
             is_away: false,
+            cuts: 0,
             started: Instant::now(),
             trace: Vec::new(),
             spoiler: mutant.map(Spoiler::new),
@@ -66,6 +69,16 @@ impl Gate {
         self.locked().is_away
     }
 
+    /// Cuts every connection for good: what was sent over it and has not arrived never does.
+    pub(crate) fn cut(&self) {
+        self.locked().cuts += 1;
+        self.plan.lose_late();
+    }
+
+    fn cuts(&self) -> usize {
+        self.locked().cuts
+    }
+
     pub(crate) fn note(&self, line: &str) {
         let mut inner = self.locked();
         let at = inner.started.elapsed().as_secs_f64();
@@ -76,9 +89,9 @@ impl Gate {
         self.locked().trace.clone()
     }
 
-    /// The gate before a service.
+    /// The gate before a service, and a connection through it.
     pub(crate) fn before<S>(&self, service: S) -> Gated<S> {
-        Gated { gate: self.clone(), service }
+        Gated { gate: self.clone(), service, cuts: self.cuts() }
     }
 
     fn locked(&self) -> MutexGuard<'_, Inner> {
@@ -110,6 +123,8 @@ impl Gate {
 pub(crate) struct Gated<S> {
     gate: Gate,
     service: S,
+    /// How often every connection had been cut when this one was made.
+    cuts: usize,
 }
 
 impl<S> Service<Request<Body>> for Gated<S>
@@ -127,8 +142,11 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Self { gate, service } = self.clone();
+        let Self { gate, service, cuts } = self.clone();
         Box::pin(async move {
+            if gate.cuts() > cuts {
+                return std::future::pending().await;
+            }
             if is_watch(&request) {
                 return if gate.is_away() { Err(broken()) } else { sent(service, request).await };
             }

@@ -130,6 +130,11 @@ impl FaultPlan {
         }
     }
 
+    /// Loses the late requests for good, as a restarted server does.
+    pub fn lose_late(&self) {
+        self.locked().late.clear();
+    }
+
     /// Number of late requests that have not been delivered.
     pub fn late(&self) -> usize {
         self.locked().late.len()
