@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use http::Method;
 use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
+use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 use support::control_plane::{ControlPlane, User};
 use support::faults::FaultPlan;
@@ -189,6 +191,34 @@ async fn a_namespace_without_the_right_to_write_is_named_and_served_once_it_is_g
     until("nothing is missing", || async {
         let object = series.object().await;
         condition(&object, "JWKSIncomplete").is_none().then_some(())
+    })
+    .await;
+
+    // Not selected any more, and nothing can be deleted there until that right comes back.
+    let (delete, without) = all.split_last().unwrap();
+    assert_eq!(*delete, "delete");
+    grant_maps(&admin, "no-right-2", without).await;
+    let maps = Api::<ConfigMap>::namespaced(nobody.clone(), "no-right-2");
+    until("the right is gone", || async {
+        let refused = maps.delete("absent", &DeleteParams::default()).await.unwrap_err();
+        matches!(refused, kube::Error::Api(status) if status.code == 403).then_some(())
+    })
+    .await;
+    series.namespace("no-right-2", false).await;
+    let surplus = series.says("JWKSSurplus", "Forbidden").await;
+    let words = "may not delete configmaps in namespace no-right-2";
+    assert!(surplus.message.contains(words), "{}", surplus.message);
+    assert!(series.has_map("no-right-2").await);
+    grant_maps(&admin, "no-right-2", &all).await;
+    until("the right is back", || async {
+        let answer = maps.delete("absent", &DeleteParams::default()).await.unwrap_err();
+        matches!(answer, kube::Error::Api(status) if status.code == 404).then_some(())
+    })
+    .await;
+    series.annotate(ROTATE_REQUESTED_AT, "look again, please").await;
+    until("nothing is left there", || async {
+        let is_said = condition(&series.object().await, "JWKSSurplus").is_some();
+        (!is_said && !series.has_map("no-right-2").await).then_some(())
     })
     .await;
 }
