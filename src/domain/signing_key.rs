@@ -13,12 +13,15 @@
 //! looks at all of it and returns writes that the API server refuses if what they rest upon has
 //! changed; whoever carried them out, or died, looks again.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::jwks::Jwks;
-use super::key_pair::PublicKey;
+use super::key_pair::{Kid, PublicKey};
 use super::object::{COLLECTION, Version, collector_had_its_time};
 use super::obstacle::Obstacle;
+use super::request::Handled;
 use super::schedule::{Now, TOLERANCE, Trust, later};
 
 pub mod ledger;
@@ -86,6 +89,7 @@ pub fn decide(observed: &Observed, now: Now) -> Step {
 const CHECKS: &[fn(&View<'_>) -> Option<Step>] = &[
     ledger_was_lost,         // what exists is enough to know what must stay published
     revocation_requested,    // before anything that could hold it up
+    key_has_vanished,        // before it is unpublished: its time may still be on its way
     published_differs,       // publish, heal, unpublish: a pure projection of ledger and key pairs
     key_is_published,        // schedule, with the end of the former key
     end_was_seen,            // drain counts from when a live read showed the end
@@ -129,6 +133,24 @@ fn key_is_needed(view: &View<'_>) -> Option<Step> {
     let index = view.ledger.next_index();
     let exists = view.observed.key_pairs.contains_key(&index);
     (!exists && view.needs_a_key()).then_some(Step::Write(Write::Stage(index)))
+}
+
+/// A write that gives a key its time can arrive late, when the key pair is gone and a look has not
+/// seen that time. The ledger changes first, so that such a write is refused from then on.
+fn key_has_vanished(view: &View<'_>) -> Option<Step> {
+    let Some(Target::Ours(home)) = view.observed.targets.get(&view.series.home) else {
+        return None;
+    };
+    let next = view.next().map(|(_, key)| key.kid());
+    let known = view.ledger.entries.values().map(|entry| entry.key.kid()).chain(next);
+    let known: BTreeSet<&Kid> = known.collect();
+    // As many as are remembered: whoever writes more of them into a JWKS is not answered for ever.
+    let vanished = home.kids.iter().filter(|kid| !known.contains(kid)).take(Handled::REMEMBERED);
+    let mut ledger = view.ledger.clone();
+    for kid in vanished.filter(|kid| !view.ledger.vanished.includes(kid.as_str())) {
+        ledger.vanished = ledger.vanished.with(kid.as_str());
+    }
+    (ledger != *view.ledger).then(|| view.put(ledger, Change::Fence))
 }
 
 fn published_differs(view: &View<'_>) -> Option<Step> {

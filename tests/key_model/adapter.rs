@@ -149,7 +149,7 @@ impl Adapter {
                 why: match change {
                     Change::Schedule => Why::Schedule,
                     Change::Recover => Why::Recover,
-                    Change::Drain | Change::Remove | Change::Revoke => Why::Other,
+                    Change::Drain | Change::Remove | Change::Revoke | Change::Fence => Why::Other,
                 },
                 is_current: version == self::version(LEDGER, true),
             },
@@ -255,6 +255,9 @@ impl Adapter {
         for kid in ledger.revoked.iter() {
             spelt.revoked = spelt.revoked.with(self.key(kid).kid().as_str());
         }
+        for kid in ledger.vanished.iter() {
+            spelt.vanished = spelt.vanished.with(self.key(kid).kid().as_str());
+        }
         spelt
     }
 
@@ -278,10 +281,12 @@ impl Adapter {
         };
         let is_rotated = |number: &u8| ledger.rotated.includes(&token(*number));
         let is_revoked = |kid: &Kid| ledger.revoked.includes(self.key(*kid).kid().as_str());
+        let has_vanished = |kid: &Kid| ledger.vanished.includes(self.key(*kid).kid().as_str());
         Ledger {
             entries: ledger.entries.iter().map(entry).collect(),
             rotated: (1..TOKENS).filter(is_rotated).fold(0, |bits, number| bits | (1 << number)),
             revoked: (1..=MOST_KIDS).filter(is_revoked).collect(),
+            vanished: (1..=MOST_KIDS).filter(has_vanished).collect(),
         }
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct Ledger {
     pub(crate) rotated: u8,
     /// The kids whose revocation was answered.
     pub(crate) revoked: Kids,
+    /// The kids that get their time no more.
+    pub(crate) vanished: Kids,
 }
 
 /// A JWKS as it is stored in a namespace.
@@ -103,7 +105,12 @@ impl Ledger {
     /// What servers make of it.
     pub(crate) fn as_served(&self) -> Self {
         let live = self.live().map(|entry| Entry { end_seen_at: None, ..*entry });
-        Self { entries: live.collect(), rotated: 0, revoked: Kids::default() }
+        Self {
+            entries: live.collect(),
+            rotated: 0,
+            revoked: Kids::default(),
+            vanished: Kids::default(),
+        }
     }
 
     /// The same an instant later. What is long past is past, and who is gone has no times.

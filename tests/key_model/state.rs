@@ -176,6 +176,7 @@ impl State {
 
     fn sets(&mut self, visitor: &mut impl FnMut(&mut Kids)) {
         self.ledgers(&mut |ledger| visitor(&mut ledger.revoked));
+        self.ledgers(&mut |ledger| visitor(&mut ledger.vanished));
         self.cluster.maps.iter_mut().flatten().for_each(|map| visitor(&mut map.kids));
         for replica in &mut self.replicas {
             let held = replica.maps.iter_mut().flatten();

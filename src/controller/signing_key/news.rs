@@ -127,7 +127,7 @@ pub(super) async fn ledger_changed(change: Change, series: &Series, context: &Co
             tracing::info!(name = series.name, "next key scheduled");
             context.metrics.key_scheduled();
         }
-        Change::Drain | Change::Remove => {}
+        Change::Drain | Change::Remove | Change::Fence => {}
         Change::Revoke => {
             let kid = series.revoke_request.as_deref().unwrap_or_default();
             tracing::warn!(name = series.name, kid, "key revoked");

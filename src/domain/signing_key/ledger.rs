@@ -30,6 +30,9 @@ pub struct Ledger {
     /// Requests to revoke that were answered.
     #[serde(default)]
     pub revoked: Handled,
+    /// Keys that leave the JWKS without having had their time, since their pair is gone.
+    #[serde(default)]
+    pub vanished: Handled,
 }
 
 /// One key, without its private half.
@@ -112,6 +115,7 @@ impl Ledger {
             entries: BTreeMap::new(),
             rotated: Handled::default(),
             revoked: Handled::default(),
+            vanished: Handled::default(),
         }
     }
 

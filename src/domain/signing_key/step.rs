@@ -63,6 +63,8 @@ pub enum Change {
     Remove,
     /// A key leaves the JWKS on request.
     Revoke,
+    /// No write that was decided before can give its time to a key whose pair is gone.
+    Fence,
     /// The ledger was lost and is made anew from the key pairs.
     Recover,
 }

@@ -178,6 +178,41 @@ fn a_key_that_waits_and_is_lost_leaves_no_gap() {
 }
 
 #[test]
+fn a_key_that_vanished_leaves_the_jwks_after_nothing_can_give_it_its_time_any_more() {
+    let mut given = signing();
+    given.series.rotate_request = Some("a".to_owned());
+    for _ in 0..2 {
+        let Step::Write(write) = given.decide() else { panic!("not published") };
+        given.apply(write);
+    }
+    let Step::Write(Write::PutLedger(late, _, Change::Schedule)) = given.decide() else {
+        panic!("not about to be scheduled")
+    };
+    given.key_pairs.remove(&2);
+
+    let Step::Write(write) = given.decide() else { panic!("at rest") };
+
+    assert!(matches!(&write, Write::PutLedger(version, _, Change::Fence) if *version == late));
+    given.apply(write);
+    let Step::Write(write) = given.decide() else { panic!("at rest") };
+    given.apply(write);
+    assert_eq!(given.published("home"), [kid(1)]);
+    assert_eq!(given.settle(), ["stage 2", "publish 2", "schedule", "drain"]);
+}
+
+#[test]
+fn however_many_keys_somebody_adds_to_the_jwks_it_is_put_right() {
+    let mut given = signing();
+    if let Some(Target::Ours(published)) = given.targets.get_mut("home") {
+        published.digest = None;
+        published.kids.extend((10..100).map(kid));
+    }
+
+    assert_eq!(given.settle(), ["fence", "publish 1"]);
+    assert_eq!(given.published("home"), [kid(1)]);
+}
+
+#[test]
 fn a_revoked_key_does_not_come_back_with_a_lost_ledger() {
     let mut given = rotated();
     given.series.revoke_request = Some(kid(2).to_string());
