@@ -34,7 +34,7 @@ impl Operator {
     pub(crate) fn new(adapter: Adapter, targets: usize, asks: bool, wrong: Option<Wrong>) -> Self {
         let maps = (0..targets).map(Read::Map);
         let mut reads: Vec<Read> = asks.then_some(Read::Requests).into_iter().collect();
-        if wrong == Some(Wrong::InputsBeforeJwks) {
+        if matches!(wrong, Some(Wrong::InputsBeforeJwks | Wrong::InputsBeforeJwksNorFence)) {
             reads.extend([Read::Pairs, Read::Ledger]);
             reads.extend(maps);
         } else {

@@ -172,7 +172,12 @@ const fn acting(
 
 /// Each wrong variant, the least trouble that brings it down, and the property that must catch it.
 pub(crate) const MUTANTS: &[(Wrong, Setting, &str)] = &[
-    (Wrong::InputsBeforeJwks, Setting { targets: 1, ..PAIR }, property::PUBLISHED),
+    (Wrong::InputsBeforeJwksNorFence, Setting { targets: 1, ..PAIR }, property::PUBLISHED),
+    (
+        Wrong::NoFence,
+        Setting { room: ROOMY, ..lossy(acting(SOLE, PAIRS, &[])) },
+        property::VERIFIES,
+    ),
     (Wrong::ScheduleBeforePublish, SOLE, property::KNOWN),
     (Wrong::NoPrePublish, Setting { timing: PATIENT, ..SOLE }, property::KNOWN),
     (Wrong::NoGrace, SOLE, property::VERIFIES),
@@ -196,6 +201,11 @@ pub(crate) const HARDY: &[(Wrong, Setting, &str)] = &[
 
 /// Variants that lack one of two locks, and that no search brings down: servers look whether a key
 /// is in the JWKS, although the ledger alone keeps them from signing too early or too late. It is
-/// kept for clocks that jump and for a JWKS that a user deletes.
-pub(crate) const SURVIVORS: &[(Wrong, Setting)] =
-    &[(Wrong::NoJwksCheck, SOLE), (Wrong::NoJwksCheck, SKEWED), (Wrong::NoJwksCheck, lossy(SOLE))];
+/// kept for clocks that jump and for a JWKS that a user deletes. The order of a look is kept for
+/// key pairs that a user deletes.
+pub(crate) const SURVIVORS: &[(Wrong, Setting)] = &[
+    (Wrong::NoJwksCheck, SOLE),
+    (Wrong::NoJwksCheck, SKEWED),
+    (Wrong::NoJwksCheck, lossy(SOLE)),
+    (Wrong::InputsBeforeJwks, Setting { targets: 1, ..PAIR }),
+];

@@ -18,6 +18,10 @@ use technical_user_operator::domain::signing_key::{
 pub(crate) enum Wrong {
     /// What the JWKS rests upon is read before the JWKS.
     InputsBeforeJwks,
+    /// Nor does the ledger change before a key leaves the JWKS that it does not know.
+    InputsBeforeJwksNorFence,
+    /// That alone.
+    NoFence,
     /// A key gets its time before it is in the JWKS.
     ScheduleBeforePublish,
     /// A key signs the moment it is published.
@@ -83,6 +87,13 @@ impl Wrong {
                     for (index, pair) in &mut seen.key_pairs {
                         let uid = ledger.entries.get(index).and_then(|it| it.pair_uid.clone());
                         pair.version.uid = uid.unwrap_or_else(|| pair.version.uid.clone());
+                    }
+                }
+            }
+            Self::NoFence | Self::InputsBeforeJwksNorFence if has_entries(seen) => {
+                for target in seen.targets.values_mut() {
+                    if let Target::Ours(published) = target {
+                        published.kids.clear();
                     }
                 }
             }
@@ -153,6 +164,10 @@ impl Wrong {
 
 fn set(seen: &mut Observed, change: impl Fn(&mut signing_key::Series)) {
     seen.series.iter_mut().for_each(change);
+}
+
+fn has_entries(seen: &Observed) -> bool {
+    matches!(&seen.ledger, Held::Ledger(_, ledger) if !ledger.entries.is_empty())
 }
 
 fn has_next(seen: &Observed) -> bool {
