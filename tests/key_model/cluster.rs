@@ -48,7 +48,7 @@ pub(crate) struct Ledger {
     pub(crate) rotated: u8,
     /// The kids whose revocation was answered.
     pub(crate) revoked: Kids,
-    /// The kids that get their time no more.
+    /// The kids that leave the JWKS without having had their time.
     pub(crate) vanished: Kids,
 }
 

@@ -201,8 +201,9 @@ pub(crate) const HARDY: &[(Wrong, Setting, &str)] = &[
 
 /// Variants that lack one of two locks, and that no search brings down: servers look whether a key
 /// is in the JWKS, although the ledger alone keeps them from signing too early or too late. It is
-/// kept for clocks that jump and for a JWKS that a user deletes. The order of a look is kept for
-/// key pairs that a user deletes.
+/// kept for clocks that jump and for a JWKS that a user deletes. Nor is an operator brought down
+/// that reads in another order, as long as the ledger changes before a key leaves that it does not
+/// know: [`MUTANTS`] has the one that does neither.
 pub(crate) const SURVIVORS: &[(Wrong, Setting)] = &[
     (Wrong::NoJwksCheck, SOLE),
     (Wrong::NoJwksCheck, SKEWED),
