@@ -114,9 +114,11 @@ impl Adapter {
         // The operator looks at the pairs of the ledger and at the next one, or else at all; the
         // private half it reads only of those that the ledger does not know.
         let is_known = |index: u8| ledger.is_some_and(|ledger| ledger.entry(index).is_some());
-        let next = ledger.and_then(|ledger| ledger.entries.last()).map(|it| it.index + 1);
+        let next = ledger.filter(|ledger| !ledger.entries.is_empty());
+        let next = next.map(|ledger| self.ledger(ledger).next_index());
         let pairs = (1..).zip(look.pairs).filter(|(index, kid)| {
-            let is_looked_at = next.is_none_or(|next| *index == next) || is_known(*index);
+            let is_looked_at =
+                next.is_none_or(|next| u32::from(*index) == next) || is_known(*index);
             *kid != NOBODY && is_looked_at
         });
         let pairs = pairs.map(|(index, kid)| {
@@ -249,6 +251,7 @@ impl Adapter {
         };
         let mut spelt = signing_key::Ledger::empty("u", "default");
         spelt.entries = ledger.entries.iter().map(entry).collect::<BTreeMap<_, _>>();
+        spelt.next_from = u32::from(ledger.next_from);
         for number in (1..TOKENS).filter(|number| ledger.rotated & (1 << number) != 0) {
             spelt.rotated = spelt.rotated.with(&token(number));
         }
@@ -287,6 +290,7 @@ impl Adapter {
             rotated: (1..TOKENS).filter(is_rotated).fold(0, |bits, number| bits | (1 << number)),
             revoked: (1..=MOST_KIDS).filter(is_revoked).collect(),
             vanished: (1..=MOST_KIDS).filter(has_vanished).collect(),
+            next_from: u8::try_from(ledger.next_from).unwrap(),
         }
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct Ledger {
     pub(crate) revoked: Kids,
     /// The kids that leave the JWKS without having had their time.
     pub(crate) vanished: Kids,
+    /// The next key has no lower index.
+    pub(crate) next_from: u8,
 }
 
 /// A JWKS as it is stored in a namespace.
@@ -110,6 +112,7 @@ impl Ledger {
             rotated: 0,
             revoked: Kids::default(),
             vanished: Kids::default(),
+            next_from: 0,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::servers::{History, Ledgers};
 #[derive(Debug, Default)]
 pub(crate) struct Excuses {
     set_at: Option<(Duration, SignedDuration)>,
+    ahead: SignedDuration,
     hurried: BTreeSet<Kid>,
 }
 
@@ -19,6 +20,12 @@ impl Excuses {
     /// Every clock was set by so much.
     pub(crate) fn set(&mut self, elapsed: Duration, by: SignedDuration) {
         self.set_at = Some((elapsed, by));
+        self.ahead += by;
+    }
+
+    /// How far every clock is ahead by now.
+    pub(crate) fn ahead(&self) -> SignedDuration {
+        self.ahead
     }
 
     /// A leap ahead makes a key sign early that has its time already. One that had left is signed

@@ -83,7 +83,13 @@ impl Oracle {
     /// Every clock was set by so much.
     pub(crate) fn set(&mut self, by: SignedDuration) {
         let elapsed = self.served.elapsed();
+        let were_ahead = self.excuses.ahead().is_positive();
         self.excuses.set(elapsed, by);
+        if were_ahead && !self.excuses.ahead().is_positive() {
+            // Tokens with times of a future that is no more would be good until it comes again.
+            let latest = self.served.now() - self.excuses.ahead() + token_life();
+            self.expiries.values_mut().for_each(|expiry| *expiry = (*expiry).min(latest));
+        }
         self.excuses.see(elapsed, &self.servers.ledgers, &mut self.revoked);
     }
 
@@ -136,9 +142,8 @@ impl Oracle {
                 let is_new = !self.expiries.contains_key(&(uid.clone(), kid.clone()));
                 self.awaited.extend(lacking.into_iter().filter(|_| is_new));
             }
-            let life = SignedDuration::try_from(TOKEN_LIFETIME).unwrap() + SKEW * 2;
             let expiry = self.expiries.entry((uid, kid)).or_insert(now);
-            *expiry = (*expiry).max(now + life);
+            *expiry = (*expiry).max(now + token_life());
         }
         self.verify(alive.as_deref(), now);
     }
@@ -387,6 +392,11 @@ fn read_series(object: &Value) -> (String, Use) {
 fn ledgers(state: View<'_>) -> Ledgers {
     let ledgers = state.list("secrets").into_iter().filter_map(ledger_of);
     ledgers.map(|ledger| (ledger.uid.clone(), Arc::new(ledger))).collect()
+}
+
+/// How long a token verifies, by the most generous clock.
+fn token_life() -> SignedDuration {
+    SignedDuration::try_from(TOKEN_LIFETIME).unwrap() + SKEW * 2
 }
 
 fn is_operator(change: &Change<'_>) -> bool {

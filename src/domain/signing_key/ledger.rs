@@ -33,6 +33,9 @@ pub struct Ledger {
     /// Keys that leave the JWKS without having had their time, since their pair is gone.
     #[serde(default)]
     pub vanished: Handled,
+    /// The next key has no lower index: a ledger made anew may have to leave some out.
+    #[serde(default)]
+    pub next_from: u32,
 }
 
 /// One key, without its private half.
@@ -116,6 +119,7 @@ impl Ledger {
             rotated: Handled::default(),
             revoked: Handled::default(),
             vanished: Handled::default(),
+            next_from: 0,
         }
     }
 
@@ -132,7 +136,8 @@ impl Ledger {
 
     /// The index of the next key. No index is ever used twice.
     pub fn next_index(&self) -> u32 {
-        self.entries.keys().next_back().map_or(FIRST, |index| index.saturating_add(1))
+        let last = self.entries.keys().next_back();
+        last.map_or(FIRST, |index| index.saturating_add(1)).max(self.next_from)
     }
 
     /// The key that signs at that instant, by the ledger alone.

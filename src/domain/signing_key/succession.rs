@@ -77,10 +77,12 @@ pub(super) fn recovered(ledger: &Ledger, observed: &Observed, now: Now) -> Optio
         [.., second, last] if *last == newest => Some(*second),
         published => published.last().copied(),
     };
+    let mut recovered = ledger.clone();
     if signer != Some(newest) && found.len() > 1 {
         found.pop();
+        // The pairs between may be gone: it is the next one nevertheless.
+        recovered.next_from = newest;
     }
-    let mut recovered = ledger.clone();
     for (index, key) in found {
         let mut entry = observed.paired(index, Entry::scheduled(key.clone(), now.earliest()));
         if Some(index) != signer {

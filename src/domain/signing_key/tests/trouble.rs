@@ -313,6 +313,29 @@ fn a_lost_ledger_never_lets_a_key_sign_that_may_have_just_been_published() {
 }
 
 #[test]
+fn a_lost_ledger_forgets_no_key_that_comes_after_a_gap() {
+    let mut given = signing();
+    given.series.rotate_request = Some("a".to_owned());
+    given.settle();
+    given.key_pairs.remove(&2);
+    given.apply(Write::Stage(3));
+    let Step::Write(publish) = given.decide() else { panic!("at rest") };
+    given.apply(publish);
+    for (index, key_pair) in &mut given.key_pairs {
+        key_pair.public = Some(key(*index));
+    }
+    assert!(given.published("home").contains(&kid(3)));
+
+    given.ledger = Held::Absent;
+    given.settle();
+
+    let published: BTreeSet<Kid> = given.published("home").into_iter().collect();
+    assert_eq!(published, BTreeSet::from([kid(1), kid(3)]));
+    assert_eq!(given.active(), Some(kid(1)));
+    assert!(given.ledger().entries[&3].activate_at >= given.now + HOUR);
+}
+
+#[test]
 fn a_key_pair_that_comes_late_for_a_key_that_is_gone_is_deleted_again() {
     let mut given = rotated();
     given.later(HOUR * 48);
