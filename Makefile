@@ -42,8 +42,8 @@ build: ## Build the operator: target/debug/technical-user-operator
 	@cargo build --quiet --locked
 
 .PHONY: prove
-prove: control-plane ## The long runs: the whole model, every pair of faults, long comparisons with a real API server
-	$(say) 'long runs: half an hour to an hour, and 10 minutes to build once'
+prove: control-plane ## The long runs: the whole model, every fault and pairs of them, long comparisons with a real API server
+	$(say) 'long runs: about two hours, and 10 minutes to build once; pairs of faults get 10 minutes each, or PROVE_SECONDS'
 	@mkdir -p target/figures && touch target/figures/.began
 	@PROVE=1 cargo test --release --workspace --locked
 	$(say) 'figures'

@@ -46,11 +46,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::figures::{Figures, Part, SEED, baselines, say, setting, singles, story};
+use crate::figures::{
+    Baseline, Figures, Part, SEED, baselines, number, say, setting, singles, story,
+};
 use crate::mutant::Mutant;
-use crate::pairs::Pairs;
 use crate::run::play;
-use crate::trouble::Case;
+use crate::trouble::{Case, Trouble};
 
 #[test]
 fn a_rotation_writes_every_jwks_twice_and_rest_writes_nothing() {
@@ -100,7 +101,9 @@ fn every_single_trouble_at_every_request_is_survived() {
     // Without a proof asked for, as much as a check may take, spread over the whole.
     let is_check = setting("PROVE").is_none() && setting("SIMULATE_SECONDS").is_none();
     let all = cases.len();
-    let until = setting("PROVE").is_none().then(|| started + seconds("SIMULATE_SECONDS", 45));
+    let until = setting("PROVE")
+        .is_none()
+        .then(|| started + Duration::from_secs(number("SIMULATE_SECONDS", 45)));
     let most = if is_check { all.min(CHECKED) } else { all };
     let spread = |index: usize| cases[index * STRIDE % all].clone();
     let played = figures.play(&baselines, spread, Part { range: 0..most, until });
@@ -113,19 +116,20 @@ fn pairs_of_troubles_are_survived() {
     if setting("PROVE").is_none() {
         return;
     }
-    let started = Instant::now();
-    let figures = Figures::default();
-    let baselines = baselines(&figures);
-    // To play every single trouble first takes an hour.
-    let firsts: Vec<_> = singles(&baselines).into_iter().step_by(FIRSTS).collect();
-    let pairs = Pairs::of(&figures, &baselines, &firsts);
-    let all = pairs.len();
-    say(&format!("key-simulation-pairs: of={all} firsts={}", firsts.len()));
-    let draw = |index: usize| pairs.case(index * STRIDE % all);
-    let until = started + seconds("PROVE_SECONDS", 600);
-    let played = figures.play(&baselines, draw, Part { range: 0..all, until: Some(until) });
-    say(&format!("key-simulation-pairs: pairs={played} of={all}"));
-    figures.conclude("key-simulation-pairs", &baselines, started);
+    // All that goes wrong with requests; of what happens to the world, which is most, one in so many.
+    let firsts = |baselines: &[Baseline]| {
+        let numbered = singles(baselines).into_iter().enumerate();
+        let is_first = |number: usize, case: &Case| {
+            number.is_multiple_of(FIRSTS) || matches!(case.troubles[0].1, Trouble::Fault(_))
+        };
+        numbered.filter(|(number, (_, case))| is_first(*number, case)).map(|(_, it)| it).collect()
+    };
+    pairs::prove("key-simulation-pairs", firsts);
+}
+
+#[test]
+fn faults_that_pairs_leave_out_go_the_way_of_others() {
+    pairs::compare("key-simulation");
 }
 
 #[test]
@@ -212,11 +216,7 @@ fn replay() {
     assert!(outcome.is_clean());
 }
 
-fn seconds(name: &str, otherwise: u64) -> Duration {
-    Duration::from_secs(setting(name).and_then(|it| it.parse().ok()).unwrap_or(otherwise))
-}
-
-/// One in so many single troubles is the first of pairs.
+/// One in so many of what happens to the world is the first of pairs.
 const FIRSTS: usize = 29;
 
 /// A check plays the same cases on a slow machine and on a fast one.

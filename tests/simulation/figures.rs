@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,8 +22,7 @@ pub(crate) const SEED: u64 = 20_261_124;
 /// A story as it goes when nothing goes wrong.
 pub(crate) struct Baseline {
     pub(crate) flow: Flow,
-    pub(crate) points: Range<usize>,
-    made: usize,
+    pub(crate) calm: Outcome,
 }
 
 /// Which cases are played: those numbers, as far as the time allows.
@@ -60,10 +60,9 @@ pub(crate) fn baselines(figures: &Figures) -> Vec<Baseline> {
         .into_iter()
         .map(|flow| {
             let case = Case { flow: flow.name.to_owned(), troubles: Vec::new() };
-            let outcome = play(&flow, &case, SEED, None);
-            let (points, made) = (outcome.points.clone(), outcome.made);
-            let baseline = Baseline { flow, points, made };
-            figures.add(&baseline, &case, outcome);
+            let calm = play(&flow, &case, SEED, None);
+            let baseline = Baseline { flow, calm };
+            figures.add(&baseline, &case, &baseline.calm);
             baseline
         })
         .collect()
@@ -73,7 +72,7 @@ pub(crate) fn baselines(figures: &Figures) -> Vec<Baseline> {
 pub(crate) fn singles(baselines: &[Baseline]) -> Vec<(usize, Case)> {
     let mut cases = Vec::new();
     for (story, baseline) in baselines.iter().enumerate() {
-        for index in baseline.points.clone() {
+        for index in baseline.calm.points.clone() {
             for trouble in Trouble::all() {
                 let flow = baseline.flow.name.to_owned();
                 cases.push((story, Case { flow, troubles: vec![(index, trouble)] }));
@@ -120,7 +119,7 @@ impl Figures {
                         let outcome = play(&baselines[story].flow, &case, SEED, None);
                         self.time(&case, started.elapsed());
                         tell(story, &case, &outcome);
-                        self.add(&baselines[story], &case, outcome);
+                        self.add(&baselines[story], &case, &outcome);
                         played.fetch_add(1, Ordering::Relaxed);
                     }
                 });
@@ -137,27 +136,28 @@ impl Figures {
         }
     }
 
-    fn add(&self, baseline: &Baseline, case: &Case, outcome: Outcome) {
+    fn add(&self, baseline: &Baseline, case: &Case, outcome: &Outcome) {
         let mut sums = self.inner.lock().unwrap();
-        let is_off = case.keeps_count(&baseline.flow) && outcome.made != baseline.made;
+        let is_off = case.keeps_count(&baseline.flow) && outcome.made != baseline.calm.made;
         let is_off = is_off && outcome.is_clean();
         sums.runs += 1;
         sums.violations += outcome.violations.len();
         sums.stuck += usize::from(outcome.stuck.is_some());
         sums.extra += usize::from(is_off);
         if !outcome.is_clean() || is_off {
-            let wanted = is_off.then_some(baseline.made);
-            let story = story(case, &outcome, wanted);
+            let wanted = is_off.then_some(baseline.calm.made);
+            let story = story(case, outcome, wanted);
             // At once, so that whoever has no time to wait for the end sees it too.
             if sums.failures.len() < SHOWN {
                 say(&story);
             }
             sums.failures.push(story);
         }
-        sums.secrets.extend(outcome.secrets);
-        for line in outcome.public {
-            let bytes = line.len();
-            sums.public_bytes += if sums.public.insert(line) { bytes } else { 0 };
+        sums.secrets.extend(outcome.secrets.iter().cloned());
+        for line in &outcome.public {
+            if sums.public.insert(line.clone()) {
+                sums.public_bytes += line.len();
+            }
         }
         if sums.public_bytes > MOST_KEPT {
             sums.scan();
@@ -176,7 +176,7 @@ impl Figures {
         sums.scan();
         let leaks = sums.leaks;
         say(&format!("leak scan: bytes={} secrets={}", sums.scanned, sums.secrets.len()));
-        let points: usize = baselines.iter().map(|baseline| baseline.points.len()).sum();
+        let points: usize = baselines.iter().map(|baseline| baseline.calm.points.len()).sum();
         let faults = Trouble::all().len();
         let seconds = started.elapsed().as_secs_f64();
         say(&format!(
@@ -269,6 +269,11 @@ pub(crate) fn write(name: &str, figures: &serde_json::Value) {
 #[expect(clippy::disallowed_methods, reason = "a test has no arguments of its own")]
 pub(crate) fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// A number of the environment, or another one.
+pub(crate) fn number<T: FromStr>(name: &str, otherwise: T) -> T {
+    setting(name).and_then(|it| it.parse().ok()).unwrap_or(otherwise)
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are what the test is run for")]

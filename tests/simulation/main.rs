@@ -31,14 +31,12 @@ mod world;
 
 use std::time::Duration;
 
-use support::faults::Fault;
 use tokio::time::Instant;
 
-use crate::figures::{Baseline, Figures, Part, SEED, baselines, say, setting, singles, story};
+use crate::figures::{Figures, Part, SEED, baselines, number, say, setting, singles, story};
 use crate::mutant::Mutant;
-use crate::pairs::Pairs;
 use crate::run::play;
-use crate::trouble::{Case, Trouble};
+use crate::trouble::Case;
 
 #[test]
 fn every_single_trouble_at_every_request_is_survived() {
@@ -51,7 +49,9 @@ fn every_single_trouble_at_every_request_is_survived() {
     }
     let all = cases.len();
     // Without a proof asked for, as much as a check may take, spread over the whole.
-    let until = setting("PROVE").is_none().then(|| started + seconds("SIMULATE_SECONDS", 120));
+    let until = setting("PROVE")
+        .is_none()
+        .then(|| started + Duration::from_secs(number("SIMULATE_SECONDS", 120)));
     let spread = |index: usize| cases[index * STRIDE % all].clone();
     let played = figures.play(&baselines, spread, Part { range: 0..all, until });
     say(&format!("simulation: singles={played} of={all}"));
@@ -63,53 +63,12 @@ fn pairs_of_troubles_are_survived() {
     if setting("PROVE").is_none() {
         return;
     }
-    let started = Instant::now();
-    let figures = Figures::default();
-    let baselines = baselines(&figures);
-    let pairs = Pairs::of(&figures, &baselines, &singles(&baselines));
-    let all = pairs.len();
-    say(&format!("simulation-pairs: of={all}"));
-    let from = setting("PROVE_FROM").and_then(|it| it.parse().ok()).unwrap_or(0);
-    let draw = |index: usize| pairs.case(index * STRIDE % all);
-    let until = started + seconds("PROVE_SECONDS", 600);
-    let played = figures.play(&baselines, draw, Part { range: from..all, until: Some(until) });
-    say(&format!("simulation-pairs: pairs={played} of={all} PROVE_FROM={} goes on", from + played));
-    figures.conclude("simulation-pairs", &baselines, started);
+    pairs::prove("simulation-pairs", singles);
 }
 
 #[test]
-fn what_would_have_been_applied_makes_no_difference_to_a_read() {
-    let alike = [
-        (Fault::DieBefore, Fault::DieAfter),
-        (Fault::DropRequest, Fault::DropResponse),
-        (Fault::DropRequest, Fault::Late { after: 1 }),
-        (Fault::Answer(500), Fault::AppliedThen(500)),
-        (Fault::Answer(504), Fault::AppliedThen(504)),
-        (Fault::Hang, Fault::HangApplied),
-    ];
-    let baselines = baselines(&Figures::default());
-    let is_proof = setting("PROVE").is_some();
-    let mut compared = 0;
-    for (story, Baseline { flow, .. }) in baselines.iter().enumerate() {
-        let with =
-            |troubles| play(flow, &Case { flow: flow.name.to_owned(), troubles }, SEED, None);
-        let calm = with(Vec::new());
-        let reads = calm.points.clone().filter(|index| calm.reads[*index]);
-        for (number, index) in reads.enumerate() {
-            for (kind, (one, other)) in alike.into_iter().enumerate() {
-                // Without a proof asked for, one of each kind in some story.
-                if is_proof || (number == kind && kind == story % alike.len()) {
-                    let with = |fault| with(vec![(index, Trouble::Fault(fault))]);
-                    let (one, other) = (with(one), with(other));
-                    assert_eq!(one.trace, other.trace, "{} at {index}", flow.name);
-                    assert_eq!(one.is_clean(), other.is_clean());
-                    compared += 1;
-                }
-            }
-        }
-    }
-    say(&format!("simulation: reads compared={compared}"));
-    assert!(compared >= alike.len(), "{compared}");
+fn faults_that_pairs_leave_out_go_the_way_of_others() {
+    pairs::compare("simulation");
 }
 
 #[test]
@@ -151,10 +110,6 @@ fn replay() {
     say(&story(&case, &outcome, None));
     say(&format!("{}={} points={:?}", run::COUNTED, outcome.made, outcome.points));
     assert!(outcome.is_clean());
-}
-
-fn seconds(name: &str, otherwise: u64) -> Duration {
-    Duration::from_secs(setting(name).and_then(|it| it.parse().ok()).unwrap_or(otherwise))
 }
 
 /// A prime: it has no factor in common with the number of cases, so each is played once.

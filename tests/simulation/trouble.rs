@@ -28,7 +28,7 @@ impl Trouble {
     /// Whether it goes another way than every other one, with a request that reads or that writes.
     pub(crate) fn is_own(self, reads: bool) -> bool {
         match self {
-            Self::Fault(fault) => !reads || fault.is_own_for_reads(),
+            Self::Fault(fault) => fault.like(reads).is_none(),
             Self::Disturbance(_) => true,
         }
     }

@@ -72,16 +72,27 @@ impl Fault {
         Self::HangApplied,
     ];
 
-    /// Whether a read goes another way with it than with those before it in [`Self::ALL`]: what would
-    /// have been applied, or comes late, makes no difference to it.
-    pub fn is_own_for_reads(self) -> bool {
+    /// The fault whose way a request that reads, or that writes, goes with this one: a sender that
+    /// tries again whatever the server says of itself does not tell them apart, and what would have
+    /// been applied, or comes late, makes no difference to a read.
+    pub fn like(self, reads: bool) -> Option<Self> {
         match self {
-            Self::DieBefore | Self::DropRequest | Self::Answer(_) | Self::Hang => true,
-            Self::DieAfter
+            Self::Answer(500 | 503 | 504) => Some(Self::DropRequest),
+            Self::AppliedThen(_) if !reads => Some(Self::DropResponse),
+            Self::DropResponse | Self::Late { .. } | Self::AppliedThen(_) if reads => {
+                Some(Self::DropRequest)
+            }
+            Self::DieAfter if reads => Some(Self::DieBefore),
+            Self::HangApplied if reads => Some(Self::Hang),
+            Self::DieBefore
+            | Self::DieAfter
+            | Self::DropRequest
             | Self::DropResponse
             | Self::Late { .. }
+            | Self::Answer(_)
             | Self::AppliedThen(_)
-            | Self::HangApplied => false,
+            | Self::Hang
+            | Self::HangApplied => None,
         }
     }
 
