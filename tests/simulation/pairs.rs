@@ -12,8 +12,10 @@ use crate::trouble::{Case, Trouble};
 
 /// Pairs, each with a number: rank by rank, and spread over each. None is there twice, and none goes
 /// the way of another for certain.
-#[derive(Debug, Default)]
-pub(crate) struct Pairs {
+#[derive(Debug)]
+struct Pairs {
+    /// What may go wrong.
+    troubles: Vec<Trouble>,
     firsts: Vec<First>,
     /// Of every rank, how many pairs there are up to the end of each first trouble.
     ends: [Vec<usize>; RANKS.len()],
@@ -50,7 +52,8 @@ struct Site {
     is_repeated: bool,
 }
 
-/// Plays pairs of these troubles for `PROVE_SECONDS`, from number `PROVE_FROM` on.
+/// Plays pairs of these troubles for `PROVE_SECONDS`, from number `PROVE_FROM` on; only those between
+/// `PROVE_TROUBLES`, if there are any.
 pub(crate) fn prove(name: &str, singles: impl Fn(&[Baseline]) -> Vec<(usize, Case)>) {
     let started = Instant::now();
     let figures = Figures::default();
@@ -103,9 +106,10 @@ impl Pairs {
     /// Plays these single troubles and takes each for the first of pairs.
     fn of(figures: &Figures, baselines: &[Baseline], singles: &[(usize, Case)]) -> Self {
         let firsts = Mutex::new(Vec::new());
+        let troubles = wanted();
         let is_own = |(story, case): &&(usize, Case)| {
             let (index, trouble) = case.troubles[0];
-            trouble.is_own(baselines[*story].calm.reads[index])
+            troubles.contains(&trouble) && trouble.is_own(baselines[*story].calm.reads[index])
         };
         let own: Vec<&(usize, Case)> = singles.iter().filter(is_own).collect();
         let case = |index: usize| own[index].clone();
@@ -119,12 +123,12 @@ impl Pairs {
         firsts.sort_by_key(|it: &First| (it.story, it.index, it.trouble.to_string()));
         let ends = RANKS.map(|rank| {
             let ends = firsts.iter().scan(0, |end, first| {
-                *end += first.seconds(rank).count();
+                *end += first.seconds(rank, &troubles).count();
                 Some(*end)
             });
             ends.collect()
         });
-        Self { firsts, ends }
+        Self { troubles, firsts, ends }
     }
 
     fn len(&self) -> usize {
@@ -152,7 +156,7 @@ impl Pairs {
         let position = ends.partition_point(|end| *end <= number);
         let first = &self.firsts[position];
         let before = if position == 0 { 0 } else { ends[position - 1] };
-        let second = first.seconds(rank).nth(number - before).unwrap();
+        let second = first.seconds(rank, &self.troubles).nth(number - before).unwrap();
         let troubles = vec![(first.index, first.trouble), second];
         (first.story, Case { flow: first.flow.clone(), troubles })
     }
@@ -175,16 +179,15 @@ impl First {
         })
     }
 
-    fn seconds(&self, rank: Rank) -> impl Iterator<Item = (usize, Trouble)> {
-        let all = Trouble::all();
+    fn seconds(&self, rank: Rank, troubles: &[Trouble]) -> impl Iterator<Item = (usize, Trouble)> {
         let sites = self.requests.iter().enumerate().filter(|(_, site)| !site.is_repeated);
         sites.flat_map(move |(after, site)| {
-            let own = all.clone().into_iter().filter(|it| it.is_own(site.reads));
+            let own = troubles.iter().filter(|it| it.is_own(site.reads));
             // Of two faults with one request only one strikes, and a disturbance comes before both.
             let own =
                 own.filter(move |_| after > 0 || matches!(self.trouble, Trouble::Disturbance(_)));
-            let of_rank = own.filter(move |it| Rank::of(self.trouble, *it, site.is_calm) == rank);
-            of_rank.map(move |it| (self.index + after, it))
+            let of_rank = own.filter(move |it| Rank::of(self.trouble, **it, site.is_calm) == rank);
+            of_rank.map(move |it| (self.index + after, *it))
         })
     }
 }
@@ -199,6 +202,15 @@ impl Rank {
             (Trouble::Disturbance(_), _) | (_, Trouble::Disturbance(_)) => Self::World,
         }
     }
+}
+
+/// The troubles that `PROVE_TROUBLES` names, or all.
+fn wanted() -> Vec<Trouble> {
+    let mut troubles = Trouble::all();
+    if let Some(names) = setting("PROVE_TROUBLES") {
+        troubles.retain(|trouble| names.split(',').any(|name| name == trouble.to_string()));
+    }
+    troubles
 }
 
 /// The requests of a run in that range.
