@@ -62,6 +62,12 @@ pub(crate) fn perform(operator: &Operator, state: &mut State, act: Act, way: u8)
             operator.outdate_map(state, at);
         }
         Act::DeleteLedger => {
+            for entry in state.cluster.ledger.iter().flat_map(|ledger| &ledger.entries) {
+                // Who takes the pair and the ledger leaves nobody who could know of the key.
+                if state.cluster.pairs[usize::from(entry.index) - 1] != entry.kid {
+                    state.history.marks.revoked.insert(entry.kid);
+                }
+            }
             state.cluster.ledger = None;
             operator.outdate_ledger(state);
         }
@@ -70,6 +76,9 @@ pub(crate) fn perform(operator: &Operator, state: &mut State, act: Act, way: u8)
             let mut entries = state.cluster.ledger.iter().flat_map(|ledger| &ledger.entries);
             if entries.all(|entry| entry.kid != kid) {
                 state.history.marks.dropped.insert(kid);
+            }
+            if state.cluster.ledger.is_none() {
+                state.history.marks.revoked.insert(kid);
             }
             state.history.marks.lost.insert(kid);
             state.cluster.pairs[at] = NOBODY;

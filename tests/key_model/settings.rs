@@ -62,6 +62,14 @@ const SKEWED: Setting = Setting {
     ..SOLE
 };
 
+/// A user deletes a key pair and the ledger, or two of either.
+const TWO_LOSSES: Setting = Setting {
+    name: "one operator, key pairs and the ledger deleted",
+    budget: Budget { acts: 2, ..CALM },
+    room: ROOMY,
+    ..acting(SOLE, LOSSES, NORMAL)
+};
+
 /// Searched with every run of the tests.
 pub(crate) const SMALL: &[Setting] = &[
     Setting { name: "one operator, two namespaces", targets: 2, ..SOLE },
@@ -125,6 +133,7 @@ pub(crate) const LARGE: &[Setting] = &[
         room: ROOMY,
         ..lossy(acting(SOLE, PAIRS, NORMAL))
     },
+    TWO_LOSSES,
     Setting {
         name: "two operators, the JWKS deleted or edited",
         replicas: 2,
@@ -153,6 +162,8 @@ const ROOMY: Room = Room { in_flight: 2, most_keys: 3 };
 const JWKS: &[Act] = &[Act::DeleteJwks, Act::EmptyJwks, Act::AddToJwks];
 const LEDGER: &[Act] = &[Act::DeleteLedger];
 const PAIRS: &[Act] = &[Act::DeletePair];
+
+const LOSSES: &[Act] = &[Act::DeletePair, Act::DeleteLedger];
 
 const NORMAL: &[&str] = &[SETTLED, SECOND, RETIRED];
 const RECOVERY: &[&str] = &[SETTLED, RECOVERED];
@@ -197,6 +208,7 @@ pub(crate) const HARDY: &[(Wrong, Setting, &str)] = &[
     (Wrong::PutLedgerAnyVersion, lossy(SOLE), property::VERIFIES),
     (Wrong::NoStaleBound, SOLE, property::PUBLISHED),
     (Wrong::RecoverAsNew, acting(SOLE, LEDGER, &[]), property::HEALS),
+    (Wrong::GapForgotten, TWO_LOSSES, property::PUBLISHED),
 ];
 
 /// Variants that lack one of two locks, and that no search brings down: servers look whether a key

@@ -52,6 +52,8 @@ pub(crate) enum Wrong {
     RecoverAsNew,
     /// After a lost ledger the newest key signs.
     RecoverNewest,
+    /// After a lost ledger the next key is looked for right after the last one that is left.
+    GapForgotten,
     /// Any pair under the index of a key passes for its own.
     AnyPair,
 }
@@ -143,6 +145,10 @@ impl Wrong {
                 }
                 Step::Write(Write::CreateLedger(ledger))
             }
+            (Self::GapForgotten, Step::Write(Write::CreateLedger(mut ledger))) => {
+                ledger.next_from = 0;
+                Step::Write(Write::CreateLedger(ledger))
+            }
             (_, Step::Write(Write::PutLedger(version, mut ledger, change))) => {
                 if let Some(before) = before {
                     self.spoil_ledger(before, &mut ledger);
@@ -157,6 +163,7 @@ impl Wrong {
         match self {
             Self::RotateTokenForgotten => after.rotated = before.rotated.clone(),
             Self::RevokeTokenForgotten => after.revoked = before.revoked.clone(),
+            Self::GapForgotten => after.next_from = 0,
             _ => {}
         }
     }

@@ -1,12 +1,14 @@
-//! What may go wrong where every clock is set at once: no more than SECURITY.md says.
+//! What may go wrong where every clock is set at once, and where a backup is restored: no more than
+//! SECURITY.md says.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use technical_user_operator::domain::key_pair::Kid;
+use technical_user_operator::domain::signing_key::ledger::Entry;
 
-use crate::servers::{History, Ledgers};
+use crate::servers::{History, Ledgers, VIEW_AGE, token_life};
 
 /// The keys that wrong clocks excuse.
 #[derive(Debug, Default)]
@@ -52,6 +54,13 @@ impl Excuses {
     pub(crate) fn is_hurried(&self, kid: &Kid) -> bool {
         self.hurried.contains(kid)
     }
+}
+
+/// When the last token of a key has expired that was signed by this entry, or before its end was
+/// known.
+pub(crate) fn last_token_of(entry: &Entry) -> Option<Timestamp> {
+    let signs_until = entry.until?.max(entry.end_seen_at?);
+    Some(signs_until + SignedDuration::try_from(VIEW_AGE).unwrap() + token_life())
 }
 
 /// The deadline of a call of the operator.

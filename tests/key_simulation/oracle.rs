@@ -14,14 +14,14 @@ use support::fake_api_server::{Change, View};
 use technical_user_operator::domain::jwks::kids_of;
 use technical_user_operator::domain::key_pair::{Algorithm, Kid};
 use technical_user_operator::domain::signer::Use;
+use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::domain::signing_key::ledger::Withdrawal;
-use technical_user_operator::domain::signing_key::{Ledger, SKEW};
 use technical_user_operator::environment::Clock as _;
 use technical_user_operator::environment::private_key::PrivateKey;
 
 use crate::clock::WallClock;
-use crate::excuses::Excuses;
-use crate::servers::{Ledgers, Servers, TOKEN_LIFETIME};
+use crate::excuses::{Excuses, last_token_of};
+use crate::servers::{Ledgers, Servers, token_life};
 use crate::stored::{JWKS, NAME, OPERATOR, is_selected, jwks_of, ledger_of, owner_of, uid_of};
 use crate::stored::{name_of, namespace_of};
 
@@ -177,16 +177,15 @@ impl Oracle {
         });
     }
 
-    /// Everything went back to an earlier state: what was signed since is nobody's business, and
-    /// token servers start anew as they do after a restore.
+    /// Everything went back to an earlier state: what was signed since by keys or by ends that are no
+    /// more is nobody's business, and token servers start anew as they do after a restore.
     pub(crate) fn restored(&mut self, state: View<'_>) {
         let series = state.get("signingkeys", "", NAME).map(read_series);
         self.servers.series.reset(series);
         let ledgers = ledgers(state);
-        let known: BTreeSet<Kid> = ledgers
-            .values()
-            .flat_map(|ledger| ledger.live().map(|(_, entry)| entry.key.kid().clone()))
-            .collect();
+        let live = ledgers.values().flat_map(|ledger| ledger.live().map(|(_, entry)| entry));
+        let last_tokens: BTreeMap<Kid, Option<Timestamp>> =
+            live.map(|entry| (entry.key.kid().clone(), last_token_of(entry))).collect();
         self.servers.ledgers.reset(ledgers);
         self.targets = state
             .list("configmaps")
@@ -197,9 +196,13 @@ impl Oracle {
         self.servers.private.reset(BTreeSet::new());
         self.see_key_pairs(state);
         let home = self.servers.jwks.current();
-        self.published.retain(|kid, _| known.contains(kid) || home.contains(kid));
-        self.expiries.retain(|(_, kid), _| known.contains(kid));
-        self.revoked.retain(|kid| !known.contains(kid));
+        self.published.retain(|kid, _| last_tokens.contains_key(kid) || home.contains(kid));
+        self.expiries.retain(|(_, kid), expiry| {
+            let last = last_tokens.get(kid).copied().flatten();
+            *expiry = last.map_or(*expiry, |last| last.min(*expiry));
+            last_tokens.contains_key(kid)
+        });
+        self.revoked.retain(|kid| !last_tokens.contains_key(kid));
         self.material.clear();
         self.excused.extend(self.selected.iter().cloned().chain([OPERATOR.to_owned()]));
         self.see_namespaces(state);
@@ -392,11 +395,6 @@ fn read_series(object: &Value) -> (String, Use) {
 fn ledgers(state: View<'_>) -> Ledgers {
     let ledgers = state.list("secrets").into_iter().filter_map(ledger_of);
     ledgers.map(|ledger| (ledger.uid.clone(), Arc::new(ledger))).collect()
-}
-
-/// How long a token verifies, by the most generous clock.
-fn token_life() -> SignedDuration {
-    SignedDuration::try_from(TOKEN_LIFETIME).unwrap() + SKEW * 2
 }
 
 fn is_operator(change: &Change<'_>) -> bool {

@@ -130,3 +130,8 @@ pub(crate) const VIEW_AGE: Duration = Duration::from_mins(11);
 
 /// How long tokens live.
 pub(crate) const TOKEN_LIFETIME: Duration = Duration::from_mins(2);
+
+/// How long a token verifies, by the most generous clock.
+pub(crate) fn token_life() -> SignedDuration {
+    SignedDuration::try_from(TOKEN_LIFETIME).unwrap() + SKEW * 2
+}

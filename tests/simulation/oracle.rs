@@ -55,6 +55,15 @@ struct Reveal {
     is_void: bool,
 }
 
+impl Reveal {
+    /// Since when nobody has had a reason to use it: it is not shown any more, and if it was the
+    /// current one, another is.
+    fn overlaps_since(&self) -> Option<Duration> {
+        let hidden_at = self.hidden_at?;
+        if self.was_current { Some(hidden_at.max(self.succeeded_at?)) } else { Some(hidden_at) }
+    }
+}
+
 impl Oracle {
     pub(crate) fn new(local: WallClock, served: WallClock) -> Self {
         Self {
@@ -223,18 +232,14 @@ impl Oracle {
     ) {
         let now = self.local.elapsed();
         let earliest = self.local.now().min(self.served.now());
-        let least = earliest + SignedDuration::try_from(OVERLAP).unwrap()
-            - SignedDuration::try_from(TOLERANCE).unwrap();
+        let signed = |duration| SignedDuration::try_from(duration).unwrap();
         let mut early = Vec::new();
         for (id, was) in before {
             let Some(reveal) = self.reveals.get(id).filter(|reveal| !reveal.is_void) else {
                 continue;
             };
-            let overlap_is_over = |since: Option<Duration>| {
-                since.is_some_and(|since| now + TOLERANCE >= since + OVERLAP)
-            };
-            let is_succeeded = !reveal.was_current || overlap_is_over(reveal.succeeded_at);
-            let is_over = overlap_is_over(reveal.hidden_at) && is_succeeded;
+            let since = reveal.overlaps_since();
+            let is_over = since.is_some_and(|since| now + TOLERANCE >= since + OVERLAP);
             match after.get(id) {
                 None => {
                     if self.trusts_ends && !is_over {
@@ -242,7 +247,10 @@ impl Oracle {
                     }
                 }
                 Some(is) if state_of(is) == "old" && state_of(was) != "old" => {
-                    // A write that comes late may bring an end that has passed.
+                    // A write that comes late may bring an end that has passed, or one that is nearer
+                    // than the overlap: it counts from when the successor was there to be used.
+                    let past = now.saturating_sub(since.unwrap_or(now));
+                    let least = earliest + signed(OVERLAP) - signed(TOLERANCE) - signed(past);
                     let is_early = not_after(is).is_none_or(|end| end < least);
                     if self.dates_ends && is_early && !is_over {
                         early.push(format!("serial {} was given an early end", reveal.serial));
