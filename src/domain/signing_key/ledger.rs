@@ -33,8 +33,9 @@ pub struct Ledger {
     /// Keys that leave the JWKS without having had their time, since their pair is gone.
     #[serde(default)]
     pub vanished: Handled,
-    /// The next key has no lower index: a ledger made anew may have to leave some out.
-    #[serde(default)]
+    /// No key gets a lower index: a ledger made anew may not know the keys between its last entry and
+    /// the next.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub next_from: u32,
 }
 
@@ -215,6 +216,11 @@ impl Entry {
     pub(super) fn ends(&mut self, until: Option<Timestamp>) {
         (self.until, self.end_seen_at, self.kept_until) = (until, None, None);
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 const FORMAT_VERSION: i64 = 1;

@@ -80,7 +80,7 @@ pub(super) fn recovered(ledger: &Ledger, observed: &Observed, now: Now) -> Optio
     let mut recovered = ledger.clone();
     if signer != Some(newest) && found.len() > 1 {
         found.pop();
-        // The pairs between may be gone: it is the next one nevertheless.
+        // Indices before it may be missing: the newest is next all the same.
         recovered.next_from = newest;
     }
     for (index, key) in found {

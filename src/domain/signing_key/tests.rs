@@ -2,5 +2,6 @@
 
 mod given;
 mod life;
+mod recovery;
 mod requests;
 mod trouble;

@@ -1,6 +1,6 @@
 //! What users, administrators and clocks do.
 
-use super::given::{HOUR, key, kid, nothing, rotated, signing};
+use super::given::{HOUR, kid, nothing, rotated, signing};
 use crate::domain::schedule::Watchman;
 use std::collections::BTreeSet;
 
@@ -213,27 +213,6 @@ fn however_many_keys_somebody_adds_to_the_jwks_it_is_put_right() {
 }
 
 #[test]
-fn a_revoked_key_does_not_come_back_with_a_lost_ledger() {
-    let mut given = rotated();
-    given.series.revoke_request = Some(kid(2).to_string());
-    for _ in 0..2 {
-        let Step::Write(write) = given.decide() else { panic!("at rest") };
-        given.apply(write);
-    }
-    for (index, key_pair) in &mut given.key_pairs {
-        key_pair.public = Some(key(*index));
-    }
-    given.apply(Write::Stage(3));
-
-    given.ledger = Held::Absent;
-    given.settle();
-
-    assert!(!given.published("home").contains(&kid(2)));
-    assert_eq!(given.active(), Some(kid(1)));
-    assert!(given.ledger().entries[&3].activate_at > given.now, "it has not been published yet");
-}
-
-#[test]
 fn a_key_pair_that_cannot_be_read_does_not_pass_for_a_lost_ledger() {
     let mut given = nothing();
     let version = given.version();
@@ -276,63 +255,6 @@ fn a_ledger_that_cannot_be_read_is_left_alone() {
 
     assert!(given.settle().is_empty());
     assert_eq!(given.verdict(), Verdict::LedgerUnreadable(Unreadable::Malformed));
-}
-
-#[test]
-fn a_lost_ledger_is_made_anew_and_nothing_leaves_the_jwks() {
-    for given in [signing, rotated] {
-        let mut given = given();
-        let before = given.published("home");
-        for (index, key_pair) in &mut given.key_pairs {
-            key_pair.public = Some(key(*index));
-        }
-
-        given.ledger = Held::Absent;
-        given.settle();
-
-        let after = given.published("home");
-        assert!(before.iter().all(|kid| after.contains(kid)), "{before:?} {after:?}");
-        assert!(given.active().is_some_and(|kid| before.contains(&kid)));
-    }
-}
-
-#[test]
-fn a_lost_ledger_never_lets_a_key_sign_that_may_have_just_been_published() {
-    let mut given = signing();
-    given.series.rotate_request = Some("a".to_owned());
-    given.apply(Write::Stage(2));
-    let Step::Write(publish) = given.decide() else { panic!("at rest") };
-    given.apply(publish);
-    given.key_pairs.get_mut(&1).unwrap().public = Some(key(1));
-
-    given.ledger = Held::Absent;
-    given.settle();
-
-    assert_eq!(given.active(), Some(kid(1)));
-    assert!(given.ledger().entries[&2].activate_at >= given.now + HOUR);
-}
-
-#[test]
-fn a_lost_ledger_forgets_no_key_that_comes_after_a_gap() {
-    let mut given = signing();
-    given.series.rotate_request = Some("a".to_owned());
-    given.settle();
-    given.key_pairs.remove(&2);
-    given.apply(Write::Stage(3));
-    let Step::Write(publish) = given.decide() else { panic!("at rest") };
-    given.apply(publish);
-    for (index, key_pair) in &mut given.key_pairs {
-        key_pair.public = Some(key(*index));
-    }
-    assert!(given.published("home").contains(&kid(3)));
-
-    given.ledger = Held::Absent;
-    given.settle();
-
-    let published: BTreeSet<Kid> = given.published("home").into_iter().collect();
-    assert_eq!(published, BTreeSet::from([kid(1), kid(3)]));
-    assert_eq!(given.active(), Some(kid(1)));
-    assert!(given.ledger().entries[&3].activate_at >= given.now + HOUR);
 }
 
 #[test]
