@@ -65,7 +65,7 @@ pub(crate) fn perform(operator: &Operator, state: &mut State, act: Act, way: u8)
             for entry in state.cluster.ledger.iter().flat_map(|ledger| &ledger.entries) {
                 // Who takes the pair and the ledger leaves nobody who could know of the key.
                 if state.cluster.pairs[usize::from(entry.index) - 1] != entry.kid {
-                    state.history.marks.revoked.insert(entry.kid);
+                    state.history.marks.untold.insert(entry.kid);
                 }
             }
             state.cluster.ledger = None;
@@ -78,7 +78,7 @@ pub(crate) fn perform(operator: &Operator, state: &mut State, act: Act, way: u8)
                 state.history.marks.dropped.insert(kid);
             }
             if state.cluster.ledger.is_none() {
-                state.history.marks.revoked.insert(kid);
+                state.history.marks.untold.insert(kid);
             }
             state.history.marks.lost.insert(kid);
             state.cluster.pairs[at] = NOBODY;

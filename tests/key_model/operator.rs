@@ -263,11 +263,12 @@ impl Operator {
     /// drained and is leaving the JWKS: that one is missing there, through the user, until the next
     /// look puts it back.
     fn restore(&self, state: &mut State, ledger: &Ledger) {
-        if let (Some(only), 1) = (ledger.live().next(), ledger.live().count()) {
-            // The only key pair that is left: nothing else could sign.
-            state.history.excuse(only.kid, self.adapter.horizon());
-        }
         let live: Kids = ledger.live().map(|entry| entry.kid).collect();
+        state.history.marks.untold = state.history.marks.untold.without(live);
+        if live == state.cluster.private() && live.iter().count() == 1 {
+            // The only key pair that is left: nothing else could sign.
+            live.iter().for_each(|kid| state.history.excuse(kid, self.adapter.horizon()));
+        }
         state.history.marks.restored = live;
         for namespace in 0..self.targets {
             let missing = live.without(state.cluster.published(namespace));

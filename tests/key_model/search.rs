@@ -84,7 +84,7 @@ impl Search {
         // made.
         tokens.all(|(kid, _)| {
             let mut namespaces = 0..self.setting.targets;
-            marks.revoked.contains(*kid)
+            marks.let_go().contains(*kid)
                 || namespaces.all(|namespace| {
                     let gap = marks.gaps[namespace];
                     state.cluster.published(namespace).contains(*kid) || gap.contains(*kid)

@@ -47,6 +47,8 @@ pub(crate) struct Marks {
     pub(crate) gaps: [Kids; 2],
     /// Asked to be revoked.
     pub(crate) revoked: Kids,
+    /// Neither a ledger nor a pair tells of them.
+    pub(crate) untold: Kids,
     /// Their pair was deleted.
     pub(crate) lost: Kids,
     /// Their pair was deleted before the ledger knew them.
@@ -94,7 +96,8 @@ impl Servers {
             }
             signed = signed.union(kids);
         }
-        let excused = state.history.marks.gaps[HOME].union(state.history.marks.revoked);
+        let let_go = state.history.marks.let_go();
+        let excused = state.history.marks.gaps[HOME].union(let_go);
         let published = state.cluster.published(HOME);
         if !signed.without(published).without(excused).is_empty() {
             state.history.signed_unpublished = true;
@@ -103,7 +106,7 @@ impl Servers {
             let since = state.history.published.iter().find(|(it, _)| it == kid);
             since.is_some_and(|(_, since)| -since < adapter.timing.pre_publish)
         };
-        if signed.without(state.history.marks.revoked).iter().any(|kid| is_new(&kid)) {
+        if signed.without(let_go).iter().any(|kid| is_new(&kid)) {
             state.history.signed_early = true;
         }
     }
@@ -232,9 +235,15 @@ impl History {
 }
 
 impl Marks {
+    /// Those whose tokens need not verify any more.
+    pub(crate) fn let_go(&self) -> Kids {
+        self.revoked.union(self.untold)
+    }
+
     pub(crate) fn sets(&mut self, visitor: &mut impl FnMut(&mut Kids)) {
         self.gaps.iter_mut().for_each(&mut *visitor);
         visitor(&mut self.revoked);
+        visitor(&mut self.untold);
         visitor(&mut self.lost);
         visitor(&mut self.dropped);
         visitor(&mut self.restored);
@@ -244,6 +253,7 @@ impl Marks {
         Self {
             gaps: self.gaps.map(|gap| gap.intersection(present)),
             revoked: self.revoked.intersection(present),
+            untold: self.untold.intersection(present),
             lost: self.lost.intersection(present),
             dropped: self.dropped.intersection(present),
             restored: self.restored.intersection(present),

@@ -3,17 +3,14 @@
 //! The oracle reads the stored JSON by itself: nothing that the operator believes is believed here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 use support::fake_api_server::{Change, View};
 use technical_user_operator::domain::jwks::kids_of;
 use technical_user_operator::domain::key_pair::{Algorithm, Kid};
-use technical_user_operator::domain::signer::Use;
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::domain::signing_key::ledger::Withdrawal;
 use technical_user_operator::environment::Clock as _;
@@ -21,9 +18,9 @@ use technical_user_operator::environment::private_key::PrivateKey;
 
 use crate::clock::WallClock;
 use crate::excuses::{Excuses, last_token_of};
-use crate::servers::{Ledgers, Servers, token_life};
-use crate::stored::{JWKS, NAME, OPERATOR, is_selected, jwks_of, ledger_of, owner_of, uid_of};
-use crate::stored::{name_of, namespace_of};
+use crate::servers::{Servers, token_life};
+use crate::stored::{JWKS, NAME, OPERATOR, is_selected, jwks_of, ledger_of, ledgers, name_of};
+use crate::stored::{namespace_of, owner_of, pairs_of, read_series};
 
 /// Remembers what was signed, and by when it has expired.
 pub(crate) struct Oracle {
@@ -231,7 +228,8 @@ impl Oracle {
         else {
             self.take_ledgers(change.state);
             if let Some(new) = change.new.and_then(ledger_of) {
-                self.see_entries(&Ledger::empty(&new.uid, &new.name), &new, Came::Anew);
+                let came = Came::Anew { pairs: pairs_of(change.state, &new.uid) };
+                self.see_entries(&Ledger::empty(&new.uid, &new.name), &new, came);
             }
             return;
         };
@@ -262,7 +260,7 @@ impl Oracle {
                 self.revoked.insert(kid);
             } else if came == Came::Next && was_last && !old.entries.contains_key(index) {
                 self.immediate.insert(kid);
-            } else if came == Came::Anew && new.live().count() == 1 {
+            } else if came == (Came::Anew { pairs: 1 }) {
                 // The only key pair that is left of a lost ledger: nothing else could sign.
                 self.immediate.insert(kid);
             } else if let Some(former) = old.entries.get(index)
@@ -383,18 +381,8 @@ impl Oracle {
 enum Came {
     /// It follows another one.
     Next,
-    /// There was none: what is in it was told by the key pairs, and has no privilege.
-    Anew,
-}
-
-fn read_series(object: &Value) -> (String, Use) {
-    let is_suspended = object["spec"]["suspend"] == true;
-    (uid_of(object), if is_suspended { Use::Suspended } else { Use::Signing })
-}
-
-fn ledgers(state: View<'_>) -> Ledgers {
-    let ledgers = state.list("secrets").into_iter().filter_map(ledger_of);
-    ledgers.map(|ledger| (ledger.uid.clone(), Arc::new(ledger))).collect()
+    /// There was none: what is in it was told by so many key pairs, and has no privilege.
+    Anew { pairs: usize },
 }
 
 fn is_operator(change: &Change<'_>) -> bool {

@@ -1,9 +1,15 @@
 //! Reading stored objects, by name and by field.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use support::fake_api_server::View;
+use technical_user_operator::domain::signer::Use;
 use technical_user_operator::domain::signing_key::Ledger;
+
+use crate::servers::Ledgers;
 
 /// Where the operator keeps its ledgers, and the token service reads its JWKS.
 pub(crate) const OPERATOR: &str = "iam-system";
@@ -66,4 +72,23 @@ pub(crate) fn ledger_of(secret: &Value) -> Option<Ledger> {
     }
     let bytes = STANDARD.decode(secret["data"]["ledger.json"].as_str()?).ok()?;
     serde_json::from_slice(&bytes).ok()
+}
+
+/// The uid of the `SigningKey`, and whether it may be used.
+pub(crate) fn read_series(object: &Value) -> (String, Use) {
+    let is_suspended = object["spec"]["suspend"] == true;
+    (uid_of(object), if is_suspended { Use::Suspended } else { Use::Signing })
+}
+
+/// Every ledger, by the uid of its series.
+pub(crate) fn ledgers(state: View<'_>) -> Ledgers {
+    let ledgers = state.list("secrets").into_iter().filter_map(ledger_of);
+    ledgers.map(|ledger| (ledger.uid.clone(), Arc::new(ledger))).collect()
+}
+
+/// How many key pairs of that series there are.
+pub(crate) fn pairs_of(state: View<'_>, uid: &str) -> usize {
+    let secrets = state.list("secrets").into_iter();
+    let pairs = secrets.filter(|it| it["data"]["private-key.der"].is_string());
+    pairs.filter(|it| owner_of(it).as_deref() == Some(uid)).count()
 }

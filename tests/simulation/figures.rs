@@ -109,9 +109,12 @@ impl Figures {
             for _ in 0..threads {
                 scope.spawn(|| {
                     loop {
+                        if until.is_some_and(|until| Instant::now() >= until) {
+                            return;
+                        }
+                        // Afterwards: what was taken is played, so that all before the last are.
                         let index = next.fetch_add(1, Ordering::Relaxed);
-                        let is_late = until.is_some_and(|until| Instant::now() >= until);
-                        if index >= range.end || is_late {
+                        if index >= range.end {
                             return;
                         }
                         let (story, case) = case(index);
@@ -273,7 +276,8 @@ pub(crate) fn setting(name: &str) -> Option<String> {
 
 /// A number of the environment, or another one.
 pub(crate) fn number<T: FromStr>(name: &str, otherwise: T) -> T {
-    setting(name).and_then(|it| it.parse().ok()).unwrap_or(otherwise)
+    let Some(text) = setting(name) else { return otherwise };
+    text.parse().map_err(|_| format!("{name} is no number: {text}")).unwrap()
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are what the test is run for")]

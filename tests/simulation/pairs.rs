@@ -1,27 +1,38 @@
 //! Pairs of troubles: the second strikes anywhere in what the first one made of the story.
 
-use std::ops::Range;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use support::faults::Fault;
 use tokio::time::Instant;
 
-use crate::figures::{Baseline, Figures, Part, SEED, number, say, setting, singles};
+use crate::figures::{Baseline, Figures, Part, SEED, baselines, number, say, setting, singles};
 use crate::run::{Outcome, play};
 use crate::trouble::{Case, Trouble};
 
-/// Pairs, each with a number: rank by rank, and spread over each. None is there twice, and none goes
-/// the way of another for certain.
+/// Pairs, each with a number: one of every rank in turn, and spread over each. None is there twice.
+///
+/// Two choices make them fewer: of faults that the operator does not tell apart one is played, which
+/// [`compare`] holds; and of a look that repeats itself the first and the last, which is a choice and
+/// no proof, since time goes on meanwhile.
 #[derive(Debug)]
 struct Pairs {
     /// What may go wrong.
     troubles: Vec<Trouble>,
     firsts: Vec<First>,
-    /// Of every rank, how many pairs there are up to the end of each first trouble.
-    ends: [Vec<usize>; RANKS.len()],
+    tiers: Vec<Tier>,
 }
 
-/// How much a pair may tell that neither trouble tells alone.
+/// The pairs of one rank.
+#[derive(Debug)]
+struct Tier {
+    rank: Rank,
+    /// How many there are up to the end of each first trouble.
+    ends: Vec<usize>,
+}
+
+/// What a pair is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rank {
     /// Two requests go wrong, the second before the story goes on as if nothing had been.
@@ -48,20 +59,22 @@ struct Site {
     reads: bool,
     /// Whether the story goes on from here as it does without the first trouble.
     is_calm: bool,
-    /// Whether it is one of many like it, none of which finds anything else than the one before.
+    /// Whether it is one of many like it: the look before and the one after say the same.
     is_repeated: bool,
 }
 
-/// Plays pairs of these troubles for `PROVE_SECONDS`, from number `PROVE_FROM` on; only those between
-/// `PROVE_TROUBLES`, if there are any.
-pub(crate) fn prove(name: &str, singles: impl Fn(&[Baseline]) -> Vec<(usize, Case)>) {
+/// Plays pairs of these troubles for `PROVE_SECONDS`, from number `PROVE_FROM` on; only those of one
+/// rank or between some troubles, if `PROVE_RANK` or `PROVE_TROUBLES` names any.
+pub(crate) fn prove(name: &str, firsts: impl Fn(&[Baseline]) -> Vec<(usize, Case)>) {
     let started = Instant::now();
     let figures = Figures::default();
-    let baselines = crate::figures::baselines(&figures);
-    let pairs = Pairs::of(&figures, &baselines, &singles(&baselines));
+    let baselines = baselines(&figures);
+    let pairs = Pairs::of(&figures, &baselines, &firsts(&baselines));
     let all = pairs.len();
-    let ranks = RANKS.map(|rank| format!("{rank:?}={}", pairs.of_rank(rank))).join(" ");
-    say(&format!("{name}: of={all} firsts={} {ranks}", pairs.firsts.len()));
+    let tiers = pairs.tiers.iter().map(|tier| format!("{:?}={}", tier.rank, tier.len()));
+    let tiers = tiers.collect::<Vec<_>>().join(" ");
+    say(&format!("{name}: of={all} firsts={} {tiers}", pairs.firsts.len()));
+    assert!(all > 0, "there is no such pair");
     let from = number("PROVE_FROM", 0);
     let until = Instant::now() + Duration::from_secs(number("PROVE_SECONDS", 600));
     let part = Part { range: from..all, until: Some(until) };
@@ -70,34 +83,51 @@ pub(crate) fn prove(name: &str, singles: impl Fn(&[Baseline]) -> Vec<(usize, Cas
     figures.conclude(name, &baselines, started);
 }
 
-/// Compares the faults that pairs leave out with those whose way they go: all with `PROVE`, else some.
+/// Compares the faults that pairs leave out with those whose way they go: all with `PROVE`, else one
+/// of each kind.
 pub(crate) fn compare(name: &str) {
-    let baselines = crate::figures::baselines(&Figures::default());
-    let cases: Vec<_> = singles(&baselines)
-        .into_iter()
-        .filter_map(|(story, case)| {
-            let (index, trouble) = case.troubles[0];
-            let Trouble::Fault(fault) = trouble else { return None };
-            let like = fault.like(baselines[story].calm.reads[index])?;
-            let like = Case { troubles: vec![(index, Trouble::Fault(like))], ..case.clone() };
-            Some((&baselines[story].flow, index, case, like))
-        })
-        .collect();
-    let step = setting("PROVE").map_or(cases.len() / COMPARED, |_| 1).max(1);
-    let mut compared = 0;
-    for (flow, index, case, like) in cases.iter().step_by(step) {
-        let (one, other) = (play(flow, case, SEED, None), play(flow, like, SEED, None));
-        let without = |outcome: &Outcome| {
-            let struck = format!(" {index} ");
-            let trace = outcome.trace.iter().filter(|line| !line.contains(&struck));
-            trace.cloned().collect::<Vec<_>>()
-        };
-        assert_eq!(without(&one), without(&other), "{case} and {like}");
-        assert_eq!((one.is_clean(), one.made), (other.is_clean(), other.made), "{case}");
-        compared += 1;
+    let baselines = baselines(&Figures::default());
+    let mut cases = Vec::new();
+    let mut kinds: Vec<(Fault, bool)> = Vec::new();
+    for (story, case) in singles(&baselines) {
+        let (index, trouble) = case.troubles[0];
+        let Trouble::Fault(fault) = trouble else { continue };
+        let reads = baselines[story].calm.reads[index];
+        let Some(like) = fault.like(reads) else { continue };
+        if setting("PROVE").is_none() && kinds.contains(&(fault, reads)) {
+            continue;
+        }
+        kinds.push((fault, reads));
+        let like = Case { troubles: vec![(index, Trouble::Fault(like))], ..case.clone() };
+        cases.push((story, case, like));
     }
-    say(&format!("{name}: compared={compared} of={}", cases.len()));
-    assert!(compared >= COMPARED.min(cases.len()), "{compared}");
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((story, one, other)) =
+                    cases.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    goes_the_way_of(&baselines[*story], one, other);
+                }
+            });
+        }
+    });
+    say(&format!("{name}: compared={}", cases.len()));
+    assert!(!cases.is_empty());
+}
+
+fn goes_the_way_of(baseline: &Baseline, one: &Case, other: &Case) {
+    let struck = format!(" {} ", one.troubles[0].0);
+    let [(this, said), (that, told)] = [one, other].map(|case| {
+        let outcome = play(&baseline.flow, case, SEED, None);
+        let said = outcome.trace.iter().filter(|line| !line.contains(&struck)).cloned();
+        let said: Vec<_> = said.collect();
+        (outcome, said)
+    });
+    assert_eq!(said, told, "{one} and {other}");
+    assert_eq!((this.is_clean(), this.made), (that.is_clean(), that.made), "{one} and {other}");
 }
 
 // === impl Pairs ===
@@ -105,7 +135,6 @@ pub(crate) fn compare(name: &str) {
 impl Pairs {
     /// Plays these single troubles and takes each for the first of pairs.
     fn of(figures: &Figures, baselines: &[Baseline], singles: &[(usize, Case)]) -> Self {
-        let firsts = Mutex::new(Vec::new());
         let troubles = wanted();
         let is_own = |(story, case): &&(usize, Case)| {
             let (index, trouble) = case.troubles[0];
@@ -114,6 +143,7 @@ impl Pairs {
         let own: Vec<&(usize, Case)> = singles.iter().filter(is_own).collect();
         let case = |index: usize| own[index].clone();
         let part = Part { range: 0..own.len(), until: None };
+        let firsts = Mutex::new(Vec::new());
         figures.play_and_tell(baselines, case, part, |story, case, outcome| {
             let first = First::of(story, case, outcome, &baselines[story].calm);
             firsts.lock().unwrap().extend(first);
@@ -121,44 +151,61 @@ impl Pairs {
         let mut firsts = firsts.into_inner().unwrap();
         // In the order of the cases, whichever thread came first.
         firsts.sort_by_key(|it: &First| (it.story, it.index, it.trouble.to_string()));
-        let ends = RANKS.map(|rank| {
-            let ends = firsts.iter().scan(0, |end, first| {
-                *end += first.seconds(rank, &troubles).count();
-                Some(*end)
-            });
-            ends.collect()
-        });
-        Self { troubles, firsts, ends }
+        let only = setting("PROVE_RANK");
+        let is_wanted = |rank: &Rank| only.as_ref().is_none_or(|it| *it == format!("{rank:?}"));
+        let tiers = RANKS.into_iter().filter(is_wanted);
+        let tiers = tiers.map(|rank| Tier::of(rank, &firsts, &troubles)).collect();
+        Self { troubles, firsts, tiers }
     }
 
     fn len(&self) -> usize {
-        RANKS.map(|rank| self.of_rank(rank)).iter().sum()
-    }
-
-    fn of_rank(&self, rank: Rank) -> usize {
-        self.ends[rank as usize].last().copied().unwrap_or_default()
+        self.tiers.iter().map(Tier::len).sum()
     }
 
     /// The pair of that number, with its story.
     fn case(&self, number: usize) -> (usize, Case) {
-        let mut number = number;
-        let has = |rank: &Rank| {
-            let is_in = number < self.of_rank(*rank);
-            number -= if is_in { 0 } else { self.of_rank(*rank) };
-            is_in
-        };
-        let rank = RANKS.into_iter().find(has).unwrap();
-        self.case_of(rank, number * STRIDE % self.of_rank(rank))
-    }
-
-    fn case_of(&self, rank: Rank, number: usize) -> (usize, Case) {
-        let ends = &self.ends[rank as usize];
-        let position = ends.partition_point(|end| *end <= number);
+        let (tier, number) = self.place(number);
+        let number = number * STRIDE % tier.len();
+        let position = tier.ends.partition_point(|end| *end <= number);
         let first = &self.firsts[position];
-        let before = if position == 0 { 0 } else { ends[position - 1] };
-        let second = first.seconds(rank, &self.troubles).nth(number - before).unwrap();
+        let before = if position == 0 { 0 } else { tier.ends[position - 1] };
+        let second = first.seconds(tier.rank, &self.troubles).nth(number - before).unwrap();
         let troubles = vec![(first.index, first.trouble), second];
         (first.story, Case { flow: first.flow.clone(), troubles })
+    }
+
+    /// Every tier in turn, until the smallest has no more, and then those that have.
+    fn place(&self, number: usize) -> (&Tier, usize) {
+        let mut tiers: Vec<&Tier> = self.tiers.iter().collect();
+        tiers.sort_by_key(|tier| tier.len());
+        let (mut number, mut played) = (number, 0);
+        loop {
+            let turns = (tiers[0].len() - played) * tiers.len();
+            if number < turns {
+                return (tiers[number % tiers.len()], played + number / tiers.len());
+            }
+            number -= turns;
+            played = tiers.remove(0).len();
+        }
+    }
+}
+
+// === impl Tier ===
+
+impl Tier {
+    fn of(rank: Rank, firsts: &[First], troubles: &[Trouble]) -> Self {
+        let ends = firsts.iter().scan(0, |end, first| {
+            *end += first.seconds(rank, troubles).count();
+            Some(*end)
+        });
+        let tier = Self { rank, ends: ends.collect() };
+        let is_spread = tier.len() == 0 || !tier.len().is_multiple_of(STRIDE);
+        assert!(is_spread, "some pairs would never be played");
+        tier
+    }
+
+    fn len(&self) -> usize {
+        self.ends.last().copied().unwrap_or_default()
     }
 }
 
@@ -168,8 +215,7 @@ impl First {
     /// Nothing if the trouble never struck.
     fn of(story: usize, case: &Case, outcome: &Outcome, calm: &Outcome) -> Option<Self> {
         let (index, trouble) = *case.troubles.first()?;
-        let struck = index..outcome.points.end;
-        let requests = sites(outcome, calm, &struck)?;
+        let requests = sites(outcome, calm, index);
         (!requests.is_empty()).then(|| Self {
             story,
             flow: case.flow.clone(),
@@ -206,34 +252,34 @@ impl Rank {
 
 /// The troubles that `PROVE_TROUBLES` names, or all.
 fn wanted() -> Vec<Trouble> {
-    let mut troubles = Trouble::all();
-    if let Some(names) = setting("PROVE_TROUBLES") {
-        troubles.retain(|trouble| names.split(',').any(|name| name == trouble.to_string()));
-    }
-    troubles
+    let all = Trouble::all();
+    let Some(names) = setting("PROVE_TROUBLES") else { return all };
+    let known = |name: &str| {
+        let trouble = all.iter().find(|trouble| trouble.to_string() == name).copied();
+        trouble.ok_or_else(|| format!("PROVE_TROUBLES: there is no {name}")).unwrap()
+    };
+    names.split(',').map(known).collect()
 }
 
-/// The requests of a run in that range.
-fn sites(outcome: &Outcome, calm: &Outcome, range: &Range<usize>) -> Option<Vec<Site>> {
-    let words = words(outcome);
-    let (end, calm_end) = (range.end, calm.points.end);
-    let calm_words = self::words(calm);
-    let left = calm_end.saturating_sub(range.start + 1);
-    let alike = words[..end].iter().rev().zip(calm_words[..calm_end].iter().rev());
+/// The requests of a run from the first trouble to the end.
+fn sites(outcome: &Outcome, calm: &Outcome, from: usize) -> Vec<Site> {
+    let end = outcome.points.end.min(outcome.reads.len());
+    let (said, said_calmly) = (words(outcome), words(calm));
+    let left = calm.points.end.saturating_sub(from + 1);
+    let alike = said[..end].iter().rev().zip(said_calmly[..calm.points.end].iter().rev());
     let alike = alike.take(left).take_while(|(one, other)| one.is_some() && one == other).count();
     let site = |index: usize| Site {
         reads: outcome.reads[index],
         is_calm: index + alike >= end,
-        is_repeated: (1..=LOOK)
-            .any(|length| is_repeated(&words[range.start..end], index - range.start, length)),
+        is_repeated: (1..=LOOK).any(|it| is_repeated(&said[from..end], index - from, it)),
     };
-    (end <= outcome.reads.len()).then(|| range.clone().map(site).collect())
+    (from..end).map(site).collect()
 }
 
 /// Whether the `length` requests up to this one, those before and those after say the same.
-fn is_repeated(words: &[Option<&str>], index: usize, length: usize) -> bool {
+fn is_repeated(said: &[Option<&str>], index: usize, length: usize) -> bool {
     let Some(from) = (index + 1).checked_sub(2 * length) else { return false };
-    let Some(three) = words.get(from..index + 1 + length) else { return false };
+    let Some(three) = said.get(from..index + 1 + length) else { return false };
     let (former, latter) = (&three[..2 * length], &three[length..]);
     former == latter && former.iter().all(|it| it.is_some_and(|it| it.starts_with("GET ")))
 }
@@ -253,11 +299,8 @@ fn words(outcome: &Outcome) -> Vec<Option<&str>> {
 
 const RANKS: [Rank; 3] = [Rank::Soon, Rank::Late, Rank::World];
 
-/// As many requests as a look takes at most.
+/// More requests than a look takes in any story.
 const LOOK: usize = 24;
 
-/// How many faults are compared where no proof is asked for.
-const COMPARED: usize = 12;
-
-/// A prime: it has no factor in common with the number of pairs, so each is played once.
+/// A prime: unless it divides the number of pairs, each is played once.
 const STRIDE: usize = 1_000_003;
