@@ -260,8 +260,8 @@ impl Oracle {
                 self.revoked.insert(kid);
             } else if came == Came::Next && was_last && !old.entries.contains_key(index) {
                 self.immediate.insert(kid);
-            } else if came == (Came::Anew { pairs: 1 }) {
-                // The only key pair that is left of a lost ledger: nothing else could sign.
+            } else if came == (Came::Anew { pairs: new.entries.len() }) && new.live().count() == 1 {
+                // The only key pair of a lost ledger that is left in the JWKS: nothing else could sign.
                 self.immediate.insert(kid);
             } else if let Some(former) = old.entries.get(index)
                 && is_revocation
