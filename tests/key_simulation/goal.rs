@@ -20,7 +20,7 @@ pub(crate) enum Goal {
     Settled { index: u32, namespaces: &'static [&'static str] },
     /// The key of that index, or a later one, signs, whatever else there is.
     Active(u32),
-    /// The key of that index has its time.
+    /// The key of that index, or a later one that lives, has its time.
     Scheduled(u32),
     /// The reason of `Ready` is that.
     Said(&'static str),
@@ -42,7 +42,9 @@ impl Goal {
             }
             Self::Active(index) => signs(world, *index),
             Self::Scheduled(index) => {
-                is(ledger(world)?.entries.contains_key(index), "it has no time yet")
+                let ledger = ledger(world)?;
+                let is_later = ledger.live().any(|(it, _)| it > *index);
+                is(ledger.entries.contains_key(index) || is_later, "it has no time yet")
             }
             Self::Said(reason) => {
                 let said = &condition(&series(world)?, "Ready").ok_or("no condition Ready")?;
