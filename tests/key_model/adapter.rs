@@ -114,8 +114,9 @@ impl Adapter {
         // The operator looks at the pairs of the ledger and at the next one, or else at all; the
         // private half it reads only of those that the ledger does not know.
         let is_known = |index: u8| ledger.is_some_and(|ledger| ledger.entry(index).is_some());
-        let next = ledger.filter(|ledger| !ledger.entries.is_empty());
-        let next = next.map(|ledger| self.ledger(ledger).next_index());
+        let spelt = ledger.map(|ledger| self.ledger(ledger));
+        let next = spelt.as_ref().filter(|ledger| !ledger.entries.is_empty());
+        let next = next.map(signing_key::Ledger::next_index);
         let pairs = (1..).zip(look.pairs).filter(|(index, kid)| {
             let is_looked_at =
                 next.is_none_or(|next| u32::from(*index) == next) || is_known(*index);
@@ -131,9 +132,8 @@ impl Adapter {
                 .map(|(name, it)| ((*name).to_owned(), self.target(name, it)))
                 .collect(),
             surplus: BTreeMap::new(),
-            ledger: ledger.map_or(Held::Absent, |ledger| {
-                let version = version(LEDGER, look.ledger.is_current);
-                Held::Ledger(version, Box::new(self.ledger(ledger)))
+            ledger: spelt.map_or(Held::Absent, |spelt| {
+                Held::Ledger(version(LEDGER, look.ledger.is_current), Box::new(spelt))
             }),
             key_pairs: pairs.collect(),
         }

@@ -56,8 +56,8 @@ impl Excuses {
     }
 }
 
-/// When the last token of a key has expired that was signed by this entry, or before its end was
-/// known.
+/// When the last token of this key has expired: a server signs past its end for as long as its view
+/// may be older than that end.
 pub(crate) fn last_token_of(entry: &Entry) -> Option<Timestamp> {
     let signs_until = entry.until?.max(entry.end_seen_at?);
     Some(signs_until + SignedDuration::try_from(VIEW_AGE).unwrap() + token_life())

@@ -82,6 +82,32 @@ pub(crate) fn singles(baselines: &[Baseline]) -> Vec<(usize, Case)> {
     cases
 }
 
+impl Part {
+    /// Does it with every number, as far as the time allows, and returns with how many.
+    pub(crate) fn on_all_cores(self, act: impl Fn(usize) + Sync) -> usize {
+        let Self { range, until } = self;
+        let next = AtomicUsize::new(range.start);
+        let done = AtomicUsize::new(0);
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while until.is_none_or(|until| Instant::now() < until) {
+                        // Afterwards: what was taken is done, so that all before the last are.
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        if index >= range.end {
+                            return;
+                        }
+                        act(index);
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        done.into_inner()
+    }
+}
+
 impl Figures {
     /// Plays that part of the cases and returns how many they were.
     pub(crate) fn play(
@@ -101,34 +127,14 @@ impl Figures {
         part: Part,
         tell: impl Fn(usize, &Case, &Outcome) + Sync,
     ) -> usize {
-        let Part { range, until } = part;
-        let next = AtomicUsize::new(range.start);
-        let played = AtomicUsize::new(0);
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    loop {
-                        if until.is_some_and(|until| Instant::now() >= until) {
-                            return;
-                        }
-                        // Afterwards: what was taken is played, so that all before the last are.
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        if index >= range.end {
-                            return;
-                        }
-                        let (story, case) = case(index);
-                        let started = Instant::now();
-                        let outcome = play(&baselines[story].flow, &case, SEED, None);
-                        self.time(&case, started.elapsed());
-                        tell(story, &case, &outcome);
-                        self.add(&baselines[story], &case, &outcome);
-                        played.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
-            }
-        });
-        played.into_inner()
+        part.on_all_cores(|index| {
+            let (story, case) = case(index);
+            let started = Instant::now();
+            let outcome = play(&baselines[story].flow, &case, SEED, None);
+            self.time(&case, started.elapsed());
+            tell(story, &case, &outcome);
+            self.add(&baselines[story], &case, &outcome);
+        })
     }
 
     fn time(&self, case: &Case, took: Duration) {

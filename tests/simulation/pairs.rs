@@ -1,7 +1,6 @@
 //! Pairs of troubles: the second strikes anywhere in what the first one made of the story.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use support::faults::Fault;
@@ -101,18 +100,10 @@ pub(crate) fn compare(name: &str) {
         let like = Case { troubles: vec![(index, Trouble::Fault(like))], ..case.clone() };
         cases.push((story, case, like));
     }
-    let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some((story, one, other)) =
-                    cases.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    goes_the_way_of(&baselines[*story], one, other);
-                }
-            });
-        }
+    let part = Part { range: 0..cases.len(), until: None };
+    part.on_all_cores(|index| {
+        let (story, one, other) = &cases[index];
+        goes_the_way_of(&baselines[*story], one, other);
     });
     say(&format!("{name}: compared={}", cases.len()));
     assert!(!cases.is_empty());
@@ -252,11 +243,10 @@ impl Rank {
 
 /// The troubles that `PROVE_TROUBLES` names, or all.
 fn wanted() -> Vec<Trouble> {
-    let all = Trouble::all();
-    let Some(names) = setting("PROVE_TROUBLES") else { return all };
+    let Some(names) = setting("PROVE_TROUBLES") else { return Trouble::all() };
     let known = |name: &str| {
-        let trouble = all.iter().find(|trouble| trouble.to_string() == name).copied();
-        trouble.ok_or_else(|| format!("PROVE_TROUBLES: there is no {name}")).unwrap()
+        let unknown = || format!("PROVE_TROUBLES: there is no {name}");
+        Trouble::named(name).ok_or_else(unknown).unwrap()
     };
     names.split(',').map(known).collect()
 }

@@ -22,6 +22,11 @@ impl Trouble {
         let faults = Fault::ALL.into_iter().chain([LATEST]).map(Self::Fault);
         faults.chain(Disturbance::ALL.map(Self::Disturbance)).collect()
     }
+
+    /// The one that prints as that name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::all().into_iter().find(|trouble| trouble.to_string() == name)
+    }
 }
 
 impl Trouble {
@@ -84,9 +89,7 @@ impl FromStr for Case {
         let flow = parts.next().unwrap_or_default().to_owned();
         let troubles = parts.map(|part| {
             let (index, name) = part.split_once(':')?;
-            let all = Trouble::all().into_iter();
-            let trouble = all.into_iter().find(|trouble| trouble.to_string() == name)?;
-            Some((index.parse().ok()?, trouble))
+            Some((index.parse().ok()?, Trouble::named(name)?))
         });
         let troubles = troubles.collect::<Option<_>>();
         Ok(Self { flow, troubles: troubles.ok_or_else(|| format!("{text} is no case"))? })
