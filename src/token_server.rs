@@ -30,7 +30,8 @@ use crate::server::limits::Rate;
 use crate::server::listener::{Certificates, Limits, Listener};
 use crate::server::metrics::Metrics;
 use crate::server::readings::Reading;
-use crate::server::service::{Issuer, Service, Tokens, router};
+use crate::server::routes::Routes;
+use crate::server::service::{Issuer, Service, Tokens};
 use crate::server::token_ids::TokenIds;
 
 /// Runs the token service until SIGTERM or SIGINT.
@@ -81,7 +82,7 @@ async fn operate(arguments: &TokenServerArguments, issuer: String) -> Result<(),
 /// The token service, ready to be served.
 pub(crate) struct TokenService {
     pub(crate) directory: Arc<Directory>,
-    router: Router,
+    routes: Routes,
 }
 
 impl TokenService {
@@ -132,7 +133,7 @@ impl TokenService {
             audit: audit(&arguments.audit_log, &metrics)?,
             metrics,
         };
-        Ok(Self { directory, router: router(Arc::new(service)) })
+        Ok(Self { directory, routes: Routes::new(Arc::new(service)) })
     }
 
     /// Whether tokens can be issued.
@@ -153,9 +154,9 @@ impl TokenService {
         if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
             listener = listener.with_tls(Certificates::load(certificate.clone(), key.clone())?);
         }
-        let router = self.router.clone();
+        let routes = self.routes.clone();
         Ok(Box::pin(async move {
-            if let Err(error) = listener.serve(router, stop).await {
+            if let Err(error) = listener.serve(routes, stop).await {
                 tracing::error!(%error, "the listener failed");
             }
         }))

@@ -95,7 +95,10 @@ impl BodyBounds {
     /// # Errors
     ///
     /// [`BodyError`]; a body that says that it is too large is not read at all.
-    pub async fn read(&self, body: &mut Body) -> Result<Bytes, BodyError> {
+    pub async fn read<B>(&self, body: &mut B) -> Result<Bytes, BodyError>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
         let said = body.size_hint();
         if usize::try_from(said.lower()).map_or(true, |bytes| bytes > self.bytes) {
             return Err(BodyError::TooLarge);
@@ -105,7 +108,10 @@ impl BodyBounds {
         timeout(self.deadline, self.collect(body, said)).await.unwrap_or(Err(BodyError::TooSlow))
     }
 
-    async fn collect(&self, body: &mut Body, said: Option<usize>) -> Result<Bytes, BodyError> {
+    async fn collect<B>(&self, body: &mut B, said: Option<usize>) -> Result<Bytes, BodyError>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
         let mut whole = Vec::new();
         while let Some(frame) = body.frame().await {
             // Trailers say nothing to us.

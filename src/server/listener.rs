@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -17,12 +17,14 @@ pub use certificates::{CertificateError, Certificates};
 use connection::Speaker;
 pub use crowd::OpenConnections;
 use crowd::{Crowd, Member};
+pub use handler::Handler;
 pub use limits::{Limits, MOST_WAIT};
 
 mod activity;
 mod certificates;
 mod connection;
 mod crowd;
+mod handler;
 mod limits;
 mod wire;
 
@@ -53,7 +55,7 @@ impl Listener {
         self.open.clone()
     }
 
-    /// Serves `router` until `stop` resolves and the running requests have ended.
+    /// Has `handler` answer until `stop` resolves and the running requests have ended.
     ///
     /// # Guarantees
     ///
@@ -64,14 +66,18 @@ impl Listener {
     /// # Errors
     ///
     /// The runtime refused the socket. Nothing that happens to a connection ends the listener.
-    pub async fn serve(self, router: Router, stop: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn serve(
+        self,
+        handler: impl Handler<Incoming>,
+        stop: impl Future<Output = ()>,
+    ) -> io::Result<()> {
         let socket = TcpListener::from_std(self.socket)?;
         let tls = self.certificates.as_ref().map(|it| TlsAcceptor::from(it.settings()));
         let places = self.limits.connections.clamp(1, MOST_PLACES);
         let host = Host {
             socket,
             tls,
-            speaker: Arc::new(Speaker::new(router, self.limits)),
+            speaker: Arc::new(Speaker::new(Arc::new(handler), self.limits)),
             limits: self.limits,
             crowd: Crowd::new(self.open),
             room: Arc::new(Semaphore::new(places)),

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
-use axum::http::HeaderMap;
+use axum::BoxError;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::FromRequest;
+use axum::http::{HeaderMap, Request};
 use axum::response::Response;
 
 use super::bounded_body::BodyBounds;
@@ -17,14 +18,29 @@ pub(super) struct Posted {
     pub(super) body: Bytes,
 }
 
-impl FromRequest<Arc<Service>> for Posted {
-    type Rejection = Response;
-
-    async fn from_request(request: Request, _: &Arc<Service>) -> Result<Self, Response> {
+impl Posted {
+    /// Waits for the body.
+    ///
+    /// # Errors
+    ///
+    /// The answer to a request whose body is too large, too slow or broken.
+    pub(super) async fn read<B>(request: Request<B>) -> Result<Self, Response>
+    where
+        B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let (head, mut body) = request.into_parts();
         match BodyBounds::default().read(&mut body).await {
             Ok(bytes) => Ok(Self { headers: head.headers, body: bytes }),
-            Err(error) => Err(error.answer(head.version, body).await),
+            Err(error) => Err(error.answer(head.version, Body::new(body)).await),
         }
+    }
+}
+
+impl FromRequest<Arc<Service>> for Posted {
+    type Rejection = Response;
+
+    async fn from_request(request: Request<Body>, _: &Arc<Service>) -> Result<Self, Response> {
+        Self::read(request).await
     }
 }

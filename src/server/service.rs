@@ -1,13 +1,11 @@
-//! The token service: its paths, and what its endpoints share.
+//! What the endpoints of the token service share.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use axum::Router;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 
 use super::answer::{Refusal, challenge};
 use super::audit::Audit;
@@ -16,7 +14,6 @@ use super::limits::Rate;
 use super::metrics::Metrics;
 use super::posted::Posted;
 use super::token_ids::TokenIds;
-use super::{discovery, introspection, token};
 use crate::directory::{Directory, Known};
 use crate::domain::token::Profile;
 use crate::domain::token::presented::{Method, Presented, Unproven};
@@ -80,41 +77,11 @@ impl Issuer {
     pub fn url(&self) -> &str {
         &self.url
     }
-}
 
-// === the paths ===
-
-/// The endpoints, below the path of the issuer and, for who strips that on the way, below none.
-pub fn router(service: Arc<Service>) -> Router {
-    let path = service.issuer.path.clone();
-    let mut router = well_known(endpoints(Router::new(), ""), &path);
-    if !path.is_empty() {
-        router = well_known(endpoints(router, &path), "");
-        let metadata = format!("{path}/.well-known/openid-configuration");
-        router = router.route(&metadata, get(discovery::metadata));
+    /// With a slash at its beginning and none at its end, or empty.
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
-    router
-        .fallback(async || Refusal::NotFound)
-        .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
-        .with_state(service)
-}
-
-fn endpoints(router: Router<Arc<Service>>, path: &str) -> Router<Arc<Service>> {
-    let mut router = router;
-    for token in ["/oauth2/token", "/oauth/token", "/api/oauth/token"] {
-        router = router.route(&format!("{path}{token}"), post(token::token));
-    }
-    router
-        .route(&format!("{path}/oauth2/introspect"), post(introspection::introspect))
-        .route(&format!("{path}/.well-known/jwks.json"), get(discovery::jwks))
-}
-
-/// The places of the metadata for an issuer with that path (OpenID Connect Discovery 1.0 section 4,
-/// RFC 8414 section 3).
-fn well_known(router: Router<Arc<Service>>, path: &str) -> Router<Arc<Service>> {
-    ["openid-configuration", "oauth-authorization-server"].iter().fold(router, |router, name| {
-        router.route(&format!("/.well-known/{name}{path}"), get(discovery::metadata))
-    })
 }
 
 // === what the endpoints share ===

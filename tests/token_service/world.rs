@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context as Poll_, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -36,11 +35,12 @@ use technical_user_operator::server::authentication::{Authenticator, Rates};
 use technical_user_operator::server::hashing::Hashing;
 use technical_user_operator::server::limits::Rate;
 use technical_user_operator::server::metrics::Metrics;
-use technical_user_operator::server::service::{Issuer, Service, Tokens, router};
+use technical_user_operator::server::routes::Routes;
+use technical_user_operator::server::service::{Issuer, Service, Tokens};
 use technical_user_operator::server::token_ids::TokenIds;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tower::{BoxError, ServiceExt as _};
+use tower::BoxError;
 
 use crate::clock::WallClock;
 use crate::environment::Seeded;
@@ -64,7 +64,7 @@ pub(crate) struct World {
 /// One replica of the token service.
 #[derive(Clone)]
 pub(crate) struct TokenServer {
-    pub(crate) router: Router,
+    routes: Routes,
     pub(crate) directory: Arc<Directory>,
     audit: Written,
 }
@@ -189,7 +189,7 @@ impl World {
             metrics,
         };
         tokio::spawn(directory::feed(Arc::clone(&directory), self.client()));
-        TokenServer { router: router(Arc::new(service)), directory, audit }
+        TokenServer { routes: Routes::new(Arc::new(service)), directory, audit }
     }
 
     /// The API server goes, with every watch, or comes back.
@@ -284,7 +284,7 @@ impl TokenServer {
 
     /// Asks whatever is to be asked.
     pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.routes.answer(request).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();

@@ -6,31 +6,30 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::activity::{Activity, Due, Order, Protocol, Running};
+use super::handler::Handler;
 use super::limits::Limits;
 use super::wire::Wire;
 
 /// What all connections of a listener share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Speaker {
     builder: Builder<TokioExecutor>,
-    router: TowerToHyperService<Router>,
+    handler: Arc<dyn Handler<Incoming>>,
     limits: Limits,
 }
 
 impl Speaker {
-    pub(super) fn new(router: Router, limits: Limits) -> Self {
+    pub(super) fn new(handler: Arc<dyn Handler<Incoming>>, limits: Limits) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -49,7 +48,7 @@ impl Speaker {
             .max_header_list_size(limits.head_bytes)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW);
-        Self { builder, router: TowerToHyperService::new(router), limits }
+        Self { builder, handler, limits }
     }
 
     /// Serves a client until the connection ends.
@@ -107,10 +106,10 @@ impl Speaker {
         };
         let running = activity.begin(protocol);
         let activity = Arc::clone(activity);
-        let response = self.router.call(request);
+        let response = self.handler.handle(request);
         let rate = self.limits.refusals;
         async move {
-            let mut response = response.await?;
+            let mut response = response.await;
             if is_refusal(response.status()) {
                 let wait = activity.refused(rate);
                 if !wait.is_zero() {

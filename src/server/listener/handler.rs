@@ -1,0 +1,27 @@
+//! What answers requests.
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{Request, Response};
+use axum::{BoxError, Router};
+use futures::future::BoxFuture;
+use tower_service::Service as _;
+
+/// What answers requests whose bodies are `B`.
+pub trait Handler<B>: Send + Sync + 'static {
+    /// The answer to one request. Whatever is wrong with the request, there is one.
+    fn handle(&self, request: Request<B>) -> BoxFuture<'static, Response<Body>>;
+}
+
+impl<B> Handler<B> for Router
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    fn handle(&self, request: Request<B>) -> BoxFuture<'static, Response<Body>> {
+        let answered = self.clone().call(request);
+        Box::pin(async {
+            let Ok(response) = answered.await;
+            response
+        })
+    }
+}
