@@ -93,7 +93,7 @@ async fn operate(
     let (keys_synced, are_keys_synced) = watch::channel(Synced(false));
     let mut parts = JoinSet::new();
     let metrics = bind(installation.metrics_listen, "metrics-listen")?;
-    serve(&mut parts, metrics, admin::metrics(Arc::new(Mutex::new(registry))))?;
+    serve(&mut parts, metrics, admin::metrics(Arc::new(Mutex::new(registry))));
     if let Some(tokens) = &tokens {
         parts.spawn(directory::feed(Arc::clone(&tokens.directory), client.clone()));
     }
@@ -183,10 +183,10 @@ impl Vital {
         std::thread::Builder::new().name("vital".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let mut parts = JoinSet::new();
-                let is_serving = serve(&mut parts, health, admin::health(readiness)).is_ok();
+                serve(&mut parts, health, admin::health(readiness));
                 tokio::select! {
                     () = candidate.run() => {}
-                    _ = parts.join_next(), if is_serving => {}
+                    _ = parts.join_next() => {}
                     _ = stopping => {}
                 }
             });

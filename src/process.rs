@@ -1,19 +1,19 @@
 //! What every process of this program needs: signals, listeners, a client, and an end with a
 //! sentence that says what to do.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
 use kube::{Client, Config};
-use rustix::process::{Resource, Rlimit, setrlimit};
-use tokio::net::TcpListener;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::args::IssuerError;
 use crate::environment::EntropyError;
-use crate::server::listener::CertificateError;
+use crate::server::listener::{CertificateError, Limits, Listener};
 
 /// Why the process could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -88,18 +88,14 @@ pub(crate) fn bind(
     Ok(listener)
 }
 
-pub(crate) fn serve(
-    parts: &mut JoinSet<()>,
-    listener: std::net::TcpListener,
-    router: Router,
-) -> Result<(), ProcessError> {
-    let listener = TcpListener::from_std(listener)?;
+/// Has `router` answer on a port for probes and scrapes, until `parts` is dropped.
+pub(crate) fn serve(parts: &mut JoinSet<()>, socket: std::net::TcpListener, router: Router) {
+    let limits = Limits { connections: ADMIN_CONNECTIONS, ..Limits::default() };
     parts.spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+        if let Err(error) = Listener::new(socket, limits).serve(router, pending()).await {
             tracing::error!(%error, "a listener failed");
         }
     });
-    Ok(())
 }
 
 /// No core dump: it would hold client secrets.
@@ -110,6 +106,37 @@ pub(crate) fn keep_memory_private() {
     }
 }
 
+/// Lets the process have as many open files as it may, and says how many of them can be
+/// connections of clients: not `most` when too few would be left for watches, lookups, probes and
+/// files.
+pub(crate) fn connections(most: usize) -> usize {
+    let allowed = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: allowed.maximum, maximum: allowed.maximum };
+    let is_raised = setrlimit(Resource::Nofile, raised).is_ok();
+    let files = if is_raised { allowed.maximum } else { allowed.current };
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    let room = room(files);
+    if room < most {
+        tracing::warn!(
+            files,
+            connections = room,
+            "few files may be open, so that few clients can be connected at once: raise the limit \
+             (ulimit -n, LimitNOFILE)"
+        );
+    }
+    room.min(most)
+}
+
+/// How many of so many open files can be connections of clients.
+fn room(files: usize) -> usize {
+    files.saturating_sub(OWN_FILES).max(files / 4)
+}
+
+/// Connections for probes and scrapes on one port.
+const ADMIN_CONNECTIONS: usize = 32;
+/// Two ports for probes and scrapes, watches, lookups, and what a runtime and a library open.
+const OWN_FILES: usize = 2 * ADMIN_CONNECTIONS + 128;
+
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longer than a watch can be silent: the API server ends each within five minutes.
 pub(crate) const SILENCE: Duration = Duration::from_mins(6);
@@ -117,4 +144,16 @@ pub(crate) const SILENCE: Duration = Duration::from_mins(6);
 /// The cluster of `KUBECONFIG`, or the one that the process runs in.
 pub(crate) async fn cluster() -> Result<Config, ProcessError> {
     Config::infer().await.map_err(|error| ProcessError::NoCluster(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_get_the_files_that_the_process_does_not_need() {
+        assert_eq!(room(1024), 832);
+        assert_eq!(room(200), 50);
+        assert_eq!(room(usize::MAX), usize::MAX - OWN_FILES);
+    }
 }

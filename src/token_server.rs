@@ -20,7 +20,7 @@ use crate::directory::{self, Directory, Live};
 use crate::domain::token::Profile;
 use crate::environment::System;
 use crate::process::{
-    ProcessError, SILENCE, Signals, bind, client, cluster, keep_memory_private, serve,
+    ProcessError, SILENCE, Signals, bind, client, cluster, connections, keep_memory_private, serve,
 };
 use crate::server::admin;
 use crate::server::audit::Audit;
@@ -149,7 +149,8 @@ impl TokenService {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<BoxFuture<'static, ()>, ProcessError> {
         let refusals = Rate::a_second(arguments.refusal_rate, arguments.refusal_rate);
-        let limits = Limits { refusals, ..Limits::default() };
+        let most = Limits::default().connections;
+        let limits = Limits { refusals, connections: connections(most), ..Limits::default() };
         let mut listener = Listener::new(bind(arguments.listen, "listen")?, limits);
         if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
             listener = listener.with_tls(Certificates::load(certificate.clone(), key.clone())?);
@@ -192,9 +193,7 @@ impl Admin {
             runtime.block_on(async {
                 let mut serving = JoinSet::new();
                 for (listener, router) in parts {
-                    if let Err(error) = serve(&mut serving, listener, router) {
-                        tracing::error!(%error, "a listener failed");
-                    }
+                    serve(&mut serving, listener, router);
                 }
                 drop(stopping.await);
             });

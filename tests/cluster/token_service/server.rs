@@ -26,8 +26,10 @@ pub(crate) struct Launch {
     audit: PathBuf,
     issuer: String,
     arguments: Vec<String>,
+    files: Option<usize>,
     pub(crate) port: u16,
     health: u16,
+    metrics: u16,
 }
 
 /// A running one; dropping it kills it.
@@ -56,8 +58,10 @@ impl Launch {
             audit: file("audit"),
             issuer: issuer.to_owned(),
             arguments: Vec::new(),
+            files: None,
             port: free_port(),
             health: free_port(),
+            metrics: free_port(),
         }
     }
 
@@ -71,6 +75,17 @@ impl Launch {
         self
     }
 
+    /// With no more open files than that.
+    pub(crate) fn with_files(mut self, most: usize) -> Self {
+        self.files = Some(most);
+        self
+    }
+
+    /// Where it listens.
+    pub(crate) fn ports(&self) -> [u16; 3] {
+        [self.port, self.health, self.metrics]
+    }
+
     pub(crate) fn start(&self) -> TokenServer {
         let mut kubeconfig = OsString::from("KUBECONFIG=");
         kubeconfig.push(&self.kubeconfig);
@@ -80,11 +95,16 @@ impl Launch {
             ("--issuer", self.issuer.clone()),
             ("--listen", format!("127.0.0.1:{}", self.port)),
             ("--health-listen", format!("127.0.0.1:{}", self.health)),
-            ("--metrics-listen", format!("127.0.0.1:{}", free_port())),
+            ("--metrics-listen", format!("127.0.0.1:{}", self.metrics)),
         ];
         words.extend(pairs.into_iter().flat_map(|(flag, value)| [flag.into(), value.into()]));
         words.extend(["--audit-log".into(), self.audit.clone().into()]);
         words.extend(self.arguments.iter().map(OsString::from));
+        if let Some(most) = self.files {
+            let limited = format!("ulimit -n {most} && exec \"$@\"");
+            let shell = ["/bin/sh".into(), "-c".into(), limited.into(), "sh".into()];
+            words.splice(0..0, shell);
+        }
         let child = Child::spawn(&words, &self.log).unwrap();
         TokenServer { child, launch: self.clone() }
     }
