@@ -52,9 +52,10 @@ pub struct Settings {
 }
 
 /// When each watch last told something.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pulses {
-    users: Pulse,
+    /// One for each namespace that is watched, or one for all.
+    users: Vec<Pulse>,
     records: Pulse,
     namespaces: Pulse,
     series: Pulse,
@@ -67,12 +68,13 @@ impl Directory {
     /// A directory that knows nothing yet.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let (mut clients, mut keys) = (Clients::default(), Keys::default());
-        clients.expect(settings.watch_namespaces.len().max(1));
+        let scopes = settings.watch_namespaces.len().max(1);
+        clients.expect(scopes);
         keys.expect();
         Self {
             clients: RwLock::new(clients),
             keys: RwLock::new(keys),
-            pulses: Pulses::default(),
+            pulses: Pulses::of(scopes),
             clock,
             settings,
         }
@@ -85,10 +87,19 @@ impl Directory {
 
     /// The key that signs for the `SigningKey` of that name at `now`.
     ///
+    /// Nothing is signed either for clients whose views are too old: whoever was deleted, suspended or
+    /// revoked meanwhile would get tokens for ever.
+    ///
     /// # Errors
     ///
     /// [`NoSigner`]: nothing is signed now, which passes.
     pub fn signer(&self, series: &str, now: Timestamp) -> Result<Arc<Signer>, NoSigner> {
+        let elapsed = self.clock.elapsed();
+        let is_old =
+            |pulse: &Pulse| pulse.age(elapsed).is_none_or(|age| age >= self.settings.view_age);
+        if let Some((view, _)) = self.pulses.of_clients().find(|(_, pulse)| is_old(pulse)) {
+            return Err(NoSigner::Stale(view));
+        }
         let signing = read(&self.keys).signing(series).ok_or(NoSigner::Absent)?;
         signing.signer(&self.ages(), now, self.settings.view_age)
     }
@@ -138,7 +149,8 @@ impl Directory {
     /// The age of the oldest view, once all are there.
     pub fn age(&self) -> Option<Duration> {
         let now = self.clock.elapsed();
-        self.pulses.all().into_iter().map(|pulse| pulse.age(now)).max().flatten()
+        let ages: Option<Vec<Duration>> = self.pulses.all().map(|pulse| pulse.age(now)).collect();
+        ages?.into_iter().max()
     }
 
     fn ages(&self) -> keys::Ages {
@@ -154,9 +166,26 @@ impl Directory {
 }
 
 impl Pulses {
-    fn all(&self) -> [&Pulse; 7] {
-        let Self { users, records, namespaces, series, ledgers, key_pairs, jwks } = self;
-        [users, records, namespaces, series, ledgers, key_pairs, jwks]
+    fn of(scopes: usize) -> Self {
+        Self {
+            users: (0..scopes).map(|_| Pulse::default()).collect(),
+            records: Pulse::default(),
+            namespaces: Pulse::default(),
+            series: Pulse::default(),
+            ledgers: Pulse::default(),
+            key_pairs: Pulse::default(),
+            jwks: Pulse::default(),
+        }
+    }
+
+    fn of_clients(&self) -> impl Iterator<Item = (&'static str, &Pulse)> {
+        let users = self.users.iter().map(|pulse| ("the technical users", pulse));
+        users.chain([("the verifier records", &self.records), ("the namespaces", &self.namespaces)])
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Pulse> {
+        let of_keys = [&self.series, &self.ledgers, &self.key_pairs, &self.jwks];
+        self.of_clients().map(|(_, pulse)| pulse).chain(of_keys)
     }
 }
 

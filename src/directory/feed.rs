@@ -56,8 +56,8 @@ impl Directory {
         if scopes.is_empty() {
             scopes.push(None);
         }
-        for (index, scope) in scopes.into_iter().enumerate() {
-            watches.push(users(&felt(&pulses.users), scope, index, settings.token_lifetime));
+        for (index, (scope, pulse)) in scopes.into_iter().zip(&pulses.users).enumerate() {
+            watches.push(users(&felt(pulse), scope, index, settings.token_lifetime));
         }
         watches.push(records(&felt(&pulses.records), home));
         watches.push(namespaces(&felt(&pulses.namespaces)));
@@ -71,15 +71,15 @@ impl Directory {
     fn take(&self, news: News) {
         let pulses = &self.pulses;
         let (pulse, is_whole) = match &news {
-            News::User(_, told) => (&pulses.users, matches!(told, Told::ListEnds)),
-            News::Record(told) => (&pulses.records, matches!(told, Told::ListEnds)),
-            News::Namespace(told) => (&pulses.namespaces, matches!(told, Told::ListEnds)),
-            News::Series(told) => (&pulses.series, matches!(told, Told::ListEnds)),
-            News::Ledger(told) => (&pulses.ledgers, matches!(told, Told::ListEnds)),
-            News::Pair(told) => (&pulses.key_pairs, matches!(told, Told::ListEnds)),
-            News::Map(told) => (&pulses.jwks, matches!(told, Told::ListEnds)),
+            News::User(watch, told) => (pulses.users.get(*watch), matches!(told, Told::ListEnds)),
+            News::Record(told) => (Some(&pulses.records), matches!(told, Told::ListEnds)),
+            News::Namespace(told) => (Some(&pulses.namespaces), matches!(told, Told::ListEnds)),
+            News::Series(told) => (Some(&pulses.series), matches!(told, Told::ListEnds)),
+            News::Ledger(told) => (Some(&pulses.ledgers), matches!(told, Told::ListEnds)),
+            News::Pair(told) => (Some(&pulses.key_pairs), matches!(told, Told::ListEnds)),
+            News::Map(told) => (Some(&pulses.jwks), matches!(told, Told::ListEnds)),
         };
-        if is_whole {
+        if let Some(pulse) = pulse.filter(|_| is_whole) {
             pulse.beat(self.clock.elapsed());
         }
         match news {

@@ -58,6 +58,32 @@ async fn who_was_out_of_touch_for_too_long_signs_nothing_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_view_that_is_too_old_is_enough_to_sign_nothing() {
+    let world = World::start().await;
+    let server = world.token_server(Profile::Cloud).ready().await;
+    let who = world.user("orders", "billing", &json!({})).await;
+    world.kill_operator();
+    let lost = [
+        ("/technicalusers", "the technical users"),
+        ("iam.cyoda.com%2Fverifier", "the verifier records"),
+        ("/api/v1/namespaces?", "the namespaces"),
+    ];
+    for (requests, view) in lost {
+        assert_eq!(server.token(&who).await.status, StatusCode::OK);
+        world.lose(Some(requests));
+
+        tokio::time::sleep(VIEW_AGE + Duration::from_mins(1)).await;
+
+        assert_eq!(server.token(&who).await.status, StatusCode::SERVICE_UNAVAILABLE, "{view}");
+        let missing = server.directory.readiness().unwrap_err();
+        assert!(missing.contains(view), "{missing}");
+        assert!(server.directory.age().unwrap() > VIEW_AGE, "{view}");
+        world.lose(None);
+        until("touch", || server.directory.readiness().is_ok()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_quiet_cluster_is_not_an_absent_one() {
     let world = World::start().await;
     let server = world.token_server(Profile::Cloud).ready().await;

@@ -1,6 +1,6 @@
 //! An API server in memory, both controllers, and a token service that is asked without a network.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::task::{Context as Poll_, Poll};
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub(crate) const VIEW_AGE: Duration = Duration::from_hours(1);
 pub(crate) struct World {
     pub(crate) server: FakeApiServer,
     pub(crate) clock: WallClock,
-    away: Arc<AtomicBool>,
+    away: Arc<Mutex<Option<&'static str>>>,
     operator: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -194,7 +194,12 @@ impl World {
 
     /// The API server goes, with every watch, or comes back.
     pub(crate) fn set_away(&self, is_away: bool) {
-        self.away.store(is_away, Ordering::SeqCst);
+        self.lose(is_away.then_some(""));
+    }
+
+    /// It answers no request whose path and query have that in it, and ends every watch.
+    pub(crate) fn lose(&self, requests: Option<&'static str>) {
+        *self.away.lock().unwrap() = requests;
         self.server.close_watches();
     }
 
@@ -380,11 +385,11 @@ pub(crate) const RATES: Rates = Rates {
     lookups: Rate::a_second(50, 200),
 };
 
-/// An API server that can be away.
+/// An API server that can be away, or does not answer some requests.
 #[derive(Clone)]
 struct Away {
     service: FakeService,
-    away: Arc<AtomicBool>,
+    away: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl tower::Service<Request<kube::client::Body>> for Away {
@@ -397,7 +402,8 @@ impl tower::Service<Request<kube::client::Body>> for Away {
     }
 
     fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
-        if self.away.load(Ordering::SeqCst) {
+        let uri = request.uri().to_string();
+        if self.away.lock().unwrap().is_some_and(|lost| uri.contains(lost)) {
             return Box::pin(async { Err("the API server is away".into()) });
         }
         let answer = self.service.call(request);
