@@ -220,7 +220,8 @@ async fn publish_all(
         (publication, outcome)
     });
     let outcomes: Vec<_> = stream::iter(writes).buffered(AT_ONCE).collect().await;
-    let is_outage = outcomes.iter().all(|(_, outcome)| outcome.is_err());
+    let is_outage = outcomes.iter().all(|(_, outcome)| outcome.is_err())
+        && is_outage(map, series, context).await;
     let mut trouble = Ok(());
     for (publication, outcome) in outcomes {
         let Err(failure) = outcome else { continue };
@@ -262,6 +263,19 @@ async fn publish_all(
         }
     }
     trouble
+}
+
+/// Whether the API server takes no write at all: it does when it refuses to make the JWKS at home,
+/// which is there already.
+async fn is_outage(map: &JwksMap, series: &Series, context: &Context) -> bool {
+    let at_home = Publication::Create(series.home.clone());
+    let outcome = publish_one(&at_home, map, series, context).await;
+    outcome.is_err_and(|failure| {
+        matches!(
+            failure.kind,
+            Kind::Server(..) | Kind::Unanswered | Kind::Garbled | Kind::TooManyRequests(_)
+        )
+    })
 }
 
 async fn publish_one(

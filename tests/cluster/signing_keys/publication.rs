@@ -1,7 +1,8 @@
 //! Where a JWKS is published, and that it stays what the operator wrote.
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 use technical_user_operator::api::{
     JWKS_FIELD, JWKS_FILE, MANAGED, ROTATE_REQUESTED_AT, SIGNING_KEY,
@@ -135,8 +136,13 @@ async fn refuse_config_maps(series: &Series, namespace: &str) {
     });
     rights::apply(&series.client, policy).await;
     rights::apply(&series.client, binding).await;
+    until_refused(series, namespace).await;
+}
+
+/// Waits until nobody can make a ConfigMap there.
+async fn until_refused(series: &Series, namespace: &str) {
     let probe = json!({"metadata": {"name": "probe"}, "data": {}});
-    until("the policy holds", || async {
+    until("refused ConfigMaps", || async {
         let probe = serde_json::from_value(probe.clone()).unwrap();
         let maps = series.maps(namespace);
         let is_made = maps.create(&PostParams::default(), &probe).await.is_ok();
@@ -146,6 +152,50 @@ async fn refuse_config_maps(series: &Series, namespace: &str) {
         (!is_made).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_whose_webhook_is_down_holds_up_nobody() {
+    let Some(world) = shared().await else { return };
+    let series = Series::new(world, "unhooked").await;
+    for number in 1..=2 {
+        series.namespace(&format!("unhooked-{number}"), true).await;
+    }
+    ask_nobody_about_config_maps(&series, "unhooked-1").await;
+
+    series.apply(selecting("unhooked", json!({"algorithm": "ES256"}))).await;
+
+    series.ready().await;
+    let kid = series.kid(1).await;
+    series.publishes(&[SYSTEM, "unhooked-2"], &[&kid]).await;
+    let incomplete = series.says("JWKSIncomplete", "ApiServerUnavailable").await;
+    assert!(incomplete.message.contains("unhooked-1"), "{}", incomplete.message);
+    // It is all that is left to write, and the series goes on.
+    series.annotate(ROTATE_REQUESTED_AT, "1").await;
+    let second = series.kid_when(2).await;
+    series.publishes(&[SYSTEM, "unhooked-2"], &[&kid, &second]).await;
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(series.client.clone());
+    webhooks.delete("unhooked-1", &DeleteParams::default()).await.unwrap();
+    series.publishes(&["unhooked-1"], &[&kid, &second]).await;
+}
+
+/// A webhook that never answers for ConfigMaps there, and whose answer is required.
+async fn ask_nobody_about_config_maps(series: &Series, namespace: &str) {
+    let webhook = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": namespace},
+        "webhooks": [{
+            "name": "nobody.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "clientConfig": {"url": "https://127.0.0.1:1/"}, "failurePolicy": "Fail",
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+            "rules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
+                "resources": ["configmaps"],
+            }],
+        }],
+    });
+    rights::apply(&series.client, webhook).await;
+    until_refused(series, namespace).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
