@@ -206,7 +206,8 @@ impl Vital {
 
 // === the parts ===
 
-/// The namespace and the CRDs, for those who try the operator out. What exists is left as it is.
+/// The namespace and the CRDs, for those who try the operator out. What exists is left as it is, and
+/// whoever gives the operator no right to look has made them.
 async fn make_what_is_missing(client: &Client, namespace: &str) -> Result<(), ProcessError> {
     let wanted = Namespace {
         metadata: ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() },
@@ -215,37 +216,58 @@ async fn make_what_is_missing(client: &Client, namespace: &str) -> Result<(), Pr
     make(&Api::<Namespace>::all(client.clone()), &wanted).await?;
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
     for definition in crds() {
-        make(&definitions, &definition).await?;
         let name = definition.name_any();
+        if make(&definitions, &definition).await? == Made::Forbidden {
+            continue;
+        }
         let established = await_condition(definitions.clone(), &name, is_crd_established());
         match tokio::time::timeout(ESTABLISHING, established).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(ProcessError::Unusable(error.to_string())),
-            Err(_) => {
-                let text = format!("the CRD {name} was not established in time");
-                return Err(ProcessError::Unusable(text));
-            }
+            Ok(Err(_)) => return Err(unusable(&name, "cannot be watched")),
+            Err(_) => return Err(unusable(&name, "was not established in time")),
         }
     }
     Ok(())
 }
 
-async fn make<K>(api: &Api<K>, wanted: &K) -> Result<(), ProcessError>
+/// What became of something that may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    /// It is there.
+    Exists,
+    /// The operator may not look, or not make it.
+    Forbidden,
+}
+
+async fn make<K>(api: &Api<K>, wanted: &K) -> Result<Made, ProcessError>
 where
     K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned + kube::Resource,
 {
     let name = wanted.name_any();
-    match api.get_opt(&name).await {
-        Ok(Some(_)) => return Ok(()),
-        Ok(None) => {}
-        Err(error) => return Err(ProcessError::Unusable(error.to_string())),
+    let made = match api.get_opt(&name).await {
+        Ok(Some(_)) => return Ok(Made::Exists),
+        Ok(None) => api.create(&PostParams::default(), wanted).await,
+        Err(error) => Err(error),
+    };
+    match made {
+        Ok(_) => {
+            tracing::info!(name, "made, since it was missing");
+            Ok(Made::Exists)
+        }
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Made::Exists),
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            tracing::info!(name, "not looked for, which takes a right: whoever installs makes it");
+            Ok(Made::Forbidden)
+        }
+        Err(kube::Error::Api(status)) => {
+            Err(unusable(&name, &format!("cannot be made ({} {})", status.code, status.reason)))
+        }
+        Err(_) => Err(unusable(&name, "cannot be made: there is no answer")),
     }
-    match api.create(&PostParams::default(), wanted).await {
-        Ok(_) => tracing::info!(name, "made, since it was missing"),
-        Err(kube::Error::Api(status)) if status.code == 409 => {}
-        Err(error) => return Err(ProcessError::Unusable(error.to_string())),
-    }
-    Ok(())
+}
+
+fn unusable(name: &str, text: &str) -> ProcessError {
+    ProcessError::Unusable(format!("{name} {text}"))
 }
 
 fn readiness(

@@ -5,4 +5,5 @@ mod crowd;
 mod kills;
 mod outage;
 mod server;
+mod together;
 mod trust;

@@ -21,6 +21,7 @@ use crate::world::until;
 /// How to start one, and start it again at the same port.
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
+    command: &'static str,
     kubeconfig: PathBuf,
     log: PathBuf,
     audit: PathBuf,
@@ -53,6 +54,7 @@ impl Launch {
         }
         let file = |suffix: &str| control_plane.folder().join(format!("{name}.{suffix}"));
         Self {
+            command: "token-server",
             kubeconfig: control_plane.kubeconfig_of(User::TokenServer),
             log: file("log"),
             audit: file("audit"),
@@ -75,6 +77,13 @@ impl Launch {
         self
     }
 
+    /// Operator and token service in one process, with the rights of the operator.
+    pub(crate) fn all_in_one(mut self, control_plane: &ControlPlane) -> Self {
+        self.command = "all-in-one";
+        self.kubeconfig = control_plane.kubeconfig_of(User::Operator);
+        self
+    }
+
     /// With no more open files than that.
     pub(crate) fn with_files(mut self, most: usize) -> Self {
         self.files = Some(most);
@@ -90,7 +99,7 @@ impl Launch {
         let mut kubeconfig = OsString::from("KUBECONFIG=");
         kubeconfig.push(&self.kubeconfig);
         let mut words: Vec<OsString> = vec!["/usr/bin/env".into(), kubeconfig];
-        words.extend(["RUST_LOG=trace".into(), BINARY.into(), "token-server".into()]);
+        words.extend(["RUST_LOG=trace".into(), BINARY.into(), self.command.into()]);
         let pairs = [
             ("--issuer", self.issuer.clone()),
             ("--listen", format!("127.0.0.1:{}", self.port)),

@@ -1,0 +1,33 @@
+//! Operator and token service in one process.
+
+use serde_json::json;
+use support::control_plane::Options;
+
+use super::server::{Launch, verified};
+use crate::namespace::Namespace;
+use crate::operator::ISSUER;
+use crate::world::{SYSTEM, bare, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_in_one_needs_no_more_than_the_rights_of_the_operator() {
+    let Some(control_plane) = bare(Options::default()).await else {
+        return;
+    };
+    let launch = Launch::new(&control_plane, "all-in-one", ISSUER).await;
+    let launch = launch.all_in_one(&control_plane);
+    let server = launch.start();
+    server.ready().await;
+    let namespace = Namespace::with(control_plane.client().await, "together", SYSTEM).await;
+    namespace.apply("billing", json!({})).await;
+    namespace.ready("billing").await;
+    let client_id = namespace.client_id("billing").await.to_string();
+    let secret = namespace.shown("billing-credentials").await;
+
+    let token =
+        until("a token", || async { launch.token(&client_id, &secret).await?.access_token() })
+            .await;
+
+    let jwks = launch.jwks().await.unwrap();
+    let claims = verified(&token, &jwks.body).unwrap();
+    assert_eq!(claims["sub"], client_id);
+}
