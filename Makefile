@@ -43,7 +43,7 @@ build: ## Build the operator: target/debug/technical-user-operator
 
 .PHONY: prove
 prove: control-plane ## The long runs: the whole model, every fault and pairs of them, long comparisons with a real API server
-	$(say) 'long runs: about two hours, and 10 minutes to build once; pairs of faults get 10 minutes each, or PROVE_SECONDS'
+	$(say) 'long runs: some hours on 2 cores, and 10 minutes to build once; pairs of faults get 10 minutes each, or PROVE_SECONDS'
 	@mkdir -p target/figures && touch target/figures/.began
 	@PROVE=1 cargo test --release --workspace --locked
 	$(say) 'figures'
@@ -52,7 +52,7 @@ prove: control-plane ## The long runs: the whole model, every fault and pairs of
 	done
 
 .PHONY: bench
-bench: ## The benchmark, with its figures
+bench: control-plane ## The benchmark, with its figures
 	$(say) 'benchmark: 10 minutes to build once'
 	@cargo bench --locked --bench figures
 

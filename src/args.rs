@@ -64,12 +64,12 @@ pub struct Installation {
 
     /// How long an access token lives at most, whatever a `TechnicalUser` asks for. A key stays in the
     /// JWKS that long after its last token; the operator and the token service need the same value.
-    #[arg(long, env = "TECHNICAL_USER_MAX_ACCESS_TOKEN_TTL", default_value = "24h", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "TECHNICAL_USER_MAX_ACCESS_TOKEN_TTL", default_value = "24h", value_parser = lasting, value_name = "DURATION")]
     pub max_access_token_ttl: SignedDuration,
 
     /// How long a token service may be out of touch with the API server and still sign. A key stays
     /// in the JWKS that much longer; the operator and the token service need the same value.
-    #[arg(long, env = "TECHNICAL_USER_MAX_VIEW_AGE", default_value = "1h", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "TECHNICAL_USER_MAX_VIEW_AGE", default_value = "1h", value_parser = lasting, value_name = "DURATION")]
     pub max_view_age: SignedDuration,
 
     /// Where /livez and /readyz answer.
@@ -265,6 +265,13 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
     parse_duration(text).ok_or_else(refused)
 }
 
+/// A duration in which something can happen.
+fn lasting(text: &str) -> Result<SignedDuration, String> {
+    let lasts = duration(text)?;
+    let is_long = lasts >= SignedDuration::from_secs(1);
+    is_long.then_some(lasts).ok_or_else(|| format!("{text} is too short: at least 1s"))
+}
+
 fn dns_label(text: &str) -> Result<String, String> {
     let is_valid = (1..=63).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
@@ -341,5 +348,6 @@ mod tests {
         assert!(parse(&[]).contains("--issuer <URL>"));
         assert!(parse(&["--issuer", "https://a", "--bcrypt-cost", "4"]).contains("10..=14"));
         assert!(parse(&["--issuer", "https://a", "--namespace", "A_b"]).contains("lower-case"));
+        assert!(parse(&["--issuer", "https://a", "--max-view-age", "0s"]).contains("at least 1s"));
     }
 }

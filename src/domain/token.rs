@@ -90,6 +90,18 @@ pub struct Claims<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenId([u8; 16]);
 
+// === impl Profile ===
+
+impl Profile {
+    /// The claim that has the roles.
+    pub fn roles(self) -> &'static str {
+        match self {
+            Self::Cloud => "user_roles",
+            Self::CyodaGo => "scopes",
+        }
+    }
+}
+
 // === impl Client ===
 
 impl Client {
@@ -105,6 +117,9 @@ impl Client {
         targets: &[impl AsRef<str>],
     ) -> Result<Granted<'_>, Excessive> {
         let wanted: Vec<&str> = scope.unwrap_or_default().split(' ').filter(has_text).collect();
+        if scope.is_some() && wanted.is_empty() {
+            return Err(Excessive::Scope);
+        }
         let targets: Vec<&str> = targets.iter().map(AsRef::as_ref).collect();
         Ok(Granted {
             roles: narrowed(&self.roles, &wanted).ok_or(Excessive::Scope)?,
@@ -170,11 +185,7 @@ impl Serialize for Claims<'_> {
         }
         claims.serialize_entry("caas_user_id", id.as_str())?;
         claims.serialize_entry("caas_org_id", &self.client.tenant)?;
-        let roles = match self.profile {
-            Profile::Cloud => "user_roles",
-            Profile::CyodaGo => "scopes",
-        };
-        claims.serialize_entry(roles, &self.granted.roles)?;
+        claims.serialize_entry(self.profile.roles(), &self.granted.roles)?;
         claims.serialize_entry("iat", &self.issued_at.as_second())?;
         claims.serialize_entry("exp", &self.expires_at().as_second())?;
         claims.serialize_entry("jti", &format_args!("{}", self.id))?;

@@ -18,7 +18,7 @@ pub enum Refusal {
     /// 400 `invalid_scope`.
     InvalidScope,
     /// 400 `invalid_target` (RFC 8707).
-    InvalidTarget,
+    InvalidTarget(&'static str),
     /// 401 `invalid_client`, with a challenge when there was an `Authorization` header: without
     /// one, openid-client would lose the reason.
     InvalidClient(&'static str, Option<HeaderValue>),
@@ -50,7 +50,7 @@ impl Refusal {
             | Self::UnsupportedMediaType => "invalid_request",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
-            Self::InvalidTarget => "invalid_target",
+            Self::InvalidTarget(_) => "invalid_target",
             Self::InvalidClient(..) => "invalid_client",
             Self::SlowDown(_) => "slow_down",
             Self::Unavailable(..) => "temporarily_unavailable",
@@ -62,7 +62,7 @@ impl Refusal {
             Self::InvalidRequest(_)
             | Self::UnsupportedGrantType
             | Self::InvalidScope
-            | Self::InvalidTarget => StatusCode::BAD_REQUEST,
+            | Self::InvalidTarget(_) => StatusCode::BAD_REQUEST,
             Self::InvalidClient(..) => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -75,11 +75,11 @@ impl Refusal {
     fn description(&self) -> &'static str {
         match self {
             Self::InvalidRequest(text)
+            | Self::InvalidTarget(text)
             | Self::InvalidClient(text, _)
             | Self::Unavailable(text, _) => text,
             Self::UnsupportedGrantType => "grant_type must be client_credentials",
             Self::InvalidScope => "the scope names a role that this client does not have",
-            Self::InvalidTarget => "this client has no such audience",
             Self::NotFound => "there is nothing at this path",
             Self::MethodNotAllowed => "this path does not take this method",
             Self::UnsupportedMediaType => {
@@ -105,7 +105,7 @@ impl IntoResponse for Refusal {
             Self::InvalidRequest(_)
             | Self::UnsupportedGrantType
             | Self::InvalidScope
-            | Self::InvalidTarget
+            | Self::InvalidTarget(_)
             | Self::InvalidClient(_, None)
             | Self::NotFound
             | Self::MethodNotAllowed

@@ -27,7 +27,7 @@ struct Metadata<'a> {
     response_types_supported: [&'static str; 1],
     subject_types_supported: [&'static str; 1],
     id_token_signing_alg_values_supported: Vec<&'static str>,
-    claims_supported: [&'static str; 10],
+    claims_supported: Vec<&'static str>,
 }
 
 /// `GET` of the metadata.
@@ -50,7 +50,7 @@ pub(super) async fn metadata(State(service): State<Arc<Service>>, headers: Heade
         response_types_supported: ["id_token"],
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: algorithms,
-        claims_supported: CLAIMS,
+        claims_supported: claims(service.profile.roles()),
     };
     let body = serde_json::to_string(&metadata).unwrap_or_default();
     let etag = format!("\"{}\"", Jwks::digest_of(&body));
@@ -94,15 +94,9 @@ fn is_known(headers: &HeaderMap, etag: &str) -> bool {
 }
 
 const METHODS: [&str; 2] = ["client_secret_basic", "client_secret_post"];
-const CLAIMS: [&str; 10] = [
-    "iss",
-    "sub",
-    "aud",
-    "client_id",
-    "caas_user_id",
-    "caas_org_id",
-    "user_roles",
-    "iat",
-    "exp",
-    "jti",
-];
+
+/// The claims of a token whose roles are in the claim of that name.
+fn claims(roles: &'static str) -> Vec<&'static str> {
+    let before = ["iss", "sub", "aud", "client_id", "caas_user_id", "caas_org_id"];
+    before.into_iter().chain([roles, "iat", "exp", "jti"]).collect()
+}

@@ -44,7 +44,7 @@ impl Metrics {
         };
         registry.register(
             "technical_user_token_requests",
-            "Requests for a token or an introspection, by what came of them",
+            "Requests for a token, by what came of them, and introspections that were refused",
             metrics.requests.clone(),
         );
         registry.register(

@@ -176,7 +176,9 @@ pub(super) fn refused(service: &Service, refusal: Refusal, method: Method) -> Re
 fn faulty(fault: Faulty) -> Refusal {
     match fault {
         Faulty::Repeated(_) => Refusal::InvalidRequest("a parameter is there more than once"),
-        Faulty::Resource => Refusal::InvalidTarget,
+        Faulty::Resource => Refusal::InvalidTarget(
+            "a resource is an absolute URI without a fragment: name anything else as audience",
+        ),
         Faulty::TooMany => Refusal::InvalidRequest("there are too many parameters"),
     }
 }

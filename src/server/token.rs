@@ -87,7 +87,7 @@ fn append_rest(lifetime: i64, scope: Option<String>, answer: &mut String) -> fmt
 fn excessive(reason: Excessive) -> Refusal {
     match reason {
         Excessive::Scope => Refusal::InvalidScope,
-        Excessive::Target => Refusal::InvalidTarget,
+        Excessive::Target => Refusal::InvalidTarget("this client has no such audience"),
     }
 }
 

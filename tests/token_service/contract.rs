@@ -65,6 +65,7 @@ fn refusals(who: &Credential) -> Vec<Case> {
         case("another grant", with("grant_type=password"), 400, "unsupported_grant_type"),
         case("a grant twice", with(&format!("{GRANT}&{GRANT}")), 400, "invalid_request"),
         case("a role of others", with(&format!("{GRANT}&scope=ROLE_ADMIN")), 400, "invalid_scope"),
+        case("a blank role", with(&format!("{GRANT}&scope=+")), 400, "invalid_scope"),
         case("an audience of others", with(&format!("{GRANT}&audience=x")), 400, "invalid_target"),
         case("no resource", with(&format!("{GRANT}&resource=x")), 400, "invalid_target"),
         case("JSON", typed("application/json"), 415, "invalid_request"),
@@ -177,6 +178,9 @@ async fn a_client_may_ask_for_less() {
     assert_eq!(claims.get("user_roles"), None);
     assert_eq!(claims["aud"], json!(["https://a", "c"]));
     assert_eq!(answer.json().get("scope"), None, "it is what was asked for");
+    let metadata = server.get("/iam/.well-known/openid-configuration").await.json();
+    let told = metadata["claims_supported"].as_array().unwrap();
+    assert!(told.contains(&json!("scopes")) && !told.contains(&json!("user_roles")), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]

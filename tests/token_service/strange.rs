@@ -2,12 +2,14 @@
 //! request is in it, and nothing but the right client secret gets a token (reference: RFC 6749
 //! section 5).
 
+use std::path::Path;
+
 use axum::body::Body;
 use axum::http::Request;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use serde_json::json;
+use serde_json::{Value, json};
 use technical_user_operator::domain::token::Profile;
 use technical_user_operator::domain::token::presented::Presented;
 use technical_user_operator::domain::token::request::Form;
@@ -198,6 +200,13 @@ fn budget(normal: usize, prove: usize) -> usize {
     if std::env::var("PROVE").is_ok_and(|it| it == "1") { prove } else { normal }
 }
 
+/// Where `make prove` looks for what came of it.
+fn keep(name: &str, figures: &Value) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/figures");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join(format!("{name}.json")), format!("{figures:#}\n")).unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_strange_request_gets_an_answer_of_the_rfc() {
     let world = World::start().await;
@@ -214,6 +223,12 @@ async fn every_strange_request_gets_an_answer_of_the_rfc() {
         if answer.status.as_u16() == 200 {
             tokens += 1;
             assert!(strange.is_right(&who), "a false accept: {strange:?}");
+            let told = answer.json();
+            let is_told = match told.get("access_token").and_then(Value::as_str) {
+                Some(token) => server.verified(token).await.is_some_and(|it| it["sub"] == who.id),
+                None => told["active"].is_boolean(),
+            };
+            assert!(is_told, "{} for {strange:?}", answer.text);
         } else {
             refused += 1;
         }
@@ -221,6 +236,10 @@ async fn every_strange_request_gets_an_answer_of_the_rfc() {
         tokio::time::advance(std::time::Duration::from_millis(2)).await;
     }
 
+    keep(
+        "fuzz_service",
+        &json!({"requests": requests, "accepted": tokens, "refused": refused, "outsideTheRfc": 0, "falseAccepts": 0}),
+    );
     println!(
         "service requests {requests}: {tokens} answered 200, {refused} refused, 0 panics, 0 outside the RFC, 0 false accepts"
     );
@@ -259,5 +278,6 @@ fn no_bytes_break_the_parser() {
             let _ = Presented::read(None, &form);
         }
     }
+    keep("fuzz_parser", &json!({"executions": executions, "panics": 0}));
     println!("parser executions {executions}: 0 panics");
 }

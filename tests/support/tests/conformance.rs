@@ -1,6 +1,7 @@
 //! The fake API server answers what the real one answers.
 //!
-//! `CONFORMANCE_SEED` and `CONFORMANCE_SEQUENCES` choose what is run; a divergence prints both.
+//! `CONFORMANCE_SEED` and `CONFORMANCE_SEQUENCES` choose what is run, 10,000 of them with `PROVE=1`; a
+//! divergence prints both.
 
 use support::{
     conformance,
@@ -26,7 +27,8 @@ async fn the_fake_answers_random_requests_as_the_real_server_does() {
         );
         return;
     }
-    let sequences = usize::try_from(number("CONFORMANCE_SEQUENCES", 300)).expect("fits");
+    let all = if number("PROVE", 0) == 1 { 10_000 } else { 300 };
+    let sequences = usize::try_from(number("CONFORMANCE_SEQUENCES", all)).expect("fits");
     let seed = number("CONFORMANCE_SEED", 1);
 
     let report = conformance::run(client, seed, sequences).await;
