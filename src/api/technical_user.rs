@@ -141,7 +141,10 @@ pub struct SecretTemplate {
     /// The name of the delivered Secret. It cannot be changed, added or removed later. Default: the
     /// name of this object and `-credentials`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: Option<String>,
 
     /// Further fields of the delivered Secret, at most 32, each a copy of one that is always there:
@@ -150,7 +153,7 @@ pub struct SecretTemplate {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     #[x_kube(
-        validation = Rule::new("self.all(k, k.size() <= 253 && k.matches('^[-._a-zA-Z0-9]+$'))").message("secretTemplate.keys: a field of a Secret has at most 253 letters, digits, '-', '_' or '.'"),
+        validation = Rule::new("self.all(k, k.size() <= 253 && k.matches('^[-._a-zA-Z0-9]+$') && k != '.' && !k.startsWith('..'))").message("secretTemplate.keys: a field of a Secret has at most 253 letters, digits, '-', '_' or '.', and is not '.' and does not begin with '..'"),
         validation = Rule::new("self.all(k, !(k in ['client_id','client-id','client_secret','client-secret','token_url','token-uri','issuer','issuer-uri','jwk-set-uri','type','provider','authorization-grant-type','client-authentication-method']))").message("secretTemplate.keys: this field is always written by the operator; choose another name")
     )]
     pub keys: BTreeMap<String, CredentialField>,
@@ -161,7 +164,7 @@ pub struct SecretTemplate {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 63, "pattern": "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"}))]
     #[x_kube(
-        validation = Rule::new("self.all(k, k.size() <= 317 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))").message("secretTemplate.labels: not a valid label name"),
+        validation = Rule::new("self.all(k, k.size() <= 317 && k.matches(r'^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))").message("secretTemplate.labels: not a valid label name"),
         validation = Rule::new("self.all(k, !k.startsWith('iam.cyoda.com/') && !k.startsWith('argocd.argoproj.io/') && !k.startsWith('kustomize.toolkit.fluxcd.io/') && !k.startsWith('helm.toolkit.fluxcd.io/') && !k.startsWith('app.kubernetes.io/'))").message("secretTemplate.labels: labels of iam.cyoda.com/, app.kubernetes.io/ and of GitOps tools would make others delete the Secret; choose another name")
     )]
     pub labels: BTreeMap<String, String>,
@@ -172,7 +175,7 @@ pub struct SecretTemplate {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
     #[x_kube(
-        validation = Rule::new("self.all(k, k.size() <= 317 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))").message("secretTemplate.annotations: not a valid annotation name"),
+        validation = Rule::new("self.all(k, k.size() <= 317 && k.matches(r'^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))").message("secretTemplate.annotations: not a valid annotation name"),
         validation = Rule::new("self.all(k, !k.startsWith('iam.cyoda.com/') && !k.startsWith('argocd.argoproj.io/') && !k.startsWith('kustomize.toolkit.fluxcd.io/') && !k.startsWith('helm.toolkit.fluxcd.io/') && !k.startsWith('meta.helm.sh/') && !k.startsWith('kubectl.kubernetes.io/'))").message("secretTemplate.annotations: annotations of iam.cyoda.com/, kubectl, Helm and GitOps tools would make others change the Secret; choose another name")
     )]
     pub annotations: BTreeMap<String, String>,

@@ -52,6 +52,13 @@ async fn mistakes_are_refused_with_words_that_help() {
             "always written by the operator",
         ),
         (json!({"secretTemplate": {"keys": {"A": "password"}}}), "spec.secretTemplate.keys"),
+        (json!({"secretTemplate": {"name": "a..b"}}), "spec.secretTemplate.name"),
+        (json!({"secretTemplate": {"keys": {"..x": "client_id"}}}), "does not begin with '..'"),
+        (json!({"secretTemplate": {"labels": {("a".repeat(64)): "b"}}}), "not a valid label name"),
+        (
+            json!({"secretTemplate": {"annotations": {"a..b/c": "d"}}}),
+            "not a valid annotation name",
+        ),
         (
             json!({"secretTemplate": {"labels": {"iam.cyoda.com/managed": "no"}}}),
             "secretTemplate.labels",

@@ -73,6 +73,8 @@ impl Kubectl {
     async fn run(&self, arguments: &[&str]) -> anyhow::Result<std::process::Output> {
         let mut command = Command::new("kubectl");
         command
+            // That of the examples, whatever the context says; what a command names itself counts.
+            .arg("--namespace=default")
             .args(arguments)
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
             .env("KUBECACHEDIR", &self.cache)

@@ -73,11 +73,11 @@ fn quoted(word: &str) -> String {
 }
 
 const BY_HAND: &str = r"
-kubectl get tu --watch
-kubectl annotate --overwrite tu billing iam.cyoda.com/rotate-requested-at=$(date +%s)
-kubectl annotate --overwrite tu billing iam.cyoda.com/revoke-requested-at=$(date +%s)
-kubectl delete secret shop-oauth
-kubectl edit tu shop
-kubectl delete tu partner
+kubectl get tu -n default --watch
+kubectl annotate -n default --overwrite tu billing iam.cyoda.com/rotate-requested-at=$(date +%s)
+kubectl annotate -n default --overwrite tu billing iam.cyoda.com/revoke-requested-at=$(date +%s)
+kubectl delete secret -n default shop-oauth
+kubectl edit tu -n default shop
+kubectl delete tu -n default partner
 kubectl get secrets --namespace technical-user-system
 ";
