@@ -75,6 +75,11 @@ fn trouble(error: &watcher::Error) -> String {
         kube::Error::Api(status) if status.code == 404 => "404 not found: is the \
             CustomResourceDefinition installed? technical-user-operator crd | kubectl apply -f -"
             .to_owned(),
+        kube::Error::Api(status) if status.code == 403 => {
+            "403 forbidden: list and watch have to be \
+            granted, with --watch-namespaces in each of these namespaces"
+                .to_owned()
+        }
         kube::Error::Api(status) => format!("{} {}", status.code, status.reason),
         _ => "no answer".to_owned(),
     }

@@ -96,16 +96,31 @@ impl Candidate {
     /// Tries for ever. Dropping the future lets the lease run out.
     pub async fn run(&self) {
         let mut sighting = Sighting { resource_version: None, since: Instant::now(), mine: None };
+        let mut trouble = String::new();
         loop {
             let sent_at = Instant::now();
             let attempt = tokio::time::timeout(CALL, self.attempt(&mut sighting, sent_at));
             let until = sent_at + RENEW_DEADLINE;
-            match attempt.await {
-                Ok(Ok(true)) => self.announce(Some(until)),
-                Ok(Ok(false)) => self.announce(None),
-                Ok(Err(error)) => tracing::debug!(error = %text(&error), "lease not renewed"),
-                Err(_) => tracing::debug!("lease not renewed in time"),
+            let error = match attempt.await {
+                Ok(Ok(is_held)) => {
+                    self.announce(is_held.then_some(until));
+                    String::new()
+                }
+                Ok(Err(error)) => text(&error),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            // When it begins, and when it is found to be one that does not pass: there is a try every
+            // two seconds.
+            let is_new = trouble.is_empty() || (error.starts_with('4') && error != trouble);
+            if is_new && !error.is_empty() {
+                tracing::warn!(
+                    error,
+                    lease = self.name,
+                    "nothing is done without the lease, and it cannot be had: with 403 or 404, look \
+                     for the namespace of --namespace and the operator's Role in it"
+                );
             }
+            trouble = error;
             tokio::time::sleep(RETRY).await;
         }
     }

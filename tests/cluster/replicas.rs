@@ -13,7 +13,7 @@ use support::control_plane::User;
 use crate::namespace::{Namespace, condition};
 use crate::operator::{Launch, free_port, lines_with};
 use crate::rights::{self, role, rule};
-use crate::world::{second, until};
+use crate::world::{launch, second, until};
 
 /// An operator whose exit status is of interest; dropping it kills it.
 struct Process(std::process::Child);
@@ -65,7 +65,7 @@ async fn another_replica_takes_over_from_one_that_halts_or_ends() {
     rights::install_system(&admin, "replicas-system").await;
     let namespace = Namespace::with(admin.clone(), "replicas", "replicas-system").await;
     let launch = |log: &str| {
-        let launch = crate::world::launch(control_plane, log);
+        let launch = launch(control_plane, log);
         launch.with("--namespace", "replicas-system").with("--watch-namespaces", "replicas")
     };
     let (first_launch, second_launch) = (launch("replica-1.log"), launch("replica-2.log"));
@@ -119,6 +119,23 @@ async fn another_replica_takes_over_from_one_that_halts_or_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_cannot_be_had_is_named() {
+    let Some(control_plane) = second().await else { return };
+    let launch = launch(control_plane, "no-lease.log").with("--namespace", "nowhere");
+
+    let _operator = launch.start();
+
+    until("words about the lease", || async {
+        let log = std::fs::read_to_string(&launch.log).ok()?;
+        let warning =
+            log.lines().find(|line| line.contains("nothing is done without the lease"))?;
+        assert!(warning.contains("WARN") && warning.contains("403 Forbidden"), "{warning}");
+        Some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_right_is_named_and_waited_for() {
     let Some(control_plane) = second().await else { return };
     let admin = control_plane.client().await;
@@ -140,7 +157,7 @@ async fn a_missing_right_is_named_and_waited_for() {
         }
     };
     grant(&["get", "list", "watch", "update", "patch", "delete"]).await;
-    let mut launch = crate::world::launch(control_plane, "rights.log");
+    let mut launch = launch(control_plane, "rights.log");
     launch.kubeconfig = control_plane.kubeconfig_of(User::Nobody);
     let launch = launch.with("--namespace", "rights").with("--watch-namespaces", "rights");
     let _operator = Process::start(&launch);
