@@ -172,14 +172,14 @@ fn published_differs(view: &View<'_>) -> Option<Step> {
                 let place = Place { namespace: namespace.clone(), name };
                 Some(Publication::Delete(place, version.clone()))
             }
-            Target::Left(_) | Target::Foreign | Target::Blocked(_) => None,
+            Target::Left(_) | Target::Foreign | Target::Blocked(..) => None,
         })
         .collect();
     // Where another is to take its place, the former goes after a look has shown that one.
     let is_replaced = |place: &Place| match view.observed.targets.get(&place.namespace) {
         None => true,
         Some(Target::Ours(published)) => published.digest.as_ref() == Some(&digest),
-        Some(Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(_)) => false,
+        Some(Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(..)) => false,
     };
     let surplus = view.observed.surplus.iter().filter(|(place, _)| is_replaced(place));
     publications.extend(surplus.filter_map(|(place, surplus)| match surplus {
@@ -337,7 +337,7 @@ impl View<'_> {
         };
         let is_complete = self.observed.targets.values().all(|it| matches!(it, Target::Ours(_)))
             && !self.observed.surplus.values().any(|it| matches!(it, Surplus::Blocked(_)));
-        let is_outage = |it: &Target| matches!(it, Target::Blocked(Obstacle::Unavailable));
+        let is_outage = |it: &Target| matches!(it, Target::Blocked(Obstacle::Unavailable, _));
         let is_urgent =
             !self.is_published_at_home() || self.observed.targets.values().any(is_outage);
         let is_left = self.observed.targets.values().any(|it| matches!(it, Target::Left(_)));

@@ -22,8 +22,7 @@ pub(super) async fn report_failure(look: &Look, error: &Error, context: &Context
     let Some(obstacle) = error.obstacle() else {
         return;
     };
-    let former = look.object.status.as_ref();
-    let signs = former.is_some_and(|former| former.active_kid.is_some());
+    let signs = report::signs(&look.series, &look.observed, context.cluster.now());
     let verdict = Verdict::Blocked { obstacle, signs };
     if let Err(failure) = write_status(look, &verdict, context).await {
         tracing::debug!(%failure, "status not written");

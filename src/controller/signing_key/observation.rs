@@ -162,9 +162,15 @@ pub(super) fn placed(
         let hindered = match &target {
             Target::Absent | Target::Ours(_) => memory.blocked.get(namespace),
             Target::Left(_) => memory.undeletable.get(&place),
-            Target::Foreign | Target::Blocked(_) => None,
+            Target::Foreign | Target::Blocked(..) => None,
         };
-        let target = hindered.cloned().map_or(target, Target::Blocked);
+        let target = match (hindered, target) {
+            (Some(obstacle), Target::Ours(published)) => {
+                Target::Blocked(obstacle.clone(), published.kids)
+            }
+            (Some(obstacle), _) => Target::Blocked(obstacle.clone(), BTreeSet::new()),
+            (None, target) => target,
+        };
         targets.insert(namespace.clone(), target);
     }
     found.retain(|place, _| !namespaces.going.contains(&place.namespace));
@@ -175,7 +181,7 @@ pub(super) fn placed(
             let surplus = hindered.map_or_else(deletable, Surplus::Blocked);
             Some((place, surplus))
         }
-        Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(_) => None,
+        Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(..) => None,
     });
     (targets, surplus.collect())
 }
@@ -293,9 +299,13 @@ impl FoundMap {
     pub(super) fn seen_by(&self, series: &Series) -> Target {
         let Some(ownership) = &self.ownership else { return Target::Foreign };
         match ownership.seen_by(&series.uid, &series.name) {
-            Belongs::Ours if self.is_going => Target::Blocked(Obstacle::Contended),
+            Belongs::Ours if self.is_going => {
+                Target::Blocked(Obstacle::Contended, self.published.kids.clone())
+            }
             Belongs::Ours => Target::Ours(self.published.clone()),
-            Belongs::Predecessor if self.is_going => Target::Blocked(Obstacle::AwaitingCollection),
+            Belongs::Predecessor if self.is_going => {
+                Target::Blocked(Obstacle::AwaitingCollection, BTreeSet::new())
+            }
             Belongs::Predecessor => Target::Left(self.published.version.clone()),
             Belongs::Foreign => Target::Foreign,
         }

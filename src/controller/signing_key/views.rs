@@ -84,10 +84,12 @@ pub(super) fn read_key_pair(metadata: &ObjectMeta) -> Option<(String, Belonging)
     Some((metadata.name.clone()?, Belonging { series, version }))
 }
 
-/// The ConfigMap by the series that its label names, and its place.
-pub(super) fn read_map(map: &ConfigMap) -> Option<(MapKey, Box<FoundMap>)> {
+/// The ConfigMap by the series that its label names, and its place. Which keys it has matters at home
+/// alone.
+pub(super) fn read_map(map: &ConfigMap, home: &str) -> Option<(MapKey, Box<FoundMap>)> {
     let series = labelled(&map.metadata)?;
-    let map = FoundMap::of(map)?.small();
+    let map = FoundMap::of(map)?;
+    let map = if map.place.namespace == home { map } else { map.small() };
     Some((MapKey { series, place: map.place.clone() }, Box::new(map)))
 }
 

@@ -57,7 +57,7 @@ pub(super) fn watches(
     watches.push(namespaces(client));
     for (index, scope) in settings.scopes_of_jwks().into_iter().enumerate() {
         views.maps.expect(index);
-        watches.push(maps(client, scope, index));
+        watches.push(maps(client, scope, (index, &settings.namespace)));
     }
     watches
 }
@@ -86,14 +86,16 @@ fn key_pairs(client: &Client, namespace: &str) -> BoxStream<'static, News> {
     watch("key pairs", open, read).map(News::KeyPair).boxed()
 }
 
-fn maps(client: &Client, scope: &str, index: usize) -> BoxStream<'static, News> {
+fn maps(client: &Client, scope: &str, (index, home): (usize, &str)) -> BoxStream<'static, News> {
     let api: Api<ConfigMap> = match scope {
         "" => Api::all(client.clone()),
         namespace => Api::namespaced(client.clone(), namespace),
     };
     let selected = watcher::Config::default().labels(api::SIGNING_KEY).page_size(100);
     let open = move || watcher(api.clone(), selected.clone());
-    watch("configmaps", open, |map| read_map(&map)).map(move |it| News::Map(index, it)).boxed()
+    let home = home.to_owned();
+    let read = move |map| read_map(&map, &home);
+    watch("configmaps", open, read).map(move |it| News::Map(index, it)).boxed()
 }
 
 fn namespaces(client: &Client) -> BoxStream<'static, News> {

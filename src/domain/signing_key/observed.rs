@@ -70,8 +70,8 @@ pub enum Target {
     Left(Version),
     /// Something of somebody else: left alone.
     Foreign,
-    /// It cannot be written, or is on its way out.
-    Blocked(Obstacle),
+    /// It cannot be written, or is on its way out; with the keys that verifiers still find in it.
+    Blocked(Obstacle, BTreeSet<Kid>),
 }
 
 /// A JWKS ConfigMap of this series.
@@ -132,6 +132,18 @@ impl Observed {
     pub fn has_pair(&self, index: u32, entry: &Entry) -> bool {
         let key_pair = self.key_pairs.get(&index);
         key_pair.is_some_and(|it| entry.pair_uid.as_ref().is_none_or(|uid| *uid == it.version.uid))
+    }
+
+    /// Whether a token service can sign with this entry: its private half is there, and the JWKS at
+    /// home has it.
+    pub(super) fn can_sign(&self, home: &str, index: u32, entry: &Entry) -> bool {
+        let is_published = match self.targets.get(home) {
+            Some(Target::Ours(Published { kids, .. }) | Target::Blocked(_, kids)) => {
+                kids.contains(entry.key.kid())
+            }
+            Some(Target::Absent | Target::Left(_) | Target::Foreign) | None => false,
+        };
+        is_published && self.has_pair(index, entry)
     }
 
     /// The entry, with the key pair that exists under its index for its own.

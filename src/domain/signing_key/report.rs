@@ -9,8 +9,8 @@ use crate::domain::obstacle::Obstacle;
 use crate::domain::readiness::{Conditions, doubt, seconds, time};
 use crate::domain::schedule::Now;
 
-pub use self::verdict::Verdict;
 pub(super) use self::verdict::verdict;
+pub use self::verdict::{Verdict, signs};
 
 mod verdict;
 
@@ -158,7 +158,7 @@ fn incomplete(observed: &Observed) -> Option<(&'static str, String)> {
     let hindrance = |target: &Target| match target {
         Target::Absent | Target::Ours(_) => None,
         Target::Foreign => Some(("ConfigMapConflict", FOREIGN.to_owned())),
-        Target::Blocked(obstacle) => Some((obstacle.reason(), obstacle.message())),
+        Target::Blocked(obstacle, _) => Some((obstacle.reason(), obstacle.message())),
         Target::Left(_) => {
             let obstacle = Obstacle::AwaitingCollection;
             Some((obstacle.reason(), obstacle.message()))

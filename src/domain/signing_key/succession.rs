@@ -104,7 +104,7 @@ pub(super) fn recovered(ledger: &Ledger, observed: &Observed, now: Now) -> Optio
 fn is_everywhere(key: &PublicKey, observed: &Observed) -> bool {
     let has = |target: &Target| match target {
         Target::Ours(published) => Some(published.kids.contains(key.kid())),
-        Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(_) => None,
+        Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(..) => None,
     };
     at_home(observed).and_then(has) == Some(true)
         && observed.targets.values().all(|target| has(target) != Some(false))

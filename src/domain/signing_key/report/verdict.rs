@@ -9,8 +9,8 @@ use crate::domain::key_pair::Kid;
 use crate::domain::obstacle::Obstacle;
 use crate::domain::readiness::{Progress, Readiness, seconds, working};
 use crate::domain::schedule::Now;
-use crate::domain::signing_key::ledger::Unreadable;
-use crate::domain::signing_key::{Ledger, Observed, Series, Target};
+use crate::domain::signing_key::ledger::{Entry, Unreadable};
+use crate::domain::signing_key::{Held, Ledger, Observed, Series, Target};
 
 /// How things stand when there is nothing to do, or nothing can be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,10 +57,10 @@ pub(in crate::domain::signing_key) fn verdict(
     now: Now,
 ) -> Verdict {
     let active = ledger.active(now.likely());
-    let signs = active.is_some_and(|(index, entry)| observed.has_pair(index, entry));
+    let signs = signs(series, observed, now);
     match observed.targets.get(&series.home) {
         Some(Target::Foreign) => return Verdict::JwksConflict,
-        Some(Target::Blocked(obstacle)) => {
+        Some(Target::Blocked(obstacle, _)) => {
             return Verdict::Blocked { obstacle: obstacle.clone(), signs };
         }
         Some(Target::Left(_)) => {
@@ -78,10 +78,20 @@ pub(in crate::domain::signing_key) fn verdict(
     let successor = scheduled(ledger, now).map(|entry| entry.activate_at);
     match active {
         None => Verdict::NoActiveKey(successor),
-        Some((_, active)) if !signs => Verdict::KeyLost(active.key.kid().clone(), successor),
+        Some((index, active)) if !observed.has_pair(index, active) => {
+            Verdict::KeyLost(active.key.kid().clone(), successor)
+        }
         Some(_) if ledger.live().count() >= Ledger::CAPACITY => Verdict::TooManyKeys,
         Some((_, active)) => Verdict::Signing(active.key.kid().clone()),
     }
+}
+
+/// Whether a key of this series signs, by what is there now.
+pub fn signs(series: &Series, observed: &Observed, now: Now) -> bool {
+    let Held::Ledger(_, ledger) = &observed.ledger else { return false };
+    let active = ledger.active(now.likely());
+    let is_able = |(index, entry): (u32, &Entry)| observed.can_sign(&series.home, index, entry);
+    !series.is_suspended && active.is_some_and(is_able)
 }
 
 impl Verdict {

@@ -148,7 +148,7 @@ impl Given {
     pub(super) fn published(&self, namespace: &str) -> Vec<Kid> {
         match &self.targets[namespace] {
             Target::Ours(published) => published.kids.iter().cloned().collect(),
-            Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(_) => Vec::new(),
+            Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(..) => Vec::new(),
         }
     }
 

@@ -30,7 +30,7 @@ fn an_edited_or_deleted_jwks_is_put_right() {
 fn a_namespace_that_cannot_be_written_does_not_hold_up_the_others() {
     let mut given = nothing();
     let obstacle = Obstacle::NamespaceTerminating;
-    given.targets.insert("shop".to_owned(), Target::Blocked(obstacle));
+    given.targets.insert("shop".to_owned(), Target::Blocked(obstacle, BTreeSet::new()));
     given.targets.insert("toys".to_owned(), Target::Foreign);
 
     given.settle();
@@ -119,6 +119,24 @@ fn while_a_jwks_of_a_predecessor_is_at_home_nothing_signs_and_the_next_look_is_s
     assert_eq!(rest.verdict, Verdict::Blocked { obstacle, signs: false });
     assert!(rest.wake_at.unwrap() <= given.now + SignedDuration::from_mins(1));
     assert_eq!(given.active(), None);
+}
+
+#[test]
+fn a_jwks_at_home_that_cannot_be_written_is_no_obstacle_to_the_key_that_it_has() {
+    let obstacle = Obstacle::Quota { resource: "configmaps" };
+    let blocked = |kids| Target::Blocked(obstacle.clone(), kids);
+    let mut given = signing();
+
+    given.targets.insert("home".to_owned(), blocked(BTreeSet::from([kid(1)])));
+    assert_eq!(given.verdict(), Verdict::Blocked { obstacle: obstacle.clone(), signs: true });
+
+    // Without the key no token server signs with it.
+    given.targets.insert("home".to_owned(), blocked(BTreeSet::new()));
+    assert_eq!(given.verdict(), Verdict::Blocked { obstacle: obstacle.clone(), signs: false });
+
+    given.targets.insert("home".to_owned(), blocked(BTreeSet::from([kid(1)])));
+    given.series.is_suspended = true;
+    assert_eq!(given.verdict(), Verdict::Blocked { obstacle: obstacle.clone(), signs: false });
 }
 
 #[test]
