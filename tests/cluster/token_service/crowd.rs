@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::server::Launch;
 use crate::namespace::Namespace;
 use crate::operator::ISSUER;
-use crate::world::{SYSTEM, bare, launch, until};
+use crate::world::{SYSTEM, bare, launch};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_takes_all_connections_takes_no_file_that_the_process_needs() {
@@ -44,22 +44,12 @@ async fn whoever_takes_all_connections_takes_no_file_that_the_process_needs() {
     let namespace = Namespace::with(control_plane.client().await, "crowd", SYSTEM).await;
     namespace.apply("billing", json!({})).await;
     namespace.ready("billing").await;
-    let (client_id, secret) = (
-        namespace.client_id("billing").await.to_string(),
-        namespace.shown("billing-credentials").await,
-    );
+    let client_id = namespace.client_id("billing").await.to_string();
+    let secret = namespace.shown("billing-credentials").await;
 
-    until("a token beside the crowd", || async {
-        let answer = launch.token(&client_id, &secret).await?;
-        (answer.status == 200).then_some(())
-    })
-    .await;
+    launch.answers(200, &client_id, &secret).await;
     namespace.apply("billing", json!({"suspend": true})).await;
-    until("the end of the client in view", || async {
-        let answer = launch.token(&client_id, &secret).await?;
-        (answer.status == 401).then_some(())
-    })
-    .await;
+    launch.answers(401, &client_id, &secret).await;
     server.ready().await;
 }
 

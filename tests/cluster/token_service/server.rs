@@ -141,6 +141,20 @@ impl Launch {
         ask(self.port, &head).await
     }
 
+    /// Waits until a request for a token is answered with that status.
+    pub(crate) async fn answers(
+        &self,
+        status: u16,
+        client_id: &str,
+        secret: &ClientSecret,
+    ) -> Answer {
+        until(&format!("a token request that is answered {status}"), || async {
+            let answer = self.token(client_id, secret).await?;
+            (answer.status == status).then_some(answer)
+        })
+        .await
+    }
+
     /// Fetches the JWKS.
     pub(crate) async fn jwks(&self) -> Option<Answer> {
         ask(self.port, &get("/.well-known/jwks.json")).await
