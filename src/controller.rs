@@ -171,6 +171,7 @@ impl Error {
                 Kind::Outdated => "conflict",
                 Kind::Invalid => "invalid",
                 Kind::Forbidden => "forbidden",
+                Kind::Denied(_) => "denied",
                 Kind::Quota => "quota",
                 Kind::TooManyRequests(_) => "too_many_requests",
                 Kind::Server(..) => "server_error",
@@ -195,7 +196,11 @@ impl Error {
                 Kind::TooManyRequests(after) | Kind::Server(_, after) => {
                     after.map_or(Retry::Backoff, Retry::After)
                 }
-                Kind::Forbidden | Kind::Quota | Kind::Invalid | Kind::Refused(..) => Retry::Slowly,
+                Kind::Forbidden
+                | Kind::Denied(_)
+                | Kind::Quota
+                | Kind::Invalid
+                | Kind::Refused(..) => Retry::Slowly,
                 Kind::NamespaceGone | Kind::NamespaceTerminating => Retry::OnChange,
             },
             // A lease that was renewed a moment late is one that the queue never saw lost.

@@ -233,6 +233,7 @@ async fn publish_all(
             (
                 Publication::Create(namespace) | Publication::Replace(namespace, ..),
                 Kind::Forbidden
+                | Kind::Denied(_)
                 | Kind::Quota
                 | Kind::NamespaceGone
                 | Kind::NamespaceTerminating
@@ -243,7 +244,11 @@ async fn publish_all(
             }
             (
                 Publication::Delete(place, _),
-                Kind::Forbidden | Kind::Invalid | Kind::Refused(..) | Kind::NamespaceGone,
+                Kind::Forbidden
+                | Kind::Denied(_)
+                | Kind::Invalid
+                | Kind::Refused(..)
+                | Kind::NamespaceGone,
             ) => {
                 tracing::warn!(namespace = place.namespace, %failure, "JWKS not deleted");
                 memory.undeletable.insert(place.clone(), failure.obstacle());

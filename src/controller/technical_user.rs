@@ -141,6 +141,7 @@ fn is_setback(failure: &Failure, setbacks: usize) -> bool {
         | Kind::NamespaceGone
         | Kind::NamespaceTerminating
         | Kind::Forbidden
+        | Kind::Denied(_)
         | Kind::Quota
         | Kind::TooManyRequests(_)
         | Kind::Server(..)

@@ -18,15 +18,30 @@ pub enum Obstacle {
     Quota {
         /// The resource that the quota counts.
         resource: &'static str,
+        /// The namespace.
+        namespace: String,
     },
     /// The namespace is being deleted.
     NamespaceTerminating,
-    /// The API server refused an object, perhaps by an admission policy.
+    /// An admission policy or a webhook forbids it.
+    Denied {
+        /// The verb.
+        verb: &'static str,
+        /// The resource.
+        resource: &'static str,
+        /// The namespace.
+        namespace: String,
+        /// The name of the policy or webhook.
+        policy: String,
+    },
+    /// The API server refused an object, and did not say which policy forbids it.
     Refused {
         /// The verb.
         verb: &'static str,
         /// The resource.
         resource: &'static str,
+        /// The namespace.
+        namespace: String,
         /// The reason of the API server, one word.
         reason: String,
     },
@@ -44,7 +59,10 @@ impl Obstacle {
     /// Whether waiting helps.
     pub fn progress(&self) -> Progress {
         match self {
-            Self::Forbidden { .. } | Self::Quota { .. } | Self::Refused { .. } => Progress::Stalled,
+            Self::Forbidden { .. }
+            | Self::Quota { .. }
+            | Self::Denied { .. }
+            | Self::Refused { .. } => Progress::Stalled,
             Self::NamespaceTerminating
             | Self::AwaitingCollection
             | Self::Unavailable
@@ -58,7 +76,7 @@ impl Obstacle {
             Self::Forbidden { .. } => "Forbidden",
             Self::Quota { .. } => "QuotaExceeded",
             Self::NamespaceTerminating => "NamespaceTerminating",
-            Self::Refused { .. } => "Refused",
+            Self::Denied { .. } | Self::Refused { .. } => "Refused",
             Self::AwaitingCollection => "AwaitingCollection",
             Self::Unavailable => "ApiServerUnavailable",
             Self::Contended => "Contended",
@@ -72,16 +90,21 @@ impl Obstacle {
                 "The operator may not {verb} {resource} in namespace {namespace}. Grant that right \
                  to its service account."
             ),
-            Self::Quota { resource } => format!(
-                "A quota of this namespace leaves no room for another one of {resource}. Raise the \
-                 quota or delete something."
+            Self::Quota { resource, namespace } => format!(
+                "A quota of namespace {namespace} leaves no room for another one of {resource}. \
+                 Raise the quota or delete something."
             ),
             Self::NamespaceTerminating => {
                 "The namespace is being deleted: nothing new can be made in it.".to_owned()
             }
-            Self::Refused { verb, resource, reason } => format!(
-                "The API server refused to {verb} {resource} ({reason}). An admission policy may \
-                 forbid it: look at the policies of this namespace."
+            Self::Denied { verb, resource, namespace, policy } => format!(
+                "The admission policy {policy} does not let the operator {verb} {resource} in \
+                 namespace {namespace}. Except its service account, or change the resource so \
+                 that the policy takes it."
+            ),
+            Self::Refused { verb, resource, namespace, reason } => format!(
+                "The API server refused to {verb} {resource} in namespace {namespace} ({reason}). \
+                 An admission policy may forbid it: look at the policies of that namespace."
             ),
             Self::AwaitingCollection => {
                 "What has that name still belongs to a resource of the same name that was deleted. \

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use crate::namespace::{Namespace, condition, field};
+use crate::namespace::{Namespace, condition, field, now};
 use crate::rights;
 use crate::world::{shared, until};
 
@@ -98,6 +98,87 @@ async fn set_quota(namespace: &Namespace, most: &str) {
         (probe.is_ok() == (most != "0")).then_some(())
     })
     .await;
+}
+
+/// Each try registers a verifier before it is refused: none of them may be left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_refuses_the_delivery_is_named_and_fills_no_record() {
+    let Some(world) = shared().await else { return };
+    let namespace = Namespace::new(world, "denied").await;
+    namespace.apply("orders", json!({})).await;
+    namespace.ready("orders").await;
+    let client_id = namespace.client_id("orders").await;
+    let first = namespace.shown("orders-credentials").await;
+    forbid_new_data(&namespace, true).await;
+
+    for token in ["1", "2", "3"] {
+        namespace.request_rotation("orders", token).await;
+        let ready = namespace.says("orders", "Refused").await;
+        assert!(ready.message.contains(&format!("policy {POLICY} ")), "{}", ready.message);
+        let what = format!("request {token} was tried, and the current verifier alone is left");
+        until(&what, || async {
+            let record = namespace.record(&client_id).await?;
+            (record.rotated.includes(token) && record.entries.len() == 1).then_some(())
+        })
+        .await;
+    }
+    namespace.has_event("orders", "Refused").await;
+    assert!(condition(&namespace.user("orders").await, "Stalled").is_some());
+    assert!(namespace.accepts(&client_id, &first).await);
+
+    forbid_new_data(&namespace, false).await;
+    namespace.request_rotation("orders", "4").await;
+    namespace.user_when("orders", "issued", |user| condition(user, "Stalled").is_none()).await;
+    let second = namespace.shown("orders-credentials").await;
+    assert_ne!(second.id(), first.id());
+    assert!(namespace.accepts(&client_id, &second).await);
+}
+
+const POLICY: &str = "no-new-client-secrets";
+
+/// Nobody changes the data of a Secret of that namespace, annotations may be changed.
+async fn forbid_new_data(namespace: &Namespace, is_forbidden: bool) {
+    let expression = if is_forbidden {
+        "has(object.data) == has(oldObject.data) && (!has(object.data) || object.data == \
+         oldObject.data)"
+    } else {
+        "true"
+    };
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": POLICY},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "namespaceSelector": {
+                    "matchLabels": {"kubernetes.io/metadata.name": namespace.name},
+                },
+                "resourceRules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"],
+                    "resources": ["secrets"],
+                }],
+            },
+            "validations": [{"expression": expression}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": POLICY},
+        "spec": {"policyName": POLICY, "validationActions": ["Deny"]},
+    });
+    rights::apply(&namespace.client, policy).await;
+    rights::apply(&namespace.client, binding).await;
+    let probe = json!({"metadata": {"name": "probe"}});
+    let probe = serde_json::from_value(probe).unwrap();
+    namespace.secrets().create(&PostParams::default(), &probe).await.unwrap();
+    let secrets = namespace.secrets();
+    until("the policy holds", || async {
+        let patch = Patch::Merge(json!({"stringData": {"now": now().to_string()}}));
+        let patched = secrets.patch("probe", &PatchParams::default(), &patch).await;
+        (patched.is_err() == is_forbidden).then_some(())
+    })
+    .await;
+    namespace.delete_secret("probe").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -141,6 +141,12 @@ impl Adapter {
         small_record(&more, record.version, record.owner)
     }
 
+    /// The record without that verifier, as the operator takes it back after a refused reveal.
+    pub(crate) fn taken_back(&self, record: &Record, id: u8) -> Record {
+        let less = self.record(record).taken_back(&credential_id(id));
+        small_record(&less, record.version, record.owner)
+    }
+
     /// The record with that verifier current, as the operator promotes it after a reveal.
     pub(crate) fn promoted(&self, wrong: Option<Wrong>, record: &Record, id: u8) -> Record {
         let before = self.record(record);

@@ -51,7 +51,7 @@ fn alone(mut server: Server) -> State {
         server,
         replicas: vec![Replica::idle()],
         in_flight: Vec::new(),
-        left: Budget { crashes: 0, losses: 0, acts: 0, rotations: 0, restores: 0 },
+        left: Budget { crashes: 0, losses: 0, acts: 0, rotations: 0, restores: 0, refusals: 0 },
         snapshot: None,
         next_uid: 0,
     };

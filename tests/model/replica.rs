@@ -199,6 +199,23 @@ impl Operator {
         }
     }
 
+    /// The API server says that it did not carry out a reveal: its sender takes the verifier back.
+    pub(crate) fn refuse(&self, state: &mut State, index: usize) {
+        let message = state.in_flight.remove(index);
+        let Some(sender) = message.sender.map(usize::from) else { return };
+        self.take_back(state, sender, &message.then);
+    }
+
+    fn take_back(&self, state: &mut State, sender: usize, then: &Then) {
+        let Then::Promote { slot, record, id } = then else { return };
+        let mut less = self.adapter.taken_back(record, *id);
+        if self.is(Wrong::TakenBackAtAnyVersion) {
+            less.version = ANY;
+        }
+        let put = self.put(*slot, less, Why::Tidy);
+        post(state, sender, put, Then::Nothing);
+    }
+
     /// The answer is lost: the request stays on its way, and its sender looks again.
     pub(crate) fn lose(&self, state: &mut State, sender: usize, is_crash: bool) {
         let sent = state.in_flight.iter().position(|it| it.sender.map(usize::from) == Some(sender));
@@ -207,6 +224,9 @@ impl Operator {
         let message = state.in_flight[index].clone();
         state.in_flight[index].sender = None;
         state.in_flight[index].then = Then::Nothing;
+        if self.is(Wrong::TakenBackUnanswered) && !is_crash {
+            return self.take_back(state, sender, &message.then);
+        }
         if self.is(Wrong::LostIsSuccess) && !is_crash {
             self.go_on(state, sender, message, None);
         }

@@ -6,7 +6,7 @@ use crate::acts::{Act, foreign_secret, is_possible, name, other};
 use crate::cluster::{FOREIGN, Life, Mode, Server, USERS, bit};
 use crate::healing::{self, Healed};
 use crate::replica::{ClientIds, Operator};
-use crate::state::{Budget, Doing, Replica, State};
+use crate::state::{Budget, Doing, Replica, State, Then};
 use crate::wrong::Wrong;
 
 /// What holds in every state, by the names of the design.
@@ -71,6 +71,8 @@ pub(crate) enum Action {
     LookForUser(usize),
     Deliver(usize),
     Drop(usize),
+    /// An admission policy refuses a reveal, whatever it would have come to.
+    Refuse(usize),
     Lose(usize),
     Crash(usize),
     CollectGarbage,
@@ -112,6 +114,9 @@ impl Search {
         for (index, message) in state.in_flight.iter().enumerate() {
             actions.push(Action::Deliver(index));
             actions.extend(message.sender.is_none().then_some(Action::Drop(index)));
+            let is_reveal = matches!(message.then, Then::Promote { .. });
+            let is_refused = is_reveal && state.left.refusals > 0;
+            actions.extend(is_refused.then_some(Action::Refuse(index)));
         }
     }
 
@@ -227,6 +232,10 @@ impl Model for Search {
             Action::Deliver(index) => self.operator.deliver(&mut state, index),
             Action::Drop(index) => {
                 state.in_flight.remove(index);
+            }
+            Action::Refuse(index) => {
+                state.left.refusals -= 1;
+                self.operator.refuse(&mut state, index);
             }
             Action::Lose(index) => {
                 state.left.losses -= 1;

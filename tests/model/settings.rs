@@ -8,10 +8,11 @@ use crate::state::Budget;
 use crate::wrong::Wrong;
 
 /// Nothing goes wrong, nobody does anything.
-const CALM: Budget = Budget { crashes: 0, losses: 0, acts: 0, rotations: 0, restores: 0 };
+const CALM: Budget =
+    Budget { crashes: 0, losses: 0, acts: 0, rotations: 0, restores: 0, refusals: 0 };
 
-/// One of everything, but for restores.
-const STORM: Budget = Budget { crashes: 1, losses: 1, acts: 1, rotations: 1, restores: 0 };
+/// One of everything, but for restores and refusals.
+const STORM: Budget = Budget { crashes: 1, losses: 1, acts: 1, rotations: 1, ..CALM };
 
 /// Two operators and one rotation.
 const BASE: Setting = Setting {
@@ -44,6 +45,11 @@ pub(crate) const SMALL: &[Setting] = &[
     },
     Setting { name: "one operator, a revocation or an edit", ..with(EDITED, 1, 1, 1) },
     Setting { name: "one operator, a foreign Secret from the start", ..with(FOREIGN, 1, 1, 1) },
+    Setting {
+        name: "one operator, two reveals refused, one loss, one act",
+        budget: Budget { refusals: 2, losses: 1, acts: 1, ..CALM },
+        ..SOLE
+    },
     Setting {
         name: "one operator, a label removed, a foreign Secret created",
         acts: &[Act::DriftSecret, Act::DeleteSecret, Act::CreateForeignSecret],
@@ -120,6 +126,17 @@ pub(crate) const LARGE: &[Setting] = &[
         ..LARGEST
     },
     Setting {
+        name: "two operators, a reveal refused, one loss, one rotation",
+        budget: Budget { refusals: 1, acts: 0, crashes: 0, ..STORM },
+        ..LARGEST
+    },
+    Setting {
+        name: "two operators, a reveal refused, one crash, the Secret deleted or altered",
+        budget: Budget { refusals: 1, rotations: 0, losses: 0, ..STORM },
+        acts: &[Act::DeleteSecret, Act::AlterSecret],
+        ..LARGEST
+    },
+    Setting {
         name: "two operators, etcd restored, operators restarted",
         budget: Budget { restores: 1, rotations: 1, ..CALM },
         ..LARGEST
@@ -140,6 +157,8 @@ pub(crate) const MUTANTS: &[(Wrong, Setting, &str)] = &[
     (Wrong::LostIsSuccess, with(SOLE, 1, 0, 0), property::VISIBLE),
     (Wrong::OnePendingSlot, with(SOLE, 1, 0, 0), property::VISIBLE),
     (Wrong::DropDeadPending, with(SOLE, 1, 1, 0), property::EARLY),
+    (Wrong::TakenBackUnanswered, with(SOLE, 1, 0, 0), property::VISIBLE),
+    (Wrong::TakenBackAtAnyVersion, refused(PAIR), property::VISIBLE),
     (Wrong::FenceOmitted, with(SOLE, 1, 0, 0), property::VISIBLE),
     (Wrong::RevealUnregistered, with(SOLE, 1, 0, 0), property::VISIBLE),
     (Wrong::PromoteUnrevealed, with(PAIR, 0, 0, 1), property::VISIBLE),
@@ -165,6 +184,10 @@ pub(crate) const MUTANTS: &[(Wrong, Setting, &str)] = &[
 
 const fn with(setting: Setting, losses: u8, acts: u8, rotations: u8) -> Setting {
     Setting { budget: Budget { losses, acts, rotations, ..CALM }, ..setting }
+}
+
+const fn refused(setting: Setting) -> Setting {
+    Setting { budget: Budget { refusals: 1, rotations: 1, ..CALM }, ..setting }
 }
 
 /// Two operators, users do what they like with the Secret.

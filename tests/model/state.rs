@@ -74,6 +74,8 @@ pub(crate) struct Budget {
     pub(crate) acts: u8,
     pub(crate) rotations: u8,
     pub(crate) restores: u8,
+    /// Reveals that an admission policy refuses.
+    pub(crate) refusals: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -31,6 +31,10 @@ pub(crate) enum Wrong {
     DropDeadPending,
     /// A delivery that may be in flight is taken for dead.
     FenceOmitted,
+    /// A verifier is taken back although nobody said that its client secret was not revealed.
+    TakenBackUnanswered,
+    /// What is taken back is written without a version.
+    TakenBackAtAnyVersion,
     /// A refused registration does not stop the reveal.
     RevealUnregistered,
     /// A refused reveal does not stop the promotion.

@@ -49,6 +49,8 @@ pub enum Kind {
     Invalid,
     /// A right is missing.
     Forbidden,
+    /// The admission policy or the webhook of that name forbids it.
+    Denied(String),
     /// A quota is used up.
     Quota,
     /// Too many requests; come again after that time.
@@ -68,12 +70,16 @@ impl Failure {
             Kind::Forbidden => {
                 Obstacle::Forbidden { verb, resource, namespace: operation.namespace.clone() }
             }
-            Kind::Quota => Obstacle::Quota { resource },
+            Kind::Quota => Obstacle::Quota { resource, namespace: operation.namespace.clone() },
             Kind::NamespaceGone | Kind::NamespaceTerminating => Obstacle::NamespaceTerminating,
-            Kind::Invalid => Obstacle::Refused { verb, resource, reason: "Invalid".to_owned() },
-            Kind::Refused(_, reason) => {
-                Obstacle::Refused { verb, resource, reason: reason.clone() }
-            }
+            Kind::Denied(policy) => Obstacle::Denied {
+                verb,
+                resource,
+                namespace: operation.namespace.clone(),
+                policy: policy.clone(),
+            },
+            Kind::Invalid => operation.refused("Invalid"),
+            Kind::Refused(_, reason) => operation.refused(reason),
             Kind::Outdated | Kind::NotFound => Obstacle::Contended,
             Kind::Unanswered | Kind::Garbled | Kind::TooManyRequests(_) | Kind::Server(..) => {
                 Obstacle::Unavailable
@@ -83,6 +89,25 @@ impl Failure {
 }
 
 impl Kind {
+    /// Whether the API server itself said that nothing was carried out.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::NamespaceTerminating
+            | Self::Invalid
+            | Self::Forbidden
+            | Self::Denied(_)
+            | Self::Quota => true,
+            Self::Unanswered
+            | Self::Garbled
+            | Self::NotFound
+            | Self::NamespaceGone
+            | Self::Outdated
+            | Self::TooManyRequests(_)
+            | Self::Server(..)
+            | Self::Refused(..) => false,
+        }
+    }
+
     /// Reads an answer that is not a success.
     pub fn of(code: StatusCode, status: &Status, retry_after: Option<Duration>) -> Self {
         let details = status.details.as_ref();
@@ -92,22 +117,36 @@ impl Kind {
         };
         let is_about =
             |kind: &str| details.and_then(|details| details.kind.as_deref()) == Some(kind);
-        let says = |text: &str| status.message.as_deref().is_some_and(|it| it.contains(text));
+        let message = status.message.as_deref().unwrap_or_default();
+        let says = |text: &str| message.contains(text);
+        // A proxy on the way has refusals of its own, and says nothing of what came of the call.
+        let is_told = status.code == Some(i32::from(code.as_u16()));
+        if let Some(policy) = denied_by(message).filter(|_| is_told && code.is_client_error()) {
+            return Self::Denied(policy.to_owned());
+        }
         match code.as_u16() {
             403 if has_cause("NamespaceTerminating") => Self::NamespaceTerminating,
             403 if says("exceeded quota") => Self::Quota,
-            403 | 401 => Self::Forbidden,
+            401 if is_told => Self::Forbidden,
+            403 if is_told && says(" is forbidden: User \"") => Self::Forbidden,
             404 if is_about("namespaces") => Self::NamespaceGone,
             // Only an answer that names the object says that it is absent; a server that has not
             // loaded a resource yet answers 404 as well.
             404 if details.is_some_and(|details| details.name.is_some()) => Self::NotFound,
             404 => Self::Server(404, retry_after),
             409 => Self::Outdated,
-            422 => Self::Invalid,
+            422 if is_told => Self::Invalid,
             429 => Self::TooManyRequests(retry_after),
             code @ 500.. => Self::Server(code, retry_after),
             code => Self::Refused(code, one_word(status.reason.as_deref())),
         }
+    }
+}
+
+impl Operation {
+    fn refused(&self, reason: &str) -> Obstacle {
+        let (verb, resource, namespace) = (self.verb, self.resource, self.namespace.clone());
+        Obstacle::Refused { verb, resource, namespace, reason: reason.to_owned() }
     }
 }
 
@@ -128,6 +167,7 @@ impl fmt::Display for Kind {
             Self::Outdated => formatter.write_str("changed in the meantime"),
             Self::Invalid => formatter.write_str("not valid"),
             Self::Forbidden => formatter.write_str("forbidden"),
+            Self::Denied(policy) => write!(formatter, "forbidden by the admission policy {policy}"),
             Self::Quota => formatter.write_str("quota exceeded"),
             Self::TooManyRequests(_) => formatter.write_str("too many requests"),
             Self::Server(code, _) => write!(formatter, "the API server failed with {code}"),
@@ -136,8 +176,72 @@ impl fmt::Display for Kind {
     }
 }
 
+/// The policy or webhook that a message of the API server begins with. What follows is the words of
+/// that policy, which may quote anything.
+fn denied_by(message: &str) -> Option<&str> {
+    let by_webhook = || message.strip_prefix("admission webhook \"")?.split_once('"');
+    let by_policy = || {
+        let (_, why) = message.split_once(" is forbidden: ")?;
+        why.strip_prefix("ValidatingAdmissionPolicy '")?.split_once('\'')
+    };
+    let (name, _) = by_webhook().or_else(by_policy)?;
+    let is_part = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+    (name.len() <= MOST_NAME && name.bytes().all(is_part)).then_some(name)
+}
+
+/// The longest name that Kubernetes takes.
+const MOST_NAME: usize = 253;
+
 /// A reason of the API server is one word in CamelCase; anything else is not repeated.
 fn one_word(reason: Option<&str>) -> String {
     let is_word = |text: &&str| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric());
     reason.filter(is_word).unwrap_or("Unknown").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const OF_RBAC: &str = "secrets \"a\" is forbidden: User \"system:serviceaccount:x:y\" cannot \
+                           patch resource \"secrets\" in API group \"\" in the namespace \"b\"";
+    const OF_POLICY: &str = "secrets \"a\" is forbidden: ValidatingAdmissionPolicy 'no-secrets' \
+                             with binding 'all' denied request: client_secret is hunter2";
+    const OF_WEBHOOK: &str = "admission webhook \"guard.example.com\" denied the request: hunter2";
+
+    #[test]
+    fn a_refusal_is_told_by_the_words_that_come_before_those_of_a_policy() {
+        let table = [
+            (403, OF_RBAC, Kind::Forbidden),
+            (422, OF_POLICY, Kind::Denied("no-secrets".to_owned())),
+            (403, OF_POLICY, Kind::Denied("no-secrets".to_owned())),
+            (400, OF_WEBHOOK, Kind::Denied("guard.example.com".to_owned())),
+            (409, OF_WEBHOOK, Kind::Denied("guard.example.com".to_owned())),
+            (422, "Secret \"a\" is invalid", Kind::Invalid),
+            (403, "pods \"a\" is forbidden: too plain", Kind::Refused(403, "Some".to_owned())),
+            (403, "admission webhook \"hunter 2\"", Kind::Refused(403, "Some".to_owned())),
+        ];
+        for (code, message, expected) in &table {
+            assert_eq!(of(*code, message, Some(*code)), *expected, "{message}");
+        }
+        for (code, message, _) in table {
+            assert!(!of(code, message, None).is_refusal(), "{message}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_policy_quotes_is_repeated() {
+        for message in [OF_POLICY, OF_WEBHOOK] {
+            let kind = of(403, message, Some(403));
+
+            assert!(!format!("{kind} {kind:?}").contains("hunter"), "{kind}");
+        }
+    }
+
+    fn of(code: u16, message: &str, told: Option<u16>) -> Kind {
+        let status = json!({"message": message, "reason": "Some", "code": told});
+        let status = serde_json::from_value(status).unwrap();
+        Kind::of(StatusCode::from_u16(code).unwrap(), &status, None)
+    }
 }

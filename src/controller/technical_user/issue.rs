@@ -6,8 +6,10 @@ use super::bodies::{delivery_patch, record_secret};
 use super::news::{issued, severity, tell};
 use crate::controller::cluster::{Conditional, Place};
 use crate::controller::{Context, Error};
+use crate::domain::credential::record::Version;
 use crate::domain::credential::{ClientSecret, CredentialId, Verifier};
 use crate::domain::technical_user::{Issue, User};
+use crate::stored::version_of;
 
 /// Registers, reveals, promotes. Each step is taken only after a 2xx of the one before; whatever
 /// else happens, the client secret is forgotten and the next look tells how far it came.
@@ -27,7 +29,16 @@ pub(super) async fn issue_secret(
         cluster.put_secret(record_at, &issue.record_version, &record_secret(&record)).await?;
     let patch = Conditional::new(delivery_patch(&id, &secret, user), &issue.placeholder);
     drop(secret);
-    cluster.patch_secret(secret_at, patch).await?;
+    if let Err(failure) = cluster.patch_secret(secret_at, patch).await {
+        let is_unseen =
+            failure.kind.is_refusal() && is_untouched(secret_at, &issue.placeholder, context).await;
+        if is_unseen {
+            // Else each look would leave another one behind. What fails here is left to the fence.
+            let record = record_secret(&record.taken_back(&id));
+            let _ = cluster.put_secret(record_at, &registered, &record).await;
+        }
+        return Err(failure.into());
+    }
     // What a 2xx says was shown is current, even if its reader deletes the Secret right now.
     let record = record.promoted(&id, user.overlap, cluster.now());
     cluster.put_secret(record_at, &registered, &record_secret(&record)).await?;
@@ -42,6 +53,13 @@ pub(super) async fn issue_secret(
     let (reason, note) = issued(issue.cause, record.serial);
     tell(user, severity(issue.cause), reason, note, context).await;
     Ok(())
+}
+
+/// Whether the Secret is still what was to be written over. A refusal alone does not tell: a proxy
+/// may have sent the patch twice, and a policy looks before the version is compared.
+async fn is_untouched(at: Place<'_>, placeholder: &Version, context: &Context) -> bool {
+    let found = context.cluster.secret_metadata(at).await;
+    found.is_ok_and(|it| it.and_then(|it| version_of(&it)).as_ref() == Some(placeholder))
 }
 
 /// Draws on this thread, hashes on the blocking pool: bcrypt would hold up a worker.

@@ -198,6 +198,14 @@ impl Record {
         more
     }
 
+    /// Without a verifier whose client secret was never revealed, and never will be.
+    #[must_use]
+    pub fn taken_back(&self, id: &CredentialId) -> Self {
+        let mut less = self.clone();
+        less.entries.remove(id);
+        less
+    }
+
     /// Whether there is room for one more verifier.
     pub fn has_room(&self) -> bool {
         self.entries.len() < Self::CAPACITY

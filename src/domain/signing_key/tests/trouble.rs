@@ -70,8 +70,12 @@ fn a_jwks_that_is_not_wanted_any_more_is_deleted() {
 fn a_jwks_that_cannot_be_deleted_is_told_and_tried_again() {
     let mut given = signing();
     let place = Place { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
-    let refused =
-        Obstacle::Refused { verb: "delete", resource: "configmaps", reason: "Invalid".to_owned() };
+    let refused = Obstacle::Refused {
+        verb: "delete",
+        resource: "configmaps",
+        namespace: "old".to_owned(),
+        reason: "Invalid".to_owned(),
+    };
     given.surplus.insert(place, Surplus::Blocked(refused));
 
     let Step::Rest(rest) = given.decide() else { panic!("not at rest") };
@@ -123,7 +127,7 @@ fn while_a_jwks_of_a_predecessor_is_at_home_nothing_signs_and_the_next_look_is_s
 
 #[test]
 fn a_jwks_at_home_that_cannot_be_written_is_no_obstacle_to_the_key_that_it_has() {
-    let obstacle = Obstacle::Quota { resource: "configmaps" };
+    let obstacle = Obstacle::Quota { resource: "configmaps", namespace: "payments".to_owned() };
     let blocked = |kids| Target::Blocked(obstacle.clone(), kids);
     let mut given = signing();
 

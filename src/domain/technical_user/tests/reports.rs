@@ -43,8 +43,19 @@ fn each_verdict_has_its_conditions() {
         resource: "secrets",
         namespace: "payments".to_owned(),
     };
-    let refused =
-        Obstacle::Refused { verb: "create", resource: "secrets", reason: "Forbidden".to_owned() };
+    let refused = Obstacle::Refused {
+        verb: "create",
+        resource: "secrets",
+        namespace: "payments".to_owned(),
+        reason: "Forbidden".to_owned(),
+    };
+    let denied = Obstacle::Denied {
+        verb: "patch",
+        resource: "secrets",
+        namespace: "payments".to_owned(),
+        policy: "no-plain-secrets".to_owned(),
+    };
+    let quota = Obstacle::Quota { resource: "secrets", namespace: "payments".to_owned() };
     let table = [
         (Verdict::Delivered, "Issued", (True, false, false)),
         (Verdict::ReadOnce, "DeliveredOnce", (True, false, false)),
@@ -60,16 +71,13 @@ fn each_verdict_has_its_conditions() {
         (Verdict::TooManyCredentials, "TooManyCredentials", (True, true, false)),
         (Verdict::InvalidSpec, "InvalidSpec", (False, false, true)),
         (Verdict::Blocked(forbidden), "Forbidden", (True, false, true)),
-        (
-            Verdict::Blocked(Obstacle::Quota { resource: "secrets" }),
-            "QuotaExceeded",
-            (True, false, true),
-        ),
+        (Verdict::Blocked(quota), "QuotaExceeded", (True, false, true)),
         (
             Verdict::Blocked(Obstacle::NamespaceTerminating),
             "NamespaceTerminating",
             (True, true, false),
         ),
+        (Verdict::Blocked(denied), "Refused", (True, false, true)),
         (Verdict::Blocked(refused), "Refused", (True, false, true)),
         (Verdict::Blocked(Obstacle::Unavailable), "ApiServerUnavailable", (True, true, false)),
         (Verdict::Blocked(Obstacle::Contended), "Contended", (True, true, false)),
