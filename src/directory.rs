@@ -68,13 +68,12 @@ impl Directory {
     /// A directory that knows nothing yet.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let (mut clients, mut keys) = (Clients::default(), Keys::default());
-        let scopes = settings.watch_namespaces.len().max(1);
-        clients.expect(scopes);
+        clients.expect(&settings.watch_namespaces);
         keys.expect();
         Self {
             clients: RwLock::new(clients),
             keys: RwLock::new(keys),
-            pulses: Pulses::of(scopes),
+            pulses: Pulses::of(settings.watch_namespaces.len().max(1)),
             clock,
             settings,
         }
@@ -85,19 +84,30 @@ impl Directory {
         read(&self.clients).get(id)
     }
 
-    /// The key that signs for the `SigningKey` of that name at `now`.
+    /// The key that signs for that client at `now`.
     ///
-    /// Nothing is signed either for clients whose views are too old: whoever was deleted, suspended or
-    /// revoked meanwhile would get tokens for ever.
+    /// Nothing is signed for a client whose views are too old: if it was deleted, suspended or revoked
+    /// meanwhile, it would get tokens for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSigner`]: nothing is signed now, which passes.
+    pub fn signer_of(&self, known: &Known, now: Timestamp) -> Result<Arc<Signer>, NoSigner> {
+        let pulse = self.pulses.users.get(known.scope);
+        if pulse.is_none_or(|pulse| self.is_old(pulse)) {
+            return Err(NoSigner::Stale(USERS));
+        }
+        self.signer(&known.client.signing_key, now)
+    }
+
+    /// The key that signs for the `SigningKey` of that name at `now`, whoever the client is.
     ///
     /// # Errors
     ///
     /// [`NoSigner`]: nothing is signed now, which passes.
     pub fn signer(&self, series: &str, now: Timestamp) -> Result<Arc<Signer>, NoSigner> {
-        let elapsed = self.clock.elapsed();
-        let is_old =
-            |pulse: &Pulse| pulse.age(elapsed).is_none_or(|age| age >= self.settings.view_age);
-        if let Some((view, _)) = self.pulses.of_clients().find(|(_, pulse)| is_old(pulse)) {
+        let mut shared = self.pulses.of_all_clients().into_iter();
+        if let Some((view, _)) = shared.find(|(_, pulse)| self.is_old(pulse)) {
             return Err(NoSigner::Stale(view));
         }
         let signing = read(&self.keys).signing(series).ok_or(NoSigner::Absent)?;
@@ -131,6 +141,9 @@ impl Directory {
         if names.is_empty() {
             return Err("there is no SigningKey: create one, or let the operator".to_owned());
         }
+        if self.pulses.users.iter().all(|pulse| self.is_old(pulse)) {
+            return Err(format!("no SigningKey can sign: {}", NoSigner::Stale(USERS)));
+        }
         let refusals = names.iter().map(|name| (name, self.signer(name, now)));
         let refusals: Vec<_> = refusals.filter_map(|(name, it)| Some((name, it.err()?))).collect();
         match refusals.first() {
@@ -146,11 +159,18 @@ impl Directory {
         read(&self.clients).count()
     }
 
-    /// The age of the oldest view, once all are there.
+    /// The age of the oldest view, once all are there. A namespace whose users were never told counts
+    /// only while those of no other were.
     pub fn age(&self) -> Option<Duration> {
         let now = self.clock.elapsed();
-        let ages: Option<Vec<Duration>> = self.pulses.all().map(|pulse| pulse.age(now)).collect();
-        ages?.into_iter().max()
+        let ages: Option<Vec<Duration>> = self.pulses.shared().map(|it| it.age(now)).collect();
+        let users = self.pulses.users.iter().filter_map(|pulse| pulse.age(now)).max()?;
+        ages?.into_iter().chain([users]).max()
+    }
+
+    fn is_old(&self, pulse: &Pulse) -> bool {
+        let age = pulse.age(self.clock.elapsed());
+        age.is_none_or(|age| age >= self.settings.view_age)
     }
 
     fn ages(&self) -> keys::Ages {
@@ -178,16 +198,18 @@ impl Pulses {
         }
     }
 
-    fn of_clients(&self) -> impl Iterator<Item = (&'static str, &Pulse)> {
-        let users = self.users.iter().map(|pulse| ("the technical users", pulse));
-        users.chain([("the verifier records", &self.records), ("the namespaces", &self.namespaces)])
+    fn of_all_clients(&self) -> [(&'static str, &Pulse); 2] {
+        [("the verifier records", &self.records), ("the namespaces", &self.namespaces)]
     }
 
-    fn all(&self) -> impl Iterator<Item = &Pulse> {
+    /// Those that every token rests upon.
+    fn shared(&self) -> impl Iterator<Item = &Pulse> {
         let of_keys = [&self.series, &self.ledgers, &self.key_pairs, &self.jwks];
-        self.of_clients().map(|(_, pulse)| pulse).chain(of_keys)
+        self.of_all_clients().into_iter().map(|(_, pulse)| pulse).chain(of_keys)
     }
 }
+
+const USERS: &str = "the technical users";
 
 /// A panic while writing leaves a view as it was or with one more change: both can be read.
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {

@@ -175,8 +175,8 @@ fn readings(directory: &Arc<Directory>) -> [Reading; 2] {
         },
         Reading {
             name: "technical_user_view_age_seconds",
-            help: "Time since the most silent watch last told something: nothing is signed beyond \
-                --max-view-age.",
+            help: "Time since the most silent watch last told something: beyond --max-view-age \
+                nothing is signed that rests upon it.",
             read: Box::new(move || age.age().map(|age| age.as_secs_f64())),
         },
     ]

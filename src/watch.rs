@@ -1,11 +1,11 @@
 //! How a watch is kept alive: opened anew when its list hangs, patient when it fails.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{BoxStream, Stream, StreamExt};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
+use tokio::time::Instant;
 
 pub(crate) use self::view::{Told, View};
 
@@ -13,11 +13,11 @@ mod view;
 
 /// Watches one kind of object, for ever.
 ///
-/// `open` begins the watch; it is called again when a list hangs, for which kube has no deadline.
-/// `read` brings an object into its small form, or says that it is no business of ours. Trouble is
-/// logged, and the watch goes on.
+/// `of` is what the log calls it. `open` begins the watch; it is called again when a list hangs, for
+/// which kube has no deadline. `read` brings an object into its small form, or says that it is no
+/// business of ours. Trouble is logged, and the watch goes on.
 pub(crate) fn watch<T, K, V, S>(
-    kind: &'static str,
+    of: impl Into<String>,
     open: impl Fn() -> S + Send + 'static,
     read: impl Fn(T) -> Option<(K, V)> + Send + 'static,
 ) -> BoxStream<'static, Told<K, V>>
@@ -27,38 +27,65 @@ where
     V: Send + 'static,
     S: Stream<Item = Result<Event<T>, watcher::Error>> + Send + 'static,
 {
-    let open = move || open().backoff(Patience::default()).boxed();
-    let insistent = futures::stream::unfold((None, true), move |(watch, mut lists)| {
+    let of = Arc::<str>::from(of.into());
+    let hung = Arc::clone(&of);
+    let open = move || open().boxed();
+    let insistent = futures::stream::unfold((None, Course::begin()), move |(watch, course)| {
         let mut watch = watch.unwrap_or_else(&open);
+        let hung = Arc::clone(&hung);
         async move {
-            let told = if lists {
+            if !course.pause.is_zero() {
+                tokio::time::sleep(course.pause).await;
+            }
+            let told = if course.lists {
                 let Ok(told) = tokio::time::timeout(LIST, watch.next()).await else {
-                    tracing::warn!(kind, "a list hung and is asked for anew");
-                    return Some((None, (None, true)));
+                    tracing::warn!(of = &*hung, "a list hung and is asked for anew");
+                    return Some((
+                        None,
+                        (None, Course { lists: true, pause: Duration::ZERO, ..course }),
+                    ));
                 };
                 told?
             } else {
                 watch.next().await?
             };
-            lists = match &told {
-                Ok(Event::Init) => true,
-                Ok(Event::InitDone) => false,
-                Ok(Event::InitApply(_) | Event::Apply(_) | Event::Delete(_)) | Err(_) => lists,
-            };
-            Some((Some(told), (Some(watch), lists)))
+            let course = course.after(&told);
+            Some((Some(told), (Some(watch), course)))
         }
     });
     let told = move |told| {
         std::future::ready(match told {
             Some(Ok(event)) => Told::from(event, &read),
             Some(Err(error)) => {
-                tracing::warn!(kind, error = trouble(&error), "watch failed, trying again");
-                None
+                tracing::warn!(of = &*of, error = trouble(&error), "watch failed, trying again");
+                is_refusal(&error).then_some(Told::Refused)
             }
             None => None,
         })
     };
     insistent.filter_map(told).boxed()
+}
+
+/// Names a watch by what it watches and where.
+pub(crate) fn scoped(kind: &str, namespace: Option<&str>) -> String {
+    match namespace {
+        Some(namespace) => format!("{kind} of namespace {namespace}"),
+        None => kind.to_owned(),
+    }
+}
+
+fn is_refusal(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code,
+        watcher::Error::InitialListFailed(_)
+        | watcher::Error::WatchStartFailed(_)
+        | watcher::Error::WatchFailed(_)
+        | watcher::Error::NoResourceVersion => return false,
+    };
+    code == 403
 }
 
 /// The kind of trouble: the message of an error can quote an object.
@@ -76,34 +103,94 @@ fn trouble(error: &watcher::Error) -> String {
             CustomResourceDefinition installed? technical-user-operator crd | kubectl apply -f -"
             .to_owned(),
         kube::Error::Api(status) if status.code == 403 => {
-            "403 forbidden: list and watch have to be \
-            granted, with --watch-namespaces in each of these namespaces"
-                .to_owned()
+            "403 forbidden: list and watch have to be granted".to_owned()
         }
         kube::Error::Api(status) => format!("{} {}", status.code, status.reason),
         _ => "no answer".to_owned(),
     }
 }
 
-/// Waits from a quarter of a second up to ten, the same in every run.
-#[derive(Debug, Default)]
-struct Patience(u32);
+/// How a watch has gone so far.
+#[derive(Clone, Copy, Debug)]
+struct Course {
+    lists: bool,
+    failures: u32,
+    failed_at: Option<Instant>,
+    pause: Duration,
+}
 
-impl Iterator for Patience {
-    type Item = Duration;
+impl Course {
+    fn begin() -> Self {
+        Self { lists: true, failures: 0, failed_at: None, pause: Duration::ZERO }
+    }
 
-    fn next(&mut self) -> Option<Duration> {
-        let wait = Duration::from_millis(250).saturating_mul(2_u32.saturating_pow(self.0.min(10)));
-        self.0 = self.0.saturating_add(1);
-        Some(wait.min(Duration::from_secs(10)))
+    fn after<T>(self, told: &watcher::Result<Event<T>>) -> Self {
+        match told {
+            Ok(Event::Init) => Self { lists: true, pause: Duration::ZERO, ..self },
+            Ok(Event::InitDone) => Self { lists: false, pause: Duration::ZERO, ..self },
+            Ok(Event::InitApply(_) | Event::Apply(_) | Event::Delete(_)) => {
+                Self { pause: Duration::ZERO, ..self }
+            }
+            Err(_) => self.failed(),
+        }
+    }
+
+    /// Waits from a quarter of a second up to ten, the same in every run. Only time without a failure
+    /// makes up for failures: kube says that a list begins before it is refused.
+    fn failed(self) -> Self {
+        let now = Instant::now();
+        let is_first = self.failed_at.is_none_or(|at| now.duration_since(at) > FORGIVEN);
+        let failures = if is_first { 0 } else { self.failures.saturating_add(1) };
+        let wait =
+            Duration::from_millis(250).saturating_mul(2_u32.saturating_pow(failures.min(10)));
+        Self { failures, failed_at: Some(now), pause: wait.min(Duration::from_secs(10)), ..self }
     }
 }
 
-impl Backoff for Patience {
-    fn reset(&mut self) {
-        self.0 = 0;
-    }
-}
+/// After how long without a failure the next one is a first one. Longer than a hung list and a pause.
+const FORGIVEN: Duration = Duration::from_mins(1);
 
 /// How long a list may be silent. A page of 500 objects takes a fraction of a second.
 const LIST: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Told_ = watcher::Result<Event<()>>;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_refused_for_ever_asks_every_ten_seconds() {
+        let opened = || futures::stream::iter(refused().cycle()).map(|told| told()).fuse();
+        let began = Instant::now();
+        let mut watch = watch("nothing", opened, |()| None::<((), ())>);
+
+        for _ in 0..200 {
+            assert!(watch.next().await.is_some());
+        }
+
+        let requests = 100;
+        let each = began.elapsed() / requests;
+        assert!(each > Duration::from_secs(9) && each < Duration::from_secs(11), "{each:?}");
+    }
+
+    /// What kube tells of a list that is refused: it begins each time.
+    fn refused() -> impl Iterator<Item = fn() -> Told_> + Clone {
+        let begins: fn() -> Told_ = || Ok(Event::Init);
+        let fails: fn() -> Told_ = || {
+            let status = kube::core::Status { code: 403, ..kube::core::Status::default() };
+            Err(watcher::Error::WatchError(Box::new(status)))
+        };
+        [begins, fails].into_iter()
+    }
+
+    #[test]
+    fn failures_far_apart_are_each_a_first_one() {
+        let mut course = Course::begin().failed().failed().failed();
+        assert_eq!(course.pause, Duration::from_secs(1));
+
+        course.failed_at = course.failed_at.and_then(|at| at.checked_sub(FORGIVEN * 2));
+
+        assert_eq!(course.failed().pause, Duration::from_millis(250));
+    }
+}

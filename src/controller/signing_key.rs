@@ -49,6 +49,8 @@ pub async fn run(
 pub(super) struct Memory {
     /// Namespaces whose JWKS could not be written.
     blocked: BTreeMap<String, Obstacle>,
+    /// Namespaces where the operator may not look, with what to tell of it.
+    hidden: BTreeMap<String, Obstacle>,
     /// Namespaces where something of that name exists without our label.
     unlabelled: BTreeSet<String>,
     /// How often the JWKS of a namespace could not be written in this reconcile alone.

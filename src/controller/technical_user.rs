@@ -197,13 +197,18 @@ async fn claim(user: &User, context: &Context) -> Result<Claim, Error> {
     }
 }
 
-/// Whether a user of exactly that uid exists. Who may not look takes it to live.
+/// Whether a user of exactly that uid exists. Who may not look takes it to live, unless its namespace
+/// is gone, and the right to look with it.
 pub(super) async fn holder(owner: &Owner, context: &Context) -> Result<Holder, Error> {
     let at = Place { namespace: &owner.namespace, name: &owner.name };
     match context.cluster.technical_user(at).await {
         Ok(Some(user)) if user.metadata.uid.as_ref() == Some(&owner.uid) => Ok(Holder::Lives),
         Ok(_) => Ok(Holder::Gone),
-        Err(failure) if failure.kind == Kind::Forbidden => Ok(Holder::Lives),
+        Err(failure) if failure.kind == Kind::Forbidden => {
+            let namespace_is_gone =
+                context.cluster.has_namespace(&owner.namespace).await == Ok(false);
+            Ok(if namespace_is_gone { Holder::Gone } else { Holder::Lives })
+        }
         Err(failure) => Err(failure.into()),
     }
 }

@@ -23,6 +23,8 @@ pub struct Known {
     pub client: Client,
     /// What requests left behind.
     pub traces: Arc<Traces>,
+    /// Which of the watches of users tells of it.
+    pub(super) scope: usize,
     verifiers: Box<[(CredentialId, Entry, Arc<Verified>)]>,
 }
 
@@ -53,6 +55,7 @@ pub(super) struct Clients {
     ids: BTreeMap<Key, ClientId>,
     claims: BTreeMap<String, ClientId>,
     known: BTreeMap<ClientId, Arc<Known>>,
+    scopes: Vec<String>,
 }
 
 /// The place of a user.
@@ -101,11 +104,16 @@ impl Known {
             is_suspended: true,
             created_at: Timestamp::MAX,
         };
-        Self { client, traces: Arc::default(), verifiers: Box::default() }
+        Self { client, traces: Arc::default(), scope: 0, verifiers: Box::default() }
     }
 
     /// A client by its parts; what `former` proved stays proved as long as its verifier does.
-    pub(super) fn of(user: &User, tenant: &str, record: &Verifiers, former: Option<&Self>) -> Self {
+    pub(super) fn of(
+        user: &User,
+        (tenant, scope): (&str, usize),
+        record: &Verifiers,
+        former: Option<&Self>,
+    ) -> Self {
         let former = former.filter(|former| former.client.uid == user.0.uid);
         let known = former.map(|former| &*former.verifiers).unwrap_or_default();
         let verified = |id: &CredentialId, entry: &Entry| {
@@ -119,6 +127,7 @@ impl Known {
         Self {
             client: Client { tenant: tenant.to_owned(), ..user.0.clone() },
             traces: former.map(|former| Arc::clone(&former.traces)).unwrap_or_default(),
+            scope,
             verifiers: verifiers.collect(),
         }
     }
@@ -187,9 +196,10 @@ impl From<Record> for Verifiers {
 // === impl Clients ===
 
 impl Clients {
-    /// Expects the watches: as many of users as there are scopes.
-    pub(super) fn expect(&mut self, scopes: usize) {
-        (0..scopes).for_each(|watch| self.users.expect(watch));
+    /// Expects the watches: one of users for each of these namespaces, or one for all.
+    pub(super) fn expect(&mut self, scopes: &[String]) {
+        (0..scopes.len().max(1)).for_each(|watch| self.users.expect(watch));
+        scopes.clone_into(&mut self.scopes);
         self.records.expect(0);
         self.namespaces.expect(0);
     }
@@ -212,6 +222,11 @@ impl Clients {
         kinds.into_iter().filter(|(_, is_synced)| !is_synced).map(|(kind, _)| kind).collect()
     }
 
+    /// Which watch of users covers that namespace.
+    pub(super) fn scope(&self, namespace: &str) -> usize {
+        self.scopes.iter().position(|scope| scope == namespace).unwrap_or_default()
+    }
+
     /// The uid of a namespace.
     pub(super) fn tenant(&self, namespace: &str) -> Option<&String> {
         self.namespaces.get(&namespace.to_owned())
@@ -224,6 +239,7 @@ impl Clients {
             Told::Is(key, None) | Told::Gone(key) => Told::Gone(key),
             Told::ListBegins => Told::ListBegins,
             Told::ListEnds => Told::ListEnds,
+            Told::Refused => Told::Refused,
         };
         for key in self.users.take(watch, told) {
             let is = self.users.get(&key).map(|user| user.0.id.clone());
@@ -268,9 +284,9 @@ impl Clients {
     fn compose(&self, id: &ClientId) -> Option<Known> {
         let record = self.records.get(&id.record_name())?.as_ref()?;
         let (namespace, name) = (record.owner.namespace.clone(), record.owner.name.clone());
-        let tenant = self.namespaces.get(&namespace)?;
+        let (tenant, scope) = (self.namespaces.get(&namespace)?, self.scope(&namespace));
         let user = self.users.get(&Key { namespace, name }).filter(|user| user.owns(record))?;
-        Some(Known::of(user, tenant, record, self.known.get(id).map(AsRef::as_ref)))
+        Some(Known::of(user, (tenant, scope), record, self.known.get(id).map(AsRef::as_ref)))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::signing_key::Ledger;
 use crate::stored;
-use crate::watch::{Told, watch};
+use crate::watch::{Told, scoped, watch};
 
 /// What a watch told of which kind.
 enum News {
@@ -109,7 +109,9 @@ fn users(
         Ok(user) => Some((place(&user.metadata)?, User::read(&user, most))),
         Err(error) => Some((place(&error.metadata)?, None)),
     };
-    watch("technicalusers", open, read).map(move |told| News::User(index, told)).boxed()
+    watch(scoped("technicalusers", scope), open, read)
+        .map(move |told| News::User(index, told))
+        .boxed()
 }
 
 fn records(client: &Client, home: &str) -> BoxStream<'static, News> {

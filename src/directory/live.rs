@@ -142,8 +142,9 @@ async fn observe(client: &Client, directory: &Directory, (credential, id): &Soug
         let namespace = answer(namespaces.get_metadata_opt(namespace).await)?;
         namespace.and_then(|it| it.metadata.uid).ok_or(CannotCheck)?
     };
+    let scope = read(&directory.clients).scope(namespace);
     let former = directory.client(id);
-    Ok(Some(Arc::new(Known::of(&user, &tenant, &record, former.as_deref()))))
+    Ok(Some(Arc::new(Known::of(&user, (&tenant, scope), &record, former.as_deref()))))
 }
 
 /// The error of a client can quote an object; that there was none is all that counts.

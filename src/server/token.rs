@@ -48,7 +48,7 @@ impl Service {
         let of_all = self.tokens.of_all.take(&self.tokens.count, elapsed);
         of_all.map_err(Refusal::SlowDown)?;
         let issued_at = self.clock.now();
-        let signer = self.directory.signer(&client.signing_key, issued_at).map_err(unsigned)?;
+        let signer = self.directory.signer_of(&request.known, issued_at).map_err(unsigned)?;
         let id = self.tokens.ids.draw(&*self.entropy).map_err(|_| failing())?;
         let claims = Claims {
             issuer: self.issuer.url(),

@@ -14,6 +14,7 @@ pub(crate) struct View<K, V> {
 #[derive(Debug)]
 struct Watch<K> {
     is_synced: bool,
+    is_refused: bool,
     keys: BTreeSet<K>,
     listed: Option<BTreeSet<K>>,
 }
@@ -28,12 +29,16 @@ impl<K: Ord + Clone, V> View<K, V> {
     /// Expects one more watch to fill it.
     pub(crate) fn expect(&mut self, watch: usize) {
         let keys = BTreeSet::new();
-        self.watches.insert(watch, Watch { is_synced: false, keys, listed: None });
+        self.watches
+            .insert(watch, Watch { is_synced: false, is_refused: false, keys, listed: None });
     }
 
-    /// Whether every watch has told everything once.
+    /// Whether every watch has told everything once, but for those that may not: a namespace whose
+    /// rights are gone does not hold up the others.
     pub(crate) fn is_synced(&self) -> bool {
-        self.watches.values().all(|watch| watch.is_synced)
+        let mut watches = self.watches.values();
+        watches.clone().any(|watch| watch.is_synced)
+            && watches.all(|watch| watch.is_synced || watch.is_refused)
     }
 
     /// The objects.
@@ -64,6 +69,10 @@ impl<K: Ord + Clone, V> View<K, V> {
             return Vec::new();
         };
         match told {
+            Told::Refused => {
+                watch.is_refused = true;
+                Vec::new()
+            }
             Told::ListBegins => {
                 watch.listed = Some(BTreeSet::new());
                 Vec::new()
@@ -83,6 +92,7 @@ impl<K: Ord + Clone, V> View<K, V> {
             }
             Told::ListEnds => {
                 watch.is_synced = true;
+                watch.is_refused = false;
                 let listed = watch.listed.take().unwrap_or_default();
                 let gone: Vec<K> = watch.keys.difference(&listed).cloned().collect();
                 for key in &gone {
@@ -102,6 +112,8 @@ pub(crate) enum Told<K, V> {
     Is(K, V),
     Gone(K),
     ListEnds,
+    /// The API server says that a right is missing. What was told before stays.
+    Refused,
 }
 
 impl<K, V> Told<K, V> {
@@ -109,7 +121,7 @@ impl<K, V> Told<K, V> {
     pub(crate) fn key(&self) -> Option<&K> {
         match self {
             Self::Is(key, _) | Self::Gone(key) => Some(key),
-            Self::ListBegins | Self::ListEnds => None,
+            Self::ListBegins | Self::ListEnds | Self::Refused => None,
         }
     }
 

@@ -32,15 +32,18 @@ pub(crate) async fn install(client: &Client, rights: &str) {
 
 /// Lets the operator serve that namespace, as the head of [`NAMESPACED`] says.
 pub(crate) async fn bind(client: &Client, namespace: &str) {
+    bind_account(client, namespace, "technical-user-operator").await;
+}
+
+/// Lets a service account of the project serve that namespace, as the heads of the files say.
+pub(crate) async fn bind_account(client: &Client, namespace: &str, account: &str) {
     let object = json!({
         "apiVersion": format!("{RBAC}/v1"), "kind": "RoleBinding",
-        "metadata": {"name": "technical-user-operator", "namespace": namespace},
+        "metadata": {"name": account, "namespace": namespace},
         "roleRef": {
-            "apiGroup": RBAC, "kind": "ClusterRole", "name": "technical-user-operator-namespace",
+            "apiGroup": RBAC, "kind": "ClusterRole", "name": format!("{account}-namespace"),
         },
-        "subjects": [{
-            "kind": "ServiceAccount", "name": "technical-user-operator", "namespace": SYSTEM,
-        }],
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": SYSTEM}],
     });
     apply(client, object).await;
 }

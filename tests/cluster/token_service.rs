@@ -4,6 +4,6 @@
 mod crowd;
 mod kills;
 mod outage;
-mod server;
+pub(crate) mod server;
 mod together;
 mod trust;

@@ -84,6 +84,31 @@ async fn one_view_that_is_too_old_is_enough_to_sign_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_out_of_touch_stops_its_own_clients_alone() {
+    let world = World::start().await;
+    let server = world.token_server_of(&["orders", "shop"]).ready().await;
+    let near = world.user("orders", "billing", &json!({})).await;
+    let lost = world.user("shop", "billing", &json!({})).await;
+    for who in [&near, &lost] {
+        assert_eq!(server.token(who).await.status, StatusCode::OK);
+    }
+    world.kill_operator();
+    world.lose(Some("/namespaces/shop/technicalusers"));
+
+    tokio::time::sleep(VIEW_AGE + Duration::from_mins(1)).await;
+
+    assert_eq!(server.token(&near).await.status, StatusCode::OK);
+    let answer = server.token(&lost).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.text.contains("out of touch"), "{}", answer.text);
+    assert_eq!(server.directory.readiness(), Ok(()));
+    assert!(server.directory.age().unwrap() > VIEW_AGE);
+    world.lose(None);
+    until("touch", || server.directory.age().unwrap() < VIEW_AGE).await;
+    assert_eq!(server.token(&lost).await.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_quiet_cluster_is_not_an_absent_one() {
     let world = World::start().await;
     let server = world.token_server(Profile::Cloud).ready().await;

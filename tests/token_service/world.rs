@@ -156,19 +156,30 @@ impl World {
         self.token_server_with(profile, RATES, (Rate::a_second(0, 0), Rate::a_second(0, 0)))
     }
 
+    /// One that serves these namespaces alone.
+    pub(crate) fn token_server_of(&self, namespaces: &[&str]) -> TokenServer {
+        let watch_namespaces = namespaces.iter().map(|&it| it.to_owned()).collect();
+        let settings = directory::Settings { watch_namespaces, ..everywhere() };
+        self.run(settings, Profile::Cloud, RATES, (Rate::a_second(0, 0), Rate::a_second(0, 0)))
+    }
+
     pub(crate) fn token_server_with(
         &self,
+        profile: Profile,
+        rates: Rates,
+        of_one_and_all: (Rate, Rate),
+    ) -> TokenServer {
+        self.run(everywhere(), profile, rates, of_one_and_all)
+    }
+
+    fn run(
+        &self,
+        settings: directory::Settings,
         profile: Profile,
         rates: Rates,
         (of_one, of_all): (Rate, Rate),
     ) -> TokenServer {
         let clock = Arc::new(self.clock.clone());
-        let settings = directory::Settings {
-            namespace: SYSTEM.to_owned(),
-            watch_namespaces: Vec::new(),
-            view_age: VIEW_AGE,
-            token_lifetime: Limits::default().token_lifetime,
-        };
         let directory = Arc::new(Directory::new(settings, Arc::clone(&clock) as _));
         let live = Live::new(self.client(), Arc::clone(&directory));
         let entropy = Arc::new(System::start());
@@ -408,6 +419,15 @@ impl tower::Service<Request<kube::client::Body>> for Away {
         }
         let answer = self.service.call(request);
         Box::pin(answer)
+    }
+}
+
+fn everywhere() -> directory::Settings {
+    directory::Settings {
+        namespace: SYSTEM.to_owned(),
+        watch_namespaces: Vec::new(),
+        view_age: VIEW_AGE,
+        token_lifetime: Limits::default().token_lifetime,
     }
 }
 

@@ -65,6 +65,20 @@ impl Cluster {
         self.put_status(Call::on(SIGNING_KEYS, at, "patch"), version, json!(status)).await
     }
 
+    /// Whether there is a namespace of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn has_namespace(&self, name: &str) -> Result<bool, Failure> {
+        let call = Call::on(NAMESPACES, Place { namespace: "", name }, "get").metadata_only();
+        match self.metadata(call.request(Method::GET), &call).await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.kind == Kind::NamespaceGone => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// The metadata of all namespaces that the selector matches.
     ///
     /// # Errors

@@ -71,12 +71,17 @@ impl Controller for SigningKeys {
                 let touched = owners(&mut views.key_pairs, told, |it| &it.series);
                 touched.unwrap_or_else(|| views.everybody())
             }
-            News::Map(watch, told) => views.take_map(watch, told),
+            News::Map(watch, told) => {
+                let is_whole = matches!(told, Told::ListEnds);
+                let touched = views.take_map(watch, told);
+                let seen = if is_whole { self.unhide(watch) } else { Vec::new() };
+                touched.into_iter().chain(seen).collect()
+            }
             News::Namespace(told) => {
                 // Namespaces change all the time; what matters is where and with which labels.
                 let is_same = match &told {
                     Told::Is(name, namespace) => views.namespaces.get(name) == Some(namespace),
-                    Told::Gone(_) | Told::ListBegins | Told::ListEnds => false,
+                    Told::Gone(_) | Told::ListBegins | Told::ListEnds | Told::Refused => false,
                 };
                 let touched = views.namespaces.take(0, told);
                 if is_same || touched.is_empty() { Vec::new() } else { views.selecting() }
@@ -117,6 +122,19 @@ impl Controller for SigningKeys {
             }
         };
         Some(making.boxed())
+    }
+}
+
+impl SigningKeys {
+    /// The operator may look into the namespace of that watch: forgets that it might not, and returns
+    /// the series of which that was remembered.
+    fn unhide(&mut self, watch: usize) -> Vec<String> {
+        let scopes = self.settings.scopes_of_jwks();
+        let Some(&scope) = scopes.get(watch) else { return Vec::new() };
+        let memories = self.memories.iter_mut();
+        let unhidden =
+            memories.filter_map(|(name, it)| it.hidden.remove(scope).map(|_| name.clone()));
+        unhidden.collect()
     }
 }
 

@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 use super::Memory;
 use crate::api;
 use crate::api::signing_key::SigningKey;
-use crate::controller::cluster::Place as At;
+use crate::controller::cluster::{Kind, Place as At};
 use crate::controller::ownership::Ownership;
 use crate::controller::{Context, Error, Settings};
 use crate::domain::jwks::{self, Jwks};
@@ -48,7 +48,7 @@ impl Look {
     /// well, then at what both rest upon.
     pub(super) async fn complete(
         &mut self,
-        memory: &Memory,
+        memory: &mut Memory,
         context: &Context,
     ) -> Result<(), Error> {
         let series = &self.series;
@@ -123,14 +123,22 @@ impl Namespaces {
 async fn published(
     object: &SigningKey,
     series: &Series,
-    memory: &Memory,
+    memory: &mut Memory,
     context: &Context,
 ) -> Result<(BTreeMap<String, Target>, BTreeMap<Place, Surplus>), Error> {
     let cluster = &context.cluster;
     let selector = format!("{}={}", api::SIGNING_KEY, series.name);
     let mut maps = Vec::new();
+    memory.hidden.clear();
     for scope in context.settings.scopes_of_jwks() {
-        maps.extend(cluster.config_maps(scope, &selector).await?);
+        match cluster.config_maps(scope, &selector).await {
+            Ok(found) => maps.extend(found),
+            // One namespace whose rights are gone does not hold up the others.
+            Err(failure) if failure.kind == Kind::Forbidden && is_foreign(scope, series) => {
+                memory.hidden.insert(scope.to_owned(), failure.obstacle());
+            }
+            Err(failure) => return Err(failure.into()),
+        }
     }
     for namespace in &memory.unlabelled {
         let at = At { namespace, name: &series.config_map_name };
@@ -147,6 +155,11 @@ async fn published(
     Ok(placed(found, series, &namespaces, memory))
 }
 
+/// Whether it is one namespace of several, and not the operator's own.
+fn is_foreign(scope: &str, series: &Series) -> bool {
+    !scope.is_empty() && scope != series.home
+}
+
 /// Sorts what was found into what is wanted and what is too much.
 pub(super) fn placed(
     mut found: BTreeMap<Place, Target>,
@@ -154,13 +167,16 @@ pub(super) fn placed(
     namespaces: &Namespaces,
     memory: &Memory,
 ) -> (BTreeMap<String, Target>, BTreeMap<Place, Surplus>) {
+    found.retain(|place, _| !memory.hidden.contains_key(&place.namespace));
     let mut targets = BTreeMap::new();
     for namespace in &namespaces.wanted {
         let name = series.config_map_name.clone();
         let place = Place { namespace: namespace.clone(), name };
         let target = found.remove(&place).unwrap_or(Target::Absent);
         let hindered = match &target {
-            Target::Absent | Target::Ours(_) => memory.blocked.get(namespace),
+            Target::Absent | Target::Ours(_) => {
+                memory.hidden.get(namespace).or_else(|| memory.blocked.get(namespace))
+            }
             Target::Left(_) => memory.undeletable.get(&place),
             Target::Foreign | Target::Blocked(..) => None,
         };

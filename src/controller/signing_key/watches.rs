@@ -15,7 +15,7 @@ use super::views::{
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
-use crate::watch::{Told, watch};
+use crate::watch::{Told, scoped, watch};
 
 /// What a watch told of which kind.
 pub(super) enum News {
@@ -95,7 +95,9 @@ fn maps(client: &Client, scope: &str, (index, home): (usize, &str)) -> BoxStream
     let open = move || watcher(api.clone(), selected.clone());
     let home = home.to_owned();
     let read = move |map| read_map(&map, &home);
-    watch("configmaps", open, read).map(move |it| News::Map(index, it)).boxed()
+    watch(scoped("configmaps", Some(scope).filter(|it| !it.is_empty())), open, read)
+        .map(move |it| News::Map(index, it))
+        .boxed()
 }
 
 fn namespaces(client: &Client) -> BoxStream<'static, News> {

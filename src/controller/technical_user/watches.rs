@@ -12,7 +12,7 @@ use super::views::{Readable, Seen, Views, read_record, read_secret, read_user};
 use crate::api;
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
-use crate::watch::{Told, watch};
+use crate::watch::{Told, scoped, watch};
 
 /// What a watch told of which kind.
 pub(super) enum News {
@@ -64,7 +64,9 @@ fn users(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'s
     let open = move || watcher(api.clone(), watcher::Config::default());
     // One malformed object must not stop the watch.
     let read = |user: DeserializeGuard<_>| read_user(user.0.ok()?);
-    watch("technicalusers", open, read).map(move |told| News::User(index, told)).boxed()
+    watch(scoped("technicalusers", namespace), open, read)
+        .map(move |told| News::User(index, told))
+        .boxed()
 }
 
 /// Metadata alone, and only of what carries our label.
@@ -76,7 +78,9 @@ fn secrets(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<
     let selected = watcher::Config::default().labels(api::TECHNICAL_USER);
     let open = move || watcher(api.clone(), selected.clone());
     let read = |secret: PartialObjectMeta<Secret>| read_secret(&secret.metadata);
-    watch("secrets", open, read).map(move |told| News::Secret(index, told)).boxed()
+    watch(scoped("secrets", namespace), open, read)
+        .map(move |told| News::Secret(index, told))
+        .boxed()
 }
 
 fn records(client: &Client, namespace: &str) -> BoxStream<'static, News> {

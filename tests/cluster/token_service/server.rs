@@ -49,7 +49,25 @@ pub(crate) struct Answer {
 impl Launch {
     /// With the rights of `config/`, which are installed.
     pub(crate) async fn new(control_plane: &ControlPlane, name: &str, issuer: &str) -> Self {
-        for object in rights::shipped(include_str!("../../../config/rbac-token-server.yaml")) {
+        let rights = include_str!("../../../config/rbac-token-server.yaml");
+        Self::with_rights(control_plane, name, issuer, rights).await
+    }
+
+    /// For one that serves some namespaces.
+    pub(crate) async fn namespaced(control_plane: &ControlPlane, namespaces: &str) -> Self {
+        let rights = include_str!("../../../config/rbac-token-server-namespaced.yaml");
+        let launch =
+            Self::with_rights(control_plane, "namespaced", "https://issuer.example", rights).await;
+        launch.with("--watch-namespaces", namespaces)
+    }
+
+    async fn with_rights(
+        control_plane: &ControlPlane,
+        name: &str,
+        issuer: &str,
+        rights: &str,
+    ) -> Self {
+        for object in rights::shipped(rights) {
             apply(&control_plane.client().await, object).await;
         }
         let file = |suffix: &str| control_plane.folder().join(format!("{name}.{suffix}"));
