@@ -8,6 +8,7 @@ pub mod credential;
 pub mod delivery;
 pub mod jwks;
 pub mod key_pair;
+pub mod news;
 pub mod object;
 pub mod obstacle;
 pub mod readiness;

@@ -5,9 +5,11 @@
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::Context;
 use super::cluster::{Cluster, Place};
 use crate::api::{GROUP, MANAGER, VERSION};
 use crate::domain::credential::record::Owner;
+use crate::domain::news::News;
 use crate::domain::readiness::Progress;
 
 /// Something that happened to a resource.
@@ -57,6 +59,18 @@ impl<'a> From<&'a Owner> for Subject<'a> {
     fn from(user: &'a Owner) -> Self {
         let Owner { uid, namespace, name } = user;
         Self { kind: "TechnicalUser", namespace: Some(namespace), name, uid }
+    }
+}
+
+/// Publishes what is worth it.
+pub(super) async fn publish_news(
+    subject: &Subject<'_>,
+    news: impl IntoIterator<Item = News>,
+    context: &Context,
+) {
+    for News { reason, message, progress } in news {
+        let happening = Happening { severity: Severity::of(progress), reason, note: message };
+        publish(&context.cluster, *subject, &happening, &context.settings.identity).await;
     }
 }
 

@@ -66,6 +66,7 @@ enum Trigger {
     Deleted,
     Altered,
     Unknown,
+    Found,
 }
 
 /// What a controller has to do at the moment.
@@ -104,7 +105,7 @@ impl Metrics {
         );
         registry.register(
             "technical_user_operator_client_secrets_issued",
-            "Client secrets issued, by what made it necessary",
+            "Client secrets issued, by what made it necessary; found: a later look saw it issued",
             metrics.issued.clone(),
         );
         registry.register(
@@ -163,6 +164,10 @@ impl Metrics {
             Cause::Unknown => Trigger::Unknown,
         };
         self.issued.get_or_create(&Issued { trigger }).inc();
+    }
+
+    pub(super) fn found_issued(&self) {
+        self.issued.get_or_create(&Issued { trigger: Trigger::Found }).inc();
     }
 
     pub(super) fn key_scheduled(&self) {

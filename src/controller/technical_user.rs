@@ -233,7 +233,7 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
         }
         Write::PutRecord(version, record, change) => {
             cluster.put_secret(record_at, &version, &record_secret(&record)).await?;
-            record_changed(change, user, &record, context).await;
+            record_changed(change, &look.observed, &record, context).await;
         }
         Write::Fence(version, attempt) => {
             let annotations = json!({api::DELIVERY_ATTEMPT: attempt.to_string()});

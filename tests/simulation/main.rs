@@ -26,6 +26,7 @@ mod mutant;
 mod oracle;
 mod pairs;
 mod run;
+mod told;
 mod trouble;
 mod world;
 

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use serde_json::Value;
+use support::faults::Passed;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
 
@@ -25,6 +27,8 @@ pub(crate) struct Outcome {
     pub(crate) points: std::ops::Range<usize>,
     /// Of every request, whether it reads.
     pub(crate) reads: Vec<bool>,
+    /// The request by which the last client secret was revealed.
+    pub(crate) reveal: Option<usize>,
     pub(crate) trace: Vec<String>,
     pub(crate) secrets: BTreeSet<String>,
     /// Everything that is stored and not meant to be secret.
@@ -162,12 +166,15 @@ impl Run<'_> {
             let oracle = world.oracle();
             (oracle.violations.clone(), oracle.revealed())
         };
+        let passed = world.plan.passed();
+        let is_patch = |it: &&Passed| it.verb == Method::PATCH && it.path.contains("/secrets/");
         Outcome {
             violations,
             stuck: self.stuck,
             made,
             points: self.points,
-            reads: world.plan.passed().iter().map(|it| it.write.is_none()).collect(),
+            reads: passed.iter().map(|it| it.write.is_none()).collect(),
+            reveal: passed.iter().rfind(is_patch).map(|it| it.index),
             trace: world.gate.trace(),
             secrets: world.entropy.secrets(),
             public: public(&world),

@@ -7,7 +7,7 @@ use crate::controller::engine::{Settled, wait_until};
 use crate::controller::event::{self, Happening, Severity, Subject};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::Record;
-use crate::domain::technical_user::{Cause, Change, Rest, User, Verdict, report};
+use crate::domain::technical_user::{Cause, Change, Claim, Observed, Rest, User, Verdict, report};
 use crate::stored::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
@@ -38,13 +38,19 @@ pub(super) async fn report_invalid_spec(
         return Ok(());
     };
     let generation = object.metadata.generation.unwrap_or_default();
-    let status = report::invalid_spec(generation, object.status.as_ref(), context.cluster.now());
-    if object.status.as_ref() == Some(&status) {
+    let former = object.status.as_ref();
+    let status = report::invalid_spec(generation, former, context.cluster.now());
+    if former == Some(&status) {
         return Ok(());
     }
     let at = Place { namespace: &owner.namespace, name: &owner.name };
     let Some(version) = version_of(&object.metadata) else { return Ok(()) };
-    Ok(context.cluster.apply_status(at, &version, &status).await?)
+    context.cluster.apply_status(at, &version, &status).await?;
+    let readiness = Verdict::InvalidSpec.readiness(false);
+    if readiness.is_news(former.map(|former| former.conditions.as_slice()).unwrap_or_default()) {
+        event::publish_news(&Subject::from(&owner), [readiness.into()], context).await;
+    }
+    Ok(())
 }
 
 /// Returns whether the status was written.
@@ -76,28 +82,28 @@ async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Resu
         }
         Err(failure) => return Err(failure.into()),
     }
-    announce(object, user, verdict, context).await;
+    let news = report::news(verdict, former, &status);
+    event::publish_news(&Subject::from(&user.owner), news, context).await;
     Ok(true)
 }
 
-/// A change of the condition `Ready` is worth an Event; the same words again are not.
-async fn announce(object: &TechnicalUser, user: &User, verdict: &Verdict, context: &Context) {
-    let former = object.status.as_ref().map(|status| status.conditions.as_slice());
-    let readiness = verdict.readiness(false);
-    if readiness.is_news(former.unwrap_or_default()) && *verdict != Verdict::Delivered {
-        let severity = Severity::of(readiness.progress);
-        tell(user, severity, readiness.reason, readiness.message, context).await;
-    }
-}
-
+/// Tells what the record says now that it did not say when it was looked at.
 pub(super) async fn record_changed(
     change: Change,
-    user: &User,
+    observed: &Observed,
     record: &Record,
     context: &Context,
 ) {
+    let Some(user) = &observed.user else { return };
     match change {
-        Change::Promote | Change::Tidy => {}
+        Change::Tidy => {}
+        Change::Promote => {
+            let is_first = match &observed.record {
+                Claim::Held(_, former) => former.current().is_none(),
+                Claim::Free | Claim::Taken(..) | Claim::Unreadable(_) => true,
+            };
+            found_issued(is_first, user, record.serial, context).await;
+        }
         Change::Revoke => {
             tracing::info!(
                 namespace = user.owner.namespace,
@@ -109,6 +115,20 @@ pub(super) async fn record_changed(
             tell(user, Severity::Warning, "CredentialsRevoked", note.to_owned(), context).await;
         }
     }
+}
+
+/// Whoever revealed it died, or never heard that it did, and took the reason along.
+async fn found_issued(is_first: bool, user: &User, serial: i64, context: &Context) {
+    tracing::info!(
+        namespace = user.owner.namespace,
+        name = user.owner.name,
+        serial,
+        "client secret found issued"
+    );
+    context.metrics.found_issued();
+    let reason = if is_first { "CredentialIssued" } else { "CredentialRotated" };
+    let note = format!("Client secret number {serial} was issued, as a later look found.");
+    tell(user, Severity::Normal, reason, note, context).await;
 }
 
 pub(super) async fn tell(

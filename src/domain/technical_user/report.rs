@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{Claim, Observed, User};
 use crate::api::technical_user::{Binding, CredentialState, CredentialStatus, TechnicalUserStatus};
 use crate::domain::credential::record::{Record, State};
+use crate::domain::news::{News, troubles, was_in_trouble};
 use crate::domain::object::Belongs;
 use crate::domain::readiness::{Conditions, doubt, seconds, time};
 use crate::domain::schedule::{Now, due_at};
@@ -62,6 +63,25 @@ pub fn invalid_spec(
     let conditions = Conditions::of(Verdict::InvalidSpec.readiness(false), generation, now);
     let conditions = conditions.since(&former.conditions);
     TechnicalUserStatus { observed_generation: generation, conditions, ..former }
+}
+
+/// What is worth an Event once `present` has taken the place of `former`.
+pub fn news(
+    verdict: &Verdict,
+    former: Option<&TechnicalUserStatus>,
+    present: &TechnicalUserStatus,
+) -> Vec<News> {
+    let conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
+    let readiness = verdict.readiness(false);
+    // A first client secret is told when it is issued; afterwards, only a return from trouble is.
+    let is_told = *verdict != Verdict::Delivered
+        || was_in_trouble(conditions) && former.is_some_and(has_current);
+    let ready = (is_told && readiness.is_news(conditions)).then(|| readiness.into());
+    ready.into_iter().chain(troubles(conditions, &present.conditions)).collect()
+}
+
+fn has_current(status: &TechnicalUserStatus) -> bool {
+    status.credentials.iter().any(|it| it.state == CredentialState::Current)
 }
 
 /// Whether two statuses say the same: the API server may keep the items of a list in another order.

@@ -13,7 +13,7 @@ use crate::domain::delivery::Delivered;
 use crate::domain::object::Belongs;
 use crate::domain::obstacle::Obstacle;
 use crate::domain::schedule::{Now, Watchman};
-use crate::domain::technical_user::report::{invalid_spec, is_same, status, works};
+use crate::domain::technical_user::report::{invalid_spec, is_same, news, status, works};
 use crate::domain::technical_user::{Claim, Observed, User, Verdict};
 
 use ConditionStatus::{False, True};
@@ -112,6 +112,23 @@ fn a_client_secret_works_when_the_secret_shows_the_current_one_or_is_gone() {
     assert!(!works(&observed(user(), record(), altered('a', &user()))));
     assert!(!works(&observed(user(), record(), placeholder())));
     assert!(!works(&Observed { record: Claim::Free, ..delivered() }));
+}
+
+#[test]
+fn a_return_from_trouble_is_news_and_a_first_client_secret_is_none() {
+    let reasons = |verdict: &Verdict, former: Option<&TechnicalUserStatus>| -> Vec<_> {
+        let present = status(&delivered(), verdict, former, now()).unwrap();
+        news(verdict, former, &present).into_iter().map(|it| it.reason).collect()
+    };
+    let calm = told(&delivered(), &Verdict::Delivered);
+    let blocked = told(&delivered(), &Verdict::SecretTerminating);
+    let unissued = told(&observed(user(), record([]), None), &Verdict::SecretConflict);
+
+    assert!(reasons(&Verdict::Delivered, None).is_empty());
+    assert!(reasons(&Verdict::Delivered, Some(&calm)).is_empty());
+    assert!(reasons(&Verdict::Delivered, Some(&unissued)).is_empty());
+    assert_eq!(reasons(&Verdict::Delivered, Some(&blocked)), ["Issued"]);
+    assert_eq!(reasons(&Verdict::SecretTerminating, Some(&calm)), ["SecretTerminating"]);
 }
 
 #[test]

@@ -1,0 +1,107 @@
+//! What of a change of conditions is worth an Event.
+//!
+//! A condition that begins or ends is; the same again, in other words, is not.
+
+use super::readiness::{Progress, Readiness};
+use crate::api::condition::{Condition, ConditionStatus};
+
+/// Something worth an Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// One word for machines.
+    pub reason: &'static str,
+    /// One sentence for people.
+    pub message: String,
+    /// Whether a person should look.
+    pub progress: Progress,
+}
+
+impl From<Readiness> for News {
+    fn from(readiness: Readiness) -> Self {
+        let Readiness { reason, message, progress, .. } = readiness;
+        Self { reason, message, progress }
+    }
+}
+
+/// The conditions beside `Ready` that have begun or ended.
+pub fn troubles(former: &[Condition], present: &[Condition]) -> Vec<News> {
+    let turn = |trouble: &Trouble| match (find(former, trouble.type_), find(present, trouble.type_))
+    {
+        (None, Some(begun)) => Some(News {
+            reason: trouble.type_,
+            message: begun.message.clone(),
+            progress: Progress::Reconciling,
+        }),
+        (Some(_), None) => Some(News {
+            reason: trouble.end,
+            message: trouble.relief.to_owned(),
+            progress: Progress::Done,
+        }),
+        (None, None) | (Some(_), Some(_)) => None,
+    };
+    TROUBLES.iter().filter_map(turn).collect()
+}
+
+/// Whether trouble was told of, so that its end is worth telling, too.
+pub fn was_in_trouble(former: &[Condition]) -> bool {
+    let is_there = |type_| find(former, type_).is_some();
+    let ready = find(former, "Ready");
+    ready.is_some_and(|ready| ready.status == ConditionStatus::False)
+        || is_there("Reconciling")
+        || is_there("Stalled")
+}
+
+fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// A condition that is there only while it is true, and what is told when it is so no more.
+struct Trouble {
+    type_: &'static str,
+    end: &'static str,
+    relief: &'static str,
+}
+
+const TROUBLES: &[Trouble] = &[Trouble {
+    type_: "ClockSkew",
+    end: "ClocksAgree",
+    relief: "The clocks of the operator and of the API server agree and have held still: what \
+            is due by the clock happens again.",
+}];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::readiness::Conditions;
+    use crate::domain::schedule::Now;
+
+    #[test]
+    fn a_trouble_is_told_when_it_begins_and_when_it_ends_and_not_in_between() {
+        let (calm, skewed) = (conditions(&[]), conditions(&["ClockSkew"]));
+
+        let told = |former, present| {
+            let news = troubles(former, present).into_iter();
+            news.map(|it| (it.reason, it.progress)).collect::<Vec<_>>()
+        };
+
+        assert_eq!(told(&calm, &skewed), [("ClockSkew", Progress::Reconciling)]);
+        assert_eq!(told(&skewed, &skewed), []);
+        assert_eq!(told(&skewed, &calm), [("ClocksAgree", Progress::Done)]);
+        assert_eq!(told(&[], &conditions(&["RotationInProgress"])), []);
+    }
+
+    fn conditions(true_: &[&str]) -> Vec<Condition> {
+        let readiness = Readiness {
+            status: ConditionStatus::True,
+            reason: "Issued",
+            message: String::new(),
+            progress: Progress::Done,
+        };
+        let now = Now::at("2026-11-24T12:00:00Z".parse().unwrap());
+        let mut conditions = Conditions::of(readiness, 1, now);
+        for type_ in true_ {
+            conditions.hold(type_, "Reason", "A sentence.".to_owned());
+        }
+        conditions.since(&[])
+    }
+}

@@ -1,0 +1,83 @@
+//! What is told in Events, whoever lives to tell it.
+
+use serde_json::{Value, json};
+use support::faults::Fault;
+
+use crate::disturbance::Disturbance;
+use crate::figures::SEED;
+use crate::flow::{self, Act, Flow, Step, USER};
+use crate::goal::Goal;
+use crate::run::{Outcome, play};
+use crate::trouble::{Case, Trouble};
+
+#[test]
+fn a_client_secret_whose_reveal_had_no_answer_is_told_of_once() {
+    for name in ["issue", "rotate"] {
+        let flow = flow::named(name).unwrap();
+        let calm = played(&flow, &[]);
+        let reveal = calm.reveal.unwrap();
+        for fault in [Fault::DieAfter, Fault::DropResponse, Fault::AppliedThen(504)] {
+            let outcome = played(&flow, &[(reveal, Trouble::Fault(fault))]);
+
+            assert_eq!(issued(&outcome), issued(&calm), "{name}, {fault}");
+        }
+    }
+}
+
+#[test]
+fn wrong_clocks_are_told_of_and_so_is_their_end() {
+    let flow = flow::named("rotate").unwrap();
+    let at = played(&flow, &[]).points.start;
+    let skew = Trouble::Disturbance(Disturbance::LocalClock(jiff::SignedDuration::from_hours(1)));
+
+    let reasons = reasons(&played(&flow, &[(at, skew)]));
+
+    for reason in ["ClockSkew", "ClocksAgree"] {
+        assert!(reasons.iter().any(|it| it == reason), "{reason} is not among {reasons:?}");
+    }
+}
+
+#[test]
+fn a_return_from_trouble_is_told_of_and_a_first_client_secret_once() {
+    let suspended = reasons(&played(&flow::named("suspend").unwrap(), &[]));
+    let conflict = reasons(&played(&flow::named("conflict").unwrap(), &[]));
+
+    let expected = ["CredentialIssued", "CredentialRotated", "Issued", "Suspended"];
+    assert_eq!(suspended, expected);
+    assert_eq!(conflict, ["CredentialIssued", "SecretConflict"]);
+}
+
+#[test]
+fn a_spec_that_cannot_be_read_is_told_of_once() {
+    let step = Step {
+        acts: vec![Act::Create(USER, json!({"rotation": {"overlap": "soon"}}))],
+        goal: Goal::Said("InvalidSpec"),
+    };
+    let flow = Flow { name: "invalid", before: vec![], steps: vec![step], is_timed: false };
+
+    assert_eq!(reasons(&played(&flow, &[])), ["InvalidSpec"]);
+}
+
+fn played(flow: &Flow, troubles: &[(usize, Trouble)]) -> Outcome {
+    let case = Case { flow: flow.name.to_owned(), troubles: troubles.to_vec() };
+    let outcome = play(flow, &case, SEED, None);
+    assert!(outcome.is_clean(), "{case}: {:?} {:?}", outcome.violations, outcome.stuck);
+    outcome
+}
+
+/// The reasons of all Events, in the order of the alphabet.
+fn reasons(outcome: &Outcome) -> Vec<String> {
+    let objects = outcome.public.iter().map(|it| serde_json::from_str::<Value>(it).unwrap());
+    let events = objects.filter(|it| it["kind"] == "Event");
+    let mut reasons: Vec<String> =
+        events.map(|it| it["reason"].as_str().unwrap().to_owned()).collect();
+    reasons.sort();
+    reasons
+}
+
+/// Those of client secrets that were issued.
+fn issued(outcome: &Outcome) -> Vec<String> {
+    let mut reasons = reasons(outcome);
+    reasons.retain(|reason| reason.starts_with("Credential"));
+    reasons
+}
