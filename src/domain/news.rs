@@ -62,12 +62,29 @@ struct Trouble {
     relief: &'static str,
 }
 
-const TROUBLES: &[Trouble] = &[Trouble {
-    type_: "ClockSkew",
-    end: "ClocksAgree",
-    relief: "The clocks of the operator and of the API server agree and have held still: what \
+const TROUBLES: &[Trouble] = &[
+    Trouble {
+        type_: "ClockSkew",
+        end: "ClocksAgree",
+        relief: "The clocks of the operator and of the API server agree and have held still: what \
             is due by the clock happens again.",
-}];
+    },
+    Trouble {
+        type_: "JWKSIncomplete",
+        end: "JWKSComplete",
+        relief: "The JWKS is up to date in every namespace where it shall be.",
+    },
+    Trouble {
+        type_: "JWKSSurplus",
+        end: "JWKSSurplusGone",
+        relief: "No JWKS is left where none is wanted any more.",
+    },
+    Trouble {
+        type_: "RequestRefused",
+        end: "RequestResolved",
+        relief: "The annotation iam.cyoda.com/revoke-requested-at names no unknown kid any more.",
+    },
+];
 
 #[cfg(test)]
 mod tests {

@@ -88,6 +88,11 @@ impl Conditions {
         self.push(type_, ConditionStatus::True, reason, message);
     }
 
+    /// One that is left as it was, if it was there.
+    pub(super) fn keep(&mut self, type_: &str, former: &[Condition]) {
+        self.all.extend(former.iter().find(|condition| condition.type_ == type_).cloned());
+    }
+
     /// All of them, with the times of their former selves where they say the same.
     pub(super) fn since(self, former: &[Condition]) -> Vec<Condition> {
         let kept = |condition: Condition| {

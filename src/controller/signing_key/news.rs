@@ -1,7 +1,7 @@
 //! Tells the user: the status, and an Event for every change of state.
 
 use super::observation::Look;
-use crate::api::signing_key::{KeyState, SigningKey, SigningKeyStatus};
+use crate::api::signing_key::SigningKey;
 use crate::controller::cluster::Kind;
 use crate::controller::engine::{Settled, wait_until};
 use crate::controller::event::{self, Happening, Severity, Subject};
@@ -35,13 +35,19 @@ pub(super) async fn report_invalid_spec(
     context: &Context,
 ) -> Result<(), Error> {
     let generation = object.metadata.generation.unwrap_or_default();
-    let status = report::invalid_spec(generation, object.status.as_ref(), context.cluster.now());
-    if object.status.as_ref() == Some(&status) {
+    let former = object.status.as_ref();
+    let status = report::invalid_spec(generation, former, context.cluster.now());
+    if former == Some(&status) {
         return Ok(());
     }
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let Some(version) = version_of(&object.metadata) else { return Ok(()) };
-    Ok(context.cluster.apply_signing_key_status(name, &version, &status).await?)
+    context.cluster.apply_signing_key_status(name, &version, &status).await?;
+    let readiness = Verdict::InvalidSpec.readiness();
+    if readiness.is_news(former.map(|former| former.conditions.as_slice()).unwrap_or_default()) {
+        event::publish_news(&subject(name, &version.uid), [readiness.into()], context).await;
+    }
+    Ok(())
 }
 
 /// Returns whether the status was written.
@@ -67,57 +73,9 @@ async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Resu
         }
         Err(failure) => return Err(failure.into()),
     }
-    announce_keys(series, former, &status, context).await;
-    announce_readiness(series, former, verdict, context).await;
+    let news = report::news(verdict, former, &status);
+    event::publish_news(&subject(&series.name, &series.uid), news, context).await;
     Ok(true)
-}
-
-/// Every change of the state of a key is worth an Event.
-async fn announce_keys(
-    series: &Series,
-    former: Option<&SigningKeyStatus>,
-    status: &SigningKeyStatus,
-    context: &Context,
-) {
-    for key in status.keys.iter().rev() {
-        let known = former.and_then(|former| former.keys.iter().find(|it| it.kid == key.kid));
-        if known.is_some_and(|known| known.state == key.state) {
-            continue;
-        }
-        let kid = &key.kid;
-        let at = key.activation_time.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
-        let (reason, note) = match key.state {
-            KeyState::Published => {
-                ("KeyPublished", format!("Key {kid} is in the JWKS and takes over at {at}."))
-            }
-            KeyState::Active => ("KeyActivated", format!("Key {kid} signs since {at}.")),
-            KeyState::Grace => (
-                "KeyInGrace",
-                format!("Key {kid} has a successor; its tokens verify until they expire."),
-            ),
-            KeyState::Retired => {
-                ("KeyRetired", format!("Key {kid} left the JWKS: its last token has expired."))
-            }
-            // Told when it was done, a revocation loudly.
-            KeyState::Staged | KeyState::Revoked => continue,
-        };
-        tell(series, Severity::Normal, reason, note, context).await;
-    }
-}
-
-/// A change of the condition `Ready` is worth an Event; the same words again are not.
-async fn announce_readiness(
-    series: &Series,
-    former: Option<&SigningKeyStatus>,
-    verdict: &Verdict,
-    context: &Context,
-) {
-    let former = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
-    let readiness = verdict.readiness();
-    if readiness.is_news(former) && !matches!(verdict, Verdict::Signing(_)) {
-        let severity = Severity::of(readiness.progress);
-        tell(series, severity, readiness.reason, readiness.message, context).await;
-    }
 }
 
 pub(super) async fn ledger_changed(change: Change, series: &Series, context: &Context) {
@@ -153,8 +111,11 @@ pub(super) async fn tell(
     note: String,
     context: &Context,
 ) {
-    let subject =
-        Subject { kind: "SigningKey", namespace: None, name: &series.name, uid: &series.uid };
+    let subject = subject(&series.name, &series.uid);
     let happening = Happening { severity, reason, note };
     event::publish(&context.cluster, subject, &happening, &context.settings.identity).await;
+}
+
+fn subject<'a>(name: &'a str, uid: &'a str) -> Subject<'a> {
+    Subject { kind: "SigningKey", namespace: None, name, uid }
 }

@@ -9,9 +9,11 @@ use crate::domain::obstacle::Obstacle;
 use crate::domain::readiness::{Conditions, doubt, seconds, time};
 use crate::domain::schedule::Now;
 
+pub use self::news::news;
 pub(super) use self::verdict::verdict;
 pub use self::verdict::{Verdict, signs};
 
+mod news;
 mod verdict;
 
 /// The status to write for what was observed, with the times of `former` where nothing changed.
@@ -23,7 +25,11 @@ pub fn status(
 ) -> Option<SigningKeyStatus> {
     let series = observed.series.as_ref()?;
     let former_conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
-    let conditions = conditions(observed, series, verdict, now).since(former_conditions);
+    let mut conditions = conditions(observed, series, verdict, now);
+    for type_ in unseen(observed, series) {
+        conditions.keep(type_, former_conditions);
+    }
+    let conditions = conditions.since(former_conditions);
     let published = observed.targets.values().filter(|it| matches!(it, Target::Ours(_))).count();
     let blank = SigningKeyStatus {
         observed_generation: series.generation,
@@ -142,6 +148,18 @@ fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now)
         conditions.hold("ClockSkew", reason, CLOCKS.to_owned());
     }
     conditions
+}
+
+/// The conditions of which this look can tell nothing, since it was cut short: those stay.
+fn unseen<'a>(observed: &Observed, series: &Series) -> impl Iterator<Item = &'a str> + use<'a> {
+    // There is always one target, at home.
+    let targets = observed.targets.is_empty().then_some(["JWKSIncomplete", "JWKSSurplus"]);
+    let is_asked = series.revoke_request.is_some();
+    let requests = match observed.ledger {
+        Held::Absent | Held::Unreadable(_) if is_asked => Some("RequestRefused"),
+        Held::Absent | Held::Unreadable(_) | Held::Ledger(..) => None,
+    };
+    targets.into_iter().flatten().chain(requests)
 }
 
 fn rotation(observed: &Observed, now: Now) -> Option<String> {

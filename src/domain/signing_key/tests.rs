@@ -2,6 +2,7 @@
 
 mod given;
 mod life;
+mod news;
 mod recovery;
 mod requests;
 mod trouble;

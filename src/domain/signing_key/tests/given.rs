@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::api::signing_key::SigningKeyStatus;
 use crate::domain::key_pair::{Algorithm, KeyShape, Kid};
 use crate::domain::signing_key::*;
 
@@ -115,6 +116,17 @@ impl Given {
             Step::Rest(rest) => rest.verdict,
             Step::Write(write) => panic!("not at rest: {write:?}"),
         }
+    }
+
+    /// What is written once all is at rest.
+    pub(super) fn status(&self, former: Option<&SigningKeyStatus>) -> SigningKeyStatus {
+        report::status(&self.observed(), &self.verdict(), former, Now::at(self.now)).unwrap()
+    }
+
+    /// The reasons of the Events that go with it.
+    pub(super) fn news(&self, former: Option<&SigningKeyStatus>) -> Vec<&'static str> {
+        let news = report::news(&self.verdict(), former, &self.status(former));
+        news.into_iter().map(|it| it.reason).collect()
     }
 
     pub(super) fn apply(&mut self, write: Write) {
