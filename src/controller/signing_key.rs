@@ -11,7 +11,7 @@ use kube::Client;
 use tokio::sync::watch;
 
 use self::bodies::{JwksMap, jwks_patch, key_pair_secret, ledger_secret};
-use self::news::{ledger_changed, publish, report_failure, report_invalid_spec, tell};
+use self::news::{ledger_changed, ledger_made, publish, report_failure, report_invalid_spec, tell};
 use self::observation::Look;
 use super::cluster::{Conditional, Failure, Kind, Place, Redacted};
 use super::engine::{self, Settled, Synced};
@@ -167,10 +167,11 @@ async fn apply(
     match write {
         Write::CreateLedger(ledger) => {
             cluster.create_secret(ledger_at, &ledger_secret(&ledger, series)).await?;
+            ledger_made(look, &ledger, context).await;
         }
         Write::PutLedger(version, ledger, change) => {
             cluster.put_secret(ledger_at, &version, &ledger_secret(&ledger, series)).await?;
-            ledger_changed(change, series, context).await;
+            ledger_changed(change, look, &ledger, context).await;
         }
         Write::Stage(index) => stage(index, series, context).await?,
         Write::Publish(jwks, publications) => {

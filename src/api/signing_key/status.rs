@@ -16,7 +16,7 @@ pub struct SigningKeyStatus {
     #[schemars(range(min = -1))]
     pub observed_generation: i64,
 
-    /// The kid of the key that signs now.
+    /// The kid of the key that signs now. There is none while nothing signs: `Ready` says why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub active_kid: Option<String>,
@@ -80,9 +80,9 @@ pub struct KeyStatus {
     /// The number of the key in its series.
     #[schemars(range(min = 0))]
     pub index: i64,
-    /// `Staged`: made. `Published`: in the JWKS, not signing yet. `Active`: signs. `Grace`: signs no
-    /// more, and its tokens verify. `Retired`: out of the JWKS. `Revoked`: out of the JWKS on
-    /// request, and its tokens with it.
+    /// `Staged`: made. `Published`: in the JWKS, not signing yet. `Active`: signs, unless `activeKid`
+    /// is absent. `Grace`: signs no more, and its tokens verify. `Retired`: out of the JWKS. `Revoked`:
+    /// out of the JWKS on request, and its tokens with it.
     pub state: KeyState,
     /// When it begins, or began, to sign.
     #[serde(default, skip_serializing_if = "Option::is_none")]

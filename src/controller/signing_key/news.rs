@@ -6,7 +6,7 @@ use crate::controller::cluster::Kind;
 use crate::controller::engine::{Settled, wait_until};
 use crate::controller::event::{self, Happening, Severity, Subject};
 use crate::controller::{Context, Error};
-use crate::domain::signing_key::{Change, Rest, Series, Verdict, report};
+use crate::domain::signing_key::{Change, Ledger, Rest, Series, Verdict, report};
 use crate::stored::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
@@ -78,7 +78,21 @@ async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Resu
     Ok(true)
 }
 
-pub(super) async fn ledger_changed(change: Change, series: &Series, context: &Context) {
+pub(super) async fn ledger_made(look: &Look, ledger: &Ledger, context: &Context) {
+    let series = &look.series;
+    if let Some(note) = report::ledger_made(&look.observed, ledger) {
+        tracing::warn!(name = series.name, "ledger made anew from the key pairs");
+        tell(series, Severity::Warning, "LedgerRecovered", note, context).await;
+    }
+}
+
+pub(super) async fn ledger_changed(
+    change: Change,
+    look: &Look,
+    ledger: &Ledger,
+    context: &Context,
+) {
+    let series = &look.series;
     match change {
         Change::Schedule => {
             tracing::info!(name = series.name, "next key scheduled");
@@ -88,19 +102,10 @@ pub(super) async fn ledger_changed(change: Change, series: &Series, context: &Co
         Change::Revoke => {
             let kid = series.revoke_request.as_deref().unwrap_or_default();
             tracing::warn!(name = series.name, kid, "key revoked");
-            let note = format!(
-                "Key {kid} was revoked on request: it leaves the JWKS now, and every token of it \
-                 fails as soon as a verifier has noticed. Istio and Trino need up to 20 minutes; \
-                 kube-apiserver forgets it only when it meets another unknown kid."
-            );
+            let note = report::revoked(kid, &look.observed, ledger);
             tell(series, Severity::Warning, "KeyRevoked", note, context).await;
         }
-        Change::Recover => {
-            tracing::warn!(name = series.name, "ledger made anew from the key pairs");
-            let note = "The ledger of this series was lost and was made anew from its key pairs. \
-                        What is published stays published.";
-            tell(series, Severity::Warning, "LedgerRecovered", note.to_owned(), context).await;
-        }
+        Change::Recover => ledger_made(look, ledger, context).await,
     }
 }
 

@@ -134,16 +134,19 @@ impl Observed {
         key_pair.is_some_and(|it| entry.pair_uid.as_ref().is_none_or(|uid| *uid == it.version.uid))
     }
 
+    /// The keys that verifiers find in the JWKS of that namespace, if there is one of this series.
+    pub(super) fn published_at(&self, namespace: &str) -> Option<&BTreeSet<Kid>> {
+        match self.targets.get(namespace) {
+            Some(Target::Ours(Published { kids, .. }) | Target::Blocked(_, kids)) => Some(kids),
+            Some(Target::Absent | Target::Left(_) | Target::Foreign) | None => None,
+        }
+    }
+
     /// Whether a token service can sign with this entry: its private half is there, and the JWKS at
     /// home has it.
     pub(super) fn can_sign(&self, home: &str, index: u32, entry: &Entry) -> bool {
-        let is_published = match self.targets.get(home) {
-            Some(Target::Ours(Published { kids, .. }) | Target::Blocked(_, kids)) => {
-                kids.contains(entry.key.kid())
-            }
-            Some(Target::Absent | Target::Left(_) | Target::Foreign) | None => false,
-        };
-        is_published && self.has_pair(index, entry)
+        let published = self.published_at(home);
+        published.is_some_and(|kids| kids.contains(entry.key.kid())) && self.has_pair(index, entry)
     }
 
     /// The entry, with the key pair that exists under its index for its own.

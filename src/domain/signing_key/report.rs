@@ -5,11 +5,12 @@
 use super::ledger::{Entry, Withdrawal};
 use super::{Held, Ledger, Observed, Series, Surplus, Target};
 use crate::api::signing_key::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
+use crate::domain::key_pair::Kid;
 use crate::domain::obstacle::Obstacle;
 use crate::domain::readiness::{Conditions, doubt, seconds, time};
 use crate::domain::schedule::Now;
 
-pub use self::news::news;
+pub use self::news::{ledger_made, news, revoked};
 pub(super) use self::verdict::verdict;
 pub use self::verdict::{Verdict, signs};
 
@@ -48,10 +49,11 @@ pub fn status(
         return Some(SigningKeyStatus { observed_generation, jwks, conditions, ..former });
     };
     let active = ledger.active(now.likely()).map(|(_, entry)| entry);
+    let signer = active.filter(|_| signs(series, observed, now));
     let next = scheduled(ledger, now).map(|entry| entry.activate_at);
     let planned = ledger.newest().map(|(_, newest)| series.takeover_after(newest.activate_at));
     Some(SigningKeyStatus {
-        active_kid: active.map(|active| active.key.kid().to_string()),
+        active_kid: signer.map(|signer| signer.key.kid().to_string()),
         keys: keys(observed, series, ledger, now),
         last_rotation_time: active.map(|active| time(active.activate_at)),
         next_rotation_time: next.or(planned).filter(|_| !series.is_suspended).map(time),
@@ -94,10 +96,14 @@ pub(super) fn scheduled(ledger: &Ledger, now: Now) -> Option<&Entry> {
 fn keys(observed: &Observed, series: &Series, ledger: &Ledger, now: Now) -> Vec<KeyStatus> {
     let next = ledger.next_index();
     let staged = observed.key_pairs.get(&next).and_then(|key_pair| key_pair.public.as_ref());
+    let state_of_next = |kid: &Kid| {
+        let is_published = observed.published_at(&series.home).is_some_and(|it| it.contains(kid));
+        if is_published { KeyState::Published } else { KeyState::Staged }
+    };
     let staged = staged.map(|key| KeyStatus {
         kid: key.kid().to_string(),
         index: i64::from(next),
-        state: KeyState::Staged,
+        state: state_of_next(key.kid()),
         activation_time: None,
         end_time: None,
         removal_time: None,

@@ -1,9 +1,13 @@
 //! What of a change of the status is worth an Event.
 
+use std::collections::BTreeSet;
+
 use super::Verdict;
 use crate::api::signing_key::{KeyState, KeyStatus, SigningKeyStatus};
+use crate::domain::key_pair::{Kid, PublicKey};
 use crate::domain::news::{News, troubles, was_in_trouble};
 use crate::domain::readiness::Progress;
+use crate::domain::signing_key::{Ledger, Observed};
 
 /// What is worth an Event once `present` has taken the place of `former`.
 pub fn news(
@@ -38,11 +42,13 @@ pub fn news(
 
 /// A change of the state of a key.
 fn turn(known: Option<&KeyStatus>, key: &KeyStatus) -> Option<News> {
-    if known.is_some_and(|known| known.state == key.state) {
+    let has_time = |it: &KeyStatus| it.activation_time.is_some();
+    if known.is_some_and(|known| known.state == key.state && has_time(known) == has_time(key)) {
         return None;
     }
     let kid = &key.kid;
-    let at = key.activation_time.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
+    // One that waits for its time is told once it has it.
+    let at = key.activation_time.as_ref()?.0;
     let (reason, message) = match key.state {
         KeyState::Published => {
             ("KeyPublished", format!("Key {kid} is in the JWKS and takes over at {at}."))
@@ -59,4 +65,50 @@ fn turn(known: Option<&KeyStatus>, key: &KeyStatus) -> Option<News> {
         KeyState::Staged | KeyState::Revoked => return None,
     };
     Some(News { reason, message, progress: Progress::Done })
+}
+
+/// What a revocation comes to, as the ledger that it left behind says.
+pub fn revoked(kid: &str, observed: &Observed, ledger: &Ledger) -> String {
+    if ledger.live().next().is_none() && next(observed, ledger).is_none() {
+        return format!(
+            "Key {kid} was revoked on request and signs no more. It is the only one: it leaves the \
+             JWKS when another one takes its place there, since an empty JWKS is never written. \
+             Every token of it verifies until then, and until a verifier has noticed."
+        );
+    }
+    format!(
+        "Key {kid} was revoked on request: it leaves the JWKS now, and every token of it fails as \
+         soon as a verifier has noticed. Istio and Trino need up to 20 minutes; kube-apiserver \
+         forgets it only when it meets another unknown kid."
+    )
+}
+
+/// What is worth an Event when a ledger is made where there was none: that one was lost, unless there
+/// is nothing that it can have been about.
+pub fn ledger_made(observed: &Observed, ledger: &Ledger) -> Option<String> {
+    let home = &observed.series.as_ref()?.home;
+    let none = BTreeSet::new();
+    let published = observed.published_at(home).unwrap_or(&none);
+    if observed.key_pairs.is_empty() && published.is_empty() {
+        return None;
+    }
+    let live = ledger.live().map(|(_, entry)| entry.key.kid()).chain(next(observed, ledger));
+    let live: BTreeSet<&Kid> = live.collect();
+    let leaving: Vec<&str> =
+        published.iter().filter(|kid| !live.contains(kid)).map(Kid::as_str).collect();
+    let lost = "The ledger of this series was lost and was made anew from its key pairs.";
+    Some(if leaving.is_empty() {
+        format!("{lost} What is published stays published.")
+    } else {
+        format!(
+            "{lost} These keys have no pair any more and leave the JWKS, as if they had been \
+             revoked: {}.",
+            leaving.join(", ")
+        )
+    })
+}
+
+fn next<'a>(observed: &'a Observed, ledger: &Ledger) -> Option<&'a Kid> {
+    let next = observed.key_pairs.get(&ledger.next_index())?;
+    next.public.as_ref().map(PublicKey::kid)
 }

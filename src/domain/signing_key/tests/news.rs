@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::given::signing;
+use super::given::{HOUR, key, kid, rotated, signing};
+use crate::api::signing_key::KeyState;
 use crate::domain::obstacle::Obstacle;
+use crate::domain::schedule::Watchman;
 use crate::domain::signing_key::*;
 
 #[test]
@@ -59,4 +61,72 @@ fn a_refused_request_is_told_and_so_is_its_end() {
     assert_eq!(told, ["RequestRefused"]);
     assert!(again.is_empty(), "{again:?}");
     assert_eq!(resolved, ["RequestResolved"]);
+}
+
+#[test]
+fn a_revoked_key_is_said_to_leave_only_if_it_does() {
+    let note = |mut given: super::given::Given, index: u32| {
+        given.series.revoke_request = Some(kid(index).to_string());
+        let Step::Write(Write::PutLedger(_, ledger, Change::Revoke)) = given.decide() else {
+            panic!("not revoked")
+        };
+        report::revoked(kid(index).as_str(), &given.observed(), &ledger)
+    };
+
+    assert!(note(rotated(), 2).contains("it leaves the JWKS now"));
+    assert!(note(signing(), 1).contains("when another one takes its place"));
+}
+
+#[test]
+fn a_ledger_made_anew_names_the_keys_that_leave_with_their_pairs() {
+    let note = |given: &super::given::Given| match given.decide() {
+        Step::Write(Write::CreateLedger(ledger)) => report::ledger_made(&given.observed(), &ledger),
+        step => panic!("{step:?}"),
+    };
+    let mut given = rotated();
+    for (index, key_pair) in &mut given.key_pairs {
+        key_pair.public = Some(key(*index));
+    }
+    given.ledger = Held::Absent;
+
+    let whole = note(&given).unwrap();
+    given.key_pairs.remove(&1);
+    let partial = note(&given).unwrap();
+
+    assert!(whole.contains("stays published"), "{whole}");
+    assert!(partial.contains(kid(1).as_str()), "{partial}");
+    assert!(!partial.contains(kid(2).as_str()), "{partial}");
+    assert_eq!(note(&super::given::nothing()), None);
+}
+
+#[test]
+fn a_key_in_the_jwks_that_waits_for_its_time_is_published_and_told_once_it_has_it() {
+    let mut given = signing();
+    given.series.rotate_request = Some("a".to_owned());
+    for _ in 0..2 {
+        let Step::Write(write) = given.decide() else { panic!("at rest") };
+        given.apply(write);
+    }
+    let local = given.now - HOUR;
+    let doubtful = Watchman::default().look(local, Some(given.now), std::time::Duration::ZERO);
+    let Step::Rest(rest) = decide(&given.observed(), doubtful) else { panic!("not at rest") };
+
+    let waiting = report::status(&given.observed(), &rest.verdict, None, doubtful).unwrap();
+    given.settle();
+    let told = given.news(Some(&waiting));
+
+    assert_eq!(waiting.keys[0].state, KeyState::Published);
+    assert_eq!(waiting.keys[0].activation_time, None);
+    assert!(told.contains(&"KeyPublished"), "{told:?}");
+}
+
+#[test]
+fn no_key_is_called_active_while_nothing_signs() {
+    let mut given = signing();
+    let active = given.status(None).active_kid;
+    given.series.is_suspended = true;
+    let suspended = given.status(None).active_kid;
+
+    assert_eq!(active, Some(kid(1).to_string()));
+    assert_eq!(suspended, None);
 }
