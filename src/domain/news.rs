@@ -80,6 +80,11 @@ const TROUBLES: &[Trouble] = &[
         relief: "No JWKS is left where none is wanted any more.",
     },
     Trouble {
+        type_: "RevokedKeyPublished",
+        end: "RevokedKeyGone",
+        relief: "No revoked key is in the JWKS of the operator's namespace any more.",
+    },
+    Trouble {
         type_: "RequestRefused",
         end: "RequestResolved",
         relief: "The annotation iam.cyoda.com/revoke-requested-at names no unknown kid any more.",

@@ -78,6 +78,7 @@ fn is_ready(world: &World) -> Result<(), String> {
         "RotationInProgress",
         "JWKSIncomplete",
         "JWKSSurplus",
+        "RevokedKeyPublished",
     ] {
         is(condition(&series, trouble).is_none(), trouble)?;
     }

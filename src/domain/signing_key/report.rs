@@ -147,6 +147,9 @@ fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now)
     if let Some((reason, message)) = surplus(observed) {
         conditions.hold("JWKSSurplus", reason, message);
     }
+    if let Some(message) = exposed(observed, series) {
+        conditions.hold("RevokedKeyPublished", "JWKSNotWritten", message);
+    }
     if let Some(message) = refused(observed, series) {
         conditions.hold("RequestRefused", "UnknownKeyID", message);
     }
@@ -162,10 +165,13 @@ fn unseen<'a>(observed: &Observed, series: &Series) -> impl Iterator<Item = &'a 
     let targets = observed.targets.is_empty().then_some(["JWKSIncomplete", "JWKSSurplus"]);
     let is_asked = series.revoke_request.is_some();
     let requests = match observed.ledger {
-        Held::Absent | Held::Unreadable(_) if is_asked => Some("RequestRefused"),
-        Held::Absent | Held::Unreadable(_) | Held::Ledger(..) => None,
+        Held::Absent | Held::Unreadable(_) => {
+            let refused = is_asked.then_some("RequestRefused");
+            [Some("RevokedKeyPublished"), refused]
+        }
+        Held::Ledger(..) => [None, None],
     };
-    targets.into_iter().flatten().chain(requests)
+    targets.into_iter().flatten().chain(requests.into_iter().flatten())
 }
 
 fn rotation(observed: &Observed, now: Now) -> Option<String> {
@@ -216,6 +222,27 @@ fn listed<'a>(
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     let names = names.join(", ");
     Some((reason, format!("{matter}: {names}{more}. In the first of them: {remedy}")))
+}
+
+/// The revoked keys that verifiers still find at home: the other namespaces are listed for themselves.
+fn exposed(observed: &Observed, series: &Series) -> Option<String> {
+    let Held::Ledger(_, ledger) = &observed.ledger else {
+        return None;
+    };
+    let published = observed.published_at(&series.home)?;
+    let revoked = ledger.entries.values().filter(|it| it.withdrawal == Some(Withdrawal::Revoked));
+    let exposed = revoked.map(|it| it.key.kid()).filter(|kid| published.contains(*kid));
+    let exposed: Vec<&str> = exposed.map(Kid::as_str).collect();
+    if exposed.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "Revoked, and still in the JWKS of namespace {}, so that their tokens verify: {}. They leave \
+         it once it can be written and has another key in their place: Ready says what is in the \
+         way. Remove that, or delete the SigningKey, and its JWKS with it.",
+        series.home,
+        exposed.join(", ")
+    ))
 }
 
 fn refused(observed: &Observed, series: &Series) -> Option<String> {

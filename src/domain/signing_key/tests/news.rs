@@ -130,3 +130,27 @@ fn no_key_is_called_active_while_nothing_signs() {
     assert_eq!(active, Some(kid(1).to_string()));
     assert_eq!(suspended, None);
 }
+
+#[test]
+fn a_revoked_key_that_stays_in_the_jwks_has_a_condition_until_it_leaves() {
+    let mut given = signing();
+    let calm = given.status(None);
+    given.series.revoke_request = Some(kid(1).to_string());
+    let Step::Write(revoke) = given.decide() else { panic!("at rest") };
+    given.apply(revoke);
+    assert!(matches!(given.decide(), Step::Write(Write::Stage(2))));
+    let quota = Obstacle::Quota { resource: "secrets", namespace: "home".to_owned() };
+    let failed = Verdict::Blocked { obstacle: quota, signs: false };
+    let now = Now::at(given.now);
+
+    let stuck = report::status(&given.observed(), &failed, Some(&calm), now).unwrap();
+    let told = report::news(&failed, Some(&calm), &stuck);
+    given.settle();
+    let ended = given.news(Some(&stuck));
+
+    let condition = stuck.conditions.iter().find(|it| it.type_ == "RevokedKeyPublished").unwrap();
+    assert!(condition.message.contains(kid(1).as_str()), "{}", condition.message);
+    let reasons: Vec<_> = told.iter().map(|it| it.reason).collect();
+    assert_eq!(reasons, ["QuotaExceeded", "RevokedKeyPublished"]);
+    assert!(ended.contains(&"RevokedKeyGone"), "{ended:?}");
+}
