@@ -23,6 +23,7 @@ pub mod metrics;
 mod ownership;
 mod queue;
 pub mod signing_key;
+mod tally;
 pub mod technical_user;
 mod views;
 

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::metrics::Load;
 use super::queue::{Need, Queue, spread};
+use super::tally::Sum;
 use super::views::Check;
 use super::{Context, Error, Retry};
 use crate::domain::schedule::{Now, Trust};
@@ -50,6 +51,9 @@ pub(super) trait Controller: Send + Sized + 'static {
 
     /// How many resources there are.
     fn count(&self) -> usize;
+
+    /// How they stand, by their statuses.
+    fn sum(&self) -> Sum;
 
     /// Takes in what a watch told.
     fn take(&mut self, news: Self::News) -> Touched<Self::Key>;
@@ -200,6 +204,7 @@ impl<C: Controller> Engine<C> {
             active: self.running.len(),
             depth: self.queue.depth(now),
             objects: self.controller.count(),
+            sum: self.controller.sum(),
         };
         self.context.metrics.gauge(C::NAME, load);
         self.context.metrics.leading(self.context.leads());

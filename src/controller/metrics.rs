@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::Error;
+use super::tally::Sum;
 use crate::domain::technical_user::Cause;
 
 /// The metrics of the controllers.
@@ -28,6 +29,8 @@ pub struct Metrics {
     issued: Family<Issued, Counter>,
     scheduled: Counter,
     objects: Family<Controller, Gauge>,
+    standing: Family<Standing, Gauge>,
+    due: Family<Controller, Gauge>,
     skew: Gauge<f64, AtomicU64>,
 }
 
@@ -46,6 +49,12 @@ struct Reconciled {
 struct Failed {
     controller: &'static str,
     category: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Standing {
+    controller: &'static str,
+    ready: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -78,6 +87,8 @@ pub(super) struct Load {
     pub(super) depth: usize,
     /// Objects that there are.
     pub(super) objects: usize,
+    /// How they stand.
+    pub(super) sum: Sum,
 }
 
 impl Metrics {
@@ -95,9 +106,12 @@ impl Metrics {
             issued: Family::default(),
             scheduled: Counter::default(),
             objects: Family::default(),
+            standing: Family::default(),
+            due: Family::default(),
             skew: Gauge::default(),
         };
         metrics.register_reconciles(registry);
+        metrics.register_objects(registry);
         registry.register(
             "leader_election_master_status",
             "Whether this replica leads",
@@ -112,11 +126,6 @@ impl Metrics {
             "technical_user_operator_signing_keys_scheduled",
             "Signing keys that were published and got their time to sign",
             metrics.scheduled.clone(),
-        );
-        registry.register(
-            "technical_user_operator_objects",
-            "Objects that the watches told of",
-            metrics.objects.clone(),
         );
         registry.register(
             "technical_user_operator_clock_skew_seconds",
@@ -151,6 +160,25 @@ impl Metrics {
             "workqueue_depth",
             "Objects that wait to be looked at",
             self.depth.clone(),
+        );
+    }
+
+    fn register_objects(&self, registry: &mut Registry) {
+        registry.register(
+            "technical_user_operator_objects",
+            "Objects that the watches told of",
+            self.objects.clone(),
+        );
+        registry.register(
+            "technical_user_operator_objects_ready",
+            "Objects by whether their condition Ready is true",
+            self.standing.clone(),
+        );
+        // An instant and not a delay: it stays right while the operator has nothing to do.
+        registry.register(
+            "technical_user_operator_next_rotation_timestamp_seconds",
+            "When the first rotation of all is due; in the past, one is overdue",
+            self.due.clone(),
         );
     }
 
@@ -195,6 +223,18 @@ impl Metrics {
         self.active.get_or_create(&controller).set(number(load.active));
         self.depth.get_or_create(&controller).set(number(load.depth));
         self.objects.get_or_create(&controller).set(number(load.objects));
+        match load.sum.first_due_at {
+            Some(due_at) => {
+                self.due.get_or_create(&controller).set(due_at.as_second());
+            }
+            None => {
+                self.due.remove(&controller);
+            }
+        }
+        let controller = controller.controller;
+        for (ready, count) in [("true", load.sum.ready), ("false", load.sum.unready)] {
+            self.standing.get_or_create(&Standing { controller, ready }).set(number(count));
+        }
     }
 
     pub(super) fn leading(&self, leads: bool) {

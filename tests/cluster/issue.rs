@@ -32,6 +32,32 @@ async fn an_applied_user_gets_a_client_secret_that_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_ready_and_when_a_rotation_is_due_is_counted() {
+    let Some(world) = shared().await else { return };
+    let namespace = Namespace::new(world, "counted").await;
+    namespace.apply("weekly", json!({"rotation": {"period": "168h"}})).await;
+    namespace.apply("idle", json!({"suspend": true})).await;
+
+    let user = namespace.ready("weekly").await;
+    namespace.says("idle", "Suspended").await;
+
+    let due_at = user.status.unwrap().next_rotation_time.unwrap().0.as_second();
+    until("the metrics say so", || async {
+        let text = world.operator.lock().await.metrics().await;
+        let value = |name: &str, labels: &str| -> Option<i64> {
+            let start =
+                format!("technical_user_operator_{name}{{controller=\"technicaluser\"{labels}}} ");
+            text.lines().find_map(|line| line.strip_prefix(&start)?.parse().ok())
+        };
+        let is_counted = value("objects_ready", ",ready=\"true\"")? >= 1
+            && value("objects_ready", ",ready=\"false\"")? >= 1
+            && value("next_rotation_timestamp_seconds", "")? <= due_at;
+        is_counted.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_delivered_secret_has_the_shape_that_tools_expect() {
     let Some(world) = shared().await else { return };
     let namespace = Namespace::new(world, "shape").await;

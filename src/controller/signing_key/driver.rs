@@ -11,8 +11,10 @@ use kube::Client;
 use super::views::Views;
 use super::watches::{self, News};
 use super::{Memory, reconcile};
+use crate::api::signing_key::SigningKey;
 use crate::controller::cluster::Kind;
 use crate::controller::engine::{Controller, Settled, Touched};
+use crate::controller::tally::{Standing, Sum, Tally};
 use crate::controller::views::Check;
 use crate::controller::{Context, Error, Settings};
 use crate::domain::schedule::Now;
@@ -22,6 +24,7 @@ use crate::watch::{Told, View};
 #[derive(Debug)]
 pub(super) struct SigningKeys {
     views: Views,
+    tally: Tally<String>,
     memories: BTreeMap<String, Memory>,
     settings: Settings,
 }
@@ -37,7 +40,8 @@ impl Controller for SigningKeys {
         let mut views = Views::default();
         let watches = watches::watches(client, &context.settings, &mut views);
         let settings = context.settings.clone();
-        (Self { views, memories: BTreeMap::new(), settings }, watches)
+        let (tally, memories) = (Tally::default(), BTreeMap::new());
+        (Self { views, tally, memories, settings }, watches)
     }
 
     fn is_synced(&self) -> bool {
@@ -52,12 +56,19 @@ impl Controller for SigningKeys {
         self.views.series.len()
     }
 
+    fn sum(&self) -> Sum {
+        self.tally.sum()
+    }
+
     fn take(&mut self, news: News) -> Touched<String> {
         let is_whole_list = news.ends_a_list();
         let views = &mut self.views;
         let keys = match news {
             News::Series(told) => {
                 let names = views.series.take(0, told);
+                for name in &names {
+                    self.tally.note(name, views.series.get(name).map(|series| standing(series)));
+                }
                 for gone in names.iter().filter(|name| views.series.get(name).is_none()) {
                     self.memories.remove(gone);
                 }
@@ -136,6 +147,12 @@ impl SigningKeys {
             memories.filter_map(|(name, it)| it.hidden.remove(scope).map(|_| name.clone()));
         unhidden.collect()
     }
+}
+
+fn standing(series: &SigningKey) -> Standing {
+    let status = series.status.as_ref();
+    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    Standing::of(conditions, status.and_then(|status| status.next_rotation_time.as_ref()))
 }
 
 /// Takes in what a watch told; returns the series that an object named before and names now, and

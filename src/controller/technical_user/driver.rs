@@ -10,7 +10,9 @@ use kube::Client;
 use super::views::Views;
 use super::watches::{self, News};
 use super::{Key, reconcile, sweep};
+use crate::api::technical_user::TechnicalUser;
 use crate::controller::engine::{Controller, Settled, Touched};
+use crate::controller::tally::{Standing, Sum, Tally};
 use crate::controller::views::Check;
 use crate::controller::{Context, Error, Settings};
 use crate::domain::schedule::Now;
@@ -19,6 +21,7 @@ use crate::domain::schedule::Now;
 #[derive(Debug)]
 pub(super) struct TechnicalUsers {
     views: Views,
+    tally: Tally<Key>,
     settings: Settings,
 }
 
@@ -45,7 +48,8 @@ impl Controller for TechnicalUsers {
     fn open(client: &Client, context: &Context) -> (Self, SelectAll<BoxStream<'static, News>>) {
         let mut views = Views::default();
         let watches = watches::watches(client, &context.settings, &mut views);
-        (Self { views, settings: context.settings.clone() }, watches)
+        let tally = Tally::default();
+        (Self { views, tally, settings: context.settings.clone() }, watches)
     }
 
     fn is_synced(&self) -> bool {
@@ -60,6 +64,10 @@ impl Controller for TechnicalUsers {
         self.views.users.len()
     }
 
+    fn sum(&self) -> Sum {
+        self.tally.sum()
+    }
+
     fn take(&mut self, news: News) -> Touched<Key> {
         let is_whole_list = news.ends_a_list();
         let mut is_chore = false;
@@ -67,6 +75,9 @@ impl Controller for TechnicalUsers {
         let keys = match news {
             News::User(watch, told) => {
                 let keys = views.users.take(watch, told);
+                for key in &keys {
+                    self.tally.note(key, views.users.get(key).map(|user| standing(user)));
+                }
                 is_chore = keys.iter().any(|key| views.users.get(key).is_none());
                 keys
             }
@@ -123,4 +134,10 @@ impl Controller for TechnicalUsers {
         };
         Some(sweeping.boxed())
     }
+}
+
+fn standing(user: &TechnicalUser) -> Standing {
+    let status = user.status.as_ref();
+    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    Standing::of(conditions, status.and_then(|status| status.next_rotation_time.as_ref()))
 }
