@@ -93,10 +93,8 @@ impl Directory {
     ///
     /// [`NoSigner`]: nothing is signed now, which passes.
     pub fn signer_of(&self, known: &Known, now: Timestamp) -> Result<Arc<Signer>, NoSigner> {
-        let pulse = self.pulses.users.get(known.scope);
-        if pulse.is_none_or(|pulse| self.is_old(pulse)) {
-            return Err(NoSigner::Stale(USERS));
-        }
+        let pulse = self.pulses.users.get(known.scope).ok_or(NoSigner::Unseen(USERS))?;
+        self.believe(USERS, pulse)?;
         self.signer(&known.client.signing_key, now)
     }
 
@@ -106,11 +104,10 @@ impl Directory {
     ///
     /// [`NoSigner`]: nothing is signed now, which passes.
     pub fn signer(&self, series: &str, now: Timestamp) -> Result<Arc<Signer>, NoSigner> {
-        let mut shared = self.pulses.of_all_clients().into_iter();
-        if let Some((view, _)) = shared.find(|(_, pulse)| self.is_old(pulse)) {
-            return Err(NoSigner::Stale(view));
+        for (view, pulse) in self.pulses.of_all_clients() {
+            self.believe(view, pulse)?;
         }
-        let signing = read(&self.keys).signing(series).ok_or(NoSigner::Absent)?;
+        let signing = read(&self.keys).signing(series)?;
         signing.signer(&self.ages(), now, self.settings.view_age)
     }
 
@@ -141,10 +138,7 @@ impl Directory {
         if names.is_empty() {
             return Err("there is no SigningKey: create one, or let the operator".to_owned());
         }
-        if self.pulses.users.iter().all(|pulse| self.is_old(pulse)) {
-            return Err(format!("no SigningKey can sign: {}", NoSigner::Stale(USERS)));
-        }
-        let refusals = names.iter().map(|name| (name, self.signer(name, now)));
+        let refusals = names.iter().map(|name| (name, self.signs(name, now)));
         let refusals: Vec<_> = refusals.filter_map(|(name, it)| Some((name, it.err()?))).collect();
         match refusals.first() {
             Some((name, reason)) if refusals.len() == names.len() => {
@@ -152,6 +146,17 @@ impl Directory {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// The name of each `SigningKey`, and whether it can sign now.
+    pub fn series(&self) -> Vec<(String, bool)> {
+        let now = self.clock.now();
+        let names = read(&self.keys).names();
+        let can_sign = |name: String| {
+            let is_able = self.signs(&name, now).is_ok();
+            (name, is_able)
+        };
+        names.into_iter().map(can_sign).collect()
     }
 
     /// How many clients are known.
@@ -168,9 +173,16 @@ impl Directory {
         ages?.into_iter().chain([users]).max()
     }
 
-    fn is_old(&self, pulse: &Pulse) -> bool {
-        let age = pulse.age(self.clock.elapsed());
-        age.is_none_or(|age| age >= self.settings.view_age)
+    /// Whether a key of that `SigningKey` signs now, for the clients of one namespace at least.
+    fn signs(&self, series: &str, now: Timestamp) -> Result<(), NoSigner> {
+        let users = self.pulses.users.iter().map(|pulse| self.believe(USERS, pulse));
+        users.reduce(Result::or).unwrap_or(Err(NoSigner::Unseen(USERS)))?;
+        self.signer(series, now).map(drop)
+    }
+
+    fn believe(&self, view: &'static str, pulse: &Pulse) -> Result<(), NoSigner> {
+        let age = pulse.age(self.clock.elapsed()).ok_or(NoSigner::Unseen(view))?;
+        if age >= self.settings.view_age { Err(NoSigner::Stale(view)) } else { Ok(()) }
     }
 
     fn ages(&self) -> keys::Ages {

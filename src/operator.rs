@@ -33,7 +33,7 @@ use crate::process::{
     self, ProcessError, SILENCE, Signals, bind, client, cluster, keep_memory_private, serve,
 };
 use crate::server::admin;
-use crate::token_server::TokenService;
+use crate::token_server::{self, TokenService};
 
 /// Runs the operator until SIGTERM or SIGINT; with `service`, everything in one process.
 ///
@@ -85,8 +85,9 @@ async fn operate(
     let context = context(&client, clock, leadership, settings, &mut registry);
     let (stop, stopping) = watch::channel(());
     let tokens = service.map(|service| {
-        TokenService::new(&client, installation, service, issuer, &mut registry)
-            .and_then(|tokens| Ok((tokens.serve(service, until_end(&stopping))?, tokens)))
+        let tokens = TokenService::new(&client, installation, service, issuer, &mut registry)?;
+        let listener = token_server::listen(service, &mut registry)?;
+        Ok::<_, ProcessError>((tokens.serve(listener, until_end(&stopping)), tokens))
     });
     let (serving, tokens) = tokens.transpose()?.unzip();
     let (users_synced, are_users_synced) = watch::channel(Synced(false));

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod listener;
 pub mod metrics;
 pub mod readings;
+pub mod reason;
 pub mod routes;
 pub mod service;
 pub mod token_ids;

@@ -29,7 +29,7 @@ use crate::server::hashing::Hashing;
 use crate::server::limits::Rate;
 use crate::server::listener::{Certificates, Limits, Listener};
 use crate::server::metrics::Metrics;
-use crate::server::readings::Reading;
+use crate::server::readings::{self, Reading};
 use crate::server::routes::Routes;
 use crate::server::service::{Issuer, Service, Tokens};
 use crate::server::token_ids::TokenIds;
@@ -54,6 +54,7 @@ async fn operate(arguments: &TokenServerArguments, issuer: String) -> Result<(),
     let (installation, settings) = (&arguments.installation, &arguments.service);
     let mut registry = Registry::default();
     let service = TokenService::new(&client, installation, settings, issuer, &mut registry)?;
+    let listener = listen(settings, &mut registry)?;
     let health = bind(installation.health_listen, "health-listen")?;
     let metrics = bind(installation.metrics_listen, "metrics-listen")?;
     let _admin = Admin::start(vec![
@@ -62,7 +63,7 @@ async fn operate(arguments: &TokenServerArguments, issuer: String) -> Result<(),
     ])?;
     let (stop, stopping) = oneshot::channel::<()>();
     let feed = tokio::spawn(directory::feed(Arc::clone(&service.directory), client));
-    let serving = service.serve(settings, async { drop(stopping.await) })?;
+    let serving = service.serve(listener, async { drop(stopping.await) });
     tokio::pin!(serving);
     tracing::info!(listen = %settings.listen, "token service started");
     tokio::select! {
@@ -111,9 +112,6 @@ impl TokenService {
         let authenticator =
             Authenticator::new(Arc::clone(&directory), live, hashing, (time, &*clock), RATES)?;
         let metrics = Metrics::register(registry);
-        for reading in readings(&directory) {
-            registry.register_collector(Box::new(reading));
-        }
         let service = Service {
             directory: Arc::clone(&directory),
             authenticator,
@@ -133,7 +131,9 @@ impl TokenService {
             audit: audit(&arguments.audit_log, &metrics)?,
             metrics,
         };
-        Ok(Self { directory, routes: Routes::new(Arc::new(service)) })
+        let service = Arc::new(service);
+        register(registry, readings::of_service(&service));
+        Ok(Self { directory, routes: Routes::new(service) })
     }
 
     /// Whether tokens can be issued.
@@ -142,44 +142,41 @@ impl TokenService {
         Arc::new(move || directory.readiness())
     }
 
-    /// Listens, and answers until `stop` resolves.
+    /// Answers at `listener` until `stop` resolves.
     pub(crate) fn serve(
         &self,
-        arguments: &ServiceArguments,
+        listener: Listener,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<BoxFuture<'static, ()>, ProcessError> {
-        let refusals = Rate::a_second(arguments.refusal_rate, arguments.refusal_rate);
-        let most = Limits::default().connections;
-        let limits = Limits { refusals, connections: connections(most), ..Limits::default() };
-        let mut listener = Listener::new(bind(arguments.listen, "listen")?, limits);
-        if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
-            listener = listener.with_tls(Certificates::load(certificate.clone(), key.clone())?);
-        }
+    ) -> BoxFuture<'static, ()> {
         let routes = self.routes.clone();
-        Ok(Box::pin(async move {
+        Box::pin(async move {
             if let Err(error) = listener.serve(routes, stop).await {
                 tracing::error!(%error, "the listener failed");
             }
-        }))
+        })
     }
 }
 
-/// How much is known, and how sure.
-fn readings(directory: &Arc<Directory>) -> [Reading; 2] {
-    let (clients, age) = (Arc::clone(directory), Arc::clone(directory));
-    [
-        Reading {
-            name: "technical_user_clients",
-            help: "Clients that this replica knows.",
-            read: Box::new(move || u32::try_from(clients.count()).ok().map(f64::from)),
-        },
-        Reading {
-            name: "technical_user_view_age_seconds",
-            help: "Time since the most silent watch last told something: beyond --max-view-age \
-                nothing is signed that rests upon it.",
-            read: Box::new(move || age.age().map(|age| age.as_secs_f64())),
-        },
-    ]
+/// Where clients connect.
+pub(crate) fn listen(
+    arguments: &ServiceArguments,
+    registry: &mut Registry,
+) -> Result<Listener, ProcessError> {
+    let refusals = Rate::a_second(arguments.refusal_rate, arguments.refusal_rate);
+    let most = Limits::default().connections;
+    let limits = Limits { refusals, connections: connections(most), ..Limits::default() };
+    let mut listener = Listener::new(bind(arguments.listen, "listen")?, limits);
+    if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
+        listener = listener.with_tls(Certificates::load(certificate.clone(), key.clone())?);
+    }
+    register(registry, readings::of_listener(&listener));
+    Ok(listener)
+}
+
+fn register(registry: &mut Registry, readings: Vec<Reading>) {
+    for reading in readings {
+        registry.register_collector(Box::new(reading));
+    }
 }
 
 /// Health and metrics, on a thread of their own: they answer while every core signs.

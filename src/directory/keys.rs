@@ -149,8 +149,11 @@ impl Keys {
         self.series.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    pub(super) fn signing(&self, name: &str) -> Option<Arc<Signing>> {
-        self.signing.get(name).cloned()
+    /// The series of that name, once all there is was told.
+    pub(super) fn signing(&self, name: &str) -> Result<Arc<Signing>, NoSigner> {
+        let unknown =
+            || self.waiting().first().map_or(NoSigner::Absent, |kind| NoSigner::Unseen(kind));
+        self.signing.get(name).cloned().ok_or_else(unknown)
     }
 
     pub(super) fn published(&self) -> Option<Arc<Published>> {

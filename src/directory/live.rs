@@ -28,8 +28,17 @@ pub struct Live {
 
 /// Nobody could say whether the client secret is right. It can be tried again soon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the API server could not be asked")]
-pub struct CannotCheck;
+pub enum CannotCheck {
+    /// The API server did not answer, or not in time.
+    #[error("the API server did not answer")]
+    Unanswered,
+    /// What is stored of the client secret makes no sense.
+    #[error("the verifier record cannot be read")]
+    Unreadable,
+    /// The namespace of the client is not there, which is its tenant.
+    #[error("the namespace of the client is not known")]
+    NoNamespace,
+}
 
 /// The id of the client secret that was presented, and the client.
 type Sought = (CredentialId, ClientId);
@@ -76,7 +85,8 @@ impl Live {
         let flight =
             look_up(self.client.clone(), directory, sought.clone(), Arc::clone(&self.room));
         // On its own: what was read must not wait for whoever asks next.
-        let flight = tokio::spawn(flight).map(|found| found.unwrap_or(Err(CannotCheck)));
+        let flight =
+            tokio::spawn(flight).map(|found| found.unwrap_or(Err(CannotCheck::Unanswered)));
         let flight = flight.boxed().shared();
         flights.insert(sought.clone(), flight.clone());
         (flight, false)
@@ -105,10 +115,10 @@ async fn look_up(
     room: Arc<Semaphore>,
 ) -> Found {
     let looking = async {
-        let _permit = room.acquire().await.map_err(|_| CannotCheck)?;
+        let _permit = room.acquire().await.map_err(|_| CannotCheck::Unanswered)?;
         observe(&client, &directory, &sought).await
     };
-    tokio::time::timeout(DEADLINE, looking).await.unwrap_or(Err(CannotCheck))
+    tokio::time::timeout(DEADLINE, looking).await.unwrap_or(Err(CannotCheck::Unanswered))
 }
 
 async fn observe(client: &Client, directory: &Directory, (credential, id): &Sought) -> Found {
@@ -117,7 +127,7 @@ async fn observe(client: &Client, directory: &Directory, (credential, id): &Soug
     let Some(secret) = answer(secrets.get_opt(&id.record_name()).await)? else {
         return Ok(None);
     };
-    let (_, record) = stored::record(&secret, Some(id)).map_err(|_| CannotCheck)?;
+    let (_, record) = stored::record(&secret, Some(id)).map_err(|_| CannotCheck::Unreadable)?;
     let record = Verifiers::from(record);
     if !record.has(credential) {
         return Ok(None);
@@ -140,7 +150,7 @@ async fn observe(client: &Client, directory: &Directory, (credential, id): &Soug
     } else {
         let namespaces = Api::<Namespace>::all(client.clone());
         let namespace = answer(namespaces.get_metadata_opt(namespace).await)?;
-        namespace.and_then(|it| it.metadata.uid).ok_or(CannotCheck)?
+        namespace.and_then(|it| it.metadata.uid).ok_or(CannotCheck::NoNamespace)?
     };
     let scope = read(&directory.clients).scope(namespace);
     let former = directory.client(id);
@@ -149,7 +159,7 @@ async fn observe(client: &Client, directory: &Directory, (credential, id): &Soug
 
 /// The error of a client can quote an object; that there was none is all that counts.
 fn answer<T>(result: kube::Result<T>) -> Result<T, CannotCheck> {
-    result.map_err(|_| CannotCheck)
+    result.map_err(|_| CannotCheck::Unanswered)
 }
 
 /// As many lookups at once.

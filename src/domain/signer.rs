@@ -47,6 +47,9 @@ pub enum Use {
 /// Why nothing is signed. A server says 503 then, and means all of them to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoSigner {
+    /// A view is not there yet.
+    #[error("the watches of {0} have not told everything yet")]
+    Unseen(&'static str),
     /// A view is too old.
     #[error("the view of {0} is too old to sign by")]
     Stale(&'static str),

@@ -8,6 +8,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::reason::Reason;
+
 /// Why a request is refused. None of the texts quotes the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -29,9 +31,9 @@ pub enum Refusal {
     /// 415.
     UnsupportedMediaType,
     /// 429: too many.
-    SlowDown(Duration),
+    SlowDown(Reason, Duration),
     /// 503: not now.
-    Unavailable(&'static str, Duration),
+    Unavailable(Reason, Duration),
 }
 
 #[derive(Serialize)]
@@ -52,8 +54,23 @@ impl Refusal {
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget(_) => "invalid_target",
             Self::InvalidClient(..) => "invalid_client",
-            Self::SlowDown(_) => "slow_down",
+            Self::SlowDown(..) => "slow_down",
             Self::Unavailable(..) => "temporarily_unavailable",
+        }
+    }
+
+    /// What a code that has many reasons came from, as metrics count it; empty for the others.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::SlowDown(reason, _) | Self::Unavailable(reason, _) => reason.name(),
+            Self::InvalidRequest(_)
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::InvalidTarget(_)
+            | Self::InvalidClient(..)
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::UnsupportedMediaType => "",
         }
     }
 
@@ -67,7 +84,7 @@ impl Refusal {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::SlowDown(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::SlowDown(..) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(..) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -76,8 +93,8 @@ impl Refusal {
         match self {
             Self::InvalidRequest(text)
             | Self::InvalidTarget(text)
-            | Self::InvalidClient(text, _)
-            | Self::Unavailable(text, _) => text,
+            | Self::InvalidClient(text, _) => text,
+            Self::SlowDown(reason, _) | Self::Unavailable(reason, _) => reason.text(),
             Self::UnsupportedGrantType => "grant_type must be client_credentials",
             Self::InvalidScope => "the scope names a role that this client does not have",
             Self::NotFound => "there is nothing at this path",
@@ -85,7 +102,6 @@ impl Refusal {
             Self::UnsupportedMediaType => {
                 "the body must be of type application/x-www-form-urlencoded"
             }
-            Self::SlowDown(_) => "too many requests, try again later",
         }
     }
 }
@@ -99,7 +115,7 @@ impl IntoResponse for Refusal {
             Self::InvalidClient(_, Some(challenge)) => {
                 headers.insert(WWW_AUTHENTICATE, challenge);
             }
-            Self::SlowDown(wait) | Self::Unavailable(_, wait) => {
+            Self::SlowDown(_, wait) | Self::Unavailable(_, wait) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds(wait)));
             }
             Self::InvalidRequest(_)

@@ -14,7 +14,8 @@ use aws_lc_rs::{constant_time, hmac};
 
 use super::hashing::{Full, Hashing};
 use super::limits::Rate;
-use crate::directory::{CannotCheck, Directory, Known, Live, Verified};
+use super::reason::Reason;
+use crate::directory::{Directory, Known, Live, Verified};
 use crate::domain::credential::{ClientId, ClientSecret, CredentialId, Verifier};
 use crate::domain::token::presented::Presented;
 use crate::environment::{Clock, Entropy, EntropyError};
@@ -53,7 +54,7 @@ pub enum Denied {
     /// Too many wrong client secrets.
     TooOften(Duration),
     /// Nobody could say.
-    Unchecked(Duration),
+    Unchecked(Reason, Duration),
 }
 
 impl Authenticator {
@@ -108,6 +109,11 @@ impl Authenticator {
         self.rates.failures_of_all.take(&self.failures, self.clock.elapsed())
     }
 
+    /// How many client secrets are hashed or wait for it.
+    pub fn hashes_in_line(&self) -> usize {
+        self.hashing.in_line()
+    }
+
     /// Asks the API server once for what the watches do not know. The id of a client secret is
     /// stored before the secret is shown, and never comes again: what is not there now never will
     /// be.
@@ -121,7 +127,8 @@ impl Authenticator {
         if self.misses().contains(&missing, elapsed) {
             return Err(Denied::Invalid);
         }
-        self.rates.lookups.take(&self.lookups, elapsed).map_err(Denied::Unchecked)?;
+        let free = self.rates.lookups.take(&self.lookups, elapsed);
+        free.map_err(|wait| Denied::Unchecked(Reason::LookupRate, wait))?;
         let now = self.clock.now();
         let has_id = |known: &Known| known.verifier(id, now).is_some();
         match self.live.client(&missing, has_id).await {
@@ -130,7 +137,7 @@ impl Authenticator {
                 self.misses().insert(missing, elapsed);
                 Err(Denied::Invalid)
             }
-            Err(CannotCheck) => Err(Denied::Unchecked(SOON)),
+            Err(reason) => Err(Denied::Unchecked(Reason::Lookup(reason), SOON)),
         }
     }
 
@@ -163,12 +170,12 @@ impl Authenticator {
         let (rate, count) = (self.rates.failures_of_one, &known.traces.failures);
         rate.take(count, self.clock.elapsed()).map_err(Denied::TooOften)?;
         let turn = tokio::time::timeout(PATIENCE, memory.turn.lock()).await;
-        let _turn = turn.map_err(|_| Denied::Unchecked(SOON))?;
+        let _turn = turn.map_err(|_| Denied::Unchecked(Reason::HashingSlow, SOON))?;
         let is_right = if let Some(right) = memory.proof() {
             Proofs::agree(right, &proof)
         } else {
             let hashed = self.hashing.accepts(verifier, secret).await;
-            hashed.map_err(|Full(wait)| Denied::Unchecked(wait))?
+            hashed.map_err(|Full(wait)| Denied::Unchecked(Reason::HashingQueueFull, wait))?
         };
         if is_right {
             memory.remember(proof);

@@ -1,6 +1,7 @@
 //! Discovery and the JWKS: from memory, the same bytes for everyone, with validators for caches.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header::{
@@ -11,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::answer::Refusal;
+use super::reason::Reason;
 use super::service::Service;
 use crate::domain::jwks::Jwks;
 
@@ -68,8 +70,7 @@ pub(super) async fn jwks(State(service): State<Arc<Service>>, headers: HeaderMap
 
 /// No key at all: an empty set would have verifiers forget the keys that they know.
 fn missing() -> Response {
-    let text = "no signing key is published yet";
-    Refusal::Unavailable(text, std::time::Duration::from_secs(1)).into_response()
+    Refusal::Unavailable(Reason::NothingPublished, Duration::from_secs(1)).into_response()
 }
 
 fn cacheable(headers: &HeaderMap, body: Vec<u8>, etag: &str) -> Response {

@@ -54,6 +54,11 @@ impl Hashing {
         drop(place);
         hashed
     }
+
+    /// How many are hashed or wait for it.
+    pub fn in_line(&self) -> usize {
+        self.in_line.load(Ordering::Relaxed)
+    }
 }
 
 /// A place in the line, which is left by hanging up too.
@@ -81,3 +86,23 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The niceness of a thread that hashes.
 const LOW: i32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_the_line_is_taken_and_left() {
+        let hashing = Hashing::default();
+
+        let places: Vec<_> = (0..IN_LINE * hashing.threads)
+            .map(|_| Place::take(&hashing.in_line, hashing.threads).unwrap())
+            .collect();
+        assert_eq!(hashing.in_line(), places.len());
+        assert!(Place::take(&hashing.in_line, hashing.threads).is_none());
+        assert_eq!(hashing.in_line(), places.len());
+
+        drop(places);
+        assert_eq!(hashing.in_line(), 0);
+    }
+}

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::answer::Refusal;
 use crate::domain::token::presented::Method;
 
 /// The metrics of the token service.
@@ -26,6 +27,7 @@ struct Request {
     auth_method: &'static str,
     result: &'static str,
     error: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -71,21 +73,26 @@ impl Metrics {
     }
 
     pub(super) fn issued(&self, method: Method, took: Duration) {
-        self.count(method, "issued", "");
+        self.count(method, "issued", ("", ""));
         self.seconds.observe(took.as_secs_f64());
     }
 
-    pub(super) fn refused(&self, method: Method, error: &'static str) {
-        self.count(method, "refused", error);
+    pub(super) fn refused(&self, method: Method, refusal: &Refusal) {
+        self.count(method, "refused", (refusal.code(), refusal.reason()));
     }
 
     pub(super) fn asked(&self, endpoint: &'static str) {
         self.asked.get_or_create(&Endpoint { endpoint }).inc();
     }
 
-    fn count(&self, method: Method, result: &'static str, error: &'static str) {
-        let grant_type = "client_credentials";
-        let auth_method = method.name();
-        self.requests.get_or_create(&Request { grant_type, auth_method, result, error }).inc();
+    fn count(
+        &self,
+        method: Method,
+        result: &'static str,
+        (error, reason): (&'static str, &'static str),
+    ) {
+        let (grant_type, auth_method) = ("client_credentials", method.name());
+        let request = Request { grant_type, auth_method, result, error, reason };
+        self.requests.get_or_create(&request).inc();
     }
 }

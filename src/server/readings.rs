@@ -1,27 +1,104 @@
 //! Figures that are read when metrics are asked for, and not before.
 
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// One figure; none while nothing can be said.
+use super::listener::Listener;
+use super::service::Service;
+
+/// A figure, or one for each of a few things.
 pub struct Reading {
     /// Its name in the metrics.
     pub name: &'static str,
     /// What it says.
     pub help: &'static str,
-    /// Reads it.
-    pub read: Box<dyn Fn() -> Option<f64> + Send + Sync>,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where a figure comes from.
+pub enum Source {
+    /// One figure; none while nothing can be said.
+    One(Box<dyn Fn() -> Option<f64> + Send + Sync>),
+    /// One for each value of that label. Never for what a request can make more of.
+    Each(&'static str, Box<dyn Fn() -> Vec<(String, f64)> + Send + Sync>),
+}
+
+impl Reading {
+    fn one<F>(name: &'static str, help: &'static str, read: F) -> Self
+    where
+        F: Fn() -> Option<f64> + Send + Sync + 'static,
+    {
+        Self { name, help, source: Source::One(Box::new(read)) }
+    }
+}
+
+/// How much the service knows, how sure it is, and what it can do.
+pub fn of_service(service: &Arc<Service>) -> Vec<Reading> {
+    let directory = || Arc::clone(&service.directory);
+    let (clients, age, series) = (directory(), directory(), directory());
+    let hashing = Arc::clone(service);
+    let can_sign = move || {
+        let series = series.series().into_iter();
+        series.map(|(name, can_sign)| (name, f64::from(u8::from(can_sign)))).collect()
+    };
+    vec![
+        Reading::one("technical_user_clients", "Clients that this replica knows.", move || {
+            figure(clients.count())
+        }),
+        Reading::one(
+            "technical_user_view_age_seconds",
+            "Time since the most silent watch last told something: beyond --max-view-age nothing is \
+                signed that rests upon it.",
+            move || age.age().map(|age| age.as_secs_f64()),
+        ),
+        Reading {
+            name: "technical_user_signing_key_can_sign",
+            help: "Whether tokens can be signed for a SigningKey now: 1, or else 0.",
+            source: Source::Each("signing_key", Box::new(can_sign)),
+        },
+        Reading::one(
+            "technical_user_hashing_queue_length",
+            "Client secrets that are hashed or wait for it.",
+            move || figure(hashing.authenticator.hashes_in_line()),
+        ),
+    ]
+}
+
+/// What a listener is doing.
+pub fn of_listener(listener: &Listener) -> Vec<Reading> {
+    let open = listener.open_connections();
+    vec![Reading::one(
+        "technical_user_open_connections",
+        "Connections of clients that are open.",
+        move || figure(open.count()),
+    )]
 }
 
 impl Collector for Reading {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Some(value) = (self.read)() else { return Ok(()) };
-        let gauge = ConstGauge::new(value);
-        let encoder = encoder.encode_descriptor(self.name, self.help, None, gauge.metric_type())?;
-        gauge.encode(encoder)
+        match &self.source {
+            Source::One(read) => {
+                let Some(value) = read() else { return Ok(()) };
+                let gauge = ConstGauge::new(value);
+                let kind = gauge.metric_type();
+                gauge.encode(encoder.encode_descriptor(self.name, self.help, None, kind)?)
+            }
+            Source::Each(label, read) => {
+                let kind = MetricType::Gauge;
+                let mut family = encoder.encode_descriptor(self.name, self.help, None, kind)?;
+                for (of, value) in read() {
+                    let labels = [(*label, of.as_str())];
+                    ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+                }
+                Ok(())
+            }
+        }
     }
 }
 
@@ -31,24 +108,46 @@ impl fmt::Debug for Reading {
     }
 }
 
+impl fmt::Debug for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Source")
+    }
+}
+
+fn figure(count: usize) -> Option<f64> {
+    u32::try_from(count).ok().map(f64::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
 
+    fn exposed(reading: Reading) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(reading));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        text
+    }
+
     #[test]
     fn what_cannot_be_read_is_left_out() {
-        let exposed = |value: Option<f64>| {
-            let mut registry = Registry::default();
-            let read = Box::new(move || value);
-            registry.register_collector(Box::new(Reading { name: "age", help: "How old", read }));
-            let mut text = String::new();
-            encode(&mut text, &registry).unwrap();
-            text
-        };
+        let age = |value: Option<f64>| exposed(Reading::one("age", "How old", move || value));
 
-        assert_eq!(exposed(Some(1.5)), "# HELP age How old\n# TYPE age gauge\nage 1.5\n# EOF\n");
-        assert_eq!(exposed(None), "# EOF\n");
+        assert_eq!(age(Some(1.5)), "# HELP age How old\n# TYPE age gauge\nage 1.5\n# EOF\n");
+        assert_eq!(age(None), "# EOF\n");
+    }
+
+    #[test]
+    fn each_has_its_label() {
+        let read = || vec![("a".to_owned(), 1.0), ("b\"".to_owned(), 0.0)];
+        let source = Source::Each("of", Box::new(read));
+
+        let text = exposed(Reading { name: "age", help: "How old", source });
+
+        let lines: Vec<_> = text.lines().skip(2).collect();
+        assert_eq!(lines, ["age{of=\"a\"} 1.0", "age{of=\"b\\\"\"} 0.0", "# EOF"]);
     }
 }

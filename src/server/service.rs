@@ -13,6 +13,7 @@ use super::authentication::{Authenticator, Denied};
 use super::limits::Rate;
 use super::metrics::Metrics;
 use super::posted::Posted;
+use super::reason::Reason;
 use super::token_ids::TokenIds;
 use crate::directory::{Directory, Known};
 use crate::domain::token::Profile;
@@ -147,10 +148,8 @@ impl Service {
     fn denied(&self, reason: Denied, challenged: bool) -> Refusal {
         match reason {
             Denied::Invalid => self.failed(FAILED, challenged),
-            Denied::TooOften(wait) => Refusal::SlowDown(wait),
-            Denied::Unchecked(wait) => {
-                Refusal::Unavailable("the client secret cannot be checked at the moment", wait)
-            }
+            Denied::TooOften(wait) => Refusal::SlowDown(Reason::Guesses, wait),
+            Denied::Unchecked(reason, wait) => Refusal::Unavailable(reason, wait),
         }
     }
 
@@ -158,7 +157,7 @@ impl Service {
     fn failed(&self, text: &'static str, challenged: bool) -> Refusal {
         match self.authenticator.fail() {
             Ok(()) => self.invalid_client(text, challenged),
-            Err(wait) => Refusal::SlowDown(wait),
+            Err(wait) => Refusal::SlowDown(Reason::Failures, wait),
         }
     }
 
@@ -169,7 +168,7 @@ impl Service {
 
 /// A refusal, counted.
 pub(super) fn refused(service: &Service, refusal: Refusal, method: Method) -> Response {
-    service.metrics.refused(method, refusal.code());
+    service.metrics.refused(method, &refusal);
     refusal.into_response()
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::answer::{Refusal, no_store_bytes};
 use super::audit::Issued;
 use super::posted::Posted;
+use super::reason::Reason;
 use super::service::{Authenticated, Service, refused};
 use crate::domain::signer::NoSigner;
 use crate::domain::token::{Claims, Excessive, append_signature};
@@ -44,9 +45,9 @@ impl Service {
         let granted = client.grant(form.scope.as_deref(), &form.targets).map_err(excessive)?;
         let elapsed = self.clock.elapsed();
         let of_one = self.tokens.of_one.take(&request.known.traces.tokens, elapsed);
-        of_one.map_err(Refusal::SlowDown)?;
+        of_one.map_err(|wait| Refusal::SlowDown(Reason::ClientRate, wait))?;
         let of_all = self.tokens.of_all.take(&self.tokens.count, elapsed);
-        of_all.map_err(Refusal::SlowDown)?;
+        of_all.map_err(|wait| Refusal::SlowDown(Reason::TotalRate, wait))?;
         let issued_at = self.clock.now();
         let signer = self.directory.signer_of(&request.known, issued_at).map_err(unsigned)?;
         let id = self.tokens.ids.draw(&*self.entropy).map_err(|_| failing())?;
@@ -92,17 +93,11 @@ fn excessive(reason: Excessive) -> Refusal {
 }
 
 fn unsigned(reason: NoSigner) -> Refusal {
-    let text = match reason {
-        NoSigner::Absent => "the SigningKey that this client names does not exist",
-        NoSigner::Suspended => "the SigningKey of this client is suspended",
-        NoSigner::Stale(_) => "the token service has been out of touch for too long to sign",
-        NoSigner::NoLedger | NoSigner::NoKey => "no key may sign for this client at the moment",
-    };
-    Refusal::Unavailable(text, RETRY)
+    Refusal::Unavailable(Reason::Signer(reason), RETRY)
 }
 
 fn failing() -> Refusal {
-    Refusal::Unavailable("signing failed", RETRY)
+    Refusal::Unavailable(Reason::SigningFailed, RETRY)
 }
 
 const RETRY: std::time::Duration = std::time::Duration::from_secs(5);

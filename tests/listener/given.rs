@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,8 +14,11 @@ use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use technical_user_operator::server::bounded_body::{BodyBounds, bounded_body};
 use technical_user_operator::server::listener::{Certificates, Limits, Listener, OpenConnections};
+use technical_user_operator::server::readings;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
@@ -30,6 +33,7 @@ pub(crate) const SHORT: Duration = Duration::from_millis(50);
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) open: OpenConnections,
+    metrics: Arc<Mutex<Registry>>,
     pub(crate) gate: Gate,
     stop: oneshot::Sender<()>,
     task: JoinHandle<io::Result<()>>,
@@ -47,16 +51,29 @@ pub(crate) fn serve(limits: Limits, bodies: BodyBounds, tls: Option<Certificates
     if let Some(certificates) = tls {
         listener = listener.with_tls(certificates);
     }
-    let (open, gate) = (listener.open_connections(), Gate::default());
+    let (metrics, gate) = (Arc::new(Mutex::new(Registry::default())), Gate::default());
+    for reading in readings::of_listener(&listener) {
+        metrics.lock().unwrap().register_collector(Box::new(reading));
+    }
+    let open = listener.open_connections();
     let (stop, stopped) = oneshot::channel();
     let stopped = async move { drop(stopped.await) };
     let task = tokio::spawn(listener.serve(router(&gate, bodies), stopped));
-    Served { address, open, gate, stop, task }
+    Served { address, open, metrics, gate, stop, task }
 }
 
 impl Served {
     pub(crate) async fn connect(&self) -> Raw<TcpStream> {
         Raw(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// What metrics say now of that series.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
+        let mut text = String::new();
+        encode(&mut text, &self.metrics.lock().unwrap()).unwrap();
+        let mut values =
+            text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        values.next()?.parse().ok()
     }
 
     /// Begins the drain; what is returned resolves at its end.

@@ -5,6 +5,7 @@
 mod bodies;
 mod bounds;
 mod drain;
+mod figures;
 mod given;
 mod protocols;
 mod tls;

@@ -21,6 +21,7 @@ mod contract;
 mod discovery;
 mod introspection;
 mod life;
+mod metrics;
 mod outage;
 mod strange;
 mod world;

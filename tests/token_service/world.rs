@@ -13,6 +13,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use kube::Client;
+use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use support::fake_api_server::{FakeApiServer, FakeService};
@@ -35,6 +36,7 @@ use technical_user_operator::server::authentication::{Authenticator, Rates};
 use technical_user_operator::server::hashing::Hashing;
 use technical_user_operator::server::limits::Rate;
 use technical_user_operator::server::metrics::Metrics;
+use technical_user_operator::server::readings;
 use technical_user_operator::server::routes::Routes;
 use technical_user_operator::server::service::{Issuer, Service, Tokens};
 use technical_user_operator::server::token_ids::TokenIds;
@@ -67,6 +69,7 @@ pub(crate) struct TokenServer {
     routes: Routes,
     pub(crate) directory: Arc<Directory>,
     audit: Written,
+    registry: Arc<Mutex<Registry>>,
 }
 
 /// What a client was delivered.
@@ -186,7 +189,8 @@ impl World {
         let (time, hashing) = (Arc::clone(&clock) as _, Hashing::default());
         let authenticator =
             Authenticator::new(Arc::clone(&directory), live, hashing, (time, &*entropy), rates);
-        let metrics = Metrics::register(&mut Registry::default());
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
         let audit = Written::default();
         let service = Service {
             directory: Arc::clone(&directory),
@@ -200,7 +204,12 @@ impl World {
             metrics,
         };
         tokio::spawn(directory::feed(Arc::clone(&directory), self.client()));
-        TokenServer { routes: Routes::new(Arc::new(service)), directory, audit }
+        let service = Arc::new(service);
+        for reading in readings::of_service(&service) {
+            registry.register_collector(Box::new(reading));
+        }
+        let registry = Arc::new(Mutex::new(registry));
+        TokenServer { routes: Routes::new(service), directory, audit, registry }
     }
 
     /// The API server goes, with every watch, or comes back.
@@ -333,6 +342,14 @@ impl TokenServer {
         let key = keys.iter().find(|key| header["kid"] == key.kid().as_str())?;
         let is_right = verify(key, signed.as_bytes(), &decoded(signature));
         is_right.then(|| serde_json::from_slice(&decoded(claims)).unwrap())
+    }
+
+    /// What `/metrics` says of one metric: each of its lines, without its name.
+    pub(crate) fn metric(&self, name: &str) -> Vec<String> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry.lock().unwrap()).unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+        lines.filter(|line| line.starts_with(['{', ' '])).map(str::to_owned).collect()
     }
 
     /// The audit records so far, once there are so many.

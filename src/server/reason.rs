@@ -1,0 +1,85 @@
+//! Why a request that may well be right is refused for now: the one word for metrics and audit records,
+//! and the words for whoever asked.
+
+use crate::directory::CannotCheck;
+use crate::domain::signer::NoSigner;
+
+/// A reason for a 429 or a 503.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// One client gets no more tokens at the moment.
+    ClientRate,
+    /// All clients together get no more tokens at the moment.
+    TotalRate,
+    /// Too many wrong client secrets of one client cost a hash.
+    Guesses,
+    /// Too many clients failed, whoever they are.
+    Failures,
+    /// No more lookups at the API server at the moment.
+    LookupRate,
+    /// The API server was asked, in vain.
+    Lookup(CannotCheck),
+    /// As many hashes wait as may.
+    HashingQueueFull,
+    /// Another hash for the same client secret takes too long.
+    HashingSlow,
+    /// No key signs.
+    Signer(NoSigner),
+    /// A random id or a signature could not be made.
+    SigningFailed,
+    /// No series has a public key.
+    NothingPublished,
+}
+
+impl Reason {
+    /// How metrics and audit records name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ClientRate => "client_rate",
+            Self::TotalRate => "total_rate",
+            Self::Guesses => "wrong_secrets_of_client",
+            Self::Failures => "failures_of_all",
+            Self::LookupRate => "lookup_rate",
+            Self::Lookup(CannotCheck::Unanswered) => "lookup_unanswered",
+            Self::Lookup(CannotCheck::Unreadable) => "record_unreadable",
+            Self::Lookup(CannotCheck::NoNamespace) => "namespace_unknown",
+            Self::HashingQueueFull => "hashing_queue_full",
+            Self::HashingSlow => "hashing_slow",
+            Self::Signer(NoSigner::Unseen(_)) => "view_missing",
+            Self::Signer(NoSigner::Stale(_)) => "view_stale",
+            Self::Signer(NoSigner::Absent) => "signing_key_absent",
+            Self::Signer(NoSigner::Suspended) => "signing_key_suspended",
+            Self::Signer(NoSigner::NoLedger) => "no_ledger",
+            Self::Signer(NoSigner::NoKey) => "no_active_key",
+            Self::SigningFailed => "signing_failed",
+            Self::NothingPublished => "nothing_published",
+        }
+    }
+
+    /// The sentence for whoever asked.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::ClientRate | Self::TotalRate | Self::Guesses | Self::Failures => {
+                "too many requests, try again later"
+            }
+            Self::LookupRate | Self::Lookup(_) | Self::HashingQueueFull | Self::HashingSlow => {
+                "the client secret cannot be checked at the moment"
+            }
+            Self::Signer(NoSigner::Unseen(_)) => {
+                "the token service does not know enough yet to sign"
+            }
+            Self::Signer(NoSigner::Stale(_)) => {
+                "the token service has been out of touch for too long to sign"
+            }
+            Self::Signer(NoSigner::Absent) => {
+                "the SigningKey that this client names does not exist"
+            }
+            Self::Signer(NoSigner::Suspended) => "the SigningKey of this client is suspended",
+            Self::Signer(NoSigner::NoLedger | NoSigner::NoKey) => {
+                "no key may sign for this client at the moment"
+            }
+            Self::SigningFailed => "signing failed",
+            Self::NothingPublished => "no signing key is published yet",
+        }
+    }
+}

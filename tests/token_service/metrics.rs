@@ -1,0 +1,132 @@
+//! What metrics tell of a token service that refuses.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use technical_user_operator::domain::token::Profile;
+use technical_user_operator::server::authentication::Rates;
+use technical_user_operator::server::limits::Rate;
+
+use crate::world::{Credential, RATES, SYSTEM, TokenServer, VIEW_AGE, World, until};
+
+const REQUESTS: &str = "technical_user_token_requests_total";
+const CAN_SIGN: &str = "technical_user_signing_key_can_sign";
+
+impl TokenServer {
+    /// How many requests were refused for that reason.
+    fn refused(&self, error: &str, reason: &str) -> u64 {
+        let labels = format!(r#"result="refused",error="{error}",reason="{reason}"}} "#);
+        let lines = self.metric(REQUESTS);
+        lines.iter().filter_map(|line| line.split_once(&labels)?.1.parse::<u64>().ok()).sum()
+    }
+
+    fn unavailable(&self, reason: &str) -> u64 {
+        self.refused("temporarily_unavailable", reason)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_sign_says_why() {
+    let world = World::start().await;
+    let elsewhere = json!({"signingKeyRef": {"name": "elsewhere"}});
+    let stray = world.user("orders", "stray", &elsewhere).await;
+    let who = world.user("orders", "billing", &json!({})).await;
+    world.lose(Some("/signingkeys"));
+    let new = world.token_server(Profile::Cloud);
+
+    until("its clients", || new.directory.count() == 2).await;
+    new.token(&who).await;
+    world.lose(None);
+    let server = new.ready().await;
+    server.token(&stray).await;
+    world.kill_operator();
+    change(&world, "signingkeys", "", "default", |key| key["spec"]["suspend"] = true.into());
+    until("a suspended key", || server.metric(CAN_SIGN)[0].ends_with(" 0.0")).await;
+    server.token(&who).await;
+    change(&world, "signingkeys", "", "default", |key| key["spec"]["suspend"] = false.into());
+    until("the end of it", || server.metric(CAN_SIGN)[0].ends_with(" 1.0")).await;
+    change(&world, "configmaps", SYSTEM, "default-jwks", |map| map["data"] = json!({}));
+    until("an empty JWKS", || server.metric(CAN_SIGN)[0].ends_with(" 0.0")).await;
+    server.token(&who).await;
+    world.set_away(true);
+    tokio::time::sleep(VIEW_AGE + Duration::from_mins(1)).await;
+    server.token(&who).await;
+
+    let reasons = [
+        "view_missing",
+        "signing_key_absent",
+        "signing_key_suspended",
+        "no_active_key",
+        "view_stale",
+    ];
+    for reason in reasons {
+        assert_eq!(server.unavailable(reason), 1, "{reason}: {:?}", server.metric(REQUESTS));
+    }
+}
+
+fn change(world: &World, plural: &str, namespace: &str, name: &str, how: impl Fn(&mut Value)) {
+    let mut object = world.server.get(plural, namespace, name).unwrap();
+    how(&mut object);
+    world.server.put_raw(plural, object);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_check_says_why() {
+    let world = World::start().await;
+    let rates = Rates { lookups: Rate::a_second(1, 1), ..RATES };
+    let unlimited = (Rate::a_second(0, 0), Rate::a_second(0, 0));
+    let server = world.token_server_with(Profile::Cloud, rates, unlimited).ready().await;
+    let who = world.user("orders", "billing", &json!({})).await;
+    until("the client", || server.directory.count() == 1).await;
+    let unknown = Credential { id: "nobody".to_owned(), ..who.clone() };
+    let spared = || tokio::time::sleep(Duration::from_secs(2));
+
+    spared().await;
+    world.set_away(true);
+    server.token(&unknown).await;
+    server.token(&unknown).await;
+    world.set_away(false);
+
+    assert_eq!(server.unavailable("lookup_unanswered"), 1, "{:?}", server.metric(REQUESTS));
+    assert_eq!(server.unavailable("lookup_rate"), 1, "{:?}", server.metric(REQUESTS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_to_slow_down_is_counted_by_the_limit() {
+    let world = World::start().await;
+    let rates = Rates { failures_of_all: Rate::a_second(1, 1), ..RATES };
+    for (limits, reason) in [
+        ((Rate::a_second(1, 1), Rate::a_second(0, 0)), "client_rate"),
+        ((Rate::a_second(0, 0), Rate::a_second(1, 1)), "total_rate"),
+    ] {
+        let server = world.token_server_with(Profile::Cloud, rates, limits).ready().await;
+        let who = world.user("orders", "billing", &json!({})).await;
+        let nobody = Credential { id: "nobody".to_owned(), secret: "x".to_owned() };
+
+        for _ in 0..2 {
+            server.token(&who).await;
+            server.token(&nobody).await;
+        }
+
+        assert_eq!(server.refused("slow_down", reason), 1, "{:?}", server.metric(REQUESTS));
+        assert_eq!(server.refused("slow_down", "failures_of_all"), 1);
+        assert_eq!(server.refused("invalid_client", ""), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_series_says_whether_it_can_sign() {
+    let world = World::start().await;
+    world.put_key("other", &json!({"algorithm": "ES256", "suspend": true}));
+    let server = world.token_server(Profile::Cloud).ready().await;
+    until("both series", || server.metric(CAN_SIGN).len() == 2).await;
+
+    let able = server.metric(CAN_SIGN);
+    world.set_away(true);
+    tokio::time::sleep(VIEW_AGE + Duration::from_mins(1)).await;
+    let stale = server.metric(CAN_SIGN);
+
+    assert_eq!(able, [r#"{signing_key="default"} 1.0"#, r#"{signing_key="other"} 0.0"#]);
+    assert_eq!(stale, [r#"{signing_key="default"} 0.0"#, r#"{signing_key="other"} 0.0"#]);
+    assert_eq!(server.metric("technical_user_hashing_queue_length"), [" 0.0"]);
+}
