@@ -7,6 +7,9 @@ use serde_json::json;
 
 use super::{signing_key, technical_user};
 
+/// A CEL rule: the fields of a map are names that a label or an annotation can have.
+pub(super) const QUALIFIED_NAMES: &str = "self.all(k, k.size() <= 317 && k.matches(r'^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))";
+
 /// Every `CustomResourceDefinition`, as `crds/` and the chart ship them.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![signing_key::crd(), technical_user::crd()]

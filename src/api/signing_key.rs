@@ -11,7 +11,7 @@ use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema::completed;
+use super::schema::{QUALIFIED_NAMES, completed};
 
 pub use self::status::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
 
@@ -29,7 +29,7 @@ mod status;
     shortname = "sigkey",
     category = "iam",
     selectable = ".spec.algorithm",
-    doc = "A SigningKey is a series of key pairs that sign access tokens. Each is published in a JWKS ConfigMap before it signs, signs for one period, and stays published until the last token of its own has expired, so that no verifier ever meets an unknown key.",
+    doc = "A SigningKey is a series of key pairs that sign access tokens. Each is published in a JWKS ConfigMap before it signs, signs for one period, and stays published until the last token of its own has expired, so that no verifier meets an unknown key, unless its copy is older than prePublish or a key was revoked.",
     label("app.kubernetes.io/part-of", "technical-user-operator"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether a key of this series can sign and is published."),
     printcolumn(name = "Algorithm", type_ = "string", json_path = ".spec.algorithm", description = "The JWS algorithm."),
@@ -65,7 +65,7 @@ pub struct SigningKeySpec {
     #[serde(default)]
     #[x_kube(
         validation = Rule::new("self.acceptOutage || duration(self.prePublish) >= duration('20m')").message("rotation.prePublish must be at least 20m: Istio and Trino fetch the JWKS every 15 to 20 minutes and refuse tokens of a key they have not fetched. Set rotation.acceptOutage: true if no verifier of yours caches that long"),
-        validation = Rule::new("self.acceptOutage || duration(self.period) >= duration('1h')").message("rotation.period must be at least 1h, or rotation.acceptOutage: true"),
+        validation = Rule::new("self.acceptOutage || duration(self.period) >= duration('1h')").message("rotation.period must be at least 1h: a key stays in the JWKS for a day and more after it signed last, there is room for 64, and whoever caches the JWKS has to fetch each of them before it signs. Set rotation.acceptOutage: true if a refused token does no harm"),
         validation = Rule::new("duration(self.period) > duration(self.prePublish)").message("rotation.period must be longer than rotation.prePublish: a key has to sign before the next one is published"),
         validation = Rule::new("duration(self.grace).getSeconds() <= 24 * duration(self.period).getSeconds()").message("rotation.grace may be at most 24 times rotation.period: every period leaves a key in the JWKS for the time of grace")
     )]
@@ -135,8 +135,9 @@ pub struct KeyRotation {
     pub period: String,
 
     /// How long a key is published before it signs, at most `720h`; less than `20m` only with
-    /// `acceptOutage`. It must be longer than the slowest verifier keeps its copy of the JWKS.
-    /// Default: `1h`.
+    /// `acceptOutage`. It has to cover how long the slowest verifier keeps its copy of the JWKS, and
+    /// how old the answer may be that it copies: from a token service that is out of touch as old as
+    /// `--max-view-age`, from an HTTP cache 5 minutes more. Default: `1h`, too short for Kafka.
     #[serde(default = "default_pre_publish")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,8}(h|m|s)){1,3}$"))]
     #[x_kube(
@@ -189,7 +190,7 @@ pub struct NamespaceSelector {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 63, "pattern": "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"}))]
     #[x_kube(
-        validation = Rule::new("self.all(k, k.size() <= 317 && k.matches(r'^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))").message("namespaceSelector.matchLabels: not a valid label name")
+        validation = Rule::new(QUALIFIED_NAMES).message("namespaceSelector.matchLabels: not a valid label name")
     )]
     pub match_labels: BTreeMap<String, String>,
 

@@ -10,7 +10,7 @@ use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema::completed;
+use super::schema::{QUALIFIED_NAMES, completed};
 
 pub use self::status::{Binding, CredentialState, CredentialStatus, TechnicalUserStatus};
 
@@ -164,7 +164,7 @@ pub struct SecretTemplate {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 63, "pattern": "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"}))]
     #[x_kube(
-        validation = Rule::new("self.all(k, k.size() <= 317 && k.matches(r'^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))").message("secretTemplate.labels: not a valid label name"),
+        validation = Rule::new(QUALIFIED_NAMES).message("secretTemplate.labels: not a valid label name"),
         validation = Rule::new("self.all(k, !k.startsWith('iam.cyoda.com/') && !k.startsWith('argocd.argoproj.io/') && !k.startsWith('kustomize.toolkit.fluxcd.io/') && !k.startsWith('helm.toolkit.fluxcd.io/') && !k.startsWith('app.kubernetes.io/'))").message("secretTemplate.labels: labels of iam.cyoda.com/, app.kubernetes.io/ and of GitOps tools would make others delete the Secret; choose another name")
     )]
     pub labels: BTreeMap<String, String>,
@@ -175,7 +175,7 @@ pub struct SecretTemplate {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
     #[x_kube(
-        validation = Rule::new("self.all(k, k.size() <= 317 && k.matches(r'^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))").message("secretTemplate.annotations: not a valid annotation name"),
+        validation = Rule::new(QUALIFIED_NAMES).message("secretTemplate.annotations: not a valid annotation name"),
         validation = Rule::new("self.all(k, !k.startsWith('iam.cyoda.com/') && !k.startsWith('argocd.argoproj.io/') && !k.startsWith('kustomize.toolkit.fluxcd.io/') && !k.startsWith('helm.toolkit.fluxcd.io/') && !k.startsWith('meta.helm.sh/') && !k.startsWith('kubectl.kubernetes.io/'))").message("secretTemplate.annotations: annotations of iam.cyoda.com/, kubectl, Helm and GitOps tools would make others change the Secret; choose another name")
     )]
     pub annotations: BTreeMap<String, String>,

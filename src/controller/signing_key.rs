@@ -1,7 +1,8 @@
 //! Carries out what the domain decides about a `SigningKey`: look, write, look again.
 //!
 //! A private key exists in one function, between its generation and the one request that carries it,
-//! and for a moment when the next key pair is read.
+//! and while a key pair is read that the ledger does not have: the next one, or each when the ledger
+//! was lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

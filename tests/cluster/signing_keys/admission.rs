@@ -84,7 +84,7 @@ async fn a_rotation_that_would_fail_verifiers_is_refused_unless_the_outage_is_ac
         (json!({"prePublish": "0s"}), "acceptOutage: true if no verifier of yours"),
         (
             json!({"period": "59m", "prePublish": "20m"}),
-            "rotation.period must be at least 1h, or rotation.acceptOutage: true",
+            "rotation.period must be at least 1h: a key stays in the JWKS",
         ),
         (
             json!({"period": "1h", "prePublish": "1h"}),
