@@ -169,6 +169,7 @@ fn around_the_secret() -> Vec<Flow> {
                 step(vec![Act::Request("rotate", "one")], Goal::delivered(2)),
             ],
         ),
+        ignored(),
         flow(
             "conflict",
             vec![],
@@ -196,6 +197,25 @@ fn around_the_secret() -> Vec<Flow> {
             ],
         ),
     ]
+}
+
+/// Nothing is done about the deletion, and the next rotation delivers as ever.
+fn ignored() -> Flow {
+    let spec = json!({
+        "rotation": {"period": "30m", "overlap": "2m"}, "delivery": {"onDeleted": "Ignore"}
+    });
+    Flow {
+        is_timed: true,
+        ..flow(
+            "ignored",
+            vec![step(vec![Act::Create(USER, spec)], Goal::delivered(1))],
+            vec![
+                step(vec![Act::DeleteSecret], Goal::Ignored),
+                step(vec![], Goal::Serial(2)),
+                step(vec![Act::Change(json!({"rotation": {"period": null}}))], Goal::delivered(2)),
+            ],
+        )
+    }
 }
 
 fn around_the_user() -> Vec<Flow> {

@@ -122,8 +122,10 @@ impl Run<'_> {
     /// Whether the goal is reached, as far as the case lets it be.
     fn check(&self, goal: &Goal) -> Result<(), String> {
         goal.check(&self.world).or_else(|missing| {
-            // Who reads once, or lets the time of a reading pass, finds no Secret any more.
-            let is_over = self.case.flow.starts_with("one-time") && self.case.ends_reading();
+            // Who reads once, or lets the time of a reading pass, finds no Secret any more; nor does
+            // who wants nothing done about its deletion.
+            let is_over = self.case.flow.starts_with("one-time") && self.case.ends_reading()
+                || self.case.flow == "ignored" && self.case.count(Disturbance::SecretDeleted) > 0;
             if is_over { Goal::ReadOnce.check(&self.world) } else { Err(missing) }
         })
     }

@@ -48,6 +48,15 @@ fn a_return_from_trouble_is_told_of_and_a_first_client_secret_once() {
 }
 
 #[test]
+fn a_deletion_that_is_ignored_is_told_and_waits_for_the_next_rotation() {
+    let ignored = played(&flow::named("ignored").unwrap(), &[]);
+
+    let expected = ["CredentialIssued", "CredentialRotated", "DeletionIgnored"];
+    assert_eq!(reasons(&ignored), expected);
+    assert_eq!(ignored.made, 2);
+}
+
+#[test]
 fn a_spec_that_cannot_be_read_is_told_of_once() {
     let step = Step {
         acts: vec![Act::Create(USER, json!({"rotation": {"overlap": "soon"}}))],
