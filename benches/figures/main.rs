@@ -1,5 +1,5 @@
-//! The figures that the README names, measured in one run on a real control plane: processor time as
-//! a ratio to one bcrypt, memory and requests at rest, and the time to be ready.
+//! What operator and token service take, measured in one run on a real control plane: processor time
+//! as a ratio to one bcrypt, memory and requests at rest, and the time to be ready.
 //!
 //! `make bench` runs it. `BENCH_USERS` sets how many technical users are brought to rest,
 //! `BENCH_NAMESPACES` to how many namespaces each of 100 signing keys publishes its JWKS. The figures

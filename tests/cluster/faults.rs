@@ -75,7 +75,7 @@ fn conclude(tally: &Tally, total: usize, took: Duration) {
         "runs": runs, "cases": total, "struck": struck, "violations": violations.len(),
         "seconds": seconds, "thorough": is_thorough(),
     });
-    keep("faults_real.json", &figures);
+    keep("faults_real", &figures);
     assert!(violations.is_empty(), "{}", violations.join("\n"));
     assert!(*runs > 0 && struck * 10 > runs * 8, "faults that never strike prove nothing");
 }

@@ -1,9 +1,6 @@
 //! Says what was measured, and keeps it where reports are made from.
 
-use std::fs;
-use std::path::Path;
-
-use serde_json::Value;
+pub(crate) use support::figures::keep;
 
 #[expect(
     clippy::disallowed_methods,
@@ -11,12 +8,6 @@ use serde_json::Value;
 )]
 pub(crate) fn is_thorough() -> bool {
     std::env::var("PROVE").is_ok_and(|value| value == "1")
-}
-
-pub(crate) fn keep(name: &str, figures: &Value) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/figures");
-    fs::create_dir_all(&directory).unwrap();
-    fs::write(directory.join(name), format!("{figures:#}\n")).unwrap();
 }
 
 #[expect(clippy::print_stdout, reason = "figures are for people and scripts")]

@@ -65,7 +65,7 @@ fn conclude(kills: &Kills, notes: &Notes, contradicting: &[String], took: Durati
         "secrets": secrets, "lost": lost, "contradicting": wrong, "seconds": seconds,
         "thorough": is_thorough(),
     });
-    keep("kills.json", &figures);
+    keep("kills", &figures);
     assert!(complaints.is_empty(), "{complaints:?}");
     assert!(contradicting.is_empty(), "{}", contradicting.join("\n"));
     assert!(secrets > names().count() + 10, "too little went on for the kills to mean anything");

@@ -134,7 +134,7 @@ pub(crate) fn search(
         "bytes": report.bytes, "secrets": report.secrets, "patterns": report.patterns,
         "planted": planted, "planted_found": found, "leaks": report.count,
     });
-    let name = if run == "flows" { "leaks.json".to_owned() } else { format!("leaks-{run}.json") };
+    let name = if run == "flows" { "leaks".to_owned() } else { format!("leaks-{run}") };
     keep(&name, &figures);
     assert_eq!(found, planted, "the search does not find what was planted");
     assert_eq!(report.count, 0, "{report}");

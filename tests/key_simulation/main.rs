@@ -153,7 +153,7 @@ fn in_a_year_of_weekly_rotations_every_verifier_accepts_every_token() {
             year.verifications,
             year.late_kafka
         ));
-        figures::write(
+        support::figures::keep(
             &name,
             &serde_json::json!({
                 "days": days, "rotations": year.rotations, "tokens": year.tokens, "verifiers": year.verifiers,
@@ -203,7 +203,10 @@ fn every_wrong_operator_is_caught() {
     }
     let (killed, all) = (Mutant::ALL.len() - survivors.len(), Mutant::ALL.len());
     say(&format!("key-simulation: mutants_killed={killed}/{all}"));
-    figures::write("key-simulation-mutants", &serde_json::json!({"killed": killed, "of": all}));
+    support::figures::keep(
+        "key-simulation-mutants",
+        &serde_json::json!({"killed": killed, "of": all}),
+    );
     assert!(survivors.is_empty(), "not caught: {survivors:?}");
 }
 

@@ -1,11 +1,10 @@
 //! Runs the searches, and says what was searched in lines that a machine can read.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use stateright::{Checker, HasDiscoveries, Model};
+use support::figures::keep;
 use tokio::time::Instant;
 
 use crate::search::{Action, Search, Setting};
@@ -66,7 +65,7 @@ impl Figures {
             self.seconds,
         ));
         keep(
-            &format!("{}.json", file_name()),
+            &file_name(),
             &json!({
                 "states": self.states,
                 "generated": self.generated,
@@ -107,7 +106,7 @@ pub(crate) fn kill(mutants: &[(Wrong, Setting, &'static str)]) {
     }
     say(&format!("{MODEL}: mutants_killed={killed}/{}", mutants.len()));
     keep(
-        &format!("{}-mutants.json", file_name()),
+        &format!("{}-mutants", file_name()),
         &json!({"killed": killed, "mutants": mutants.len(), "caught": caught_by}),
     );
     assert!(survivors.is_empty(), "{survivors}");
@@ -124,13 +123,6 @@ pub(crate) fn is_thorough() -> bool {
 /// The name of the model as that of a file.
 fn file_name() -> String {
     MODEL.replace(' ', "-")
-}
-
-/// Leaves figures where reports are made from.
-fn keep(name: &str, figures: &Value) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/figures");
-    fs::create_dir_all(&directory).unwrap();
-    fs::write(directory.join(name), format!("{figures:#}\n")).unwrap();
 }
 
 pub(crate) fn is_example(property: &str) -> bool {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use support::figures::keep;
 use support::leak::LeakScan;
 use tokio::time::Instant;
 
@@ -202,7 +203,7 @@ impl Figures {
             sums.slowest_case,
             sums.slowest.as_secs_f64()
         ));
-        write(
+        keep(
             name,
             &json!({
                 "flows": baselines.len(), "points": points, "faults": faults, "runs": sums.runs,
@@ -265,13 +266,6 @@ pub(crate) fn story(case: &Case, outcome: &Outcome, wanted: Option<usize>) -> St
         "\nreplay: SIMULATE='{case}' cargo test --test {TARGET} replay -- --nocapture"
     );
     text
-}
-
-/// Writes figures where the report collects them.
-pub(crate) fn write(name: &str, figures: &serde_json::Value) {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/figures");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join(format!("{name}.json")), figures.to_string()).unwrap();
 }
 
 /// A setting of the environment.

@@ -98,7 +98,7 @@ fn every_wrong_operator_is_caught() {
     }
     let (killed, all) = (Mutant::ALL.len() - survivors.len(), Mutant::ALL.len());
     say(&format!("simulation: mutants_killed={killed}/{all}"));
-    figures::write("simulation-mutants", &serde_json::json!({"killed": killed, "of": all}));
+    support::figures::keep("simulation-mutants", &serde_json::json!({"killed": killed, "of": all}));
     assert!(survivors.is_empty(), "not caught: {survivors:?}");
 }
 

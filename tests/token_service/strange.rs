@@ -2,14 +2,13 @@
 //! request is in it, and nothing but the right client secret gets a token (reference: RFC 6749
 //! section 5).
 
-use std::path::Path;
-
 use axum::body::Body;
 use axum::http::Request;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
+use support::figures::keep;
 use technical_user_operator::domain::token::Profile;
 use technical_user_operator::domain::token::presented::Presented;
 use technical_user_operator::domain::token::request::Form;
@@ -198,13 +197,6 @@ fn runner(seed: u8) -> TestRunner {
 #[expect(clippy::disallowed_methods, reason = "tests have settings of their own")]
 fn budget(normal: usize, prove: usize) -> usize {
     if std::env::var("PROVE").is_ok_and(|it| it == "1") { prove } else { normal }
-}
-
-/// Where `make prove` looks for what came of it.
-fn keep(name: &str, figures: &Value) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/figures");
-    std::fs::create_dir_all(&directory).unwrap();
-    std::fs::write(directory.join(format!("{name}.json")), format!("{figures:#}\n")).unwrap();
 }
 
 #[tokio::test(start_paused = true)]

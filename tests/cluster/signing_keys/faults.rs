@@ -81,7 +81,7 @@ async fn no_fault_at_any_write_leaves_a_token_that_nobody_can_verify() {
         "runs": runs, "cases": total, "struck": struck, "violations": violations,
         "seconds": seconds, "thorough": is_thorough(),
     });
-    keep("faults_real_signing_keys.json", &figures);
+    keep("faults_real_signing_keys", &figures);
     assert!(violations == 0, "{}", tally.violations.join("\n"));
     assert!(runs > 0 && struck * 10 > runs * 8, "faults that never strike prove nothing");
 }

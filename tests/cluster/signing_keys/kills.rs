@@ -79,7 +79,7 @@ fn conclude(kills: &Kills, watched: &[Watched], wrong: &[String], took: Duration
         "unverifiable": unverifiable, "contradicting": contradicting, "seconds": seconds,
         "thorough": is_thorough(),
     });
-    keep("kills_signing_keys.json", &figures);
+    keep("kills_signing_keys", &figures);
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(tokens > 100 && checks > tokens, "too little went on for the kills to mean anything");

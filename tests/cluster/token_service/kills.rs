@@ -93,7 +93,7 @@ fn conclude(seen: &Seen, kills: u32) {
         wrong.len()
     ));
     keep(
-        "kills_token_service.json",
+        "kills_token_service",
         &json!({
             "kills": kills, "tokens": tokens, "secrets": secrets, "away": away, "wrong": wrong.len(),
             "thorough": is_thorough(),

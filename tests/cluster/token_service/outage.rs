@@ -47,7 +47,7 @@ async fn tokens_are_issued_while_everything_else_is_down() {
     let seconds = long.as_secs();
     say(&format!("token service alone: seconds={seconds} tokens={tokens} failures={failures}"));
     keep(
-        "token_service_alone.json",
+        "token_service_alone",
         &json!({"seconds": seconds, "tokens": tokens, "failures": failures}),
     );
     assert_eq!(failures, 0);

@@ -13,4 +13,5 @@ pub mod conformance;
 pub mod control_plane;
 pub mod fake_api_server;
 pub mod faults;
+pub mod figures;
 pub mod leak;

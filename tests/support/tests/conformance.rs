@@ -3,9 +3,11 @@
 //! `CONFORMANCE_SEED` and `CONFORMANCE_SEQUENCES` choose what is run, 10,000 of them with `PROVE=1`; a
 //! divergence prints both.
 
+use serde_json::json;
 use support::{
     conformance,
     control_plane::{ControlPlane, Options},
+    figures,
 };
 
 /// 1.33 answers a PUT that names the uid of an absent object with 409, later ones with 404, and it
@@ -34,6 +36,13 @@ async fn the_fake_answers_random_requests_as_the_real_server_does() {
     let report = conformance::run(client, seed, sequences).await;
 
     println!("{report}");
+    figures::keep(
+        "conformance",
+        &json!({
+            "seed": seed, "sequences": report.sequences, "requests": report.requests,
+            "lagging": report.lagging, "divergences": report.divergences.len(),
+        }),
+    );
     assert!(report.divergences.is_empty(), "{} divergences", report.divergences.len());
 }
 

@@ -79,9 +79,11 @@ fn a_revoked_key_is_said_to_leave_only_if_it_does() {
 
 #[test]
 fn a_ledger_made_anew_names_the_keys_that_leave_with_their_pairs() {
-    let note = |given: &super::given::Given| match given.decide() {
-        Step::Write(Write::CreateLedger(ledger)) => report::ledger_made(&given.observed(), &ledger),
-        step => panic!("{step:?}"),
+    let note = |given: &super::given::Given| {
+        let Step::Write(Write::CreateLedger(ledger)) = given.decide() else {
+            panic!("it is there")
+        };
+        report::ledger_made(&given.observed(), &ledger)
     };
     let mut given = rotated();
     for (index, key_pair) in &mut given.key_pairs {
