@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::Resettable;
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::domain::schedule::parse_duration;
@@ -228,6 +229,26 @@ pub enum IssuerError {
     NotPlain(String),
 }
 
+impl Arguments {
+    /// Reads flags and environment.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, or what was asked to be printed.
+    pub fn read() -> Result<Self, clap::Error> {
+        let command = Self::command().mut_subcommands(without_empty_variables);
+        Self::from_arg_matches(&command.try_get_matches()?)
+    }
+}
+
+/// An empty variable is how a manifest says nothing: it counts as unset.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command.after_help("An environment variable that is empty counts as unset.").mut_args(|flag| {
+        let value = flag.get_env().and_then(std::env::var_os);
+        if value.is_some_and(|value| value.is_empty()) { flag.env(Resettable::Reset) } else { flag }
+    })
+}
+
 impl Installation {
     /// The issuer, checked (OpenID Connect Discovery 1.0 section 3: https, no query, no fragment).
     ///
@@ -292,7 +313,7 @@ pub fn host_name() -> String {
 /// The filter of logs, `RUST_LOG`.
 #[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
 pub fn log_filter() -> Option<String> {
-    std::env::var("RUST_LOG").ok()
+    std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty())
 }
 
 /// The bound of Envoy Gateway.
@@ -300,8 +321,6 @@ const MOST_ISSUER: usize = 253;
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -3,14 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser;
 use technical_user_operator::api::schema;
 use technical_user_operator::args::{Arguments, Command, LogFormat, log_filter};
 use technical_user_operator::{operator, telemetry, token_server};
 use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read().unwrap_or_else(|error| error.exit());
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
