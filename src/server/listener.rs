@@ -19,6 +19,7 @@ pub use crowd::OpenConnections;
 use crowd::{Crowd, Member};
 pub use handler::Handler;
 pub use limits::{Limits, MOST_WAIT};
+pub use responses::Responses;
 
 mod activity;
 mod certificates;
@@ -26,6 +27,7 @@ mod connection;
 mod crowd;
 mod handler;
 mod limits;
+mod responses;
 mod wire;
 
 /// A listener that is about to serve.
@@ -35,12 +37,14 @@ pub struct Listener {
     certificates: Option<Certificates>,
     limits: Limits,
     open: OpenConnections,
+    responses: Responses,
 }
 
 impl Listener {
     /// A listener in the clear on a socket that does not block.
     pub fn new(socket: std::net::TcpListener, limits: Limits) -> Self {
-        Self { socket, certificates: None, limits, open: OpenConnections::default() }
+        let (open, responses) = (OpenConnections::default(), Responses::default());
+        Self { socket, certificates: None, limits, open, responses }
     }
 
     /// The same in TLS 1.2 and 1.3.
@@ -53,6 +57,11 @@ impl Listener {
     /// How many connections are open, to be read at any time.
     pub fn open_connections(&self) -> OpenConnections {
         self.open.clone()
+    }
+
+    /// How many answers there were, to be read at any time.
+    pub fn responses(&self) -> Responses {
+        self.responses.clone()
     }
 
     /// Has `handler` answer until `stop` resolves and the running requests have ended.
@@ -79,7 +88,7 @@ impl Listener {
             tls,
             speaker: Arc::new(Speaker::new(Arc::new(handler), self.limits)),
             limits: self.limits,
-            crowd: Crowd::new(self.open),
+            crowd: Crowd::new(self.open, self.responses),
             room: Arc::new(Semaphore::new(places)),
         };
         let renewal = async {

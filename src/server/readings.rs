@@ -6,6 +6,7 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::listener::Listener;
@@ -27,6 +28,8 @@ pub enum Source {
     One(Box<dyn Fn() -> Option<f64> + Send + Sync>),
     /// One for each value of that label. Never for what a request can make more of.
     Each(&'static str, Box<dyn Fn() -> Vec<(String, f64)> + Send + Sync>),
+    /// The same of what only grows.
+    Counted(&'static str, Box<dyn Fn() -> Vec<(String, u64)> + Send + Sync>),
 }
 
 impl Reading {
@@ -73,11 +76,18 @@ pub fn of_service(service: &Arc<Service>) -> Vec<Reading> {
 /// What a listener is doing.
 pub fn of_listener(listener: &Listener) -> Vec<Reading> {
     let open = listener.open_connections();
-    vec![Reading::one(
+    let responses = listener.responses();
+    let open = Reading::one(
         "technical_user_open_connections",
         "Connections of clients that are open.",
         move || figure(open.count()),
-    )]
+    );
+    let responses = Reading {
+        name: "technical_user_http_responses",
+        help: "Answers by status code, whoever gave them.",
+        source: Source::Counted("code", Box::new(move || responses.counts())),
+    };
+    vec![open, responses]
 }
 
 impl Collector for Reading {
@@ -95,6 +105,15 @@ impl Collector for Reading {
                 for (of, value) in read() {
                     let labels = [(*label, of.as_str())];
                     ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+                }
+                Ok(())
+            }
+            Source::Counted(label, read) => {
+                let kind = MetricType::Counter;
+                let mut family = encoder.encode_descriptor(self.name, self.help, None, kind)?;
+                for (of, value) in read() {
+                    let labels = [(*label, of.as_str())];
+                    ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
                 }
                 Ok(())
             }

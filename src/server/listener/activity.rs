@@ -13,6 +13,7 @@ use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
 use super::limits::{Limits, MOST_WAIT};
+use super::responses::Responses;
 use crate::server::limits::Rate;
 
 /// One connection, as seen by itself, by its requests and by the crowd.
@@ -23,6 +24,8 @@ pub(super) struct Activity {
     waker: AtomicWaker,
     began: Instant,
     refusals: AtomicU64,
+    /// Here, so that no request has to count who refers to it.
+    pub(super) responses: Responses,
 }
 
 #[derive(Debug)]
@@ -75,7 +78,7 @@ pub(super) enum Due {
 }
 
 impl Activity {
-    pub(super) fn new(age: Duration) -> Self {
+    pub(super) fn new(age: Duration, responses: Responses) -> Self {
         let now = Instant::now();
         let phase = Phase {
             protocol: Protocol::OneByOne,
@@ -92,6 +95,7 @@ impl Activity {
             waker: AtomicWaker::new(),
             began: now,
             refusals: AtomicU64::new(0),
+            responses,
         }
     }
 

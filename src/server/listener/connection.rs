@@ -67,6 +67,9 @@ impl Speaker {
             loop {
                 if let Poll::Ready(ended) = connection.as_mut().poll(context) {
                     if let Err(error) = ended {
+                        if let Some(error) = error.downcast_ref() {
+                            activity.responses.count_unreadable(error);
+                        }
                         tracing::debug!(error, "a connection failed");
                     }
                     return Poll::Ready(());
@@ -110,6 +113,7 @@ impl Speaker {
         let rate = self.limits.refusals;
         async move {
             let mut response = response.await;
+            activity.responses.count(response.status());
             if is_refusal(response.status()) {
                 let wait = activity.refused(rate);
                 if !wait.is_zero() {

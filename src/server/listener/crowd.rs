@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::activity::{Activity, Order};
+use super::responses::Responses;
 
 /// How many connections a listener has open; it outlives the listener.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,7 @@ impl OpenConnections {
 pub(super) struct Crowd {
     members: Arc<Mutex<Members>>,
     pub(super) open: OpenConnections,
+    responses: Responses,
 }
 
 #[derive(Debug, Default)]
@@ -32,8 +34,8 @@ struct Members {
 }
 
 impl Crowd {
-    pub(super) fn new(open: OpenConnections) -> Self {
-        Self { members: Arc::default(), open }
+    pub(super) fn new(open: OpenConnections, responses: Responses) -> Self {
+        Self { members: Arc::default(), open, responses }
     }
 
     /// A new connection, which belongs to the crowd until what is returned is dropped.
@@ -43,7 +45,7 @@ impl Crowd {
         members.next += 1;
         // Connections that came at once do not all go at once: a tenth of the age apart.
         let percent = 100 - u32::try_from(number % 11).unwrap_or_default();
-        let activity = Arc::new(Activity::new(age / 100 * percent));
+        let activity = Arc::new(Activity::new(age / 100 * percent, self.responses.clone()));
         members.activities.insert(number, Arc::clone(&activity));
         self.open.0.fetch_add(1, Ordering::Relaxed);
         let (members, open) = (Arc::clone(&self.members), self.open.clone());

@@ -1,0 +1,58 @@
+//! How many answers there were of each status code, also of those that no handler gave.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::http::StatusCode;
+
+/// How many answers a listener gave, by status code; it outlives the listener.
+#[derive(Clone, Debug, Default)]
+pub struct Responses(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    known: [AtomicU64; KNOWN.len()],
+    other: AtomicU64,
+}
+
+impl Responses {
+    /// How many there were of each code so far; of all that are never given, together as `other`.
+    pub fn counts(&self) -> Vec<(String, u64)> {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let known = KNOWN.iter().zip(&self.0.known);
+        let known = known.map(|(code, count)| (code.as_str().to_owned(), read(count)));
+        known.chain([("other".to_owned(), read(&self.0.other))]).collect()
+    }
+
+    pub(super) fn count(&self, status: StatusCode) {
+        let mut known = KNOWN.iter().zip(&self.0.known);
+        let count = known.find(|(code, _)| **code == status).map(|(_, count)| count);
+        count.unwrap_or(&self.0.other).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts the answer that hyper gives by itself to a head that it cannot read.
+    pub(super) fn count_unreadable(&self, error: &hyper::Error) {
+        if error.is_parse_too_large() {
+            self.count(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        } else if error.is_parse() {
+            self.count(StatusCode::BAD_REQUEST);
+        }
+    }
+}
+
+/// What is answered most comes first.
+const KNOWN: [StatusCode; 13] = [
+    StatusCode::OK,
+    StatusCode::UNAUTHORIZED,
+    StatusCode::BAD_REQUEST,
+    StatusCode::NOT_MODIFIED,
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::NOT_FOUND,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::PAYLOAD_TOO_LARGE,
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    StatusCode::INTERNAL_SERVER_ERROR,
+];
