@@ -212,7 +212,7 @@ fn audit(place: &str, metrics: &Metrics) -> Result<Audit, ProcessError> {
             Box::new(file.map_err(|error| ProcessError::AuditLog(path.to_owned(), error))?)
         }
     };
-    Ok(Audit::to(out, metrics.lost())?)
+    Ok(Audit::to(out, metrics.records())?)
 }
 
 /// How often the API server tells each watch that it is alive.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Refusal, no_store};
 use super::posted::Posted;
-use super::service::{Service, refused};
+use super::service::{Rejected, Service, refused};
 use crate::domain::key_pair::{Algorithm, Kid};
 use crate::environment::private_key::verify;
 
@@ -32,11 +32,12 @@ pub(super) async fn introspect(State(service): State<Arc<Service>>, posted: Post
     service.metrics.asked("introspection");
     let request = match service.authenticated(&posted).await {
         Ok(request) => request,
-        Err((refusal, method)) => return refused(&service, refusal, method),
+        Err(rejected) => return refused(&service, REFUSED, posted.source, rejected),
     };
     let Some(token) = request.form.token.as_deref() else {
         let refusal = Refusal::InvalidRequest("token is missing");
-        return refused(&service, refusal, request.method);
+        let rejected = Rejected { refusal, method: request.method, client: Some(request.known) };
+        return refused(&service, REFUSED, posted.source, rejected);
     };
     // Of any other token nothing is told, not even why (RFC 7662 section 2.2).
     let answer = service.active(token).map_or_else(|| json!({"active": false}), Value::Object);
@@ -96,3 +97,6 @@ fn is_since(issued_at: i64, created_at: Timestamp) -> bool {
 }
 
 const CLOCKS_APART: i64 = 5;
+
+/// In audit records.
+const REFUSED: &str = "introspection_refused";

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,10 +125,10 @@ impl Host {
         let mut is_in_trouble = false;
         loop {
             match self.socket.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, address)) => {
                     is_in_trouble = false;
                     if let Some(place) = self.place().await {
-                        self.welcome(stream, place);
+                        self.welcome(stream, address.ip().to_canonical(), place);
                     }
                 }
                 Err(error) if is_of_the_client(&error) => {}
@@ -158,10 +159,10 @@ impl Host {
         }
     }
 
-    fn welcome(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+    fn welcome(&self, stream: TcpStream, source: IpAddr, place: OwnedSemaphorePermit) {
         // It only makes answers slower.
         let _ = stream.set_nodelay(true);
-        let member = self.crowd.join(self.limits.age);
+        let member = self.crowd.join(self.limits.age, source);
         let (tls, speaker) = (self.tls.clone(), Arc::clone(&self.speaker));
         let handshake = self.limits.handshake;
         tokio::spawn(async move {

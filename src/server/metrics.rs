@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::answer::Refusal;
+use super::audit::Records;
 use crate::domain::token::presented::Method;
 
 /// The metrics of the token service.
@@ -18,7 +19,7 @@ pub struct Metrics {
     requests: Family<Request, Counter>,
     seconds: Histogram,
     asked: Family<Endpoint, Counter>,
-    lost: Counter,
+    records: Records,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -42,7 +43,7 @@ impl Metrics {
             requests: Family::default(),
             seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
             asked: Family::default(),
-            lost: Counter::default(),
+            records: Records::default(),
         };
         registry.register(
             "technical_user_token_requests",
@@ -62,14 +63,19 @@ impl Metrics {
         registry.register(
             "technical_user_audit_records_lost",
             "Audit records that were lost because their writer was behind",
-            metrics.lost.clone(),
+            metrics.records.lost.clone(),
+        );
+        registry.register(
+            "technical_user_audit_records_suppressed",
+            "Refusals that left no audit record since there were too many at once",
+            metrics.records.suppressed.clone(),
         );
         metrics
     }
 
-    /// The counter of audit records that were lost.
-    pub fn lost(&self) -> Counter {
-        self.lost.clone()
+    /// The counters of audit records that are not there.
+    pub fn records(&self) -> Records {
+        self.records.clone()
     }
 
     pub(super) fn issued(&self, method: Method, took: Duration) {

@@ -1,5 +1,6 @@
 //! A request with its body, which is small and has arrived.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::BoxError;
@@ -16,7 +17,12 @@ use super::service::Service;
 pub(super) struct Posted {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    pub(super) source: Option<IpAddr>,
 }
+
+/// Where a request came from, on its way through the router.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source(pub(super) IpAddr);
 
 impl Posted {
     /// Waits for the body.
@@ -24,14 +30,17 @@ impl Posted {
     /// # Errors
     ///
     /// The answer to a request whose body is too large, too slow or broken.
-    pub(super) async fn read<B>(request: Request<B>) -> Result<Self, Response>
+    pub(super) async fn read<B>(
+        request: Request<B>,
+        source: Option<IpAddr>,
+    ) -> Result<Self, Response>
     where
         B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let (head, mut body) = request.into_parts();
         match BodyBounds::default().read(&mut body).await {
-            Ok(bytes) => Ok(Self { headers: head.headers, body: bytes }),
+            Ok(bytes) => Ok(Self { headers: head.headers, body: bytes, source }),
             Err(error) => Err(error.answer(head.version, Body::new(body)).await),
         }
     }
@@ -41,6 +50,7 @@ impl FromRequest<Arc<Service>> for Posted {
     type Rejection = Response;
 
     async fn from_request(request: Request<Body>, _: &Arc<Service>) -> Result<Self, Response> {
-        Self::read(request).await
+        let source = request.extensions().get().map(|Source(source)| *source);
+        Self::read(request, source).await
     }
 }

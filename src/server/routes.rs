@@ -1,5 +1,6 @@
 //! The paths of the token service.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::{Bytes, HttpBody};
@@ -13,7 +14,7 @@ use hyper::body::Incoming;
 
 use super::answer::Refusal;
 use super::listener::Handler;
-use super::posted::Posted;
+use super::posted::{Posted, Source};
 use super::service::Service;
 use super::{discovery, introspection, token};
 
@@ -30,8 +31,8 @@ impl Routes {
         Self { router: router(Arc::clone(&service)), service }
     }
 
-    /// The answer to one request, whatever it is.
-    pub fn answer<B>(&self, request: Request<B>) -> BoxFuture<'static, Response>
+    /// The answer to one request from `source`, whatever it is.
+    pub fn answer<B>(&self, mut request: Request<B>, source: IpAddr) -> BoxFuture<'static, Response>
     where
         B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<BoxError>,
@@ -41,13 +42,14 @@ impl Routes {
         if request.method() == Method::POST && self.is_token(request.uri().path()) {
             let service = Arc::clone(&self.service);
             return Box::pin(async move {
-                match Posted::read(request).await {
+                match Posted::read(request, Some(source)).await {
                     Ok(posted) => token::token(State(service), posted).await,
                     Err(refusal) => refusal,
                 }
             });
         }
-        self.router.handle(request)
+        request.extensions_mut().insert(Source(source));
+        self.router.handle(request, source)
     }
 
     fn is_token(&self, path: &str) -> bool {
@@ -57,8 +59,8 @@ impl Routes {
 }
 
 impl Handler<Incoming> for Routes {
-    fn handle(&self, request: Request<Incoming>) -> BoxFuture<'static, Response> {
-        self.answer(request)
+    fn handle(&self, request: Request<Incoming>, source: IpAddr) -> BoxFuture<'static, Response> {
+        self.answer(request, source)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the endpoints of the token service share.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -8,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 
 use super::answer::{Refusal, challenge};
-use super::audit::Audit;
+use super::audit::{Audit, Refused};
 use super::authentication::{Authenticator, Denied};
 use super::limits::Rate;
 use super::metrics::Metrics;
@@ -94,33 +95,48 @@ pub(super) struct Authenticated<'a> {
     pub(super) method: Method,
 }
 
+/// A request that is refused.
+pub(super) struct Rejected {
+    pub(super) refusal: Refusal,
+    pub(super) method: Method,
+    /// Who it says it is, when there is such a client.
+    pub(super) client: Option<Arc<Known>>,
+}
+
 impl Service {
     /// Reads the form, and makes sure whose it is. Whether the request itself makes sense is looked
     /// at afterwards: nobody learns anything without a client secret.
     pub(super) async fn authenticated<'a>(
         &self,
         posted: &'a Posted,
-    ) -> Result<Authenticated<'a>, (Refusal, Method)> {
-        let Posted { headers, body } = posted;
+    ) -> Result<Authenticated<'a>, Rejected> {
+        let Posted { headers, body, source: _ } = posted;
+        let unread = |refusal| Rejected { refusal, method: Method::None, client: None };
         if !is_form(headers) {
-            return Err((Refusal::UnsupportedMediaType, Method::None));
+            return Err(unread(Refusal::UnsupportedMediaType));
         }
-        let form = Form::read(body).map_err(|fault| (faulty(fault), Method::None))?;
+        let form = Form::read(body).map_err(|fault| unread(faulty(fault)))?;
         let mut authorizations = headers.get_all(AUTHORIZATION).iter();
         let authorization = authorizations.next().map(HeaderValue::as_bytes);
         if authorizations.next().is_some() {
             let text = "there is more than one Authorization header";
-            return Err((Refusal::InvalidRequest(text), Method::None));
+            return Err(unread(Refusal::InvalidRequest(text)));
         }
         let method = Method::of(authorization, &form);
         let challenged = authorization.is_some();
+        let rejected = |refusal| {
+            let named = Presented::named(authorization, &form);
+            let client = named.and_then(|id| self.directory.client(&id));
+            Rejected { refusal, method, client }
+        };
         let presented = Presented::read(authorization, &form);
-        let presented = presented.map_err(|reason| (self.unproven(reason, challenged), method))?;
+        let presented = presented.map_err(|reason| rejected(self.unproven(reason, challenged)))?;
         let known = self.authenticator.authenticate(&presented).await;
-        let known = known.map_err(|reason| (self.denied(reason, challenged), method))?;
+        let known = known.map_err(|reason| rejected(self.denied(reason, challenged)))?;
         if known.client.is_suspended {
             let text = "this client is suspended: spec.suspend of its TechnicalUser is true";
-            return Err((self.invalid_client(text, challenged), method));
+            let refusal = self.invalid_client(text, challenged);
+            return Err(Rejected { refusal, method, client: Some(known) });
         }
         Ok(Authenticated { known, form, method })
     }
@@ -166,9 +182,19 @@ impl Service {
     }
 }
 
-/// A refusal, counted.
-pub(super) fn refused(service: &Service, refusal: Refusal, method: Method) -> Response {
+/// A refusal, counted and on record.
+pub(super) fn refused(
+    service: &Service,
+    event: &'static str,
+    source: Option<IpAddr>,
+    rejected: Rejected,
+) -> Response {
+    let Rejected { refusal, method, client } = rejected;
     service.metrics.refused(method, &refusal);
+    let client = client.as_deref().map(|known| &known.client);
+    service.audit.refused(client, service.clock.elapsed(), || {
+        Refused::of(service.clock.now(), event, (method, source), &refusal)
+    });
     refusal.into_response()
 }
 

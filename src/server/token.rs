@@ -1,6 +1,7 @@
 //! The token endpoint (RFC 6749 section 4.4).
 
 use std::fmt::{self, Write};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -12,30 +13,35 @@ use super::answer::{Refusal, no_store_bytes};
 use super::audit::Issued;
 use super::posted::Posted;
 use super::reason::Reason;
-use super::service::{Authenticated, Service, refused};
+use super::service::{Authenticated, Rejected, Service, refused};
 use crate::domain::signer::NoSigner;
 use crate::domain::token::{Claims, Excessive, append_signature};
 
 /// `POST` to the token endpoint.
 pub(super) async fn token(State(service): State<Arc<Service>>, posted: Posted) -> Response {
     let began = service.clock.elapsed();
-    let answered = match service.authenticated(&posted).await {
-        Ok(request) => {
-            let method = request.method;
-            service.issue(&request).map_err(|refusal| (refusal, method)).inspect(|_| {
-                service.metrics.issued(method, service.clock.elapsed().saturating_sub(began));
-            })
-        }
-        Err(refusal) => Err(refusal),
+    let rejected = match service.authenticated(&posted).await {
+        Ok(request) => match service.issue(&request, posted.source) {
+            Ok(response) => {
+                let took = service.clock.elapsed().saturating_sub(began);
+                service.metrics.issued(request.method, took);
+                return response;
+            }
+            Err(refusal) => {
+                Rejected { refusal, method: request.method, client: Some(request.known) }
+            }
+        },
+        Err(rejected) => rejected,
     };
-    match answered {
-        Ok(response) => response,
-        Err((refusal, method)) => refused(&service, refusal, method),
-    }
+    refused(&service, "token_refused", posted.source, rejected)
 }
 
 impl Service {
-    fn issue(&self, request: &Authenticated<'_>) -> Result<Response, Refusal> {
+    fn issue(
+        &self,
+        request: &Authenticated<'_>,
+        source: Option<IpAddr>,
+    ) -> Result<Response, Refusal> {
         let (client, form) = (&request.known.client, &request.form);
         match form.grant_type.as_deref() {
             Some("client_credentials") => {}
@@ -70,7 +76,8 @@ impl Service {
         let scope = form.scope.is_none().then(|| granted.scope()).filter(|it| !it.is_empty());
         let lifetime = claims.expires_at().as_second() - issued_at.as_second();
         append_rest(lifetime, scope, &mut answer).map_err(|_| failing())?;
-        self.audit.issued(|| Issued::of(&claims, signer.key.public().kid(), request.method));
+        let kid = signer.key.public().kid();
+        self.audit.issued(|| Issued::of(&claims, kid, (request.method, source)));
         Ok(no_store_bytes(StatusCode::OK, answer.into_bytes()))
     }
 }

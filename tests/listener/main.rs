@@ -8,4 +8,5 @@ mod drain;
 mod figures;
 mod given;
 mod protocols;
+mod sources;
 mod tls;

@@ -202,6 +202,7 @@ async fn no_two_tokens_are_the_same_and_each_is_on_record() {
     ids.dedup();
     assert_eq!(ids.len(), 20);
     assert_eq!(records[0]["client_id"], who.id.as_str());
+    assert_eq!(records[0]["source"], "192.0.2.7");
     assert!(!records.iter().any(|record| record.to_string().contains(&who.secret)));
 }
 

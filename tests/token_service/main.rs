@@ -17,6 +17,7 @@ mod clock;
 #[expect(dead_code, reason = "nobody looks for secrets here")]
 mod environment;
 
+mod audit;
 mod contract;
 mod discovery;
 mod introspection;

@@ -1,5 +1,6 @@
 //! An API server in memory, both controllers, and a token service that is asked without a network.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::task::{Context as Poll_, Poll};
@@ -50,6 +51,8 @@ use crate::environment::Seeded;
 pub(crate) const SYSTEM: &str = "technical-user-system";
 pub(crate) const ISSUER: &str = "https://auth.example.com/iam";
 pub(crate) const TOKEN: &str = "/iam/oauth2/token";
+/// Where every request comes from.
+const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 pub(crate) const GRANT: &str = "grant_type=client_credentials";
 
 /// S, in these worlds.
@@ -200,7 +203,7 @@ impl World {
             tokens: Tokens { of_one, of_all, count: AtomicU64::new(0), ids: TokenIds::default() },
             clock,
             entropy,
-            audit: Audit::to(audit.clone(), metrics.lost()).unwrap(),
+            audit: Audit::to(audit.clone(), metrics.records()).unwrap(),
             metrics,
         };
         tokio::spawn(directory::feed(Arc::clone(&directory), self.client()));
@@ -309,7 +312,7 @@ impl TokenServer {
 
     /// Asks whatever is to be asked.
     pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
-        let response = self.routes.answer(request).await;
+        let response = self.routes.answer(request, SOURCE).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();

@@ -85,6 +85,16 @@ impl Presented {
         Self::parsed(&id, &secret, Method::Basic)
     }
 
+    /// Who a request says it is, whatever it proves; nothing when that is no client id by its form.
+    pub fn named(authorization: Option<&[u8]>, form: &Form<'_>) -> Option<ClientId> {
+        let Some(authorization) = authorization else {
+            return form.client_id.as_deref()?.parse().ok();
+        };
+        let decoded = LENIENT.decode(basic(authorization)?).map(Zeroizing::new).ok()?;
+        let colon = decoded.iter().position(|byte| *byte == b':')?;
+        form_decoded(decoded.get(..colon)?)?.parse().ok()
+    }
+
     fn of_body(form: &Form<'_>) -> Result<Self, Unproven> {
         match (&form.client_id, &form.client_secret) {
             (Some(_), Some(_)) if form.has_assertion => Err(Unproven::Twice),
@@ -198,6 +208,22 @@ mod tests {
         assert_eq!(read(basic, "client_assertion=x").unwrap_err(), Unproven::Twice);
         assert_eq!(read(basic, "client_id=other").unwrap_err(), Unproven::TwoClients);
         assert!(read(basic, "client_id=billing").is_ok());
+    }
+
+    #[test]
+    fn who_proves_nothing_still_has_a_name_if_it_looks_like_one() {
+        let named = |authorization: Option<&[u8]>, body: &str| {
+            let named = Presented::named(authorization, &Form::read(body.as_bytes()).unwrap());
+            named.map(|id| id.to_string())
+        };
+        let basic = header("Basic", "billing:wrong");
+
+        assert_eq!(named(Some(&basic), "").as_deref(), Some("billing"));
+        assert_eq!(named(Some(&basic), "client_id=other").as_deref(), Some("billing"));
+        assert_eq!(named(None, "client_id=billing").as_deref(), Some("billing"));
+        assert_eq!(named(Some(b"Bearer abc"), "client_id=billing"), None);
+        assert_eq!(named(Some(&header("Basic", "a b:c")), ""), None);
+        assert_eq!(named(None, "client_secret=x"), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! client that waits from one that dawdles. Here the two are told apart.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -24,6 +25,8 @@ pub(super) struct Activity {
     waker: AtomicWaker,
     began: Instant,
     refusals: AtomicU64,
+    /// Where the client, or the last proxy before it, connects from.
+    pub(super) source: IpAddr,
     /// Here, so that no request has to count who refers to it.
     pub(super) responses: Responses,
 }
@@ -78,7 +81,7 @@ pub(super) enum Due {
 }
 
 impl Activity {
-    pub(super) fn new(age: Duration, responses: Responses) -> Self {
+    pub(super) fn new(age: Duration, source: IpAddr, responses: Responses) -> Self {
         let now = Instant::now();
         let phase = Phase {
             protocol: Protocol::OneByOne,
@@ -95,6 +98,7 @@ impl Activity {
             waker: AtomicWaker::new(),
             began: now,
             refusals: AtomicU64::new(0),
+            source,
             responses,
         }
     }

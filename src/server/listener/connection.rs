@@ -109,7 +109,7 @@ impl Speaker {
         };
         let running = activity.begin(protocol);
         let activity = Arc::clone(activity);
-        let response = self.handler.handle(request);
+        let response = self.handler.handle(request, activity.source);
         let rate = self.limits.refusals;
         async move {
             let mut response = response.await;

@@ -1,6 +1,7 @@
 //! All open connections, so that some can be asked to end.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,13 +40,14 @@ impl Crowd {
     }
 
     /// A new connection, which belongs to the crowd until what is returned is dropped.
-    pub(super) fn join(&self, age: Duration) -> Member {
+    pub(super) fn join(&self, age: Duration, source: IpAddr) -> Member {
         let mut members = lock(&self.members);
         let number = members.next;
         members.next += 1;
         // Connections that came at once do not all go at once: a tenth of the age apart.
         let percent = 100 - u32::try_from(number % 11).unwrap_or_default();
-        let activity = Arc::new(Activity::new(age / 100 * percent, self.responses.clone()));
+        let (age, responses) = (age / 100 * percent, self.responses.clone());
+        let activity = Arc::new(Activity::new(age, source, responses));
         members.activities.insert(number, Arc::clone(&activity));
         self.open.0.fetch_add(1, Ordering::Relaxed);
         let (members, open) = (Arc::clone(&self.members), self.open.clone());

@@ -1,5 +1,7 @@
 //! What answers requests.
 
+use std::net::IpAddr;
+
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{Request, Response};
 use axum::{BoxError, Router};
@@ -8,8 +10,9 @@ use tower_service::Service as _;
 
 /// What answers requests whose bodies are `B`.
 pub trait Handler<B>: Send + Sync + 'static {
-    /// The answer to one request. Whatever is wrong with the request, there is one.
-    fn handle(&self, request: Request<B>) -> BoxFuture<'static, Response<Body>>;
+    /// The answer to one request that came from `source`. Whatever is wrong with the request, there
+    /// is one.
+    fn handle(&self, request: Request<B>, source: IpAddr) -> BoxFuture<'static, Response<Body>>;
 }
 
 impl<B> Handler<B> for Router
@@ -17,7 +20,7 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    fn handle(&self, request: Request<B>) -> BoxFuture<'static, Response<Body>> {
+    fn handle(&self, request: Request<B>, _: IpAddr) -> BoxFuture<'static, Response<Body>> {
         let answered = self.clone().call(request);
         Box::pin(async {
             let Ok(response) = answered.await;
