@@ -1,6 +1,5 @@
 //! The token service as a process of its own, and as a part of `all-in-one`.
 
-use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -23,7 +22,7 @@ use crate::process::{
     ProcessError, SILENCE, Signals, bind, client, cluster, connections, keep_memory_private, serve,
 };
 use crate::server::admin;
-use crate::server::audit::Audit;
+use crate::server::audit::{Audit, LogFile};
 use crate::server::authentication::{Authenticator, Rates};
 use crate::server::hashing::Hashing;
 use crate::server::limits::Rate;
@@ -208,7 +207,7 @@ fn audit(place: &str, metrics: &Metrics) -> Result<Audit, ProcessError> {
         "none" => return Ok(Audit::none()),
         "-" => Box::new(std::io::stdout()),
         path => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
+            let file = LogFile::open(path.into());
             Box::new(file.map_err(|error| ProcessError::AuditLog(path.to_owned(), error))?)
         }
     };

@@ -20,6 +20,10 @@ use crate::domain::key_pair::Kid;
 use crate::domain::token::presented::Method;
 use crate::domain::token::{Claims, Client, TokenId};
 
+pub use log_file::LogFile;
+
+mod log_file;
+
 /// Where the records go: a thread of its own that writes many at a time.
 pub struct Audit {
     line: Option<SyncSender<Vec<u8>>>,

@@ -1,0 +1,155 @@
+//! A file that somebody may rotate: once its path leads to another file, or to none, what is written
+//! goes to that path again. Nobody has to send a signal.
+
+use std::fs::{File, OpenOptions, metadata};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The end of the file at a path.
+#[derive(Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    file: File,
+    looked_at: Instant,
+    every: Duration,
+    is_in_trouble: bool,
+}
+
+impl LogFile {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// The system refused.
+    pub fn open(path: PathBuf) -> io::Result<Self> {
+        let file = opened(&path)?;
+        Ok(Self { path, file, looked_at: Instant::now(), every: EVERY, is_in_trouble: false })
+    }
+
+    /// How often the path is looked at: once a second while there is something to write, unless said
+    /// here.
+    #[must_use]
+    pub fn looked_at_every(mut self, every: Duration) -> Self {
+        self.every = every;
+        self
+    }
+
+    fn look(&mut self) {
+        if !self.is_elsewhere() {
+            return;
+        }
+        match opened(&self.path) {
+            Ok(file) => {
+                self.file = file;
+                self.is_in_trouble = false;
+                tracing::info!(file = %self.path.display(), "audit log opened anew");
+            }
+            Err(error) if !self.is_in_trouble => {
+                self.is_in_trouble = true;
+                tracing::error!(
+                    %error,
+                    file = %self.path.display(),
+                    "the audit log was moved away and cannot be opened anew: records go on into the \
+                     file before"
+                );
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Whether the path does not lead to the open file any more.
+    fn is_elsewhere(&self) -> bool {
+        match (metadata(&self.path), self.file.metadata()) {
+            (Ok(there), Ok(open)) => (there.dev(), there.ino()) != (open.dev(), open.ino()),
+            (Err(error), _) => error.kind() == ErrorKind::NotFound,
+            (Ok(_), Err(_)) => true,
+        }
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.looked_at.elapsed() >= self.every {
+            self.looked_at = Instant::now();
+            self.look();
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn opened(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// A look costs two system calls.
+const EVERY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{create_dir, read_to_string, remove_file, rename};
+
+    use super::*;
+
+    fn log(every: Duration) -> (tempfile::TempDir, PathBuf, LogFile) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let log = LogFile::open(path.clone()).unwrap().looked_at_every(every);
+        (folder, path, log)
+    }
+
+    #[test]
+    fn a_rotated_file_is_left_for_the_one_at_its_path() {
+        let (folder, path, mut log) = log(Duration::ZERO);
+        let rotated = folder.path().join("audit.log.1");
+        let read = |path: &Path| read_to_string(path).unwrap();
+
+        log.write_all(b"1\n").unwrap();
+        log.write_all(b"2\n").unwrap();
+        rename(&path, &rotated).unwrap();
+        File::create(&path).unwrap();
+        log.write_all(b"3\n").unwrap();
+        assert_eq!((read(&rotated), read(&path)), ("1\n2\n".to_owned(), "3\n".to_owned()));
+
+        // Without `create`, and without a trace.
+        remove_file(&path).unwrap();
+        log.write_all(b"4\n").unwrap();
+        assert_eq!(read(&path), "4\n");
+
+        // copytruncate
+        OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
+        log.write_all(b"5\n").unwrap();
+        assert_eq!(read(&path), "5\n");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_anew_goes_into_the_file_before() {
+        let (folder, path, mut log) = log(Duration::ZERO);
+        let rotated = folder.path().join("audit.log.1");
+
+        rename(&path, &rotated).unwrap();
+        create_dir(&path).unwrap();
+        log.write_all(b"1\n").unwrap();
+
+        assert_eq!(read_to_string(&rotated).unwrap(), "1\n");
+    }
+
+    #[test]
+    fn the_path_is_not_looked_at_for_each_record() {
+        let (folder, path, mut log) = log(Duration::from_hours(1));
+        let rotated = folder.path().join("audit.log.1");
+
+        rename(&path, &rotated).unwrap();
+        log.write_all(b"1\n").unwrap();
+
+        assert_eq!(read_to_string(&rotated).unwrap(), "1\n");
+        assert!(!path.exists());
+    }
+}
