@@ -93,6 +93,7 @@ async fn a_namespace_that_cannot_be_written_is_named_and_holds_up_nobody() {
     for words in ["obstructed-1, obstructed-2.", "does not belong to this SigningKey"] {
         assert!(incomplete.message.contains(words), "{}", incomplete.message);
     }
+    series.has_event("JWKSIncomplete").await;
     assert_eq!(namespaces(&object), Some(3));
     let foreign = series.map("obstructed-1").await;
     assert_eq!(field(&foreign, "mine"), "yours");

@@ -146,6 +146,9 @@ async fn a_revocation_of_an_unknown_key_is_refused_loudly() {
     series.publishes(&[SYSTEM], &[&first]).await;
     series.annotate(REVOKE_REQUESTED_AT, "").await;
     series.when("no refusal", |it| condition(it, "RequestRefused").is_none()).await;
+    for reason in ["RequestRefused", "RequestResolved"] {
+        series.has_event(reason).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
