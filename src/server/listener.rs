@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use activity::{Order, Protocol};
-pub use certificates::{CertificateError, Certificates};
+pub use certificates::{CertificateError, Certificates, ShownCertificate};
 use connection::Speaker;
 pub use crowd::OpenConnections;
 use crowd::{Crowd, Member};
@@ -53,6 +53,11 @@ impl Listener {
     pub fn with_tls(mut self, certificates: Certificates) -> Self {
         self.certificates = Some(certificates);
         self
+    }
+
+    /// The certificate that is shown, if it speaks TLS, to be looked at any time.
+    pub fn certificate(&self) -> Option<ShownCertificate> {
+        self.certificates.as_ref().map(Certificates::shown)
     }
 
     /// How many connections are open, to be read at any time.

@@ -87,7 +87,14 @@ pub fn of_listener(listener: &Listener) -> Vec<Reading> {
         help: "Answers by status code, whoever gave them.",
         source: Source::Counted("code", Box::new(move || responses.counts())),
     };
-    vec![open, responses]
+    let certificate = listener.certificate().map(|certificate| {
+        Reading::one(
+            "technical_user_certificate_expiry_timestamp_seconds",
+            "When the certificate expires that clients are shown.",
+            move || certificate.expires_at().map(|at| at.as_secs_f64()),
+        )
+    });
+    [open, responses].into_iter().chain(certificate).collect()
 }
 
 impl Collector for Reading {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd, generate_simple_self_signed};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore};
@@ -25,6 +25,14 @@ type Issue = CertifiedKey<KeyPair>;
 
 fn issue() -> Issue {
     generate_simple_self_signed(["localhost".to_owned()]).unwrap()
+}
+
+/// Valid until the first day of that year.
+fn issue_until(year: i32) -> Issue {
+    let mut parameters = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    parameters.not_after = date_time_ymd(year, 1, 1);
+    let signing_key = KeyPair::generate().unwrap();
+    CertifiedKey { cert: parameters.self_signed(&signing_key).unwrap(), signing_key }
 }
 
 /// A mounted Secret: the files are symlinks into a folder that is swapped at once.
@@ -213,6 +221,22 @@ async fn a_broken_renewal_keeps_the_old_certificate_and_is_told_once() {
     for line in secrets {
         assert!(!text.contains(line));
     }
+}
+
+#[tokio::test]
+async fn metrics_say_when_the_certificate_expires_that_is_shown() {
+    let (old, new) = (issue_until(2030), issue_until(2031));
+    let mounted = Mounted::new(&old);
+    let served = mounted.serve();
+    let expiry = || served.metric("technical_user_certificate_expiry_timestamp_seconds");
+    assert_eq!(expiry(), Some(1_893_456_000.0));
+
+    mounted.swap(&new.cert.pem(), &new.signing_key.serialize_pem());
+
+    until_shown(&served, &[&old, &new], &new).await;
+    assert_eq!(expiry(), Some(1_924_992_000.0));
+    let plain = crate::given::served(Limits::default());
+    assert_eq!(plain.metric("technical_user_certificate_expiry_timestamp_seconds"), None);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, ServerConfig};
 use sha2::{Digest, Sha256};
 use tokio::time::{MissedTickBehavior, interval};
+use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
 /// Why a certificate and a private key cannot be used. It never tells what is in a file.
@@ -99,6 +100,11 @@ impl Certificates {
         self
     }
 
+    /// The certificate that new connections are shown, to be looked at any time.
+    pub(super) fn shown(&self) -> ShownCertificate {
+        ShownCertificate(Arc::clone(&self.current))
+    }
+
     pub(super) fn settings(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.settings)
     }
@@ -152,6 +158,10 @@ fn settings(
 struct Current(RwLock<Arc<CertifiedKey>>);
 
 impl Current {
+    fn pair(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn replace(&self, pair: CertifiedKey) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
     }
@@ -159,7 +169,21 @@ impl Current {
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(self.pair())
+    }
+}
+
+/// The certificate that new connections of a listener are shown; it outlives the listener.
+#[derive(Clone, Debug)]
+pub struct ShownCertificate(Arc<Current>);
+
+impl ShownCertificate {
+    /// The end of its validity, as the time since 1970.
+    pub fn expires_at(&self) -> Option<Duration> {
+        let pair = self.0.pair();
+        let (_, certificate) = parse_x509_certificate(pair.end_entity_cert().ok()?).ok()?;
+        let seconds = certificate.validity().not_after.timestamp();
+        Some(Duration::from_secs(u64::try_from(seconds).ok()?))
     }
 }
 
