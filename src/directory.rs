@@ -93,9 +93,10 @@ impl Directory {
     ///
     /// [`NoSigner`]: nothing is signed now, which passes.
     pub fn signer_of(&self, known: &Known, now: Timestamp) -> Result<Arc<Signer>, NoSigner> {
+        let elapsed = self.clock.elapsed();
         let pulse = self.pulses.users.get(known.scope).ok_or(NoSigner::Unseen(USERS))?;
-        self.believe(USERS, pulse)?;
-        self.signer(&known.client.signing_key, now)
+        self.believe(USERS, pulse, elapsed)?;
+        self.signer_at(&known.client.signing_key, now, elapsed)
     }
 
     /// The key that signs for the `SigningKey` of that name at `now`, whoever the client is.
@@ -104,11 +105,7 @@ impl Directory {
     ///
     /// [`NoSigner`]: nothing is signed now, which passes.
     pub fn signer(&self, series: &str, now: Timestamp) -> Result<Arc<Signer>, NoSigner> {
-        for (view, pulse) in self.pulses.of_all_clients() {
-            self.believe(view, pulse)?;
-        }
-        let signing = read(&self.keys).signing(series)?;
-        signing.signer(&self.ages(), now, self.settings.view_age)
+        self.signer_at(series, now, self.clock.elapsed())
     }
 
     /// The keys of all series, as verifiers fetch them; nothing while there is none.
@@ -133,30 +130,27 @@ impl Directory {
             let waiting = waiting.join(", ");
             return Err(format!("the watches of {waiting} have not told everything yet"));
         }
-        let now = self.clock.now();
-        let names = read(&self.keys).names();
-        if names.is_empty() {
+        let series = self.series();
+        let Some((name, outcome)) = series.first() else {
             return Err("there is no SigningKey: create one, or let the operator".to_owned());
-        }
-        let refusals = names.iter().map(|name| (name, self.signs(name, now)));
-        let refusals: Vec<_> = refusals.filter_map(|(name, it)| Some((name, it.err()?))).collect();
-        match refusals.first() {
-            Some((name, reason)) if refusals.len() == names.len() => {
+        };
+        match outcome {
+            Err(reason) if series.iter().all(|(_, outcome)| outcome.is_err()) => {
                 Err(format!("no SigningKey can sign: {name}: {reason}"))
             }
-            Some(_) | None => Ok(()),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
-    /// The name of each `SigningKey`, and whether it can sign now.
-    pub fn series(&self) -> Vec<(String, bool)> {
-        let now = self.clock.now();
-        let names = read(&self.keys).names();
-        let can_sign = |name: String| {
-            let is_able = self.signs(&name, now).is_ok();
-            (name, is_able)
-        };
-        names.into_iter().map(can_sign).collect()
+    /// The name of each `SigningKey`, and whether it signs now for the clients of one namespace at
+    /// least.
+    pub fn series(&self) -> Vec<(String, Result<(), NoSigner>)> {
+        let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
+        let users = self.pulses.users.iter().map(|pulse| self.believe(USERS, pulse, elapsed));
+        let in_touch = users.reduce(Result::or).unwrap_or(Err(NoSigner::Unseen(USERS)));
+        let signs = |name: &str| in_touch.and(self.signer_at(name, now, elapsed).map(drop));
+        let names = read(&self.keys).names().into_iter();
+        names.map(|name| (name.clone(), signs(&name))).collect()
     }
 
     /// How many clients are known.
@@ -173,21 +167,31 @@ impl Directory {
         ages?.into_iter().chain([users]).max()
     }
 
-    /// Whether a key of that `SigningKey` signs now, for the clients of one namespace at least.
-    fn signs(&self, series: &str, now: Timestamp) -> Result<(), NoSigner> {
-        let users = self.pulses.users.iter().map(|pulse| self.believe(USERS, pulse));
-        users.reduce(Result::or).unwrap_or(Err(NoSigner::Unseen(USERS)))?;
-        self.signer(series, now).map(drop)
+    fn signer_at(
+        &self,
+        series: &str,
+        now: Timestamp,
+        elapsed: Duration,
+    ) -> Result<Arc<Signer>, NoSigner> {
+        for (view, pulse) in self.pulses.of_all_clients() {
+            self.believe(view, pulse, elapsed)?;
+        }
+        let signing = read(&self.keys).signing(series)?;
+        signing.signer(&self.ages(elapsed), now, self.settings.view_age)
     }
 
-    fn believe(&self, view: &'static str, pulse: &Pulse) -> Result<(), NoSigner> {
-        let age = pulse.age(self.clock.elapsed()).ok_or(NoSigner::Unseen(view))?;
+    fn believe(
+        &self,
+        view: &'static str,
+        pulse: &Pulse,
+        elapsed: Duration,
+    ) -> Result<(), NoSigner> {
+        let age = pulse.age(elapsed).ok_or(NoSigner::Unseen(view))?;
         if age >= self.settings.view_age { Err(NoSigner::Stale(view)) } else { Ok(()) }
     }
 
-    fn ages(&self) -> keys::Ages {
-        let now = self.clock.elapsed();
-        let age = |pulse: &Pulse| pulse.age(now).unwrap_or(Duration::MAX);
+    fn ages(&self, elapsed: Duration) -> keys::Ages {
+        let age = |pulse: &Pulse| pulse.age(elapsed).unwrap_or(Duration::MAX);
         keys::Ages {
             series: age(&self.pulses.series),
             ledgers: age(&self.pulses.ledgers),

@@ -40,10 +40,7 @@ where
             let told = if course.lists {
                 let Ok(told) = tokio::time::timeout(LIST, watch.next()).await else {
                     tracing::warn!(of = &*hung, "a list hung and is asked for anew");
-                    return Some((
-                        None,
-                        (None, Course { lists: true, pause: Duration::ZERO, ..course }),
-                    ));
+                    return Some((None, (None, course.listing())));
                 };
                 told?
             } else {
@@ -126,13 +123,17 @@ impl Course {
 
     fn after<T>(self, told: &watcher::Result<Event<T>>) -> Self {
         match told {
-            Ok(Event::Init) => Self { lists: true, pause: Duration::ZERO, ..self },
+            Ok(Event::Init) => self.listing(),
             Ok(Event::InitDone) => Self { lists: false, pause: Duration::ZERO, ..self },
             Ok(Event::InitApply(_) | Event::Apply(_) | Event::Delete(_)) => {
                 Self { pause: Duration::ZERO, ..self }
             }
             Err(_) => self.failed(),
         }
+    }
+
+    fn listing(self) -> Self {
+        Self { lists: true, pause: Duration::ZERO, ..self }
     }
 
     /// Waits from a quarter of a second up to ten, the same in every run. Only time without a failure

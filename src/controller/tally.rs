@@ -37,8 +37,9 @@ pub(super) struct Sum {
 // === impl Standing ===
 
 impl Standing {
-    /// What a status says.
-    pub(super) fn of(conditions: &[Condition], next_rotation: Option<&Time>) -> Self {
+    /// What a status says by its conditions and its next rotation; not ready without one.
+    pub(super) fn of(status: Option<(&[Condition], Option<&Time>)>) -> Self {
+        let (conditions, next_rotation) = status.unwrap_or_default();
         let mut ready = conditions.iter().filter(|condition| condition.type_ == "Ready");
         let is_ready = ready.any(|condition| condition.status == ConditionStatus::True);
         Self { is_ready, due_at: next_rotation.map(|time| time.0) }

@@ -16,10 +16,12 @@ pub struct News {
     pub progress: Progress,
 }
 
-impl From<Readiness> for News {
-    fn from(readiness: Readiness) -> Self {
+impl News {
+    /// What the condition `Ready` says, unless the conditions of before say so already.
+    pub fn of(readiness: Readiness, former: &[Condition]) -> Option<Self> {
+        let is_news = readiness.is_news(former);
         let Readiness { reason, message, progress, .. } = readiness;
-        Self { reason, message, progress }
+        is_news.then_some(Self { reason, message, progress })
     }
 }
 

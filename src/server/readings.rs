@@ -48,7 +48,7 @@ pub fn of_service(service: &Arc<Service>) -> Vec<Reading> {
     let hashing = Arc::clone(service);
     let can_sign = move || {
         let series = series.series().into_iter();
-        series.map(|(name, can_sign)| (name, f64::from(u8::from(can_sign)))).collect()
+        series.map(|(name, signs)| (name, f64::from(u8::from(signs.is_ok())))).collect()
     };
     vec![
         Reading::one("technical_user_clients", "Clients that this replica knows.", move || {

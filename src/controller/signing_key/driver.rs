@@ -151,8 +151,7 @@ impl SigningKeys {
 
 fn standing(series: &SigningKey) -> Standing {
     let status = series.status.as_ref();
-    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
-    Standing::of(conditions, status.and_then(|status| status.next_rotation_time.as_ref()))
+    Standing::of(status.map(|it| (it.conditions.as_slice(), it.next_rotation_time.as_ref())))
 }
 
 /// Takes in what a watch told; returns the series that an object named before and names now, and

@@ -6,6 +6,7 @@ use crate::controller::cluster::Kind;
 use crate::controller::engine::{Settled, wait_until};
 use crate::controller::event::{self, Happening, Severity, Subject};
 use crate::controller::{Context, Error};
+use crate::domain::news::News;
 use crate::domain::signing_key::{Change, Ledger, Rest, Series, Verdict, report};
 use crate::stored::version_of;
 
@@ -43,10 +44,9 @@ pub(super) async fn report_invalid_spec(
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let Some(version) = version_of(&object.metadata) else { return Ok(()) };
     context.cluster.apply_signing_key_status(name, &version, &status).await?;
-    let readiness = Verdict::InvalidSpec.readiness();
-    if readiness.is_news(former.map(|former| former.conditions.as_slice()).unwrap_or_default()) {
-        event::publish_news(&subject(name, &version.uid), [readiness.into()], context).await;
-    }
+    let conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
+    let news = News::of(Verdict::InvalidSpec.readiness(), conditions);
+    event::publish_news(&subject(name, &version.uid), news, context).await;
     Ok(())
 }
 

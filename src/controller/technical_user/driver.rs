@@ -138,6 +138,5 @@ impl Controller for TechnicalUsers {
 
 fn standing(user: &TechnicalUser) -> Standing {
     let status = user.status.as_ref();
-    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
-    Standing::of(conditions, status.and_then(|status| status.next_rotation_time.as_ref()))
+    Standing::of(status.map(|it| (it.conditions.as_slice(), it.next_rotation_time.as_ref())))
 }

@@ -7,6 +7,7 @@ use crate::controller::engine::{Settled, wait_until};
 use crate::controller::event::{self, Happening, Severity, Subject};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::Record;
+use crate::domain::news::News;
 use crate::domain::technical_user::{Cause, Change, Claim, Observed, Rest, User, Verdict, report};
 use crate::stored::version_of;
 
@@ -46,10 +47,9 @@ pub(super) async fn report_invalid_spec(
     let at = Place { namespace: &owner.namespace, name: &owner.name };
     let Some(version) = version_of(&object.metadata) else { return Ok(()) };
     context.cluster.apply_status(at, &version, &status).await?;
-    let readiness = Verdict::InvalidSpec.readiness(false);
-    if readiness.is_news(former.map(|former| former.conditions.as_slice()).unwrap_or_default()) {
-        event::publish_news(&Subject::from(&owner), [readiness.into()], context).await;
-    }
+    let conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
+    let news = News::of(Verdict::InvalidSpec.readiness(false), conditions);
+    event::publish_news(&Subject::from(&owner), news, context).await;
     Ok(())
 }
 

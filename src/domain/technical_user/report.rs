@@ -72,11 +72,10 @@ pub fn news(
     present: &TechnicalUserStatus,
 ) -> Vec<News> {
     let conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
-    let readiness = verdict.readiness(false);
     // A first client secret is told when it is issued; afterwards, only a return from trouble is.
     let is_told = *verdict != Verdict::Delivered
         || was_in_trouble(conditions) && former.is_some_and(has_current);
-    let ready = (is_told && readiness.is_news(conditions)).then(|| readiness.into());
+    let ready = is_told.then(|| News::of(verdict.readiness(false), conditions)).flatten();
     ready.into_iter().chain(troubles(conditions, &present.conditions)).collect()
 }
 

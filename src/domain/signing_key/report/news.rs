@@ -18,7 +18,6 @@ pub fn news(
     let conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
     let known = |kid: &str| former.and_then(|former| former.keys.iter().find(|it| it.kid == kid));
     let keys = present.keys.iter().rev().filter_map(|key| turn(known(&key.kid), key));
-    let readiness = verdict.readiness();
     let is_told = match verdict {
         // A key that begins is told as such; one that signs again ends the trouble that was told.
         Verdict::Signing(kid) => {
@@ -36,7 +35,7 @@ pub fn news(
         | Verdict::InvalidSpec
         | Verdict::Blocked { .. } => true,
     };
-    let ready = (is_told && readiness.is_news(conditions)).then(|| readiness.into());
+    let ready = is_told.then(|| News::of(verdict.readiness(), conditions)).flatten();
     keys.chain(ready).chain(troubles(conditions, &present.conditions)).collect()
 }
 
