@@ -221,5 +221,6 @@ const RATES: Rates = Rates {
     // A client that tries both methods of authentication fails twice each time.
     failures_of_one: Rate::a_second(1, 10),
     failures_of_all: Rate::a_second(1000, 2000),
-    lookups: Rate::a_second(50, 100),
+    // The watches tell of all others: what anybody can ask for must not keep the API server busy.
+    lookups: Rate::a_second(20, 40),
 };

@@ -1,6 +1,7 @@
 //! Answers in the form that OAuth clients read: JSON always, also for what is no OAuth error (RFC
 //! 6749 section 5.2).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -14,7 +15,7 @@ use super::reason::Reason;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// 400 `invalid_request`.
-    InvalidRequest(&'static str),
+    InvalidRequest(Cow<'static, str>),
     /// 400 `unsupported_grant_type`.
     UnsupportedGrantType,
     /// 400 `invalid_scope`.
@@ -23,7 +24,7 @@ pub enum Refusal {
     InvalidTarget(&'static str),
     /// 401 `invalid_client`, with a challenge when there was an `Authorization` header: without
     /// one, openid-client would lose the reason.
-    InvalidClient(&'static str, Option<HeaderValue>),
+    InvalidClient(Cow<'static, str>, Option<HeaderValue>),
     /// 404.
     NotFound,
     /// 405.
@@ -37,9 +38,9 @@ pub enum Refusal {
 }
 
 #[derive(Serialize)]
-struct Body {
+struct Body<'a> {
     error: &'static str,
-    error_description: &'static str,
+    error_description: &'a str,
 }
 
 impl Refusal {
@@ -89,11 +90,10 @@ impl Refusal {
         }
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         match self {
-            Self::InvalidRequest(text)
-            | Self::InvalidTarget(text)
-            | Self::InvalidClient(text, _) => text,
+            Self::InvalidRequest(text) | Self::InvalidClient(text, _) => text,
+            Self::InvalidTarget(text) => text,
             Self::SlowDown(reason, _) | Self::Unavailable(reason, _) => reason.text(),
             Self::UnsupportedGrantType => "grant_type must be client_credentials",
             Self::InvalidScope => "the scope names a role that this client does not have",

@@ -57,6 +57,15 @@ pub enum Denied {
     Unchecked(Reason, Duration),
 }
 
+/// A client that is not let in.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// Why.
+    pub reason: Denied,
+    /// Who it says it is, when there is such a client.
+    pub known: Option<Arc<Known>>,
+}
+
 impl Authenticator {
     /// Knows clients by `directory`, and asks `live` for those that it does not know yet.
     ///
@@ -88,16 +97,13 @@ impl Authenticator {
     ///
     /// # Errors
     ///
-    /// [`Denied`]. Whether the client exists makes no difference, neither in the answer nor in its
-    /// time.
-    pub async fn authenticate(&self, presented: &Presented) -> Result<Arc<Known>, Denied> {
-        let known = self.directory.client(&presented.client_id);
-        let known = known.unwrap_or_else(|| Arc::clone(&self.nobody));
-        let id = presented.secret.id();
-        if known.verifier(&id, self.clock.now()).is_some() {
-            return self.check(known, &id, &presented.secret).await;
-        }
-        self.look_up(presented, &id).await
+    /// [`Failed`]. Whether the client exists makes no difference, neither in the answer nor in its
+    /// time: it is looked for once, and whoever is not there has a stand-in.
+    pub async fn authenticate(&self, presented: &Presented) -> Result<Arc<Known>, Failed> {
+        let named = self.directory.client(&presented.client_id);
+        let known = Arc::clone(named.as_ref().unwrap_or(&self.nobody));
+        let found = self.proven(known, presented).await;
+        found.map_err(|reason| Failed { reason, known: named })
     }
 
     /// Counts a client that failed.
@@ -112,6 +118,14 @@ impl Authenticator {
     /// How many client secrets are hashed or wait for it.
     pub fn hashes_in_line(&self) -> usize {
         self.hashing.in_line()
+    }
+
+    async fn proven(&self, known: Arc<Known>, presented: &Presented) -> Result<Arc<Known>, Denied> {
+        let id = presented.secret.id();
+        let is_told = known.verifier(&id, self.clock.now()).is_some();
+        let known = if is_told { known } else { self.look_up(presented, &id).await? };
+        self.check(&known, &id, &presented.secret).await?;
+        Ok(known)
     }
 
     /// Asks the API server once for what the watches do not know. The id of a client secret is
@@ -132,9 +146,12 @@ impl Authenticator {
         let now = self.clock.now();
         let has_id = |known: &Known| known.verifier(id, now).is_some();
         match self.live.client(&missing, has_id).await {
-            Ok(Some(known)) if has_id(&known) => self.check(known, id, &presented.secret).await,
+            Ok(Some(known)) if has_id(&known) => Ok(known),
             Ok(_) => {
                 self.misses().insert(missing, elapsed);
+                // What the API server has takes it longer to say than that it has nothing.
+                let took = self.clock.elapsed().saturating_sub(elapsed);
+                tokio::time::sleep(until_beat(took)).await;
                 Err(Denied::Invalid)
             }
             Err(reason) => Err(Denied::Unchecked(Reason::Lookup(reason), SOON)),
@@ -143,10 +160,10 @@ impl Authenticator {
 
     async fn check(
         &self,
-        known: Arc<Known>,
+        known: &Known,
         id: &CredentialId,
         secret: &ClientSecret,
-    ) -> Result<Arc<Known>, Denied> {
+    ) -> Result<(), Denied> {
         let proof = self.proofs.of(secret);
         let Some((verifier, memory)) = known.verifier(id, self.clock.now()) else {
             return Err(Denied::Invalid);
@@ -154,9 +171,9 @@ impl Authenticator {
         let is_right = if let Some(right) = memory.proof() {
             Proofs::agree(right, &proof)
         } else {
-            self.hash(&known, (verifier, memory), secret, proof).await?
+            self.hash(known, (verifier, memory), secret, proof).await?
         };
-        if is_right { Ok(known) } else { Err(Denied::Invalid) }
+        if is_right { Ok(()) } else { Err(Denied::Invalid) }
     }
 
     /// Hashes, unless somebody else did while this request waited for its turn.
@@ -240,11 +257,19 @@ impl Misses {
     }
 }
 
+fn until_beat(took: Duration) -> Duration {
+    let beats = took.as_millis() / BEAT.as_millis() + 1;
+    BEAT.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX)).saturating_sub(took)
+}
+
 /// Long enough to spare the API server, short enough for a cluster that was restored.
 const REMEMBERED: Duration = Duration::from_mins(1);
 const MOST_MISSES: usize = 10_000;
 
 /// How long to wait for a turn: a few hashes.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who is looked up in vain is told so after a whole number of these: longer than most lookups take.
+const BEAT: Duration = Duration::from_millis(50);
 
 const SOON: Duration = Duration::from_secs(1);

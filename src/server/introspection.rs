@@ -35,7 +35,7 @@ pub(super) async fn introspect(State(service): State<Arc<Service>>, posted: Post
         Err(rejected) => return refused(&service, REFUSED, posted.source, rejected),
     };
     let Some(token) = request.form.token.as_deref() else {
-        let refusal = Refusal::InvalidRequest("token is missing");
+        let refusal = Refusal::InvalidRequest("token is missing".into());
         let rejected = Rejected { refusal, method: request.method, client: Some(request.known) };
         return refused(&service, REFUSED, posted.source, rejected);
     };

@@ -1,5 +1,6 @@
 //! What the endpoints of the token service share.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -10,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer::{Refusal, challenge};
 use super::audit::{Audit, Refused};
-use super::authentication::{Authenticator, Denied};
+use super::authentication::{Authenticator, Denied, Failed};
 use super::limits::Rate;
 use super::metrics::Metrics;
 use super::posted::Posted;
@@ -120,64 +121,55 @@ impl Service {
         let authorization = authorizations.next().map(HeaderValue::as_bytes);
         if authorizations.next().is_some() {
             let text = "there is more than one Authorization header";
-            return Err(unread(Refusal::InvalidRequest(text)));
+            return Err(unread(Refusal::InvalidRequest(text.into())));
         }
         let method = Method::of(authorization, &form);
         let challenged = authorization.is_some();
-        let rejected = |refusal| {
+        let rejected = |refusal, client| Rejected { refusal, method, client };
+        let presented = Presented::read(authorization, &form);
+        let presented = presented.map_err(|reason| {
             let named = Presented::named(authorization, &form);
             let client = named.and_then(|id| self.directory.client(&id));
-            Rejected { refusal, method, client }
-        };
-        let presented = Presented::read(authorization, &form);
-        let presented = presented.map_err(|reason| rejected(self.unproven(reason, challenged)))?;
+            rejected(self.unproven(reason, challenged), client)
+        })?;
         let known = self.authenticator.authenticate(&presented).await;
-        let known = known.map_err(|reason| rejected(self.denied(reason, challenged)))?;
+        let known = known
+            .map_err(|Failed { reason, known }| rejected(self.denied(reason, challenged), known))?;
         if known.client.is_suspended {
             let text = "this client is suspended: spec.suspend of its TechnicalUser is true";
-            let refusal = self.invalid_client(text, challenged);
-            return Err(Rejected { refusal, method, client: Some(known) });
+            let refusal = self.invalid_client(text.into(), challenged);
+            return Err(rejected(refusal, Some(known)));
         }
         Ok(Authenticated { known, form, method })
     }
 
     fn unproven(&self, reason: Unproven, challenged: bool) -> Refusal {
+        let text = reason.to_string().into();
         match reason {
-            Unproven::Twice => Refusal::InvalidRequest(
-                "use the Authorization header or the body for client authentication, not both",
-            ),
-            Unproven::TwoClients => Refusal::InvalidRequest(
-                "client_id in the body is not the client of the Authorization header",
-            ),
-            Unproven::Missing => self.failed(
-                "send client id and client secret with HTTP Basic or in the body",
-                challenged,
-            ),
-            Unproven::Unknown => self.failed(
-                "client authentication is by client_secret_basic or client_secret_post",
-                challenged,
-            ),
-            Unproven::Malformed => self.failed(FAILED, challenged),
+            Unproven::Twice | Unproven::TwoClients => Refusal::InvalidRequest(text),
+            Unproven::Missing | Unproven::Unknown | Unproven::Malformed => {
+                self.failed(text, challenged)
+            }
         }
     }
 
     fn denied(&self, reason: Denied, challenged: bool) -> Refusal {
         match reason {
-            Denied::Invalid => self.failed(FAILED, challenged),
+            Denied::Invalid => self.failed(FAILED.into(), challenged),
             Denied::TooOften(wait) => Refusal::SlowDown(Reason::Guesses, wait),
             Denied::Unchecked(reason, wait) => Refusal::Unavailable(reason, wait),
         }
     }
 
     /// A failure, counted: too many of them are told to slow down.
-    fn failed(&self, text: &'static str, challenged: bool) -> Refusal {
+    fn failed(&self, text: Cow<'static, str>, challenged: bool) -> Refusal {
         match self.authenticator.fail() {
             Ok(()) => self.invalid_client(text, challenged),
             Err(wait) => Refusal::SlowDown(Reason::Failures, wait),
         }
     }
 
-    fn invalid_client(&self, text: &'static str, challenged: bool) -> Refusal {
+    fn invalid_client(&self, text: Cow<'static, str>, challenged: bool) -> Refusal {
         Refusal::InvalidClient(text, challenged.then(|| challenge(self.issuer.url())))
     }
 }
@@ -200,11 +192,10 @@ pub(super) fn refused(
 
 fn faulty(fault: Faulty) -> Refusal {
     match fault {
-        Faulty::Repeated(_) => Refusal::InvalidRequest("a parameter is there more than once"),
+        Faulty::Repeated(_) | Faulty::TooMany => Refusal::InvalidRequest(fault.to_string().into()),
         Faulty::Resource => Refusal::InvalidTarget(
             "a resource is an absolute URI without a fragment: name anything else as audience",
         ),
-        Faulty::TooMany => Refusal::InvalidRequest("there are too many parameters"),
     }
 }
 

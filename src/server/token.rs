@@ -46,7 +46,7 @@ impl Service {
         match form.grant_type.as_deref() {
             Some("client_credentials") => {}
             Some(_) => return Err(Refusal::UnsupportedGrantType),
-            None => return Err(Refusal::InvalidRequest("grant_type is missing")),
+            None => return Err(Refusal::InvalidRequest("grant_type is missing".into())),
         }
         let granted = client.grant(form.scope.as_deref(), &form.targets).map_err(excessive)?;
         let elapsed = self.clock.elapsed();

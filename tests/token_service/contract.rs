@@ -1,11 +1,14 @@
 //! RFC 6749 section 5, and what its clients need byte for byte.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::request::Builder;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use technical_user_operator::domain::token::Profile;
 use technical_user_operator::server::limits::Rate;
+use tokio::time::Instant;
 
 use crate::world::{Answer, Credential, GRANT, RATES, TOKEN, World, basic};
 
@@ -112,6 +115,38 @@ async fn every_refusal_has_its_status_its_error_and_its_headers() {
         check_form(name, &answer);
         for secret in [&who.secret, &who.id] {
             assert!(!answer.text.contains(secret.as_str()), "{name} quotes the request");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parameter_that_comes_twice_is_named() {
+    let world = World::start().await;
+    let server = world.token_server(Profile::Cloud).ready().await;
+    let who = world.user("orders", "billing", &json!({})).await;
+
+    let answer = server.post(TOKEN, &who, &format!("{GRANT}&scope=ROLE_M2M&scope=ROLE_M2M")).await;
+
+    assert_eq!(answer.json()["error_description"], "the parameter scope is there more than once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_in_vain_takes_as_long_whoever_is_named() {
+    let world = World::start().await;
+    let server = world.token_server(Profile::Cloud).ready().await;
+    let who = world.user("orders", "billing", &json!({})).await;
+    let other = world.user("orders", "shipping", &json!({})).await;
+    let beat = Duration::from_millis(50);
+
+    for id in [who.id.as_str(), "nobody"] {
+        let stranger = Credential { id: id.to_owned(), secret: other.secret.clone() };
+        for (answered_after, expected) in [(0, 1), (3, 1), (70, 2)] {
+            world.set_slow(Duration::from_millis(answered_after));
+            let began = Instant::now();
+            assert_eq!(server.token(&stranger).await.status, 401);
+            assert_eq!(began.elapsed(), beat * expected, "{id} after {answered_after} ms");
+            // Until it is forgotten again.
+            tokio::time::sleep(Duration::from_mins(2)).await;
         }
     }
 }

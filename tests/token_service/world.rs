@@ -62,7 +62,7 @@ pub(crate) const VIEW_AGE: Duration = Duration::from_hours(1);
 pub(crate) struct World {
     pub(crate) server: FakeApiServer,
     pub(crate) clock: WallClock,
-    away: Arc<Mutex<Option<&'static str>>>,
+    network: Arc<Mutex<Network>>,
     operator: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -105,7 +105,7 @@ impl World {
             .namespace("shop")
             .clock(Arc::new(move || time.now()))
             .build();
-        let world = Self { server, clock, away: Arc::default(), operator: Mutex::default() };
+        let world = Self { server, clock, network: Arc::default(), operator: Mutex::default() };
         world.put_key("default", &json!({"algorithm": "ES256"}));
         world.start_operator();
         until("a first key", || !world.kids("default").is_empty()).await;
@@ -222,12 +222,17 @@ impl World {
 
     /// It answers no request whose path and query have that in it, and ends every watch.
     pub(crate) fn lose(&self, requests: Option<&'static str>) {
-        *self.away.lock().unwrap() = requests;
+        self.network.lock().unwrap().lost = requests;
         self.server.close_watches();
     }
 
+    /// Every answer takes that long.
+    pub(crate) fn set_slow(&self, delay: Duration) {
+        self.network.lock().unwrap().delay = delay;
+    }
+
     fn client(&self) -> Client {
-        let service = Away { service: self.server.service(), away: Arc::clone(&self.away) };
+        let service = Remote { service: self.server.service(), network: Arc::clone(&self.network) };
         Client::new(service, SYSTEM)
     }
 
@@ -416,14 +421,21 @@ pub(crate) const RATES: Rates = Rates {
     lookups: Rate::a_second(50, 200),
 };
 
-/// An API server that can be away, or does not answer some requests.
+/// An API server that can be away or slow, or does not answer some requests.
 #[derive(Clone)]
-struct Away {
+struct Remote {
     service: FakeService,
-    away: Arc<Mutex<Option<&'static str>>>,
+    network: Arc<Mutex<Network>>,
 }
 
-impl tower::Service<Request<kube::client::Body>> for Away {
+/// What is between us and the API server.
+#[derive(Clone, Copy, Default)]
+struct Network {
+    lost: Option<&'static str>,
+    delay: Duration,
+}
+
+impl tower::Service<Request<kube::client::Body>> for Remote {
     type Response = <FakeService as tower::Service<Request<kube::client::Body>>>::Response;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
@@ -434,11 +446,17 @@ impl tower::Service<Request<kube::client::Body>> for Away {
 
     fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
         let uri = request.uri().to_string();
-        if self.away.lock().unwrap().is_some_and(|lost| uri.contains(lost)) {
+        let Network { lost, delay } = *self.network.lock().unwrap();
+        if lost.is_some_and(|lost| uri.contains(lost)) {
             return Box::pin(async { Err("the API server is away".into()) });
         }
         let answer = self.service.call(request);
-        Box::pin(answer)
+        Box::pin(async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            answer.await
+        })
     }
 }
 

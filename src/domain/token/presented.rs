@@ -33,22 +33,16 @@ pub enum Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unproven {
     /// Two methods at once (RFC 6749 section 2.3).
-    #[error(
-        "the client authenticates in more than one way: use the Authorization header or the body, not both"
-    )]
+    #[error("use the Authorization header or the body for client authentication, not both")]
     Twice,
     /// Another client in the body than in the header.
     #[error("client_id in the body is not the client of the Authorization header")]
     TwoClients,
     /// Nothing to prove anything.
-    #[error(
-        "client authentication is required: send client id and client secret with HTTP Basic or in the body"
-    )]
+    #[error("send client id and client secret with HTTP Basic or in the body")]
     Missing,
     /// A method that is not offered.
-    #[error(
-        "this way of client authentication is not offered: use client_secret_basic or client_secret_post"
-    )]
+    #[error("client authentication is by client_secret_basic or client_secret_post")]
     Unknown,
     /// Not of the form of any client id or client secret, so certainly not the right one.
     #[error("client authentication failed")]
