@@ -9,4 +9,5 @@ mod figures;
 mod given;
 mod protocols;
 mod sources;
+mod strange;
 mod tls;

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use technical_user_operator::domain::credential::{ClientId, ClientSecret};
 use technical_user_operator::domain::token::Profile;
 use technical_user_operator::server::authentication::Rates;
 use technical_user_operator::server::limits::Rate;
+use technical_user_operator::stored::Names;
 
 use crate::world::{Credential, RATES, SYSTEM, TokenServer, VIEW_AGE, World, until};
 
@@ -45,6 +47,13 @@ async fn who_cannot_sign_says_why() {
     server.token(&who).await;
     change(&world, "signingkeys", "", "default", |key| key["spec"]["suspend"] = false.into());
     until("the end of it", || server.metric(CAN_SIGN)[0].ends_with(" 1.0")).await;
+    let uid = world.server.get("signingkeys", "", "default").unwrap()["metadata"]["uid"].clone();
+    let ledger = Names::of(uid.as_str().unwrap()).ledger();
+    let ledger = world.server.delete_raw("secrets", SYSTEM, &ledger).unwrap();
+    until("no ledger", || server.metric(CAN_SIGN)[0].ends_with(" 0.0")).await;
+    server.token(&who).await;
+    world.server.put_raw("secrets", ledger);
+    until("the ledger", || server.metric(CAN_SIGN)[0].ends_with(" 1.0")).await;
     change(&world, "configmaps", SYSTEM, "default-jwks", |map| map["data"] = json!({}));
     until("an empty JWKS", || server.metric(CAN_SIGN)[0].ends_with(" 0.0")).await;
     server.token(&who).await;
@@ -53,6 +62,7 @@ async fn who_cannot_sign_says_why() {
     server.token(&who).await;
 
     let reasons = [
+        "no_ledger",
         "view_missing",
         "signing_key_absent",
         "signing_key_suspended",
@@ -89,6 +99,50 @@ async fn who_cannot_check_says_why() {
 
     assert_eq!(server.unavailable("lookup_unanswered"), 1, "{:?}", server.metric(REQUESTS));
     assert_eq!(server.unavailable("lookup_rate"), 1, "{:?}", server.metric(REQUESTS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_and_a_namespace_that_are_missing_are_told_apart() {
+    let world = World::start().await;
+    let server = world.token_server(Profile::Cloud).ready().await;
+    let who = world.user("orders", "billing", &json!({})).await;
+    until("the client", || server.directory.count() == 1).await;
+    world.kill_operator();
+
+    let namespace = world.server.delete_raw("namespaces", "", "orders").unwrap();
+    until("no namespace", || server.directory.count() == 0).await;
+    server.token(&who).await;
+    world.server.put_raw("namespaces", namespace);
+    until("the namespace", || server.directory.count() == 1).await;
+    let record = who.id.parse::<ClientId>().unwrap().record_name();
+    change(&world, "secrets", SYSTEM, &record, |secret| {
+        secret["data"] = json!({"record.json": "bm9uZQ=="});
+    });
+    until("no record", || server.directory.count() == 0).await;
+    server.token(&who).await;
+
+    assert_eq!(server.unavailable("namespace_unknown"), 1, "{:?}", server.metric(REQUESTS));
+    assert_eq!(server.unavailable("record_unreadable"), 1, "{:?}", server.metric(REQUESTS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_guesses_at_one_client_is_counted_by_that_limit() {
+    let world = World::start().await;
+    let rates = Rates { failures_of_one: Rate::a_second(1, 1), ..RATES };
+    let unlimited = (Rate::a_second(0, 0), Rate::a_second(0, 0));
+    let server = world.token_server_with(Profile::Cloud, rates, unlimited).ready().await;
+    let who = world.user("orders", "billing", &json!({})).await;
+    until("the client", || server.directory.count() == 1).await;
+    let id = who.secret.parse::<ClientSecret>().unwrap().id();
+    let wrong = ClientSecret::draw(&id, &[9; 64]).unwrap().reveal().to_owned();
+    let wrong = Credential { secret: wrong, ..who };
+
+    for _ in 0..2 {
+        server.token(&wrong).await;
+    }
+
+    assert_eq!(server.refused("invalid_client", ""), 1, "{:?}", server.metric(REQUESTS));
+    assert_eq!(server.refused("slow_down", "wrong_secrets_of_client"), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,7 +18,8 @@ pub struct Limits {
     /// How long the head of an HTTP/1.1 request may take from its first byte, and the first request of
     /// a connection from its beginning.
     pub head: Duration,
-    /// How many bytes the head of a request may have. A longer one is answered with 431.
+    /// How many bytes the head of a request may have. A longer one is answered with 431; one of up to
+    /// twice as many may pass with HTTP/1.1, where hyper compares between two reads only.
     pub head_bytes: u32,
     /// How long a connection may stay without a request. Longer than load balancers keep theirs (60
     /// s), since who closes second never sends a request into a closing connection.
