@@ -97,6 +97,12 @@ impl Namespace {
 
     // === what they see ===
 
+    /// What tokens of its users call their tenant.
+    pub(crate) async fn uid(&self) -> String {
+        let namespaces = Api::<KubeNamespace>::all(self.client.clone());
+        namespaces.get(&self.name).await.unwrap().uid().unwrap()
+    }
+
     pub(crate) async fn user(&self, name: &str) -> TechnicalUser {
         self.users().get(name).await.unwrap()
     }

@@ -1,7 +1,7 @@
 //! An API server that is told of our issuer takes a technical user for a user of its own.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -23,7 +23,8 @@ async fn a_token_does_kubectl_get_pods_as_its_own_user() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let issuer = format!("https://127.0.0.1:{port}");
-    let configuration = write_configuration(folder.path(), &issuer);
+    let recipe = Recipe::new(folder.path(), &issuer);
+    let configuration = recipe.file.display();
     let options = Options {
         api_server_arguments: vec![format!("--authentication-config={configuration}")],
         ..Options::default()
@@ -49,10 +50,8 @@ async fn a_token_does_kubectl_get_pods_as_its_own_user() {
         until("a token", || async { fetch(&issuer, &file("tls.crt"), &client_id, &secret) }).await;
     let kubectl = |arguments: &[&str]| kubectl(&control_plane, &token, arguments);
     // The API server fetches discovery and JWKS when it starts, and again every ten seconds.
-    let name = until("the API server trusts the issuer", || async {
-        kubectl(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]).ok()
-    })
-    .await;
+    let who = || kubectl(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]).ok();
+    let name = until("the API server trusts the issuer", || async { who() }).await;
     assert_eq!(name, format!("technical-user:{client_id}"));
     let pods = ["get", "pods", "--namespace", "trust"];
     let refused = kubectl(&pods).unwrap_err();
@@ -71,36 +70,71 @@ async fn a_token_does_kubectl_get_pods_as_its_own_user() {
     let forged = format!("{}AAAA", &token[..token.len() - 4]);
     let forged = self::kubectl(&control_plane, &forged, &pods).unwrap_err();
     assert!(forged.contains("Unauthorized") || forged.contains("logged in"), "{forged}");
+
+    let tenant = namespace.uid().await;
+    recipe.name_tenants();
+    let named = format!("technical-user:{tenant}:{client_id}");
+    until("names with the tenant", || async { who().filter(|name| *name == named) }).await;
+    let groups = kubectl(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.groups}"]).unwrap();
+    assert!(groups.contains(&format!("technical-user:{tenant}:ROLE_M2M")), "{groups}");
+    assert!(kubectl(&pods).unwrap_err().contains("forbidden"), "that name has no right");
+
+    recipe.let_in("another");
+    until("another tenant alone", || async { who().is_none().then_some(()) }).await;
+    recipe.let_in(&tenant);
+    until("this tenant alone", || async { who().filter(|it| *it == name) }).await;
 }
 
-/// The certificate of the token service, and the configuration of docs/token-service.md.
-fn write_configuration(folder: &Path, issuer: &str) -> String {
-    let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-    std::fs::write(folder.join("tls.crt"), cert.pem()).unwrap();
-    std::fs::write(folder.join("tls.key"), signing_key.serialize_pem()).unwrap();
-    let configuration = json!({
-        "apiVersion": "apiserver.config.k8s.io/v1beta1",
-        "kind": "AuthenticationConfiguration",
-        "jwt": [{
-            "issuer": {
-                "url": issuer,
-                "audiences": ["kubernetes"],
-                "certificateAuthority": cert.pem(),
-            },
-            "claimMappings": {
-                "username": {"claim": "sub", "prefix": "technical-user:"},
-                "groups": {"claim": "user_roles", "prefix": "technical-user:"},
-            },
-            "userValidationRules": [{
-                "expression": "!user.username.startsWith('system:')",
-                "message": "a technical user is no part of the system",
-            }],
-        }],
-    });
-    let path = folder.join("authentication.yaml");
-    std::fs::write(&path, configuration.to_string()).unwrap();
-    path.display().to_string()
+/// The configuration of the API server as docs/token-service.md has it, letter by letter, but for
+/// the issuer and its certificate.
+struct Recipe {
+    file: PathBuf,
+    plain: String,
+    mappings: String,
+    rule: String,
+}
+
+impl Recipe {
+    /// Writes the certificate of the token service, and the plain form.
+    fn new(folder: &Path, issuer: &str) -> Self {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        std::fs::write(folder.join("tls.crt"), cert.pem()).unwrap();
+        std::fs::write(folder.join("tls.key"), signing_key.serialize_pem()).unwrap();
+        let docs = include_str!("../../../docs/token-service.md");
+        let section = docs.split("**kube-apiserver**").nth(1).unwrap();
+        let section = section.split("**Envoy Gateway**").next().unwrap();
+        let mut blocks = section.split("```yaml\n").skip(1);
+        let mut block = || blocks.next().unwrap().split("```").next().unwrap().to_owned();
+        let (plain, mappings, rule) = (block(), block(), block());
+        let indented = cert.pem().replace('\n', "\n        ");
+        let stand_in = "-----BEGIN CERTIFICATE-----\n        ...";
+        assert!(plain.contains(stand_in), "{plain}");
+        let plain = plain.replace(stand_in, indented.trim_end());
+        let plain = plain.replace("https://auth.example.com", issuer);
+        let recipe = Self { file: folder.join("authentication.yaml"), plain, mappings, rule };
+        recipe.write(&recipe.plain);
+        recipe
+    }
+
+    /// Names with the tenant in them.
+    fn name_tenants(&self) {
+        let (before, rest) = self.plain.split_once("    claimMappings:").unwrap();
+        let (_, after) = rest.split_once("    userValidationRules:").unwrap();
+        self.write(&format!("{before}{}    userValidationRules:{after}", self.mappings));
+    }
+
+    /// The plain form for that tenant alone.
+    fn let_in(&self, tenant: &str) {
+        self.write(&format!("{}{}", self.plain, self.rule.replace("<uid>", tenant)));
+    }
+
+    /// Whole at once: the API server watches the file.
+    fn write(&self, text: &str) {
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, &self.file).unwrap();
+    }
 }
 
 /// Whether these programs can be started; said loudly when not, and a failure in CI.
