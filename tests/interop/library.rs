@@ -37,11 +37,12 @@ enum Line {
     },
 }
 
-pub(crate) static JOSE_LIBRARIES: [Library; 4] = [
+pub(crate) static JOSE_LIBRARIES: [Library; 5] = [
     Library { language: &PYTHON, program: "verify" },
     Library { language: &NODE, program: "verify" },
     Library { language: &GO, program: "verify" },
     Library { language: &JAVA, program: "Verify" },
+    Library { language: &JAVA, program: "Brokers" },
 ];
 
 impl Library {

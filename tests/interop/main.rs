@@ -1,7 +1,8 @@
 //! Whether what this operator signs is verified by libraries of other families: cryptography under
-//! `PyJWT`, the `WebCrypto` of Node under jose, Go under go-jose, the JDK under Nimbus, and OpenSSL.
-//! All of them read one JWKS with a key of each algorithm, as a consumer of many issuers would. And
-//! whether libraries get tokens from the token service (`tokens`).
+//! `PyJWT`, the `WebCrypto` of Node under jose, Go under go-jose, the JDK under Nimbus and under
+//! jose4j, which Kafka has, and OpenSSL. All of them read one JWKS with a key of each algorithm, as
+//! a consumer of many issuers would. And whether libraries get tokens from the token service
+//! (`tokens`).
 //!
 //! What they need is kept under `target/interop`. A language that the machine lacks is skipped
 //! loudly, and missed in CI.
