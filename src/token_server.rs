@@ -222,5 +222,5 @@ const RATES: Rates = Rates {
     failures_of_one: Rate::a_second(1, 10),
     failures_of_all: Rate::a_second(1000, 2000),
     // The watches tell of all others: what anybody can ask for must not keep the API server busy.
-    lookups: Rate::a_second(20, 40),
+    lookups: Rate::a_second(20, 20),
 };

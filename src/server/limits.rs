@@ -58,6 +58,13 @@ impl Rate {
         let _ = count.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
+    /// A moment between two, at which it is the turn of that number: those that follow each other are
+    /// as far apart as can be, however many there are.
+    pub fn turn_of(self, number: u64) -> Duration {
+        let part = u128::from(number.wrapping_mul(GOLDEN_RATIO)) * u128::from(self.every);
+        Duration::from_nanos(u64::try_from(part >> 64).unwrap_or_default())
+    }
+
     /// When one more makes the next due, and how long to wait for it.
     fn one_more(self, due: u64, now: u64) -> (u64, Duration) {
         let next = due.max(now).saturating_add(self.every);
@@ -71,6 +78,9 @@ fn nanos(elapsed: Duration) -> u64 {
 }
 
 const NANOS: u64 = 1_000_000_000;
+
+/// Its fraction, of 2^64.
+const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[cfg(test)]
 mod tests {
@@ -108,6 +118,19 @@ mod tests {
         rate.give_back(&count);
         assert_eq!(rate.take(&count, now), Ok(()));
         assert!(rate.take(&count, now).is_err());
+    }
+
+    #[test]
+    fn turns_are_spread_over_the_time_between_two() {
+        let rate = Rate::a_second(20, 20);
+        for many in [2, 32, 1000] {
+            let mut turns: Vec<_> = (500..500 + many).map(|it| rate.turn_of(it)).collect();
+            turns.sort_unstable();
+            let apart = turns.windows(2).map(|pair| pair[1] - pair[0]);
+            let even = Duration::from_millis(50) / u32::try_from(many).unwrap();
+            assert!(turns.last().unwrap() < &Duration::from_millis(50));
+            assert!(apart.min().unwrap() > even / 4, "{many}");
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(super) struct Activity {
     phase: Mutex<Phase>,
     order: AtomicU8,
     waker: AtomicWaker,
+    /// How many connections there were before it.
+    number: u64,
     began: Instant,
     refusals: AtomicU64,
     /// Where the client, or the last proxy before it, connects from.
@@ -81,7 +83,7 @@ pub(super) enum Due {
 }
 
 impl Activity {
-    pub(super) fn new(age: Duration, source: IpAddr, responses: Responses) -> Self {
+    pub(super) fn new(number: u64, age: Duration, source: IpAddr, responses: Responses) -> Self {
         let now = Instant::now();
         let phase = Phase {
             protocol: Protocol::OneByOne,
@@ -96,6 +98,7 @@ impl Activity {
             phase: Mutex::new(phase),
             order: AtomicU8::new(0),
             waker: AtomicWaker::new(),
+            number,
             began: now,
             refusals: AtomicU64::new(0),
             source,
@@ -137,9 +140,14 @@ impl Activity {
         Running(Arc::clone(self))
     }
 
-    /// How long one more refusal has to wait.
+    /// How long one more refusal has to wait. Those of a flood, whose connections began together, come
+    /// due one after the other: all at once they would hold up everybody else.
     pub(super) fn refused(&self, rate: Rate) -> Duration {
-        rate.reserve(&self.refusals, self.began.elapsed()).min(MOST_WAIT)
+        let wait = rate.reserve(&self.refusals, self.began.elapsed());
+        if wait.is_zero() {
+            return wait;
+        }
+        (wait + rate.turn_of(self.number)).min(MOST_WAIT)
     }
 
     /// Whether the answer to an HTTP/1.1 request should be the last.

@@ -47,7 +47,7 @@ impl Crowd {
         // Connections that came at once do not all go at once: a tenth of the age apart.
         let percent = 100 - u32::try_from(number % 11).unwrap_or_default();
         let (age, responses) = (age / 100 * percent, self.responses.clone());
-        let activity = Arc::new(Activity::new(age, source, responses));
+        let activity = Arc::new(Activity::new(number, age, source, responses));
         members.activities.insert(number, Arc::clone(&activity));
         self.open.0.fetch_add(1, Ordering::Relaxed);
         let (members, open) = (Arc::clone(&self.members), self.open.clone());
