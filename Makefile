@@ -5,6 +5,9 @@ SHELL := bash
 # Where cargo builds.
 target := $(or $(CARGO_TARGET_DIR),target)
 
+# Prints where etcd, kube-apiserver and kube-controller-manager are.
+assets := tests/control-plane/build.sh | tail -n 1
+
 say := @printf '\n== %s\n'
 
 .PHONY: help
@@ -23,7 +26,7 @@ endif
 .PHONY: test
 test: control-plane check ## Everything that must be green: `make check` and all tests, also against a real API server
 	$(say) 'tests: 3 to 10 minutes, and as long again to build them once'
-	@cargo test --workspace --locked
+	@KUBEBUILDER_ASSETS=$$($(assets)) cargo test --workspace --locked
 
 .PHONY: check
 check: ## Formatting, clippy and documentation without a warning, generated files up to date
@@ -45,7 +48,7 @@ build: ## Build the operator: target/debug/technical-user-operator
 prove: control-plane ## The long runs: the whole model, every fault and pairs of them, long comparisons with a real API server
 	$(say) 'long runs: some hours on 2 cores, and 10 minutes to build once; pairs of faults get 10 minutes each, or PROVE_SECONDS'
 	@mkdir -p target/figures && touch target/figures/.began
-	@PROVE=1 cargo test --release --workspace --locked
+	@PROVE=1 KUBEBUILDER_ASSETS=$$($(assets)) cargo test --release --workspace --locked
 	$(say) 'figures'
 	@find target/figures -name '*.json' -newer target/figures/.began | sort | while read -r figures; do \
 	  echo "$$(basename "$$figures" .json): $$(tr -s '\n ' ' ' <"$$figures")"; \
