@@ -126,7 +126,7 @@ mod tests {
         for many in [2, 32, 1000] {
             let mut turns: Vec<_> = (500..500 + many).map(|it| rate.turn_of(it)).collect();
             turns.sort_unstable();
-            let apart = turns.windows(2).map(|pair| pair[1] - pair[0]);
+            let apart = turns.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
             let even = Duration::from_millis(50) / u32::try_from(many).unwrap();
             assert!(turns.last().unwrap() < &Duration::from_millis(50));
             assert!(apart.min().unwrap() > even / 4, "{many}");
