@@ -3,6 +3,7 @@
 
 mod curl;
 mod forgeries;
+mod kafka;
 mod load;
 mod peer;
 mod rust;
@@ -55,9 +56,15 @@ fn libraries_of_every_language_get_tokens_and_verify_them() {
         trials.into_iter().map(|trial| trial.join().unwrap()).collect()
     });
     let loads = load::through_rotations(&world, &mut peers, &users);
+    let mut foreign = peers.iter_mut().map(|peer| peer.token(trial::of(&users["es256"])));
+    let followed = kafka::follow(&world, &foreign.next().unwrap().unwrap());
 
     let mut faults = Vec::new();
     let mut text = "\ntokens".to_owned();
+    if let Some((library, wrong)) = followed {
+        let _ = write!(text, "\n{library}: the recipe, letter by letter");
+        faults.extend(wrong.into_iter().map(|fault| format!("{library}: {fault}")));
+    }
     for ((peer, trial), load) in peers.iter().zip(trials).zip(loads) {
         let _ = write!(
             text,

@@ -31,8 +31,8 @@ class Brokers {
 
         // Its manifest has no version.
         var archive = JsonWebKey.class.getProtectionDomain().getCodeSource().getLocation().getPath();
-        var name = Path.of(archive).getFileName().toString().replace(".jar", "").replace('-', ' ');
-        var library = name + ", Java " + Runtime.version().feature();
+        var file = Path.of(archive).getFileName().toString().replace(".jar", "").replace('-', ' ');
+        var library = file + ", Java " + Runtime.version().feature();
         var isPrivate = keys.getJsonWebKeys().stream().filter(Brokers::isPrivate).count();
         var thumbprints = keys.getJsonWebKeys().stream()
                 .map(key -> key.calculateBase64urlEncodedThumbprint("SHA-256")).toList();
