@@ -155,7 +155,8 @@ impl Service {
 
     fn denied(&self, reason: Denied, challenged: bool) -> Refusal {
         match reason {
-            Denied::Invalid => self.failed(FAILED.into(), challenged),
+            // The same as for what has no form: who guesses learns nothing.
+            Denied::Invalid => self.unproven(Unproven::Malformed, challenged),
             Denied::TooOften(wait) => Refusal::SlowDown(Reason::Guesses, wait),
             Denied::Unchecked(reason, wait) => Refusal::Unavailable(reason, wait),
         }
@@ -207,9 +208,6 @@ fn is_form(headers: &HeaderMap) -> bool {
     let media_type = text.split(';').next().unwrap_or_default().trim();
     media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
-
-/// The same for every reason: who guesses learns nothing.
-const FAILED: &str = "client authentication failed";
 
 #[cfg(test)]
 mod tests {

@@ -56,8 +56,8 @@ fn libraries_of_every_language_get_tokens_and_verify_them() {
         trials.into_iter().map(|trial| trial.join().unwrap()).collect()
     });
     let loads = load::through_rotations(&world, &mut peers, &users);
-    let mut foreign = peers.iter_mut().map(|peer| peer.token(trial::of(&users["es256"])));
-    let followed = kafka::follow(&world, &foreign.next().unwrap().unwrap());
+    let foreign = peers.first_mut().unwrap().token(trial::of(&users["es256"]));
+    let followed = kafka::follow(&world, &foreign.unwrap());
 
     let mut faults = Vec::new();
     let mut text = "\ntokens".to_owned();

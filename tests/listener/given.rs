@@ -150,11 +150,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Raw<I> {
             head.push(byte.unwrap_or_else(|error| panic!("{error} after {head:?}")));
         }
         let head = String::from_utf8(head).unwrap().to_lowercase();
-        let length = head.split("content-length: ").nth(1).unwrap_or("0");
-        let length = length.lines().next().unwrap().parse().unwrap();
-        let mut body = vec![0; length];
+        let (status, length) = status_and_length(&head);
+        let mut body = vec![0; length.unwrap_or_default()];
         within(self.0.read_exact(&mut body)).await.unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Answer { status, head, body: String::from_utf8(body).unwrap() }
     }
 
@@ -164,6 +162,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Raw<I> {
         let _ = within(self.0.read_to_end(&mut rest)).await;
         assert_eq!(String::from_utf8_lossy(&rest), "");
     }
+}
+
+/// What the head of an answer, in lower case, says of its status and of the length of its body.
+pub(crate) fn status_and_length(head: &str) -> (u16, Option<usize>) {
+    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, length.map(|length| length.parse().unwrap()))
 }
 
 pub(crate) struct Answer {

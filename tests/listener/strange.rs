@@ -9,7 +9,7 @@ use technical_user_operator::server::limits::Rate;
 use technical_user_operator::server::listener::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::given::{Raw, serve, within};
+use crate::given::{Raw, serve, status_and_length, within};
 
 #[derive(Clone, Debug)]
 enum Sent {
@@ -121,9 +121,8 @@ fn answers(mut bytes: &[u8]) -> Vec<(u16, String)> {
     while let Some(end) = bytes.windows(4).position(|it| it == b"\r\n\r\n") {
         let (head, rest) = bytes.split_at(end + 4);
         let head = std::str::from_utf8(head).unwrap().to_lowercase();
-        let length = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
-        let Some((body, rest)) = rest.split_at_checked(length.parse().unwrap()) else { break };
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let (status, length) = status_and_length(&head);
+        let Some((body, rest)) = rest.split_at_checked(length.unwrap()) else { break };
         answers.push((status, String::from_utf8(body.to_vec()).unwrap()));
         bytes = rest;
     }

@@ -82,15 +82,15 @@ impl Run<'_> {
         if let Some(last) = flow.steps.last() {
             self.world.plan.flush_late().await;
             self.world.gate.note("=== late requests delivered");
-            if self.reach(&last.goal).await && self.is_one(&last.goal).await {
+            if self.reach(&last.goal).await && self.left_to_one(&last.goal).await {
                 self.rest(&last.goal).await;
             }
         }
     }
 
-    /// Two that lead for ever, as only here, say otherwise for as long if one of them saw the clocks
-    /// jump: it is one fresh operator that comes to rest (I5).
-    async fn is_one(&mut self, goal: &Goal) -> bool {
+    /// Leaves the goal to one fresh operator, which is the one that comes to rest (I5), where two lead
+    /// for ever, as only here, and one of them saw the clocks jump: they say otherwise for as long.
+    async fn left_to_one(&mut self, goal: &Goal) -> bool {
         if self.case.hides_a_jump() && self.case.count(Disturbance::SecondReplica) > 0 {
             self.world.restart(Duration::ZERO);
             sleep(SECOND).await;

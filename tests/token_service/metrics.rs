@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use technical_user_operator::domain::credential::{ClientId, ClientSecret};
+use technical_user_operator::domain::credential::ClientId;
 use technical_user_operator::domain::token::Profile;
 use technical_user_operator::server::authentication::Rates;
 use technical_user_operator::server::limits::Rate;
@@ -20,6 +20,13 @@ impl TokenServer {
         let labels = format!(r#"result="refused",error="{error}",reason="{reason}"}} "#);
         let lines = self.metric(REQUESTS);
         lines.iter().filter_map(|line| line.split_once(&labels)?.1.parse::<u64>().ok()).sum()
+    }
+
+    /// Whether metrics say that its first series can sign.
+    fn can_sign(&self) -> bool {
+        let says = |value: &str| self.metric(CAN_SIGN)[0].ends_with(value);
+        assert_ne!(says(" 0.0"), says(" 1.0"), "{:?}", self.metric(CAN_SIGN));
+        says(" 1.0")
     }
 
     fn unavailable(&self, reason: &str) -> u64 {
@@ -43,19 +50,19 @@ async fn who_cannot_sign_says_why() {
     server.token(&stray).await;
     world.kill_operator();
     change(&world, "signingkeys", "", "default", |key| key["spec"]["suspend"] = true.into());
-    until("a suspended key", || server.metric(CAN_SIGN)[0].ends_with(" 0.0")).await;
+    until("a suspended key", || !server.can_sign()).await;
     server.token(&who).await;
     change(&world, "signingkeys", "", "default", |key| key["spec"]["suspend"] = false.into());
-    until("the end of it", || server.metric(CAN_SIGN)[0].ends_with(" 1.0")).await;
+    until("the end of it", || server.can_sign()).await;
     let uid = world.server.get("signingkeys", "", "default").unwrap()["metadata"]["uid"].clone();
     let ledger = Names::of(uid.as_str().unwrap()).ledger();
     let ledger = world.server.delete_raw("secrets", SYSTEM, &ledger).unwrap();
-    until("no ledger", || server.metric(CAN_SIGN)[0].ends_with(" 0.0")).await;
+    until("no ledger", || !server.can_sign()).await;
     server.token(&who).await;
     world.server.put_raw("secrets", ledger);
-    until("the ledger", || server.metric(CAN_SIGN)[0].ends_with(" 1.0")).await;
+    until("the ledger", || server.can_sign()).await;
     change(&world, "configmaps", SYSTEM, "default-jwks", |map| map["data"] = json!({}));
-    until("an empty JWKS", || server.metric(CAN_SIGN)[0].ends_with(" 0.0")).await;
+    until("an empty JWKS", || !server.can_sign()).await;
     server.token(&who).await;
     world.set_away(true);
     tokio::time::sleep(VIEW_AGE + Duration::from_mins(1)).await;
@@ -133,9 +140,7 @@ async fn who_guesses_at_one_client_is_counted_by_that_limit() {
     let server = world.token_server_with(Profile::Cloud, rates, unlimited).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     until("the client", || server.directory.count() == 1).await;
-    let id = who.secret.parse::<ClientSecret>().unwrap().id();
-    let wrong = ClientSecret::draw(&id, &[9; 64]).unwrap().reveal().to_owned();
-    let wrong = Credential { secret: wrong, ..who };
+    let wrong = who.forged();
 
     for _ in 0..2 {
         server.token(&wrong).await;

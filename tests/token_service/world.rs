@@ -27,6 +27,7 @@ use technical_user_operator::controller::{
     Context, Limits, Settings, signing_key as keys, technical_user as users,
 };
 use technical_user_operator::directory::{self, Directory, Live};
+use technical_user_operator::domain::credential::ClientSecret;
 use technical_user_operator::domain::delivery::Endpoints;
 use technical_user_operator::domain::jwks;
 use technical_user_operator::domain::token::Profile;
@@ -88,6 +89,15 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
+}
+
+impl Credential {
+    /// With a secret of the same id that nobody issued.
+    pub(crate) fn forged(&self) -> Self {
+        let id = self.secret.parse::<ClientSecret>().unwrap().id();
+        let secret = ClientSecret::draw(&id, &[5; 64]).unwrap().reveal().to_owned();
+        Self { secret, ..self.clone() }
+    }
 }
 
 // === impl World ===

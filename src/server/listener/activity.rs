@@ -24,7 +24,7 @@ pub(super) struct Activity {
     order: AtomicU8,
     waker: AtomicWaker,
     /// How many connections there were before it.
-    number: u64,
+    pub(super) number: u64,
     began: Instant,
     refusals: AtomicU64,
     /// Where the client, or the last proxy before it, connects from.

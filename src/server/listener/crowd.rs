@@ -51,7 +51,7 @@ impl Crowd {
         members.activities.insert(number, Arc::clone(&activity));
         self.open.0.fetch_add(1, Ordering::Relaxed);
         let (members, open) = (Arc::clone(&self.members), self.open.clone());
-        Member { number, activity, members, open }
+        Member { activity, members, open }
     }
 
     /// Asks those that have been without a request longest to end: a hundredth of all, so that a flood
@@ -86,7 +86,6 @@ impl Drop for Crowd {
 /// One connection of the crowd.
 #[derive(Debug)]
 pub(super) struct Member {
-    number: u64,
     pub(super) activity: Arc<Activity>,
     members: Arc<Mutex<Members>>,
     open: OpenConnections,
@@ -94,7 +93,7 @@ pub(super) struct Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        lock(&self.members).activities.remove(&self.number);
+        lock(&self.members).activities.remove(&self.activity.number);
         self.open.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

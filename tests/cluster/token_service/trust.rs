@@ -7,6 +7,7 @@ use std::process::Command;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 use support::control_plane::{ControlPlane, Options, User};
+use support::recipes;
 use technical_user_operator::domain::credential::ClientSecret;
 
 use super::server::Launch;
@@ -101,17 +102,13 @@ impl Recipe {
             generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
         std::fs::write(folder.join("tls.crt"), cert.pem()).unwrap();
         std::fs::write(folder.join("tls.key"), signing_key.serialize_pem()).unwrap();
-        let docs = include_str!("../../../docs/token-service.md");
-        let section = docs.split("**kube-apiserver**").nth(1).unwrap();
-        let section = section.split("**Envoy Gateway**").next().unwrap();
-        let mut blocks = section.split("```yaml\n").skip(1);
-        let mut block = || blocks.next().unwrap().split("```").next().unwrap().to_owned();
+        let mut blocks = recipes::blocks("kube-apiserver", "yaml", issuer).into_iter();
+        let mut block = || blocks.next().unwrap();
         let (plain, mappings, rule) = (block(), block(), block());
         let indented = cert.pem().replace('\n', "\n        ");
         let stand_in = "-----BEGIN CERTIFICATE-----\n        ...";
         assert!(plain.contains(stand_in), "{plain}");
         let plain = plain.replace(stand_in, indented.trim_end());
-        let plain = plain.replace("https://auth.example.com", issuer);
         let recipe = Self { file: folder.join("authentication.yaml"), plain, mappings, rule };
         recipe.write(&recipe.plain);
         recipe

@@ -29,10 +29,7 @@ class Brokers {
                 .setVerificationKeyResolver(new JwksVerificationKeyResolver(keys.getJsonWebKeys()))
                 .build();
 
-        // Its manifest has no version.
-        var archive = JsonWebKey.class.getProtectionDomain().getCodeSource().getLocation().getPath();
-        var file = Path.of(archive).getFileName().toString().replace(".jar", "").replace('-', ' ');
-        var library = file + ", Java " + Runtime.version().feature();
+        var library = Library.of(JsonWebKey.class) + ", Java " + Runtime.version().feature();
         var isPrivate = keys.getJsonWebKeys().stream().filter(Brokers::isPrivate).count();
         var thumbprints = keys.getJsonWebKeys().stream()
                 .map(key -> key.calculateBase64urlEncodedThumbprint("SHA-256")).toList();

@@ -43,8 +43,7 @@ class Kafka {
         for (var other : List.of(arguments).subList(1, arguments.length)) {
             others.add(kafka.validated(other));
         }
-        var archive = ConfigDef.class.getProtectionDomain().getCodeSource().getLocation().getPath();
-        var library = Path.of(archive).getFileName().toString();
+        var library = Library.of(ConfigDef.class);
         var said = Map.of("library", library, "own", kafka.validated(token), "others", others);
         System.out.println(JSONObjectUtils.toJSONString(said));
         // The threads that fetch the JWKS anew would go on.

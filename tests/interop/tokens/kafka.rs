@@ -5,6 +5,7 @@ use std::fs;
 
 use serde::Deserialize;
 use serde_json::json;
+use support::recipes;
 
 use super::world::{World, until};
 use crate::languages::{JAVA, run};
@@ -26,12 +27,7 @@ pub(crate) fn follow(world: &World, foreign: &str) -> Option<(String, Vec<String
     let java = JAVA.installed()?;
     world.apply_user(USER, &json!({"audiences": ["kafka"]}));
     let credential = until("a Secret for Kafka", || world.credential(USER));
-    let docs = include_str!("../../../docs/token-service.md");
-    let section = docs.split("**Kafka**").nth(1).unwrap();
-    let block = |kind: &str| {
-        let block = section.split(&format!("```{kind}\n")).nth(1).unwrap();
-        block.split("```").next().unwrap().replace("https://auth.example.com", &world.issuer)
-    };
+    let block = |language: &str| recipes::blocks("Kafka", language, &world.issuer).swap_remove(0);
     let stand_in = r#"clientId="..." clientSecret="...";"#;
     let (recipe, allowed) = (block("properties"), block("sh"));
     assert!(recipe.contains(stand_in), "{recipe}");

@@ -15,3 +15,4 @@ pub mod fake_api_server;
 pub mod faults;
 pub mod figures;
 pub mod leak;
+pub mod recipes;
