@@ -246,21 +246,25 @@ impl Cluster {
 
     async fn answer(&self, request: Request<Body>, call: &Call<'_>) -> Result<Bytes, Failure> {
         let exchange = async {
-            let response = self.client.0.send(request).await.map_err(|_| Kind::Unanswered)?;
+            let unanswered = || (Kind::Unanswered, None);
+            let response = self.client.0.send(request).await.map_err(|_| unanswered())?;
             let (head, body) = response.into_parts();
             self.keep_time(&head.headers);
             let body = Limited::new(body, MOST_BYTES).collect().await;
-            let bytes = body.map_err(|_| Kind::Unanswered)?.to_bytes();
+            let bytes = body.map_err(|_| unanswered())?.to_bytes();
             if head.status.is_success() {
                 return Ok(bytes);
             }
             let status: Status = serde_json::from_slice(&bytes).unwrap_or_default();
-            Err(Kind::of(head.status, &status, retry_after(&head.headers)))
+            let kind = Kind::of(head.status, &status, retry_after(&head.headers));
+            let culprit = failure::culprit(&kind, &status);
+            Err((kind, culprit))
         };
         let answer = tokio::time::timeout(DEADLINE, exchange).await;
-        answer.unwrap_or(Err(Kind::Unanswered)).map_err(|kind| {
+        answer.unwrap_or(Err((Kind::Unanswered, None))).map_err(|(kind, culprit)| {
             let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
-            call.failure(outage.judge(kind, self.clock.elapsed()))
+            let failure = call.failure(outage.judge(kind, self.clock.elapsed()));
+            Failure { culprit, ..failure }
         })
     }
 

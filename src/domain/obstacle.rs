@@ -1,47 +1,55 @@
 //! What keeps the operator from its work, in words that say what to do about it.
 
+use std::fmt;
+
 use super::readiness::Progress;
+
+/// One request to the API server, in the words of RBAC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// `get`, `list`, `create`, `update`, `patch` or `delete`.
+    pub verb: &'static str,
+    /// The resource.
+    pub resource: &'static str,
+    /// The namespace; empty for all namespaces, and for an object that has none.
+    pub namespace: String,
+    /// The name of the object; empty for a list.
+    pub name: String,
+}
 
 /// What keeps the operator from its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
     /// It lacks a right.
     Forbidden {
-        /// The verb, as RBAC spells it.
-        verb: &'static str,
-        /// The resource, as RBAC spells it.
-        resource: &'static str,
-        /// The namespace.
-        namespace: String,
+        /// The request that needs it.
+        operation: Operation,
+        /// The ServiceAccount that lacks it, as `namespace/name`, if the API server said so.
+        account: Option<String>,
     },
     /// A quota of the namespace is used up.
     Quota {
-        /// The resource that the quota counts.
-        resource: &'static str,
-        /// The namespace.
-        namespace: String,
+        /// The request that it refused.
+        operation: Operation,
+        /// The name of the ResourceQuota, if the API server said so.
+        quota: Option<String>,
     },
     /// The namespace is being deleted.
-    NamespaceTerminating,
+    NamespaceTerminating {
+        /// Its name.
+        namespace: String,
+    },
     /// An admission policy or a webhook forbids it.
     Denied {
-        /// The verb.
-        verb: &'static str,
-        /// The resource.
-        resource: &'static str,
-        /// The namespace.
-        namespace: String,
+        /// The request that it forbids.
+        operation: Operation,
         /// The name of the policy or webhook.
         policy: String,
     },
     /// The API server refused an object, and did not say which policy forbids it.
     Refused {
-        /// The verb.
-        verb: &'static str,
-        /// The resource.
-        resource: &'static str,
-        /// The namespace.
-        namespace: String,
+        /// The request that it refused.
+        operation: Operation,
         /// The reason of the API server, one word.
         reason: String,
     },
@@ -63,7 +71,7 @@ impl Obstacle {
             | Self::Quota { .. }
             | Self::Denied { .. }
             | Self::Refused { .. } => Progress::Stalled,
-            Self::NamespaceTerminating
+            Self::NamespaceTerminating { .. }
             | Self::AwaitingCollection
             | Self::Unavailable
             | Self::Contended => Progress::Reconciling,
@@ -75,7 +83,7 @@ impl Obstacle {
         match self {
             Self::Forbidden { .. } => "Forbidden",
             Self::Quota { .. } => "QuotaExceeded",
-            Self::NamespaceTerminating => "NamespaceTerminating",
+            Self::NamespaceTerminating { .. } => "NamespaceTerminating",
             Self::Denied { .. } | Self::Refused { .. } => "Refused",
             Self::AwaitingCollection => "AwaitingCollection",
             Self::Unavailable => "ApiServerUnavailable",
@@ -83,42 +91,128 @@ impl Obstacle {
         }
     }
 
-    /// What is wrong, and what can be done about it.
+    /// What is wrong with which object, and what can be done about it.
     pub fn message(&self) -> String {
         match self {
-            Self::Forbidden { verb, resource, namespace } => format!(
-                "The operator may not {verb} {resource} in namespace {namespace}. Grant that right \
-                 to its service account."
-            ),
-            Self::Quota { resource, namespace } => format!(
-                "A quota of namespace {namespace} leaves no room for another one of {resource}. \
-                 Raise the quota or delete something."
-            ),
-            Self::NamespaceTerminating => {
-                "The namespace is being deleted: nothing new can be made in it.".to_owned()
+            Self::Forbidden { operation, account } => {
+                let account = account.as_ref().map(|it| format!("ServiceAccount {it}"));
+                let account = account.as_deref().unwrap_or("The ServiceAccount of the operator");
+                format!(
+                    "{account} may not {}. Grant it that right: config/rbac.yaml has all of them.",
+                    operation.at_length()
+                )
             }
-            Self::Denied { verb, resource, namespace, policy } => format!(
-                "The admission policy {policy} does not let the operator {verb} {resource} in \
-                 namespace {namespace}. Except its service account, or change the resource so \
-                 that the policy takes it."
+            Self::Quota { operation: Operation { resource, namespace, name, .. }, quota } => {
+                let quota = quota.as_ref().map(|it| format!("ResourceQuota {namespace}/{it}"));
+                let quota = quota.unwrap_or_else(|| format!("A quota of namespace {namespace}"));
+                format!(
+                    "{quota} leaves no room for {resource} {namespace}/{name}. Raise the quota, or \
+                     delete something that it counts."
+                )
+            }
+            Self::NamespaceTerminating { namespace } => {
+                format!("Namespace {namespace} is being deleted: nothing new can be made in it.")
+            }
+            Self::Denied { operation, policy } => format!(
+                "The admission policy {policy} does not let the operator {}. Exempt the \
+                 ServiceAccount of the operator, or change the policy.",
+                operation.at_length()
             ),
-            Self::Refused { verb, resource, namespace, reason } => format!(
-                "The API server refused to {verb} {resource} in namespace {namespace} ({reason}). \
-                 An admission policy may forbid it: look at the policies of that namespace."
+            Self::Refused { operation, reason } => format!(
+                "The API server refused to {} ({reason}). An admission policy may forbid it: check \
+                 the policies of that namespace.",
+                operation.at_length()
             ),
             Self::AwaitingCollection => {
-                "What has that name still belongs to a resource of the same name that was deleted. \
-                 The operator deletes it if the garbage collector of Kubernetes does not."
+                "The object of that name still belongs to a resource of the same name that was \
+                 deleted. The operator deletes it if the garbage collector of Kubernetes does not."
                     .to_owned()
             }
             Self::Unavailable => {
                 "The API server does not answer as it should. The operator tries again.".to_owned()
             }
             Self::Contended => {
-                "Somebody else keeps changing what the operator writes. Find out who manages the \
-                 same objects beside the operator."
+                "Another program keeps changing the objects that the operator writes. Find out \
+                 which one manages the same objects."
                     .to_owned()
             }
+        }
+    }
+}
+
+// === impl Operation ===
+
+impl Operation {
+    /// A request on one object.
+    pub fn on(verb: &'static str, resource: &'static str, namespace: &str, name: &str) -> Self {
+        Self { verb, resource, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The request as a sentence about rights goes on: the right first, the object after it.
+    fn at_length(&self) -> String {
+        let Self { verb, resource, namespace, name } = self;
+        match (namespace.as_str(), name.as_str()) {
+            ("", "") => format!("{verb} {resource}"),
+            ("", name) => format!("{verb} {resource} ({name})"),
+            (namespace, "") => format!("{verb} {resource} in namespace {namespace}"),
+            (namespace, name) => {
+                format!("{verb} {resource} in namespace {namespace} ({namespace}/{name})")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verb, resource, namespace, name } = self;
+        match (namespace.as_str(), name.as_str()) {
+            ("", "") => write!(formatter, "{verb} {resource}"),
+            ("", name) => write!(formatter, "{verb} {resource} {name}"),
+            (namespace, "") => write!(formatter, "{verb} {resource} in namespace {namespace}"),
+            (namespace, name) => write!(formatter, "{verb} {resource} {namespace}/{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(namespace: &str, name: &str) -> Operation {
+        Operation::on("create", "secrets", namespace, name)
+    }
+
+    #[test]
+    fn every_message_about_an_object_names_it() {
+        let operation = || operation("shop", "billing-credentials");
+        let account = Some("system/operator".to_owned());
+        let (policy, reason) = ("no-secrets".to_owned(), "Invalid".to_owned());
+        let table = [
+            (Obstacle::Forbidden { operation: operation(), account }, "system/operator"),
+            (Obstacle::Quota { operation: operation(), quota: Some("few".to_owned()) }, "shop/few"),
+            (Obstacle::Denied { operation: operation(), policy }, "no-secrets"),
+            (Obstacle::Refused { operation: operation(), reason }, "Invalid"),
+        ];
+        for (obstacle, culprit) in table {
+            let message = obstacle.message();
+
+            assert!(message.contains("shop/billing-credentials"), "{message}");
+            assert!(message.contains(culprit), "{message}");
+        }
+        let terminating = Obstacle::NamespaceTerminating { namespace: "shop".to_owned() };
+        assert!(terminating.message().contains("Namespace shop "));
+    }
+
+    #[test]
+    fn an_operation_reads_as_kubectl_would_have_it() {
+        let table = [
+            (operation("", ""), "create secrets"),
+            (operation("", "default"), "create secrets default"),
+            (operation("shop", ""), "create secrets in namespace shop"),
+            (operation("shop", "billing"), "create secrets shop/billing"),
+        ];
+        for (operation, expected) in table {
+            assert_eq!(operation.to_string(), expected);
         }
     }
 }

@@ -71,7 +71,8 @@ async fn a_used_up_quota_is_named() {
     namespace.apply("orders", json!({})).await;
 
     let ready = namespace.says("orders", "QuotaExceeded").await;
-    assert!(ready.message.contains("secrets"), "{}", ready.message);
+    let quota = format!("ResourceQuota {}/few ", namespace.name);
+    assert!(ready.message.contains(&quota), "{}", ready.message);
     namespace.has_event("orders", "QuotaExceeded").await;
 
     set_quota(&namespace, "10").await;

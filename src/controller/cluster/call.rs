@@ -80,9 +80,8 @@ impl<'a> Call<'a> {
 
     pub(super) fn failure(&self, kind: Kind) -> Failure {
         let resource = if self.is_status { self.resource.status } else { self.resource.plural };
-        let namespace = self.at.namespace.to_owned();
-        let operation = Operation { verb: self.verb, resource, namespace };
-        Failure { operation, kind }
+        let operation = Operation::on(self.verb, resource, self.at.namespace, self.at.name);
+        Failure { operation, kind, culprit: None }
     }
 
     /// Where objects of the resource are; of all namespaces, or of none, when that is empty.

@@ -9,6 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 use crate::domain::obstacle::Obstacle;
 
+pub use crate::domain::obstacle::Operation;
+
 /// A call that did not do what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation}: {kind}")]
@@ -17,17 +19,8 @@ pub struct Failure {
     pub operation: Operation,
     /// What came of it.
     pub kind: Kind,
-}
-
-/// What was tried, in the words of RBAC.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation {
-    /// `get`, `create`, `update`, `patch` or `delete`.
-    pub verb: &'static str,
-    /// The resource.
-    pub resource: &'static str,
-    /// The namespace.
-    pub namespace: String,
+    /// The quota that is used up, or the ServiceAccount that lacks a right, if the API server said.
+    pub culprit: Option<String>,
 }
 
 /// What came of it.
@@ -64,22 +57,20 @@ pub enum Kind {
 impl Failure {
     /// What to tell a user about it.
     pub fn obstacle(&self) -> Obstacle {
-        let operation = &self.operation;
-        let (verb, resource) = (operation.verb, operation.resource);
+        let operation = self.operation.clone();
+        let refused = |reason: &str| {
+            let operation = self.operation.clone();
+            Obstacle::Refused { operation, reason: reason.to_owned() }
+        };
         match &self.kind {
-            Kind::Forbidden => {
-                Obstacle::Forbidden { verb, resource, namespace: operation.namespace.clone() }
+            Kind::Forbidden => Obstacle::Forbidden { operation, account: self.culprit.clone() },
+            Kind::Quota => Obstacle::Quota { operation, quota: self.culprit.clone() },
+            Kind::NamespaceGone | Kind::NamespaceTerminating => {
+                Obstacle::NamespaceTerminating { namespace: operation.namespace }
             }
-            Kind::Quota => Obstacle::Quota { resource, namespace: operation.namespace.clone() },
-            Kind::NamespaceGone | Kind::NamespaceTerminating => Obstacle::NamespaceTerminating,
-            Kind::Denied(policy) => Obstacle::Denied {
-                verb,
-                resource,
-                namespace: operation.namespace.clone(),
-                policy: policy.clone(),
-            },
-            Kind::Invalid => operation.refused("Invalid"),
-            Kind::Refused(_, reason) => operation.refused(reason),
+            Kind::Denied(policy) => Obstacle::Denied { operation, policy: policy.clone() },
+            Kind::Invalid => refused("Invalid"),
+            Kind::Refused(_, reason) => refused(reason),
             Kind::Outdated | Kind::NotFound => Obstacle::Contended,
             Kind::Unanswered | Kind::Garbled | Kind::TooManyRequests(_) | Kind::Server(..) => {
                 Obstacle::Unavailable
@@ -143,19 +134,6 @@ impl Kind {
     }
 }
 
-impl Operation {
-    fn refused(&self, reason: &str) -> Obstacle {
-        let (verb, resource, namespace) = (self.verb, self.resource, self.namespace.clone());
-        Obstacle::Refused { verb, resource, namespace, reason: reason.to_owned() }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {} in namespace {}", self.verb, self.resource, self.namespace)
-    }
-}
-
 impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -187,6 +165,39 @@ fn denied_by(message: &str) -> Option<&str> {
     let (name, _) = by_webhook().or_else(by_policy)?;
     let is_part = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
     (name.len() <= MOST_NAME && name.bytes().all(is_part)).then_some(name)
+}
+
+/// The ResourceQuota or the ServiceAccount (`namespace/name`) that a refusal is about. Nothing else of
+/// the message is repeated.
+pub(super) fn culprit(kind: &Kind, status: &Status) -> Option<String> {
+    let message = status.message.as_deref().unwrap_or_default();
+    let is_name = |text: &str| {
+        let is_part = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+        !text.is_empty() && text.len() <= MOST_NAME && text.bytes().all(is_part)
+    };
+    match kind {
+        Kind::Quota => {
+            let (_, rest) = message.split_once("exceeded quota: ")?;
+            let (name, _) = rest.split_once(',')?;
+            is_name(name).then(|| name.to_owned())
+        }
+        Kind::Forbidden => {
+            let (_, rest) = message.split_once(" is forbidden: User \"system:serviceaccount:")?;
+            let (namespace, name) = rest.split_once('"')?.0.split_once(':')?;
+            (is_name(namespace) && is_name(name)).then(|| format!("{namespace}/{name}"))
+        }
+        Kind::Unanswered
+        | Kind::Garbled
+        | Kind::NotFound
+        | Kind::NamespaceGone
+        | Kind::NamespaceTerminating
+        | Kind::Outdated
+        | Kind::Invalid
+        | Kind::Denied(_)
+        | Kind::TooManyRequests(_)
+        | Kind::Server(..)
+        | Kind::Refused(..) => None,
+    }
 }
 
 /// The longest name that Kubernetes takes.
@@ -239,9 +250,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_refusal_names_the_quota_or_the_service_account_and_nothing_else() {
+        let quota = "secrets \"a\" is forbidden: exceeded quota: few, requested: secrets=1, used: \
+                     secrets=0, limited: secrets=0";
+        let table = [
+            (quota, Some("few")),
+            (OF_RBAC, Some("x/y")),
+            ("secrets \"a\" is forbidden: exceeded quota: hunter 2, requested", None),
+            ("secrets \"a\" is forbidden: User \"hunter2\" cannot patch", None),
+            (OF_POLICY, None),
+            (OF_WEBHOOK, None),
+        ];
+        for (message, expected) in table {
+            let kind = of(403, message, Some(403));
+
+            assert_eq!(culprit(&kind, &status(message, Some(403))).as_deref(), expected);
+        }
+    }
+
     fn of(code: u16, message: &str, told: Option<u16>) -> Kind {
+        Kind::of(StatusCode::from_u16(code).unwrap(), &status(message, told), None)
+    }
+
+    fn status(message: &str, told: Option<u16>) -> Status {
         let status = json!({"message": message, "reason": "Some", "code": told});
-        let status = serde_json::from_value(status).unwrap();
-        Kind::of(StatusCode::from_u16(code).unwrap(), &status, None)
+        serde_json::from_value(status).unwrap()
     }
 }

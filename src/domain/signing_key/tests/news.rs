@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::given::{HOUR, key, kid, rotated, signing};
 use crate::api::signing_key::KeyState;
-use crate::domain::obstacle::Obstacle;
+use crate::domain::obstacle::{Obstacle, Operation};
 use crate::domain::schedule::Watchman;
 use crate::domain::signing_key::*;
 
@@ -141,7 +141,8 @@ fn a_revoked_key_that_stays_in_the_jwks_has_a_condition_until_it_leaves() {
     let Step::Write(revoke) = given.decide() else { panic!("at rest") };
     given.apply(revoke);
     assert!(matches!(given.decide(), Step::Write(Write::Stage(2))));
-    let quota = Obstacle::Quota { resource: "secrets", namespace: "home".to_owned() };
+    let operation = Operation::on("create", "secrets", "home", "sk-series-uid-2");
+    let quota = Obstacle::Quota { operation, quota: None };
     let failed = Verdict::Blocked { obstacle: quota, signs: false };
     let now = Now::at(given.now);
 

@@ -4,7 +4,7 @@ use super::given::{HOUR, kid, nothing, rotated, signing};
 use crate::domain::schedule::Watchman;
 use std::collections::BTreeSet;
 
-use crate::domain::obstacle::Obstacle;
+use crate::domain::obstacle::{Obstacle, Operation};
 use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::*;
 
@@ -29,7 +29,7 @@ fn an_edited_or_deleted_jwks_is_put_right() {
 #[test]
 fn a_namespace_that_cannot_be_written_does_not_hold_up_the_others() {
     let mut given = nothing();
-    let obstacle = Obstacle::NamespaceTerminating;
+    let obstacle = Obstacle::NamespaceTerminating { namespace: "shop".to_owned() };
     given.targets.insert("shop".to_owned(), Target::Blocked(obstacle, BTreeSet::new()));
     given.targets.insert("toys".to_owned(), Target::Foreign);
 
@@ -71,9 +71,7 @@ fn a_jwks_that_cannot_be_deleted_is_told_and_tried_again() {
     let mut given = signing();
     let place = Place { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
     let refused = Obstacle::Refused {
-        verb: "delete",
-        resource: "configmaps",
-        namespace: "old".to_owned(),
+        operation: Operation::on("delete", "configmaps", "old", "default-jwks"),
         reason: "Invalid".to_owned(),
     };
     given.surplus.insert(place, Surplus::Blocked(refused));
@@ -127,7 +125,10 @@ fn while_a_jwks_of_a_predecessor_is_at_home_nothing_signs_and_the_next_look_is_s
 
 #[test]
 fn a_jwks_at_home_that_cannot_be_written_is_no_obstacle_to_the_key_that_it_has() {
-    let obstacle = Obstacle::Quota { resource: "configmaps", namespace: "payments".to_owned() };
+    let obstacle = Obstacle::Quota {
+        operation: Operation::on("create", "configmaps", "payments", "default-jwks"),
+        quota: None,
+    };
     let blocked = |kids| Target::Blocked(obstacle.clone(), kids);
     let mut given = signing();
 

@@ -11,7 +11,7 @@ use crate::api::technical_user::{CredentialState, TechnicalUserStatus};
 use crate::domain::credential::record::Unreadable;
 use crate::domain::delivery::Delivered;
 use crate::domain::object::Belongs;
-use crate::domain::obstacle::Obstacle;
+use crate::domain::obstacle::{Obstacle, Operation};
 use crate::domain::schedule::{Now, Watchman};
 use crate::domain::technical_user::report::{invalid_spec, is_same, news, status, works};
 use crate::domain::technical_user::{Claim, Observed, User, Verdict};
@@ -38,24 +38,13 @@ fn summary(status: &TechnicalUserStatus) -> (ConditionStatus, bool, bool) {
 
 #[test]
 fn each_verdict_has_its_conditions() {
-    let forbidden = Obstacle::Forbidden {
-        verb: "patch",
-        resource: "secrets",
-        namespace: "payments".to_owned(),
-    };
-    let refused = Obstacle::Refused {
-        verb: "create",
-        resource: "secrets",
-        namespace: "payments".to_owned(),
-        reason: "Forbidden".to_owned(),
-    };
-    let denied = Obstacle::Denied {
-        verb: "patch",
-        resource: "secrets",
-        namespace: "payments".to_owned(),
-        policy: "no-plain-secrets".to_owned(),
-    };
-    let quota = Obstacle::Quota { resource: "secrets", namespace: "payments".to_owned() };
+    let operation = || Operation::on("patch", "secrets", "payments", "billing-credentials");
+    let (policy, reason) = ("no-plain-secrets".to_owned(), "Forbidden".to_owned());
+    let forbidden = Obstacle::Forbidden { operation: operation(), account: None };
+    let refused = Obstacle::Refused { operation: operation(), reason };
+    let denied = Obstacle::Denied { operation: operation(), policy };
+    let quota = Obstacle::Quota { operation: operation(), quota: None };
+    let terminating = Obstacle::NamespaceTerminating { namespace: "payments".to_owned() };
     let table = [
         (Verdict::Delivered, "Issued", (True, false, false)),
         (Verdict::ReadOnce, "DeliveredOnce", (True, false, false)),
@@ -72,11 +61,7 @@ fn each_verdict_has_its_conditions() {
         (Verdict::InvalidSpec, "InvalidSpec", (False, false, true)),
         (Verdict::Blocked(forbidden), "Forbidden", (True, false, true)),
         (Verdict::Blocked(quota), "QuotaExceeded", (True, false, true)),
-        (
-            Verdict::Blocked(Obstacle::NamespaceTerminating),
-            "NamespaceTerminating",
-            (True, true, false),
-        ),
+        (Verdict::Blocked(terminating), "NamespaceTerminating", (True, true, false)),
         (Verdict::Blocked(denied), "Refused", (True, false, true)),
         (Verdict::Blocked(refused), "Refused", (True, false, true)),
         (Verdict::Blocked(Obstacle::Unavailable), "ApiServerUnavailable", (True, true, false)),
