@@ -18,3 +18,4 @@ pub mod signer;
 pub mod signing_key;
 pub mod technical_user;
 pub mod token;
+pub mod unknown;

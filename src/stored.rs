@@ -21,12 +21,13 @@ pub fn version_of(metadata: &ObjectMeta) -> Option<Version> {
     Some(Version { uid, resource_version })
 }
 
-/// Who an object is.
+/// Who an object is, without the uid of its namespace, which its metadata does not have.
 pub fn owner(metadata: &ObjectMeta) -> Option<Owner> {
     Some(Owner {
         uid: metadata.uid.clone()?,
         namespace: metadata.namespace.clone()?,
         name: metadata.name.clone()?,
+        namespace_uid: None,
     })
 }
 

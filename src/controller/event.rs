@@ -57,7 +57,7 @@ pub struct Subject<'a> {
 
 impl<'a> From<&'a Owner> for Subject<'a> {
     fn from(user: &'a Owner) -> Self {
-        let Owner { uid, namespace, name } = user;
+        let Owner { uid, namespace, name, .. } = user;
         Self { kind: "TechnicalUser", namespace: Some(namespace), name, uid }
     }
 }

@@ -158,10 +158,16 @@ async fn observe(key: &Key, context: &Context) -> Result<Look, Error> {
     let object = cluster.technical_user(at).await?;
     let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
     let Some(object) = object else { return Ok(Look::of_nobody()) };
-    let Some(user) = observation::user(&object, &context.settings.endpoints) else {
+    let Some(mut user) = observation::user(&object, &context.settings.endpoints) else {
         return Err(Error::InvalidSpec(Box::new(object)));
     };
     let record = claim(&user, context).await?;
+    if technical_user::needs_namespace(&user, &record) {
+        user.owner.namespace_uid = namespace_uid(&user.owner, context).await?;
+        if user.owner.namespace_uid.is_none() {
+            return Ok(Look::of_nobody());
+        }
+    }
     let Owner { uid, name, .. } = &user.owner;
     let secret_at = Place { namespace: &key.namespace, name: &user.secret_name };
     let delivered = cluster.secret_metadata(secret_at).await?.and_then(|metadata| {
@@ -171,12 +177,27 @@ async fn observe(key: &Key, context: &Context) -> Result<Look, Error> {
     });
     let is_left = delivered.as_ref().is_some_and(|it| it.belongs == Belongs::Predecessor);
     // Unless the name still has that uid, the Secret may be the one of a successor.
-    if is_left
-        && cluster.technical_user(at).await?.and_then(|it| it.metadata.uid).as_ref() != Some(uid)
-    {
+    if is_left && !exists(&user.owner, context).await? {
         return Ok(Look::of_nobody());
     }
     Ok(Look { observed: Observed { user: Some(user), record, delivered }, object: Some(object) })
+}
+
+/// The uid of the namespace that the user lives in; nothing when one of the two is gone.
+///
+/// The user was read before and is read again afterwards. An object does not outlive its namespace, so
+/// the namespace that was read in between is the one of this very user.
+async fn namespace_uid(owner: &Owner, context: &Context) -> Result<Option<String>, Error> {
+    let namespace = context.cluster.namespace(&owner.namespace).await?;
+    let uid = namespace.and_then(|metadata| metadata.uid);
+    Ok(if exists(owner, context).await? { uid } else { None })
+}
+
+/// Whether the name still belongs to a user of exactly that uid.
+async fn exists(owner: &Owner, context: &Context) -> Result<bool, Error> {
+    let at = Place { namespace: &owner.namespace, name: &owner.name };
+    let user = context.cluster.technical_user(at).await?;
+    Ok(user.is_some_and(|user| user.metadata.uid.as_ref() == Some(&owner.uid)))
 }
 
 async fn claim(user: &User, context: &Context) -> Result<Claim, Error> {

@@ -188,7 +188,7 @@ impl Verifiers {
 
 impl From<Record> for Verifiers {
     fn from(record: Record) -> Self {
-        let Record { client_id, owner, entries, serial: _, rotated: _, revoked: _ } = record;
+        let Record { client_id, owner, entries, .. } = record;
         Self { client_id, owner, entries: entries.into_iter().collect() }
     }
 }

@@ -1,52 +1,143 @@
-//! Requests by annotation: any new token asks, and none acts twice.
+//! Requests by annotation.
+//!
+//! As in Flux, a value that differs from the last handled one asks, and the last handled one does not.
+//! An older value that comes back, by a restore or a revert, differs and therefore acts once more.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The tokens of requests that were answered, so that none acts twice.
+/// The last value of an annotation that was handled.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Handled {
-    /// Digests of the last [`Handled::REMEMBERED`] tokens, the newest last.
+#[serde(from = "Stored", into = "Stored")]
+pub struct Handled(Option<Last>);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Last {
+    digest: String,
+    shown: Option<String>,
+}
+
+/// The form of earlier versions, which remembered several digests, the newest last.
+#[derive(Default, Serialize, Deserialize)]
+struct Stored {
+    #[serde(default)]
     digests: Vec<String>,
-    /// The newest token, cut to what a status can show.
+    #[serde(default)]
     last: Option<String>,
 }
 
 // === impl Handled ===
 
 impl Handled {
-    /// How many tokens are remembered: a GitOps repository that goes back further acts again.
-    pub const REMEMBERED: usize = 32;
-
-    /// Whether this token was answered.
-    pub fn includes(&self, token: &str) -> bool {
-        self.digests.contains(&token_digest(token))
+    /// Whether this value is the last one that was handled.
+    pub fn includes(&self, value: &str) -> bool {
+        self.0.as_ref().is_some_and(|last| last.digest == digest(value))
     }
 
-    /// With this token answered.
+    /// With this value handled.
     #[must_use]
-    pub fn with(&self, token: &str) -> Self {
-        let mut digests = self.digests.clone();
-        digests.retain(|digest| *digest != token_digest(token));
-        digests.push(token_digest(token));
-        let surplus = digests.len().saturating_sub(Self::REMEMBERED);
-        Self { digests: digests.split_off(surplus), last: Some(shown_token(token)) }
+    pub fn with(&self, value: &str) -> Self {
+        Self(Some(Last { digest: digest(value), shown: Some(shown(value)) }))
     }
 
-    /// The token that a status shows as answered: the present one if it was, else the newest.
-    pub fn shown(&self, present: Option<&str>) -> Option<String> {
-        present.filter(|token| self.includes(token)).map(shown_token).or_else(|| self.last.clone())
+    /// The text for a status.
+    pub fn shown(&self) -> Option<String> {
+        self.0.as_ref()?.shown.clone()
     }
 }
 
-pub(super) fn token_digest(token: &str) -> String {
-    let digest = Sha256::digest(token.as_bytes());
+impl From<Stored> for Handled {
+    fn from(stored: Stored) -> Self {
+        let newest = stored.digests.into_iter().next_back();
+        Self(newest.map(|digest| Last { digest, shown: stored.last }))
+    }
+}
+
+impl From<Handled> for Stored {
+    fn from(handled: Handled) -> Self {
+        handled.0.map_or_else(Self::default, |last| Self {
+            digests: vec![last.digest],
+            last: last.shown,
+        })
+    }
+}
+
+/// The value of an annotation that asks for something. A blank value asks for nothing: a script whose
+/// variable is empty writes one.
+pub fn requested(value: Option<&str>) -> Option<&str> {
+    value.filter(|value| !is_blank(value))
+}
+
+/// Whether the annotation is there and its value is blank, so that it is ignored.
+pub fn is_blank(value: &str) -> bool {
+    value.trim().is_empty()
+}
+
+pub(super) fn digest(value: &str) -> String {
+    let digest = Sha256::digest(value.as_bytes());
     digest.iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-fn shown_token(token: &str) -> String {
-    token.chars().take(MOST_SHOWN).collect()
+/// The value as far as the CRD has room. A longer value ends with its digest: two of them must not
+/// look alike in a status.
+fn shown(value: &str) -> String {
+    if value.chars().count() <= MOST_SHOWN {
+        return value.to_owned();
+    }
+    let digest = digest(value);
+    let cut: String = value.chars().take(MOST_SHOWN - ELLIPSIS.len() - digest.len()).collect();
+    cut + ELLIPSIS + &digest
 }
 
-/// The bound of the field in the CRD.
+/// The bound of the field in the CRD, in characters.
 const MOST_SHOWN: usize = 253;
+
+const ELLIPSIS: &str = "...";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_the_last_value_is_handled_and_an_older_one_acts_again() {
+        let handled = Handled::default().with("one").with("two");
+
+        assert!(handled.includes("two") && !handled.includes("one"));
+        assert_eq!(handled.shown().as_deref(), Some("two"));
+        assert!(!handled.with("one").includes("two"));
+        assert_eq!(Handled::default().shown(), None);
+    }
+
+    #[test]
+    fn what_an_earlier_version_stored_is_read_and_its_newest_value_counts() {
+        let stored = json!({"digests": [digest("one"), digest("two")], "last": "two"});
+
+        let handled: Handled = serde_json::from_value(stored).unwrap();
+        let rewritten = json!({"digests": [digest("two")], "last": "two"});
+
+        assert_eq!(handled, Handled::default().with("two"));
+        assert_eq!(serde_json::to_value(&handled).unwrap(), rewritten);
+        assert_eq!(serde_json::from_value::<Handled>(json!({})).unwrap(), Handled::default());
+    }
+
+    #[test]
+    fn long_values_differ_in_what_is_handled_and_in_what_is_shown() {
+        let (one, two) = ("ä".repeat(300) + "1", "ä".repeat(300) + "2");
+        let handled = Handled::default().with(&one);
+
+        assert!(handled.includes(&one) && !handled.includes(&two));
+        assert_eq!(handled.shown().unwrap().chars().count(), MOST_SHOWN);
+        assert_ne!(handled.shown(), handled.with(&two).shown());
+    }
+
+    #[test]
+    fn a_blank_value_asks_for_nothing() {
+        for blank in ["", " ", "\t\n"] {
+            assert_eq!(requested(Some(blank)), None, "{blank:?}");
+        }
+        assert_eq!(requested(Some("0")), Some("0"));
+        assert_eq!(requested(None), None);
+    }
+}

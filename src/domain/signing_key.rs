@@ -21,7 +21,6 @@ use super::jwks::Jwks;
 use super::key_pair::{Kid, PublicKey};
 use super::object::{COLLECTION, Version, collector_had_its_time};
 use super::obstacle::Obstacle;
-use super::request::Handled;
 use super::schedule::{Now, TOLERANCE, Trust, later};
 
 pub mod ledger;
@@ -29,6 +28,7 @@ mod observed;
 pub mod report;
 mod step;
 mod succession;
+pub mod vanished;
 
 pub use self::ledger::Ledger;
 use self::ledger::{Entry, Withdrawal};
@@ -36,6 +36,7 @@ pub use self::observed::{Held, KeyPair, Observed, Place, Published, Series, Surp
 pub use self::report::Verdict;
 pub use self::step::{Change, Publication, Rest, Step, Write};
 use self::succession::{bridge, inherit, recovered};
+use self::vanished::Vanished;
 
 /// How long the clocks of two machines that are in order may differ.
 pub const SKEW: SignedDuration = TOLERANCE;
@@ -145,7 +146,7 @@ fn key_has_vanished(view: &View<'_>) -> Option<Step> {
     let known = view.ledger.entries.values().map(|entry| entry.key.kid()).chain(next);
     let known: BTreeSet<&Kid> = known.collect();
     // As many as are remembered: whoever writes more of them into a JWKS is not answered for ever.
-    let vanished = home.kids.iter().filter(|kid| !known.contains(kid)).take(Handled::REMEMBERED);
+    let vanished = home.kids.iter().filter(|kid| !known.contains(kid)).take(Vanished::REMEMBERED);
     let mut ledger = view.ledger.clone();
     for kid in vanished.filter(|kid| !view.ledger.vanished.includes(kid.as_str())) {
         ledger.vanished = ledger.vanished.with(kid.as_str());

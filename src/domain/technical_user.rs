@@ -102,6 +102,21 @@ pub enum Holder {
     Gone,
 }
 
+/// Whether the record needs the uid of the namespace, which the metadata of the user does not have.
+///
+/// A revocation does not wait for it.
+pub fn needs_namespace(user: &User, record: &Claim) -> bool {
+    match record {
+        Claim::Free => true,
+        Claim::Held(_, record) => {
+            let token = user.revoke_request.as_deref();
+            let is_answered = token.is_none_or(|token| record.revoked.includes(token));
+            record.owner.namespace_uid.is_none() && is_answered
+        }
+        Claim::Taken(..) | Claim::Unreadable(_) => false,
+    }
+}
+
 /// Decides the next step.
 ///
 /// # Guarantees
@@ -133,18 +148,19 @@ pub fn decide(observed: &Observed, now: Now) -> Step {
 
 /// Checks run in this order; the first that answers decides.
 const CHECKS: &[fn(&View<'_>) -> Option<Step>] = &[
-    revocation_requested,   // before anything that a blocked delivery could hold up
-    secret_is_not_ours,     // never taken over, never written; what a predecessor left goes
-    secret_is_going,        // a finalizer holds it: nothing can be made of it
-    placeholder_is_missing, // there is something to deliver and nowhere to put it
-    pending_is_shown,       // the client secret was revealed: its verifier becomes current
-    secret_is_immutable,    // nothing can be delivered into it
+    revocation_requested,    // before anything that a blocked delivery could hold up
+    namespace_is_unrecorded, // servers compare it before they issue a token
+    secret_is_not_ours,      // never taken over, never written; what a predecessor left goes
+    secret_is_going,         // a finalizer holds it: nothing can be made of it
+    placeholder_is_missing,  // there is something to deliver and nowhere to put it
+    pending_is_shown,        // the client secret was revealed: its verifier becomes current
+    secret_is_immutable,     // nothing can be delivered into it
     delivery_may_be_in_flight, // fence before replace
-    record_is_full,         // wait rather than forget
+    record_is_full,          // wait rather than forget
     client_secret_is_needed, // register, then reveal
-    read_once_is_over,      // a one-time Secret goes
-    secret_has_drifted,     // labels, annotations, URLs
-    record_is_untidy,       // what has ended goes
+    read_once_is_over,       // a one-time Secret goes
+    secret_has_drifted,      // labels, annotations, URLs
+    record_is_untidy,        // what has ended goes
 ];
 
 struct View<'a> {
@@ -158,7 +174,17 @@ struct View<'a> {
 fn revocation_requested(view: &View<'_>) -> Option<Step> {
     let token = view.user.revoke_request.as_deref()?;
     let is_answered = view.record.revoked.includes(token);
-    (!is_answered).then(|| view.put(view.record.all_ended(token), Change::Revoke))
+    (!is_answered).then(|| view.put(view.record.all_ended(token, view.now), Change::Revoke))
+}
+
+fn namespace_is_unrecorded(view: &View<'_>) -> Option<Step> {
+    let namespace_uid = view.user.owner.namespace_uid.as_ref()?;
+    if view.record.owner.namespace_uid.is_some() {
+        return None;
+    }
+    let mut record = view.record.clone();
+    record.owner.namespace_uid = Some(namespace_uid.clone());
+    Some(view.put(record, Change::Complete))
 }
 
 fn secret_is_not_ours(view: &View<'_>) -> Option<Step> {

@@ -19,6 +19,8 @@ use technical_user_operator::domain::technical_user::{
     self as decision, Change, Claim, Delivery, Holder, Observed, Step, Write,
 };
 
+use technical_user_operator::domain::unknown::Unknown;
+
 use crate::cluster::{ANY, Entry, FOREIGN, Life, Mode, Record, Secret, User, Version, Why};
 use crate::wrong::Wrong;
 
@@ -113,7 +115,7 @@ impl Adapter {
                 let why = match change {
                     Change::Promote => Why::Promote,
                     Change::Revoke => Why::Revoke,
-                    Change::Tidy => Why::Tidy,
+                    Change::Tidy | Change::Complete => Why::Tidy,
                 };
                 Outcome::Put(small_record(record, small(version), owner), why)
             }
@@ -201,6 +203,8 @@ impl Adapter {
             entries: record.entries.iter().map(entry).collect(),
             rotated: handled("rotate", record.rotated),
             revoked: handled("revoke", record.revoked),
+            revoked_at: None,
+            unknown: Unknown::default(),
         }
     }
 
@@ -289,7 +293,12 @@ fn client_id(uid: u8) -> ClientId {
 }
 
 fn owner_of(uid: u8) -> Owner {
-    Owner { uid: uid.to_string(), namespace: "payments".to_owned(), name: "billing".to_owned() }
+    Owner {
+        uid: uid.to_string(),
+        namespace: "payments".to_owned(),
+        name: "billing".to_owned(),
+        namespace_uid: Some("payments".to_owned()),
+    }
 }
 
 /// The API server never uses a version twice, so it tells the uid too.

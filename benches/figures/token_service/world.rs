@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
@@ -163,7 +163,10 @@ async fn write_client(
     let user = users.create(&PostParams::default(), &user).await.unwrap();
     let uid = user.uid().unwrap();
     let id = ClientId::derived_from(&uid);
-    let mut record = Record::empty(id.clone(), Owner { uid, namespace: "many".to_owned(), name });
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace_uid = namespaces.get("many").await.unwrap().uid();
+    let owner = Owner { uid, namespace: "many".to_owned(), name, namespace_uid };
+    let mut record = Record::empty(id.clone(), owner);
     let issued_at = user.metadata.creation_timestamp.unwrap().0;
     let verifier = credential.verifier.clone();
     let entry = Entry { verifier, state: State::Current, serial: 0, issued_at };

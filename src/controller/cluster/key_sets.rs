@@ -65,18 +65,27 @@ impl Cluster {
         self.put_status(Call::on(SIGNING_KEYS, at, "patch"), version, json!(status)).await
     }
 
+    /// The metadata of the namespace of that name, unless there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn namespace(&self, name: &str) -> Result<Option<ObjectMeta>, Failure> {
+        let call = Call::on(NAMESPACES, Place { namespace: "", name }, "get").metadata_only();
+        match self.metadata(call.request(Method::GET), &call).await {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(failure) if failure.kind == Kind::NamespaceGone => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Whether there is a namespace of that name.
     ///
     /// # Errors
     ///
     /// [`Failure`].
     pub async fn has_namespace(&self, name: &str) -> Result<bool, Failure> {
-        let call = Call::on(NAMESPACES, Place { namespace: "", name }, "get").metadata_only();
-        match self.metadata(call.request(Method::GET), &call).await {
-            Ok(_) => Ok(true),
-            Err(failure) if failure.kind == Kind::NamespaceGone => Ok(false),
-            Err(failure) => Err(failure),
-        }
+        self.namespace(name).await.map(|metadata| metadata.is_some())
     }
 
     /// The metadata of all namespaces that the selector matches.

@@ -96,7 +96,7 @@ pub(super) async fn record_changed(
 ) {
     let Some(user) = &observed.user else { return };
     match change {
-        Change::Tidy => {}
+        Change::Tidy | Change::Complete => {}
         Change::Promote => {
             let is_first = match &observed.record {
                 Claim::Held(_, former) => former.current().is_none(),

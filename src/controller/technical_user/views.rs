@@ -11,7 +11,9 @@ use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
 use crate::domain::delivery::{Delivered, Endpoints};
 use crate::domain::object::Belongs;
 use crate::domain::schedule::Now;
-use crate::domain::technical_user::{Claim, Holder, Observed, Step, User, decide, report};
+use crate::domain::technical_user::{
+    Claim, Holder, Observed, Step, User, decide, needs_namespace, report,
+};
 use crate::watch::View;
 
 /// Everything that the watches told.
@@ -84,11 +86,11 @@ impl Views {
         let Some(user) = observation::user(object, endpoints) else {
             return invalid(object, now);
         };
-        let observed = Observed {
-            record: self.claim(&user),
-            delivered: self.delivered(&user),
-            user: Some(user),
-        };
+        let record = self.claim(&user);
+        if needs_namespace(&user, &record) {
+            return Check::Unsettled;
+        }
+        let observed = Observed { record, delivered: self.delivered(&user), user: Some(user) };
         let Step::Rest(rest) = decide(&observed, now) else {
             return Check::Unsettled;
         };

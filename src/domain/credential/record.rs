@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use self::stored::{FORMAT_VERSION, Format, Stored};
 use super::{ClientId, CredentialId, Verifier};
 use crate::domain::schedule::{Now, later};
+use crate::domain::unknown::Unknown;
 
 pub use crate::domain::object::Version;
 pub use crate::domain::request::Handled;
@@ -33,10 +34,15 @@ pub struct Record {
     pub rotated: Handled,
     /// Requests to revoke that were answered.
     pub revoked: Handled,
+    /// The latest instant at which the last revocation of all client secrets can have happened.
+    pub revoked_at: Option<Timestamp>,
+    /// Fields of a newer version. They stay when the record is rewritten.
+    pub unknown: Unknown,
 }
 
 /// A `TechnicalUser` that is one and no other: names do not identify, uids do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Owner {
     /// The uid.
     pub uid: String,
@@ -44,6 +50,10 @@ pub struct Owner {
     pub namespace: String,
     /// The name.
     pub name: String,
+    /// The uid of the namespace, from live reads that prove that it is the one of this
+    /// `TechnicalUser`. A record of an earlier version has none until the next look.
+    #[serde(rename = "namespaceUID", default, skip_serializing_if = "Option::is_none")]
+    pub namespace_uid: Option<String>,
 }
 
 /// One verifier.
@@ -115,6 +125,8 @@ impl Record {
             entries: BTreeMap::new(),
             rotated: Handled::default(),
             revoked: Handled::default(),
+            revoked_at: None,
+            unknown: Unknown::default(),
         }
     }
 
@@ -170,11 +182,12 @@ impl Record {
 
     /// With every client secret ended now, and the request answered.
     #[must_use]
-    pub fn all_ended(&self, token: &str) -> Self {
+    pub fn all_ended(&self, token: &str, now: Now) -> Self {
         let mut ended = self.clone();
         ended.entries.clear();
         ended.serial = self.serial.saturating_add(1);
         ended.revoked = self.revoked.with(token);
+        ended.revoked_at = self.revoked_at.max(Some(now.latest()));
         ended
     }
 
@@ -213,7 +226,9 @@ impl Record {
 
     /// The JSON that is stored.
     pub fn to_json(&self) -> serde_json::Value {
-        serde_json::to_value(Stored::from(self)).unwrap_or_default()
+        let mut json = serde_json::to_value(Stored::from(self)).unwrap_or_default();
+        self.unknown.add_to(&mut json);
+        json
     }
 
     /// Reads what is stored under the name of `client_id`.
@@ -227,10 +242,11 @@ impl Record {
             return Err(Unreadable::FormatVersion);
         }
         let stored: Stored = serde_json::from_slice(bytes).map_err(|_| Unreadable::Malformed)?;
-        let record = stored.into_record().ok_or(Unreadable::Malformed)?;
+        let mut record = stored.into_record().ok_or(Unreadable::Malformed)?;
         if client_id.is_some_and(|expected| *expected != record.client_id) {
             return Err(Unreadable::ClientId);
         }
+        record.unknown = Unknown::between(bytes, &record.to_json());
         Ok(record)
     }
 }

@@ -9,13 +9,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::FIRST;
+use super::vanished::Vanished;
 use crate::domain::key_pair::PublicKey;
 use crate::domain::request::Handled;
 use crate::domain::schedule::later;
+use crate::domain::unknown::Unknown;
 
 /// The keys of one series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Ledger {
     format_version: i64,
     /// The uid of the `SigningKey`.
@@ -32,16 +34,19 @@ pub struct Ledger {
     pub revoked: Handled,
     /// Keys that leave the JWKS without having had their time, since their pair is gone.
     #[serde(default)]
-    pub vanished: Handled,
+    pub vanished: Vanished,
     /// No key gets a lower index: a ledger made anew may not know the keys between its last entry and
     /// the next.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub next_from: u32,
+    /// Fields of a newer version. They stay when the ledger is rewritten.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
 
 /// One key, without its private half.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Entry {
     /// The public half.
     pub key: PublicKey,
@@ -119,8 +124,9 @@ impl Ledger {
             entries: BTreeMap::new(),
             rotated: Handled::default(),
             revoked: Handled::default(),
-            vanished: Handled::default(),
+            vanished: Vanished::default(),
             next_from: 0,
+            unknown: Unknown::default(),
         }
     }
 
@@ -160,7 +166,9 @@ impl Ledger {
 
     /// The JSON that is stored.
     pub fn to_json(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
+        let mut json = serde_json::to_value(self).unwrap_or_default();
+        self.unknown.add_to(&mut json);
+        json
     }
 
     /// Reads what is stored for the `SigningKey` of that uid.
@@ -173,8 +181,12 @@ impl Ledger {
         if format.format_version != FORMAT_VERSION {
             return Err(Unreadable::FormatVersion);
         }
-        let ledger: Self = serde_json::from_slice(bytes).map_err(|_| Unreadable::Malformed)?;
-        if ledger.uid == uid { Ok(ledger) } else { Err(Unreadable::Owner) }
+        let mut ledger: Self = serde_json::from_slice(bytes).map_err(|_| Unreadable::Malformed)?;
+        if ledger.uid != uid {
+            return Err(Unreadable::Owner);
+        }
+        ledger.unknown = Unknown::between(bytes, &ledger.to_json());
+        Ok(ledger)
     }
 }
 

@@ -57,8 +57,8 @@ pub fn status(
         keys: keys(observed, series, ledger, now),
         last_rotation_time: active.map(|active| time(active.activate_at)),
         next_rotation_time: next.or(planned).filter(|_| !series.is_suspended).map(time),
-        last_handled_rotate_at: ledger.rotated.shown(series.rotate_request.as_deref()),
-        last_handled_revoke_at: ledger.revoked.shown(series.revoke_request.as_deref()),
+        last_handled_rotate_at: ledger.rotated.shown(),
+        last_handled_revoke_at: ledger.revoked.shown(),
         ..blank
     })
 }

@@ -45,10 +45,8 @@ pub fn status(
         credentials: record.map(credentials).unwrap_or_default(),
         last_rotation_time: current.map(|current| time(current.issued_at)),
         next_rotation_time: next.filter(|_| !user.is_suspended).map(time),
-        last_handled_rotate_at: record
-            .and_then(|record| record.rotated.shown(user.rotate_request.as_deref())),
-        last_handled_revoke_at: record
-            .and_then(|record| record.revoked.shown(user.revoke_request.as_deref())),
+        last_handled_rotate_at: record.and_then(|record| record.rotated.shown()),
+        last_handled_revoke_at: record.and_then(|record| record.revoked.shown()),
         conditions: conditions(observed, user, verdict, now).since(former_conditions),
     })
 }

@@ -56,6 +56,8 @@ pub enum Change {
     Revoke,
     /// Ended entries go; dead ones get an end.
     Tidy,
+    /// A record of an earlier version gets the uid of the namespace.
+    Complete,
 }
 
 /// Everything that an issue needs but the client secret.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::ensure;
 use technical_user_operator::domain::jwks::{Kid, kids_of};
 
-use crate::kubectl::Kubectl;
+use crate::kubectl::{Kubectl, seconds};
 use crate::screen::{self, meaning, title};
 use crate::tour::check;
 
@@ -33,9 +33,7 @@ async fn published(kubectl: &Kubectl) -> anyhow::Result<()> {
 async fn rotating(kubectl: &Kubectl) -> anyhow::Result<()> {
     title("9. A new key is published for an hour before it signs");
     let before = active(kubectl, "default").await?;
-    kubectl
-        .show(&["annotate", "sk", "default", "iam.cyoda.com/rotate-requested-at=monday"])
-        .await?;
+    kubectl.show(&["annotate", "--overwrite", "sk", "default", &rotation()]).await?;
     let progress = "--for=condition=RotationInProgress";
     kubectl.show(&["wait", progress, "sk/default", "--timeout=60s"]).await?;
     kubectl.show(&["get", "sk", "default", "-o", KEYS]).await?;
@@ -57,7 +55,7 @@ async fn taken_over(kubectl: &Kubectl) -> anyhow::Result<()> {
     kubectl.show(&["wait", "--for=condition=Ready", "sk/gateway", "--timeout=60s"]).await?;
     let patch = r#"{"spec":{"rotation":{"acceptOutage":true,"prePublish":"0s"}}}"#;
     kubectl.show(&["patch", "sk", "gateway", "--type=merge", "-p", patch]).await?;
-    kubectl.show(&["annotate", "sk", "gateway", "iam.cyoda.com/rotate-requested-at=now"]).await?;
+    kubectl.show(&["annotate", "--overwrite", "sk", "gateway", &rotation()]).await?;
     let in_grace = "--for=jsonpath={.status.keys[?(@.index==1)].state}=Grace";
     kubectl.show(&["wait", in_grace, "sk/gateway", "--timeout=60s"]).await?;
     kubectl.show(&["get", "sk", "gateway", "-o", KEYS]).await?;
@@ -71,7 +69,7 @@ async fn revoked(kubectl: &Kubectl) -> anyhow::Result<()> {
     title("11. A private key leaked");
     let leaked = active(kubectl, "gateway").await?;
     let request = format!("iam.cyoda.com/revoke-requested-at={leaked}");
-    kubectl.show(&["annotate", "sk", "gateway", &request]).await?;
+    kubectl.show(&["annotate", "--overwrite", "sk", "gateway", &request]).await?;
     let answer = format!("--for=jsonpath={{.status.lastHandledRevokeAt}}={leaked}");
     kubectl.show(&["wait", &answer, "sk/gateway", "--timeout=60s"]).await?;
     kubectl.show(&["get", "sk", "gateway", "-o", KEYS]).await?;
@@ -84,6 +82,10 @@ async fn revoked(kubectl: &Kubectl) -> anyhow::Result<()> {
 }
 
 // === the steps in small ===
+
+fn rotation() -> String {
+    format!("iam.cyoda.com/rotate-requested-at={}", seconds())
+}
 
 async fn active(kubectl: &Kubectl, name: &str) -> anyhow::Result<Kid> {
     let text = kubectl.ask(&["get", "sk", name, "-o", "jsonpath={.status.activeKid}"]).await?;

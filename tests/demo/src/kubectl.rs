@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use technical_user_operator::environment::{Clock, System};
 use tokio::process::Command;
 
 use crate::screen;
@@ -29,6 +30,11 @@ pub(crate) async fn must_exist() -> anyhow::Result<()> {
         Err(error) => Err(error).context("kubectl does not start"),
         Ok(_) => Ok(()),
     }
+}
+
+/// A value that no request had before, as `$(date +%s)` makes one.
+pub(crate) fn seconds() -> String {
+    System::start().now().as_second().to_string()
 }
 
 impl Kubectl {

@@ -72,12 +72,12 @@ fn quoted(word: &str) -> String {
     if word.chars().all(is_plain) { word.to_owned() } else { format!("'{word}'") }
 }
 
-const BY_HAND: &str = r"
+const BY_HAND: &str = r#"
 kubectl get tu -n default --watch
-kubectl annotate -n default --overwrite tu billing iam.cyoda.com/rotate-requested-at=$(date +%s)
-kubectl annotate -n default --overwrite tu billing iam.cyoda.com/revoke-requested-at=$(date +%s)
+kubectl annotate -n default --overwrite tu billing iam.cyoda.com/rotate-requested-at="$(date +%s)"
+kubectl annotate -n default --overwrite tu billing iam.cyoda.com/revoke-requested-at="$(date +%s)"
 kubectl delete secret -n default shop-oauth
 kubectl edit tu -n default shop
 kubectl delete tu -n default partner
 kubectl get secrets --namespace technical-user-system
-";
+"#;

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::kubectl::Kubectl;
+use crate::kubectl::{Kubectl, seconds};
 use crate::screen::{self, meaning, title};
 use crate::tour::{check, delivered};
 
@@ -101,27 +101,13 @@ async fn running(kubectl: &Kubectl, client: Client) -> anyhow::Result<()> {
     let (secret, secrets) = watch::channel(client.secret.clone());
     let load = Load::start(client.clone(), secrets);
     load.reaches(50).await?;
-    kubectl
-        .show(&[
-            "annotate",
-            "tu",
-            "billing",
-            "--overwrite",
-            "iam.cyoda.com/rotate-requested-at=under-load",
-        ])
-        .await?;
-    kubectl
-        .show(&[
-            "annotate",
-            "sk",
-            "gateway",
-            "--overwrite",
-            "iam.cyoda.com/rotate-requested-at=under-load",
-        ])
-        .await?;
-    let answered = "--for=jsonpath={.status.lastHandledRotateAt}=under-load";
-    kubectl.show(&["wait", answered, "tu/billing", "--timeout=60s"]).await?;
-    kubectl.show(&["wait", answered, "sk/gateway", "--timeout=60s"]).await?;
+    let value = seconds();
+    let request = format!("iam.cyoda.com/rotate-requested-at={value}");
+    kubectl.show(&["annotate", "--overwrite", "tu", "billing", &request]).await?;
+    kubectl.show(&["annotate", "--overwrite", "sk", "gateway", &request]).await?;
+    let answered = format!("--for=jsonpath={{.status.lastHandledRotateAt}}={value}");
+    kubectl.show(&["wait", &answered, "tu/billing", "--timeout=60s"]).await?;
+    kubectl.show(&["wait", &answered, "sk/gateway", "--timeout=60s"]).await?;
     secret.send(delivered(kubectl, false).await?.reveal().to_owned())?;
     load.has_kids(2).await?;
     let seen = load.end().await?;

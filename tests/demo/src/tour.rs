@@ -6,7 +6,7 @@ use technical_user_operator::domain::credential::record::Record;
 use technical_user_operator::domain::credential::{ClientId, ClientSecret};
 use technical_user_operator::environment::{Clock as _, System};
 
-use crate::kubectl::Kubectl;
+use crate::kubectl::{Kubectl, seconds};
 use crate::screen::{self, holds, meaning, title};
 use crate::{keys, tokens};
 
@@ -76,12 +76,7 @@ async fn rotated(
     first: &ClientSecret,
 ) -> anyhow::Result<ClientSecret> {
     title("4. Rotation without a gap");
-    request(
-        kubectl,
-        "iam.cyoda.com/rotate-requested-at=monday",
-        "{.status.lastHandledRotateAt}=monday",
-    )
-    .await?;
+    request(kubectl, "rotate-requested-at", "lastHandledRotateAt").await?;
     let second = delivered(kubectl, true).await?;
     kubectl.show(&["get", "tu", "billing", "-o", CREDENTIALS]).await?;
     meaning(
@@ -122,12 +117,7 @@ async fn revoked(
     earlier: &[ClientSecret],
 ) -> anyhow::Result<()> {
     title("6. A client secret leaked");
-    request(
-        kubectl,
-        "iam.cyoda.com/revoke-requested-at=leaked",
-        "{.status.lastHandledRevokeAt}=leaked",
-    )
-    .await?;
+    request(kubectl, "revoke-requested-at", "lastHandledRevokeAt").await?;
     kubectl.show(&["wait", "--for=condition=Ready", "tu/billing", "--timeout=60s"]).await?;
     kubectl.show(&["get", "tu", "billing", "-o", CREDENTIALS]).await?;
     meaning("All ended at once, then a new one was issued.");
@@ -169,8 +159,10 @@ async fn told(kubectl: &Kubectl) -> anyhow::Result<()> {
 
 /// Asks by annotation, as kubectl and GitOps can, and waits for the answer in the status.
 async fn request(kubectl: &Kubectl, annotation: &str, answer: &str) -> anyhow::Result<()> {
-    kubectl.show(&["annotate", "tu", "billing", annotation]).await?;
-    let answer = format!("--for=jsonpath={answer}");
+    let value = seconds();
+    let annotation = format!("iam.cyoda.com/{annotation}={value}");
+    kubectl.show(&["annotate", "--overwrite", "tu", "billing", &annotation]).await?;
+    let answer = format!("--for=jsonpath={{.status.{answer}}}={value}");
     kubectl.show(&["wait", &answer, "tu/billing", "--timeout=60s"]).await
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Entry, Handled, Owner, Record, State, Version};
 use crate::domain::credential::CredentialId;
+use crate::domain::unknown::Unknown;
 
 /// What is read first: a newer operator may have written the rest.
 pub(super) const FORMAT_VERSION: i64 = 1;
@@ -19,7 +20,7 @@ pub(super) struct Format {
 
 /// The whole document.
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Stored {
     format_version: i64,
     #[serde(rename = "clientID")]
@@ -31,10 +32,12 @@ pub(super) struct Stored {
     rotated: Handled,
     #[serde(default)]
     revoked: Handled,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revoked_at: Option<Timestamp>,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 struct StoredEntry {
     bcrypt: String,
     state: StoredState,
@@ -65,6 +68,7 @@ impl From<&Record> for Stored {
             entries: entries.map(|(id, entry)| (id.to_string(), entry.into())).collect(),
             rotated: record.rotated.clone(),
             revoked: record.revoked.clone(),
+            revoked_at: record.revoked_at,
         }
     }
 }
@@ -86,6 +90,8 @@ impl Stored {
             entries,
             rotated: self.rotated,
             revoked: self.revoked,
+            revoked_at: self.revoked_at,
+            unknown: Unknown::default(),
         })
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::domain::request::token_digest;
+use crate::domain::request::digest as token_digest;
 
 const OVERLAP: SignedDuration = SignedDuration::from_hours(24);
 
@@ -32,6 +32,7 @@ fn record() -> Record {
         uid: "user-uid".to_owned(),
         namespace: "payments".to_owned(),
         name: "billing".to_owned(),
+        namespace_uid: Some("namespace-uid".to_owned()),
     };
     let mut record = Record::empty("billing".parse().unwrap(), owner);
     record.serial = 2;
@@ -72,7 +73,10 @@ fn the_stored_form_is_what_it_was() {
     let expected = json!({
         "formatVersion": 1,
         "clientID": "billing",
-        "owner": {"uid": "user-uid", "namespace": "payments", "name": "billing"},
+        "owner": {
+            "uid": "user-uid", "namespace": "payments", "name": "billing",
+            "namespaceUID": "namespace-uid",
+        },
         "serial": 2,
         "entries": {
             "aaaaaaaaaa": {
@@ -129,7 +133,7 @@ fn a_record_under_the_name_of_another_client_is_refused() {
 #[test]
 fn a_record_that_contradicts_itself_is_refused() {
     type Change = fn(&mut serde_json::Value);
-    let changes: [(&str, Change); 12] = [
+    let changes: [(&str, Change); 10] = [
         ("two current", |it| {
             it["entries"]["dddddddddd"] = it["entries"]["bbbbbbbbbb"].clone();
         }),
@@ -147,10 +151,6 @@ fn a_record_that_contradicts_itself_is_refused() {
         }),
         ("no hash", |it| it["entries"]["aaaaaaaaaa"]["bcrypt"] = json!("plaintext")),
         ("an unknown state", |it| it["entries"]["aaaaaaaaaa"]["state"] = json!("new")),
-        ("an unknown field", |it| it["surprise"] = json!(1)),
-        ("an unknown field of an entry", |it| {
-            it["entries"]["aaaaaaaaaa"]["surprise"] = json!(1);
-        }),
         ("a negative serial", |it| it["serial"] = json!(-1)),
         ("no instant", |it| it["entries"]["aaaaaaaaaa"]["issuedAt"] = json!("yesterday")),
         ("an impossible client id", |it| it["clientID"] = json!("not a client id")),
@@ -158,6 +158,43 @@ fn a_record_that_contradicts_itself_is_refused() {
     for (name, change) in changes {
         assert_eq!(changed(change), Err(Unreadable::Malformed), "{name}");
     }
+}
+
+#[test]
+fn fields_of_a_newer_version_are_ignored_and_survive_every_change() {
+    let newer = changed(|json| {
+        json["surprise"] = json!({"a": 1});
+        json["owner"]["surprise"] = json!(2);
+        json["entries"]["aaaaaaaaaa"]["surprise"] = json!(3);
+        json["entries"]["bbbbbbbbbb"]["surprise"] = json!(4);
+    });
+
+    let ended = newer.unwrap().tidied(None, OVERLAP, Now::at(at(6)));
+
+    assert!(!ended.entries.contains_key(&id('a')));
+    let json = ended.to_json();
+    assert_eq!(json["surprise"], json!({"a": 1}));
+    assert_eq!(json["owner"]["surprise"], json!(2));
+    assert_eq!(json["entries"]["bbbbbbbbbb"]["surprise"], json!(4));
+    assert_eq!(json["entries"].get("aaaaaaaaaa"), None);
+}
+
+#[test]
+fn a_record_of_an_earlier_version_has_no_namespace_uid_and_no_revocation() {
+    let earlier = changed(|json| {
+        json["owner"].as_object_mut().unwrap().remove("namespaceUID");
+    });
+
+    let record = earlier.unwrap();
+    assert_eq!((record.owner.namespace_uid, record.revoked_at), (None, None));
+}
+
+#[test]
+fn the_instant_of_a_revocation_is_stored() {
+    let revoked = record().all_ended("leaked", Now::at(at(1)));
+
+    assert_eq!(revoked.to_json()["revokedAt"], json!("2026-11-24T07:00:00Z"));
+    assert_eq!(Record::from_json(&bytes(&revoked), None), Ok(revoked));
 }
 
 #[test]

@@ -93,3 +93,15 @@ fn a_ledger_without_a_gap_is_read_and_written_as_before_there_were_gaps() {
     let read = Ledger::from_json(stored.to_string().as_bytes(), &given.ledger().uid);
     assert_eq!(read.as_ref(), Ok(given.ledger()));
 }
+
+#[test]
+fn fields_of_a_newer_version_are_ignored_and_kept() {
+    let given = signing();
+    let mut stored = given.ledger().to_json();
+    stored["surprise"] = "a".into();
+    stored["entries"]["1"]["surprise"] = "b".into();
+
+    let read = Ledger::from_json(stored.to_string().as_bytes(), &given.ledger().uid);
+
+    assert_eq!(read.map(|ledger| ledger.to_json()), Ok(stored));
+}

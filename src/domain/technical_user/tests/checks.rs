@@ -9,7 +9,7 @@ use crate::domain::delivery::Delivered;
 use crate::domain::object::Belongs;
 use crate::domain::schedule::later;
 use crate::domain::technical_user::{
-    Cause, Change, Claim, Holder, Step, User, Verdict, Write, decide,
+    Cause, Change, Claim, Holder, Step, User, Verdict, Write, decide, needs_namespace,
 };
 
 #[test]
@@ -373,4 +373,23 @@ fn a_period_that_is_not_over_is_woken_up_for() {
 
     let wake_at = rests(&step).unwrap().wake_at.unwrap();
     assert!(wake_at > at(46) && wake_at <= at(47), "{wake_at}");
+}
+
+#[test]
+fn a_record_of_an_earlier_version_gets_the_uid_of_the_namespace_first() {
+    let mut earlier = record([('a', current(1))]);
+    earlier.owner.namespace_uid = None;
+    let held = Claim::Held(record_version(), Box::new(earlier.clone()));
+    let revoking = User { revoke_request: Some("one".to_owned()), ..user() };
+
+    let step = step(user(), earlier.clone(), showing('a', &user()));
+    let (completed, change) = put(&step).unwrap();
+
+    assert_eq!(change, Change::Complete);
+    assert_eq!(completed.owner, user().owner);
+    assert_eq!(completed.entries, earlier.entries);
+    assert!(needs_namespace(&user(), &held) && needs_namespace(&user(), &Claim::Free));
+    assert!(!needs_namespace(&revoking, &held), "a revocation does not wait");
+    let complete = Claim::Held(record_version(), Box::new(completed.clone()));
+    assert!(!needs_namespace(&user(), &complete));
 }

@@ -50,6 +50,7 @@ pub(super) fn user() -> User {
             uid: "user-uid".to_owned(),
             namespace: "payments".to_owned(),
             name: "billing".to_owned(),
+            namespace_uid: Some("namespace-uid".to_owned()),
         },
         created_at: at(-2),
         generation: 3,

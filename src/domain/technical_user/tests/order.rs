@@ -1,8 +1,8 @@
 //! Which check answers when several could.
 
 use super::given::{
-    altered, at, cause, current, hours, id, issued, old, pending, placeholder, put, record, rests,
-    showing, step, user, verdict, version,
+    altered, at, cause, current, hours, id, issued, now, old, pending, placeholder, put, record,
+    rests, showing, step, user, verdict, version,
 };
 use crate::domain::delivery::Delivered;
 use crate::domain::object::Belongs;
@@ -45,7 +45,7 @@ fn revocation_comes_although_the_user_is_suspended() {
 
 #[test]
 fn after_a_revocation_what_the_secret_still_shows_is_replaced() {
-    let revoked = record([('a', current(1))]).all_ended("leaked");
+    let revoked = record([('a', current(1))]).all_ended("leaked", now());
 
     let step = step(revoking(), revoked, showing('a', &user()));
 
