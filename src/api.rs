@@ -17,12 +17,15 @@ pub const VERSION: &str = "v1alpha1";
 /// The field manager of every write, and the `provider` entry of a delivered Secret.
 pub const MANAGER: &str = "technical-user-operator";
 
-/// Annotation on a `TechnicalUser`: any new token asks for a new client secret, with overlap. On a
-/// `SigningKey`: any new token asks for a new key.
+/// Annotation on a `TechnicalUser`: a value that differs from the last handled one asks for a new client
+/// secret, with overlap. On a `SigningKey` it asks for a new key. An empty value asks for nothing.
 pub const ROTATE_REQUESTED_AT: &str = "iam.cyoda.com/rotate-requested-at";
-/// Annotation on a `TechnicalUser`: any new token ends every client secret now and asks for a new
-/// one. On a `SigningKey`: the kid that is to leave the JWKS at once.
+/// Annotation on a `TechnicalUser`: a value that differs from the last handled one ends every client secret
+/// now and asks for a new one. On a `SigningKey`: the kid that is to leave the JWKS at once.
 pub const REVOKE_REQUESTED_AT: &str = "iam.cyoda.com/revoke-requested-at";
+
+/// The annotations that ask for something.
+pub const REQUESTS: [&str; 2] = [ROTATE_REQUESTED_AT, REVOKE_REQUESTED_AT];
 
 /// Annotation on a delivered Secret: the id of the credential that it carries.
 pub const CREDENTIAL_ID: &str = "iam.cyoda.com/credential-id";

@@ -91,6 +91,11 @@ const TROUBLES: &[Trouble] = &[
         end: "RequestResolved",
         relief: "The annotation iam.cyoda.com/revoke-requested-at names no unknown kid any more.",
     },
+    Trouble {
+        type_: "RequestIgnored",
+        end: "RequestNotEmpty",
+        relief: "No annotation of a request is empty any more.",
+    },
 ];
 
 #[cfg(test)]

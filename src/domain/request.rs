@@ -3,6 +3,8 @@
 //! As in Flux, a value that differs from the last handled one asks, and the last handled one does not.
 //! An older value that comes back, by a restore or a revert, differs and therefore acts once more.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -62,14 +64,37 @@ impl From<Handled> for Stored {
     }
 }
 
+/// The annotations of an object.
+pub type Annotations = BTreeMap<String, String>;
+
 /// The value of an annotation that asks for something. A blank value asks for nothing: a script whose
 /// variable is empty writes one.
-pub fn requested(value: Option<&str>) -> Option<&str> {
-    value.filter(|value| !is_blank(value))
+pub fn requested(annotations: Option<&Annotations>, name: &str) -> Option<String> {
+    annotations?.get(name).filter(|value| !is_blank(value)).cloned()
 }
 
-/// Whether the annotation is there and its value is blank, so that it is ignored.
-pub fn is_blank(value: &str) -> bool {
+/// The annotations among `names` that are ignored since their values are blank.
+pub fn ignored(annotations: Option<&Annotations>, names: &[&'static str]) -> Vec<&'static str> {
+    let has_blank = |name: &&str| {
+        annotations.and_then(|all| all.get(*name)).is_some_and(|value| is_blank(value))
+    };
+    names.iter().copied().filter(|name| has_blank(name)).collect()
+}
+
+/// What the condition `RequestIgnored` says of those annotations.
+pub fn ignored_message(names: &[&'static str]) -> Option<String> {
+    let (subject, them) = match names {
+        [] => return None,
+        [name] => (format!("The annotation {name} is empty"), "the annotation"),
+        names => (format!("The annotations {} are empty", names.join(" and ")), "them"),
+    };
+    Some(format!(
+        "{subject}. An empty value asks for nothing. Write a value that differs from the last \
+         handled one, for example \"$(date +%s)\", or remove {them}."
+    ))
+}
+
+fn is_blank(value: &str) -> bool {
     value.trim().is_empty()
 }
 
@@ -133,11 +158,22 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_value_asks_for_nothing() {
+    fn a_blank_value_asks_for_nothing_and_is_named() {
+        let annotations =
+            |value: &str| Annotations::from([("rotate".to_owned(), value.to_owned())]);
+
         for blank in ["", " ", "\t\n"] {
-            assert_eq!(requested(Some(blank)), None, "{blank:?}");
+            assert_eq!(requested(Some(&annotations(blank)), "rotate"), None, "{blank:?}");
+            assert_eq!(ignored(Some(&annotations(blank)), &["revoke", "rotate"]), ["rotate"]);
         }
-        assert_eq!(requested(Some("0")), Some("0"));
-        assert_eq!(requested(None), None);
+        let asked = annotations("0");
+        assert_eq!(requested(Some(&asked), "rotate").as_deref(), Some("0"));
+        assert!(ignored(Some(&asked), &["revoke", "rotate"]).is_empty());
+        assert_eq!(requested(None, "rotate"), None);
+        assert_eq!(ignored_message(&[]), None);
+        for names in [&["rotate"][..], &["rotate", "revoke"]] {
+            let message = ignored_message(names).unwrap();
+            assert!(names.iter().all(|name| message.contains(name)), "{message}");
+        }
     }
 }

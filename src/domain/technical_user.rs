@@ -67,6 +67,8 @@ pub struct User {
     pub rotate_request: Option<String>,
     /// The token of the request to revoke, if there is one.
     pub revoke_request: Option<String>,
+    /// The annotations of requests whose values are empty, so that they ask for nothing.
+    pub ignored_requests: Vec<&'static str>,
 }
 
 /// What happens to the delivered Secret.

@@ -176,6 +176,7 @@ impl Adapter {
             overlap: OVERLAP,
             rotate_request: token("rotate", user.rotate),
             revoke_request: token("revoke", user.revoke),
+            ignored_requests: Vec::new(),
         }
     }
 

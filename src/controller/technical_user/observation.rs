@@ -10,6 +10,7 @@ use crate::api::technical_user::{DeliveryMode, OnDeleted, TechnicalUser};
 use crate::controller::ownership::Ownership;
 use crate::domain::delivery::{Content, Delivered, Endpoints, Written};
 use crate::domain::object::Belongs;
+use crate::domain::request::{ignored, requested};
 use crate::domain::schedule::parse_duration;
 use crate::domain::technical_user::{Delivery, User};
 use crate::stored::{client_id, version_of};
@@ -34,7 +35,7 @@ pub fn user(object: &TechnicalUser, endpoints: &Endpoints) -> Option<User> {
         Some(period) => Some(parse_duration(period)?),
         None => None,
     };
-    let annotation = |name: &str| object.metadata.annotations.as_ref()?.get(name).cloned();
+    let annotations = object.metadata.annotations.as_ref();
     Some(User {
         created_at: object.metadata.creation_timestamp.as_ref()?.0,
         generation: object.metadata.generation.unwrap_or_default(),
@@ -45,8 +46,9 @@ pub fn user(object: &TechnicalUser, endpoints: &Endpoints) -> Option<User> {
         delivery,
         period,
         overlap: parse_duration(&spec.rotation.overlap)?,
-        rotate_request: annotation(api::ROTATE_REQUESTED_AT),
-        revoke_request: annotation(api::REVOKE_REQUESTED_AT),
+        rotate_request: requested(annotations, api::ROTATE_REQUESTED_AT),
+        revoke_request: requested(annotations, api::REVOKE_REQUESTED_AT),
+        ignored_requests: ignored(annotations, &api::REQUESTS),
         owner,
     })
 }

@@ -10,6 +10,7 @@ use crate::domain::credential::record::{Record, State};
 use crate::domain::news::{News, troubles, was_in_trouble};
 use crate::domain::object::Belongs;
 use crate::domain::readiness::{Conditions, doubt, seconds, time};
+use crate::domain::request::ignored_message;
 use crate::domain::schedule::{Now, due_at};
 
 pub use self::verdict::Verdict;
@@ -45,10 +46,25 @@ pub fn status(
         credentials: record.map(credentials).unwrap_or_default(),
         last_rotation_time: current.map(|current| time(current.issued_at)),
         next_rotation_time: next.filter(|_| !user.is_suspended).map(time),
-        last_handled_rotate_at: record.and_then(|record| record.rotated.shown()),
+        last_handled_rotate_at: handled_rotation(record, former),
         last_handled_revoke_at: record.and_then(|record| record.revoked.shown()),
         conditions: conditions(observed, user, verdict, now).since(former_conditions),
     })
+}
+
+/// The value of the last request to rotate whose client secret was delivered. The record has the value
+/// from the moment when the client secret is begun, which is too early to report success.
+fn handled_rotation(
+    record: Option<&Record>,
+    former: Option<&TechnicalUserStatus>,
+) -> Option<String> {
+    let record = record?;
+    let is_delivered = record.current().is_some_and(|(_, it)| it.serial >= record.serial);
+    if is_delivered {
+        record.rotated.shown()
+    } else {
+        former.and_then(|former| former.last_handled_rotate_at.clone())
+    }
 }
 
 /// The status of a `TechnicalUser` whose spec cannot be read: the mistake, and what was known before.
@@ -146,6 +162,9 @@ fn conditions(observed: &Observed, user: &User, verdict: &Verdict, now: Now) -> 
             aliases.join(", ")
         );
         conditions.hold("AliasesPending", "NextRotation", message);
+    }
+    if let Some(message) = ignored_message(&user.ignored_requests) {
+        conditions.hold("RequestIgnored", "EmptyValue", message);
     }
     if let Some((reason, message)) = doubt(now.trust()) {
         conditions.hold("ClockSkew", reason, message);

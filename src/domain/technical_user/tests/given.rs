@@ -63,6 +63,7 @@ pub(super) fn user() -> User {
         overlap: OVERLAP,
         rotate_request: None,
         revoke_request: None,
+        ignored_requests: Vec::new(),
     }
 }
 

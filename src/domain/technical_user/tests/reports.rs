@@ -197,6 +197,39 @@ fn an_answered_request_is_shown_and_an_open_one_is_not() {
 }
 
 #[test]
+fn a_rotation_is_not_reported_as_handled_before_its_client_secret_is_delivered() {
+    let mut begun = record([('a', current(1)), ('b', pending("6", 2))]);
+    begun.rotated = begun.rotated.with("one");
+    let asking = User { rotate_request: Some("one".to_owned()), ..user() };
+    let seen = observed(asking, begun, showing('a', &user()));
+    let former = TechnicalUserStatus {
+        last_handled_rotate_at: Some("zero".to_owned()),
+        ..TechnicalUserStatus::default()
+    };
+    let blocked = Verdict::Blocked(Obstacle::Unavailable);
+
+    let without_former = told(&seen, &blocked);
+    let present = status(&seen, &blocked, Some(&former), now()).unwrap();
+
+    assert_eq!(without_former.last_handled_rotate_at, None);
+    assert_eq!(present.last_handled_rotate_at.as_deref(), Some("zero"));
+}
+
+#[test]
+fn an_ignored_request_is_a_condition_and_an_event() {
+    let blank = User { ignored_requests: vec!["iam.cyoda.com/rotate-requested-at"], ..user() };
+    let seen = observed(blank, record([('a', current(1))]), showing('a', &user()));
+    let former = told(&delivered(), &Verdict::Delivered);
+
+    let present = status(&seen, &Verdict::Delivered, Some(&former), now()).unwrap();
+    let news = news(&Verdict::Delivered, Some(&former), &present);
+
+    let ignored = condition(&present, "RequestIgnored").unwrap();
+    assert!(ignored.message.contains("rotate-requested-at is empty"), "{}", ignored.message);
+    assert_eq!(news.iter().map(|it| it.reason).collect::<Vec<_>>(), ["RequestIgnored"]);
+}
+
+#[test]
 fn an_overlap_is_said_and_its_last_end_named() {
     let record = record([('a', current(2)), ('b', old(2)), ('c', old(5))]);
 
