@@ -73,7 +73,7 @@ pub struct Installation {
     #[arg(long, env = "TECHNICAL_USER_MAX_VIEW_AGE", default_value = "1h", value_parser = lasting, value_name = "DURATION")]
     pub max_view_age: SignedDuration,
 
-    /// Where /livez and /readyz answer.
+    /// Where /livez and /readyz answer; for a token service also /readyz/sign.
     #[arg(
         long,
         env = "TECHNICAL_USER_HEALTH_LISTEN",

@@ -1,8 +1,8 @@
 //! What the token service knows: every client with its verifiers, and every key. It is fed by
 //! watches only, so that it answers while no operator runs and while the API server is away.
 //!
-//! Readers get a snapshot and hold nothing. Each view knows when a watch last told something, by a
-//! clock that cannot jump: past the bound S nothing is signed any more.
+//! Readers get a snapshot and hold nothing. Each view knows when a watch last told something, by the
+//! clock that saw more time pass since: past the bound S nothing is signed any more.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::clients::Clients;
 use self::keys::Keys;
-use self::pulse::Pulse;
+use self::pulse::{Moment, Pulse};
 use crate::domain::credential::ClientId;
 use crate::domain::key_pair::{Kid, PublicKey};
 use crate::domain::signer::NoSigner;
@@ -35,6 +35,7 @@ pub struct Directory {
     keys: RwLock<Keys>,
     pulses: Pulses,
     clock: Arc<dyn Clock>,
+    began_at: Moment,
     settings: Settings,
 }
 
@@ -74,6 +75,7 @@ impl Directory {
             clients: RwLock::new(clients),
             keys: RwLock::new(keys),
             pulses: Pulses::of(settings.watch_namespaces.len().max(1)),
+            began_at: Moment::of(&*clock),
             clock,
             settings,
         }
@@ -93,10 +95,10 @@ impl Directory {
     ///
     /// [`NoSigner`]: nothing is signed now, which passes.
     pub fn signer_of(&self, known: &Known, now: Timestamp) -> Result<Arc<Signer>, NoSigner> {
-        let elapsed = self.clock.elapsed();
+        let moment = Moment { elapsed: self.clock.elapsed(), wall: now };
         let pulse = self.pulses.users.get(known.scope).ok_or(NoSigner::Unseen(USERS))?;
-        self.believe(USERS, pulse, elapsed)?;
-        self.signer_at(&known.client.signing_key, now, elapsed)
+        self.believe(USERS, pulse, &moment)?;
+        self.signer_at(&known.client.signing_key, &moment)
     }
 
     /// The key that signs for the `SigningKey` of that name at `now`, whoever the client is.
@@ -105,7 +107,7 @@ impl Directory {
     ///
     /// [`NoSigner`]: nothing is signed now, which passes.
     pub fn signer(&self, series: &str, now: Timestamp) -> Result<Arc<Signer>, NoSigner> {
-        self.signer_at(series, now, self.clock.elapsed())
+        self.signer_at(series, &Moment { elapsed: self.clock.elapsed(), wall: now })
     }
 
     /// The keys of all series, as verifiers fetch them; nothing while there is none.
@@ -118,7 +120,9 @@ impl Directory {
         self.published()?.keys.get(kid).cloned()
     }
 
-    /// Whether tokens can be issued.
+    /// Whether requests can be served: the watches have delivered everything once, and there is a
+    /// public key to publish. Nothing that happens to a `SigningKey` later takes the JWKS, discovery and
+    /// introspection away; [`Self::signing`] is the signal for that.
     ///
     /// # Errors
     ///
@@ -130,9 +134,23 @@ impl Directory {
             let waiting = waiting.join(", ");
             return Err(format!("the watches of {waiting} have not told everything yet"));
         }
+        if self.published().is_none() {
+            let text =
+                "there is no SigningKey with a published key: create one, or let the operator";
+            return Err(text.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether tokens can be signed for one `SigningKey` at least.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names a `SigningKey` and what is wrong with it.
+    pub fn signing(&self) -> Result<(), String> {
         let series = self.series();
         let Some((name, outcome)) = series.first() else {
-            return Err("there is no SigningKey: create one, or let the operator".to_owned());
+            return Err("no SigningKey is known: create one, or let the operator".to_owned());
         };
         match outcome {
             Err(reason) if series.iter().all(|(_, outcome)| outcome.is_err()) => {
@@ -145,10 +163,10 @@ impl Directory {
     /// The name of each `SigningKey`, and whether it signs now for the clients of one namespace at
     /// least.
     pub fn series(&self) -> Vec<(String, Result<(), NoSigner>)> {
-        let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
-        let users = self.pulses.users.iter().map(|pulse| self.believe(USERS, pulse, elapsed));
+        let moment = Moment::of(&*self.clock);
+        let users = self.pulses.users.iter().map(|pulse| self.believe(USERS, pulse, &moment));
         let in_touch = users.reduce(Result::or).unwrap_or(Err(NoSigner::Unseen(USERS)));
-        let signs = |name: &str| in_touch.and(self.signer_at(name, now, elapsed).map(drop));
+        let signs = |name: &str| in_touch.and(self.signer_at(name, &moment).map(drop));
         let names = read(&self.keys).names().into_iter();
         names.map(|name| (name.clone(), signs(&name))).collect()
     }
@@ -158,40 +176,30 @@ impl Directory {
         read(&self.clients).count()
     }
 
-    /// The age of the oldest view, once all are there. A namespace whose users were never told counts
-    /// only while those of no other were.
-    pub fn age(&self) -> Option<Duration> {
-        let now = self.clock.elapsed();
-        let ages: Option<Vec<Duration>> = self.pulses.shared().map(|it| it.age(now)).collect();
-        let users = self.pulses.users.iter().filter_map(|pulse| pulse.age(now)).max()?;
-        ages?.into_iter().chain([users]).max()
+    /// The age of the oldest view. One that never was there is as old as the directory, so that an
+    /// alert on the age fires for a server that was never in touch as well.
+    pub fn age(&self) -> Duration {
+        let now = Moment::of(&*self.clock);
+        let never = now.since(&self.began_at);
+        let pulses = self.pulses.shared().chain(&self.pulses.users);
+        pulses.map(|pulse| pulse.age(&now).unwrap_or(never)).max().unwrap_or(never)
     }
 
-    fn signer_at(
-        &self,
-        series: &str,
-        now: Timestamp,
-        elapsed: Duration,
-    ) -> Result<Arc<Signer>, NoSigner> {
+    fn signer_at(&self, series: &str, moment: &Moment) -> Result<Arc<Signer>, NoSigner> {
         for (view, pulse) in self.pulses.of_all_clients() {
-            self.believe(view, pulse, elapsed)?;
+            self.believe(view, pulse, moment)?;
         }
         let signing = read(&self.keys).signing(series)?;
-        signing.signer(&self.ages(elapsed), now, self.settings.view_age)
+        signing.signer(&self.ages(moment), moment.wall, self.settings.view_age)
     }
 
-    fn believe(
-        &self,
-        view: &'static str,
-        pulse: &Pulse,
-        elapsed: Duration,
-    ) -> Result<(), NoSigner> {
-        let age = pulse.age(elapsed).ok_or(NoSigner::Unseen(view))?;
+    fn believe(&self, view: &'static str, pulse: &Pulse, moment: &Moment) -> Result<(), NoSigner> {
+        let age = pulse.age(moment).ok_or(NoSigner::Unseen(view))?;
         if age >= self.settings.view_age { Err(NoSigner::Stale(view)) } else { Ok(()) }
     }
 
-    fn ages(&self, elapsed: Duration) -> keys::Ages {
-        let age = |pulse: &Pulse| pulse.age(elapsed).unwrap_or(Duration::MAX);
+    fn ages(&self, moment: &Moment) -> keys::Ages {
+        let age = |pulse: &Pulse| pulse.age(moment).unwrap_or(Duration::MAX);
         keys::Ages {
             series: age(&self.pulses.series),
             ledgers: age(&self.pulses.ledgers),

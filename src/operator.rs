@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
 use futures::future::OptionFuture;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -99,8 +100,10 @@ async fn operate(
         parts.spawn(directory::feed(Arc::clone(&tokens.directory), client.clone()));
     }
     let health = bind(installation.health_listen, "health-listen")?;
+    let signing = tokens.as_ref().map(|it| admin::signing(it.signing())).unwrap_or_default();
     let readiness = readiness(are_users_synced, are_keys_synced, tokens.map(|it| it.readiness()));
-    let mut vital = Vital::start(health, readiness, candidate.clone())?;
+    let probes = admin::health(readiness).merge(signing);
+    let mut vital = Vital::start((health, probes), candidate.clone())?;
     tracing::info!(identity = context.settings.identity, "operator started");
     let controllers = controllers(&client, &context, (users_synced, keys_synced), &stopping);
     let works = async { tokio::join!(controllers, async { OptionFuture::from(serving).await }) };
@@ -174,8 +177,7 @@ struct Vital {
 
 impl Vital {
     fn start(
-        health: std::net::TcpListener,
-        readiness: admin::Readiness,
+        (health, probes): (std::net::TcpListener, Router),
         candidate: Candidate,
     ) -> Result<Self, ProcessError> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -184,7 +186,7 @@ impl Vital {
         std::thread::Builder::new().name("vital".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let mut parts = JoinSet::new();
-                serve(&mut parts, health, admin::health(readiness));
+                serve(&mut parts, health, probes);
                 tokio::select! {
                     () = candidate.run() => {}
                     _ = parts.join_next() => {}

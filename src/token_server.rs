@@ -57,7 +57,7 @@ async fn operate(arguments: &TokenServerArguments, issuer: String) -> Result<(),
     let health = bind(installation.health_listen, "health-listen")?;
     let metrics = bind(installation.metrics_listen, "metrics-listen")?;
     let _admin = Admin::start(vec![
-        (health, admin::health(service.readiness())),
+        (health, admin::health(service.readiness()).merge(admin::signing(service.signing()))),
         (metrics, admin::metrics(Arc::new(Mutex::new(registry)))),
     ])?;
     let (stop, stopping) = oneshot::channel::<()>();
@@ -135,10 +135,16 @@ impl TokenService {
         Ok(Self { directory, routes: Routes::new(service) })
     }
 
-    /// Whether tokens can be issued.
+    /// Whether requests can be served.
     pub(crate) fn readiness(&self) -> admin::Readiness {
         let directory = Arc::clone(&self.directory);
         Arc::new(move || directory.readiness())
+    }
+
+    /// Whether tokens can be signed.
+    pub(crate) fn signing(&self) -> admin::Readiness {
+        let directory = Arc::clone(&self.directory);
+        Arc::new(move || directory.signing())
     }
 
     /// Answers at `listener` until `stop` resolves.

@@ -11,7 +11,7 @@ use kube::{Api, Client};
 
 use super::clients::{Key, User, Verifiers, place};
 use super::keys::{Map, Pair, Series, read_map, read_pair, read_series};
-use super::pulse::{Pulse, felt};
+use super::pulse::{Moment, Pulse, felt};
 use super::{Directory, write};
 use crate::api;
 use crate::api::signing_key::SigningKey;
@@ -80,7 +80,7 @@ impl Directory {
             News::Map(told) => (Some(&pulses.jwks), matches!(told, Told::ListEnds)),
         };
         if let Some(pulse) = pulse.filter(|_| is_whole) {
-            pulse.beat(self.clock.elapsed());
+            pulse.beat(&Moment::of(&*self.clock));
         }
         match news {
             News::User(watch, told) => write(&self.clients).take_user(watch, told),

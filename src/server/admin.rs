@@ -14,20 +14,27 @@ use prometheus_client::registry::Registry;
 /// Answers whether the process is ready: `Err` with a sentence that says what is missing.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// `/readyz/sign`: whether tokens can be signed. It is no probe of a kubelet, since a replica that
+/// cannot sign still serves the JWKS, discovery and introspection.
+pub fn signing(readiness: Readiness) -> Router {
+    Router::new().route("/readyz/sign", get(answer)).with_state(readiness)
+}
+
 /// `/livez` and `/readyz`, with `/healthz` and `/ready` for those who expect them.
 pub fn health(readiness: Readiness) -> Router {
-    let ready = get(|State(readiness): State<Readiness>| async move {
-        match readiness() {
-            Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
-            Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")),
-        }
-    });
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", ready.clone())
-        .route("/ready", ready)
+        .route("/readyz", get(answer))
+        .route("/ready", get(answer))
         .with_state(readiness)
+}
+
+async fn answer(State(readiness): State<Readiness>) -> (StatusCode, String) {
+    match readiness() {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")),
+    }
 }
 
 /// `/metrics` in the OpenMetrics text format.

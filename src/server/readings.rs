@@ -44,7 +44,7 @@ impl Reading {
 /// How much the service knows, how sure it is, and what it can do.
 pub fn of_service(service: &Arc<Service>) -> Vec<Reading> {
     let directory = || Arc::clone(&service.directory);
-    let (clients, age, series) = (directory(), directory(), directory());
+    let (clients, age, series, signing) = (directory(), directory(), directory(), directory());
     let hashing = Arc::clone(service);
     let can_sign = move || {
         let series = series.series().into_iter();
@@ -56,9 +56,14 @@ pub fn of_service(service: &Arc<Service>) -> Vec<Reading> {
         }),
         Reading::one(
             "technical_user_view_age_seconds",
-            "Time since the most silent watch last told something: beyond --max-view-age nothing is \
-                signed that rests upon it.",
-            move || age.age().map(|age| age.as_secs_f64()),
+            "Time since the most silent watch last told something, or since the start for one that \
+                never did: beyond --max-view-age nothing is signed that rests upon it.",
+            move || Some(age.age().as_secs_f64()),
+        ),
+        Reading::one(
+            "technical_user_can_sign",
+            "Whether tokens can be signed for one SigningKey at least now: 1, or else 0.",
+            move || Some(f64::from(u8::from(signing.signing().is_ok()))),
         ),
         Reading {
             name: "technical_user_signing_key_can_sign",

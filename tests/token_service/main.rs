@@ -11,7 +11,6 @@
 )]
 
 #[path = "../simulation/clock.rs"]
-#[expect(dead_code, reason = "no clock is wrong here")]
 mod clock;
 #[path = "../simulation/environment.rs"]
 #[expect(dead_code, reason = "nobody looks for secrets here")]

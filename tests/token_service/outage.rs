@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use jiff::SignedDuration;
 use serde_json::json;
 use technical_user_operator::domain::token::Profile;
 
@@ -50,10 +51,11 @@ async fn who_was_out_of_touch_for_too_long_signs_nothing_and_says_so() {
 
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.text.contains("out of touch"), "{}", answer.text);
-    assert!(server.directory.readiness().unwrap_err().contains("too old"));
+    assert!(server.directory.signing().unwrap_err().contains("too old"));
+    assert_eq!(server.directory.readiness(), Ok(()), "the JWKS is served");
     assert_eq!(server.get("/.well-known/jwks.json").await.status, StatusCode::OK);
     world.set_away(false);
-    until("touch", || server.directory.readiness().is_ok()).await;
+    until("touch", || server.directory.signing().is_ok()).await;
     assert_eq!(server.token(&who).await.status, StatusCode::OK);
 }
 
@@ -75,11 +77,11 @@ async fn one_view_that_is_too_old_is_enough_to_sign_nothing() {
         tokio::time::sleep(VIEW_AGE + Duration::from_mins(1)).await;
 
         assert_eq!(server.token(&who).await.status, StatusCode::SERVICE_UNAVAILABLE, "{view}");
-        let missing = server.directory.readiness().unwrap_err();
+        let missing = server.directory.signing().unwrap_err();
         assert!(missing.contains(view), "{missing}");
-        assert!(server.directory.age().unwrap() > VIEW_AGE, "{view}");
+        assert!(server.directory.age() > VIEW_AGE, "{view}");
         world.lose(None);
-        until("touch", || server.directory.readiness().is_ok()).await;
+        until("touch", || server.directory.signing().is_ok()).await;
     }
 }
 
@@ -101,10 +103,10 @@ async fn a_namespace_that_is_out_of_touch_stops_its_own_clients_alone() {
     let answer = server.token(&lost).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.text.contains("out of touch"), "{}", answer.text);
-    assert_eq!(server.directory.readiness(), Ok(()));
-    assert!(server.directory.age().unwrap() > VIEW_AGE);
+    assert_eq!(server.directory.signing(), Ok(()));
+    assert!(server.directory.age() > VIEW_AGE);
     world.lose(None);
-    until("touch", || server.directory.age().unwrap() < VIEW_AGE).await;
+    until("touch", || server.directory.age() < VIEW_AGE).await;
     assert_eq!(server.token(&lost).await.status, StatusCode::OK);
 }
 
@@ -117,7 +119,7 @@ async fn a_quiet_cluster_is_not_an_absent_one() {
     tokio::time::sleep(VIEW_AGE * 5).await;
 
     assert_eq!(server.token(&who).await.status, StatusCode::OK);
-    assert!(server.directory.age().unwrap() < Duration::from_mins(6));
+    assert!(server.directory.age() < Duration::from_mins(6));
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,4 +178,96 @@ async fn every_token_of_many_rotations_verifies_at_every_replica() {
     }
 
     assert!(kids.len() >= 6, "{} keys in a working day", kids.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_slept_for_days_signs_nothing_before_it_is_in_touch_again() {
+    let world = World::start().await;
+    let server = world.token_server(Profile::Cloud).ready().await;
+    let who = world.user("orders", "billing", &json!({})).await;
+    assert_eq!(server.token(&who).await.status, StatusCode::OK);
+    world.kill_operator();
+    world.set_away(true);
+    world.server.delete_raw("technicalusers", "orders", "billing");
+
+    // The monotonic clock stands still while a machine sleeps.
+    world.clock.jump(SignedDuration::from_hours(72));
+    let asleep = server.token(&who).await;
+
+    assert_eq!(asleep.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(asleep.text.contains("out of touch"), "{}", asleep.text);
+    assert!(server.directory.age() > VIEW_AGE);
+    world.set_away(false);
+    until("the news", || server.directory.count() == 0).await;
+    assert_eq!(server.token(&who).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_waited_while_the_machine_slept_are_no_sign_of_life() {
+    let world = World::start().await;
+    let server = world.token_server(Profile::Cloud).ready().await;
+    let who = world.user("orders", "billing", &json!({})).await;
+    assert_eq!(server.token(&who).await.status, StatusCode::OK);
+    world.kill_operator();
+
+    // The watches that were open deliver one more bookmark, and no new one can be opened.
+    world.clock.jump(SignedDuration::from_hours(72));
+    world.set_deaf(true);
+    tokio::time::sleep(Duration::from_mins(2)).await;
+
+    assert_eq!(server.token(&who).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    world.set_deaf(false);
+    until("touch", || server.directory.signing().is_ok()).await;
+    assert_eq!(server.token(&who).await.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signing_key_that_is_suspended_takes_nothing_away_but_its_tokens() {
+    let world = World::start().await;
+    let server = world.token_server(Profile::Cloud).ready().await;
+    let who = world.user("orders", "billing", &json!({})).await;
+    let token = server.token(&who).await.token();
+
+    let mut key = world.server.get("signingkeys", "", "default").unwrap();
+    key["spec"]["suspend"] = true.into();
+    world.server.put_raw("signingkeys", key);
+    until("the news", || server.directory.signing().is_err()).await;
+
+    assert!(
+        server.directory.signing().unwrap_err().contains("default: the SigningKey is suspended")
+    );
+    assert_eq!(server.metric("technical_user_can_sign"), [" 0.0"]);
+    assert_eq!(server.token(&who).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(server.directory.readiness(), Ok(()));
+    assert!(server.verified(&token).await.is_some());
+    for path in ["/.well-known/jwks.json", "/.well-known/openid-configuration"] {
+        assert_eq!(server.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    let introspected = server.post("/oauth2/introspect", &who, &format!("token={token}")).await;
+    assert_eq!(introspected.json()["active"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_age_of_the_views_is_known_from_the_first_second() {
+    let world = World::start().await;
+    world.set_away(true);
+    let server = world.token_server(Profile::Cloud);
+    let age = || server.metric("technical_user_view_age_seconds");
+
+    assert_eq!(age(), [" 0.0"]);
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert_eq!(age(), [" 600.0"], "it was never in touch");
+    world.set_away(false);
+    until("touch", || server.directory.age() < Duration::from_mins(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_was_never_seen_is_as_old_as_the_server() {
+    let world = World::start().await;
+    world.lose(Some("/namespaces/shop/technicalusers"));
+    let server = world.token_server_of(&["orders", "shop"]);
+
+    tokio::time::sleep(Duration::from_mins(10)).await;
+
+    assert_eq!(server.directory.age(), Duration::from_mins(10));
 }

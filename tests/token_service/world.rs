@@ -236,6 +236,11 @@ impl World {
         self.server.close_watches();
     }
 
+    /// It answers no new request, or answers again; watches that are open stay so.
+    pub(crate) fn set_deaf(&self, is_deaf: bool) {
+        self.network.lock().unwrap().lost = is_deaf.then_some("");
+    }
+
     /// Every answer takes that long.
     pub(crate) fn set_slow(&self, delay: Duration) {
         self.network.lock().unwrap().delay = delay;
@@ -319,9 +324,10 @@ fn with_defaults(spec: &mut Value) {
 // === impl TokenServer ===
 
 impl TokenServer {
-    /// Returns once it says that it is ready.
+    /// Returns once it serves and signs.
     pub(crate) async fn ready(self) -> Self {
-        until("a token service that is ready", || self.directory.readiness().is_ok()).await;
+        let is_ready = || self.directory.readiness().is_ok() && self.directory.signing().is_ok();
+        until("a token service that is ready", is_ready).await;
         self
     }
 

@@ -185,13 +185,15 @@ impl TokenServer {
         self.child.ended().await;
     }
 
-    /// Returns once it says that it is ready.
+    /// Returns once it says that it serves and signs.
     pub(crate) async fn ready(&self) {
-        until("a token service that is ready", || async {
-            let answer = ask(self.launch.health, &get("/readyz")).await?;
-            (answer.status == 200).then_some(())
-        })
-        .await;
+        for path in ["/readyz", "/readyz/sign"] {
+            until(&format!("a token service that answers 200 at {path}"), || async {
+                let answer = ask(self.launch.health, &get(path)).await?;
+                (answer.status == 200).then_some(())
+            })
+            .await;
+        }
     }
 }
 

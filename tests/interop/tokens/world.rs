@@ -59,7 +59,7 @@ impl World {
         let world =
             Self { _service: service, issuer, kube, _control_plane: control_plane, runtime };
         until("the service is ready", || {
-            let answer = get(format!("http://{health}/readyz")).ok()?;
+            let answer = get(format!("http://{health}/readyz/sign")).ok()?;
             answer.status().is_success().then_some(())
         });
         Some(world)
