@@ -17,10 +17,10 @@ use crate::domain::key_pair::{Kid, PublicKey};
 use crate::domain::signer::NoSigner;
 use crate::environment::Clock;
 
-pub use self::clients::{Known, Traces, Verified};
+pub use self::clients::{Known, Recorded, Traces, Verified};
 pub use self::feed::feed;
 pub use self::keys::{Published, Signer};
-pub use self::live::{CannotCheck, Live};
+pub use self::live::{CannotCheck, Live, Share};
 
 mod clients;
 mod feed;

@@ -18,4 +18,5 @@ pub mod token_ids;
 mod discovery;
 mod introspection;
 mod posted;
+mod recent;
 mod token;

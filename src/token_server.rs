@@ -108,8 +108,9 @@ impl TokenService {
         let directory = Arc::new(Directory::new(settings, Arc::clone(&clock) as _));
         let live = Live::new(client.clone(), Arc::clone(&directory));
         let (time, hashing) = (Arc::clone(&clock) as _, Hashing::default());
+        let (environment, rates) = ((time, &*clock as _), Rates::DEFAULT);
         let authenticator =
-            Authenticator::new(Arc::clone(&directory), live, hashing, (time, &*clock), RATES)?;
+            Authenticator::new(Arc::clone(&directory), live, hashing, environment, rates)?;
         let metrics = Metrics::register(registry);
         let service = Service {
             directory: Arc::clone(&directory),
@@ -222,11 +223,3 @@ fn audit(place: &str, metrics: &Metrics) -> Result<Audit, ProcessError> {
 
 /// How often the API server tells each watch that it is alive.
 const BOOKMARKS: SignedDuration = SignedDuration::from_mins(1);
-
-const RATES: Rates = Rates {
-    // A client that tries both methods of authentication fails twice each time.
-    failures_of_one: Rate::a_second(1, 10),
-    failures_of_all: Rate::a_second(1000, 2000),
-    // The watches tell of all others: what anybody can ask for must not keep the API server busy.
-    lookups: Rate::a_second(20, 20),
-};

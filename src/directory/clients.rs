@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::credential::record::{Entry, Owner, Record};
@@ -21,6 +21,8 @@ use crate::watch::{Told, View};
 pub struct Known {
     /// The client.
     pub client: Client,
+    /// Its `TechnicalUser`.
+    pub owner: Arc<Owner>,
     /// What requests left behind.
     pub traces: Arc<Traces>,
     /// Which of the watches of users tells of it.
@@ -35,6 +37,19 @@ pub struct Traces {
     pub failures: AtomicU64,
     /// Tokens, as a limiter counts them.
     pub tokens: AtomicU64,
+    /// Audit records of its refusals.
+    pub refusals: Recorded,
+    /// Audit records of the tokens that it had introspected.
+    pub introspections: Recorded,
+}
+
+/// Audit records of one sort, within a bound.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    /// Those that were kept, as a limiter counts them.
+    pub kept: AtomicU64,
+    /// How many were left out since the last that was kept.
+    pub left_out: AtomicU64,
 }
 
 /// The keyed hash of the client secret that one verifier accepted, so that only the first use of it
@@ -42,8 +57,8 @@ pub struct Traces {
 #[derive(Debug, Default)]
 pub struct Verified {
     proof: OnceLock<[u8; 32]>,
-    /// Held by the one request that hashes.
-    pub turn: Mutex<()>,
+    /// Made by the first request that has to hash: most verifiers never need it again.
+    turn: OnceLock<Arc<Mutex<()>>>,
 }
 
 /// Everything that the watches told of clients.
@@ -70,7 +85,7 @@ pub(super) struct Key {
 #[derive(Clone, Debug)]
 pub(super) struct Verifiers {
     pub(super) client_id: ClientId,
-    pub(super) owner: Owner,
+    pub(super) owner: Arc<Owner>,
     entries: Box<[(CredentialId, Entry)]>,
 }
 
@@ -104,7 +119,10 @@ impl Known {
             is_suspended: true,
             created_at: Timestamp::MAX,
         };
-        Self { client, traces: Arc::default(), scope: 0, verifiers: Box::default() }
+        let (uid, namespace, name) = (String::new(), String::new(), String::new());
+        let owner = Owner { uid, namespace, name, namespace_uid: None };
+        let (owner, traces) = (Arc::new(owner), Arc::default());
+        Self { client, owner, traces, scope: 0, verifiers: Box::default() }
     }
 
     /// A client by its parts; what `former` proved stays proved as long as its verifier does.
@@ -126,6 +144,7 @@ impl Known {
             verifiers.map(|(id, entry)| (id.clone(), entry.clone(), verified(id, entry)));
         Self {
             client: Client { tenant: tenant.to_owned(), ..user.0.clone() },
+            owner: Arc::clone(&record.owner),
             traces: former.map(|former| Arc::clone(&former.traces)).unwrap_or_default(),
             scope,
             verifiers: verifiers.collect(),
@@ -139,6 +158,11 @@ impl Verified {
     /// The keyed hash of the right client secret, once one was seen.
     pub fn proof(&self) -> Option<&[u8; 32]> {
         self.proof.get()
+    }
+
+    /// Waits for the turn to hash, which one request has at a time.
+    pub async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(self.turn.get_or_init(Arc::default)).lock_owned().await
     }
 
     /// Remembers the right client secret by its keyed hash.
@@ -189,6 +213,7 @@ impl Verifiers {
 impl From<Record> for Verifiers {
     fn from(record: Record) -> Self {
         let Record { client_id, owner, entries, .. } = record;
+        let owner = Arc::new(owner);
         Self { client_id, owner, entries: entries.into_iter().collect() }
     }
 }

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::core::Status;
 use kube::{Api, Client};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::clients::{Known, User, Verifiers};
 use super::{Directory, read};
@@ -22,16 +23,37 @@ use crate::stored;
 pub struct Live {
     client: Client,
     directory: Arc<Directory>,
-    room: Arc<Semaphore>,
-    flights: Mutex<BTreeMap<Sought, Flight>>,
+    first: Arc<Semaphore>,
+    repeated: Arc<Semaphore>,
+    flights: Arc<Flights>,
 }
 
-/// Nobody could say whether the client secret is right. It can be tried again soon.
+/// Which share of the lookups a request draws from. Each share has places of its own, so that
+/// lookups that find nothing cannot take those of a fresh client secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// The source of the request has no recent lookup that found nothing.
+    First,
+    /// The source has one, or its address is not known.
+    Repeated,
+}
+
+/// The client secret could not be checked. It can be tried again soon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CannotCheck {
+    /// There are too many lookups. The next one is possible after this time.
+    #[error("too many lookups at the API server")]
+    Limited(Duration),
     /// The API server did not answer, or not in time.
     #[error("the API server did not answer")]
     Unanswered,
+    /// The API server refused the read: a right of the token service is missing.
+    #[error("the API server refused the read: the token service lacks a right")]
+    Forbidden,
+    /// The API server, or a proxy before it, answered with an error that says nothing about the
+    /// object.
+    #[error("the API server answered with an error")]
+    Failed,
     /// What is stored of the client secret makes no sense.
     #[error("the verifier record cannot be read")]
     Unreadable,
@@ -45,60 +67,96 @@ type Sought = (CredentialId, ClientId);
 type Found = Result<Option<Arc<Known>>, CannotCheck>;
 type Flight = Shared<BoxFuture<'static, Found>>;
 
+/// The lookups under way.
+#[derive(Default)]
+struct Flights(Mutex<BTreeMap<Sought, Flight>>);
+
+/// Removes a lookup from those under way when it ends, whether or not a request still waits for it.
+struct Landing {
+    flights: Arc<Flights>,
+    sought: Sought,
+}
+
+// === impl Live ===
+
 impl Live {
     /// Looks up at the API server behind `client`, for what `directory` does not know.
     pub fn new(client: Client, directory: Arc<Directory>) -> Self {
-        let room = Arc::new(Semaphore::new(AT_ONCE));
-        Self { client, directory, room, flights: Mutex::default() }
+        let places = || Arc::new(Semaphore::new(AT_ONCE));
+        let (first, repeated) = (places(), places());
+        Self { client, directory, first, repeated, flights: Arc::default() }
     }
 
-    /// The client as the API server has it now, by reads that began after the call; nothing when it
-    /// has no client secret of that id. Then nothing is read beyond its record: more would take
-    /// longer, and tell that the client exists.
+    /// The client as the API server has it now; nothing when it has no client secret of that id. Then
+    /// nothing is read beyond its record: more would take longer, and tell that the client exists.
     ///
-    /// Whoever asks for the same while it is being looked up waits for that answer, and is only
-    /// content with it if `suffices`: it may be of a moment before the secret could be known.
+    /// Requests for the same client secret share one lookup. A request that joins a lookup under way
+    /// is content with its result if `suffices`, and else asks again: the lookup may have read before
+    /// the secret could be known. A result that is complete is never used for a later request.
+    ///
+    /// `admit` is asked for each lookup that begins, not for each request.
     ///
     /// # Errors
     ///
     /// [`CannotCheck`].
-    pub async fn client(&self, sought: &Sought, suffices: impl Fn(&Known) -> bool) -> Found {
-        let (flight, is_joined) = self.board(sought);
-        let found = self.land(sought, flight).await;
+    pub async fn client(
+        &self,
+        sought: &Sought,
+        share: Share,
+        suffices: impl Fn(&Known) -> bool,
+        admit: impl Fn() -> Result<(), Duration>,
+    ) -> Found {
+        let (flight, is_joined) = self.board(sought, share, &admit)?;
+        let found = flight.await;
         match &found {
             Ok(Some(known)) if suffices(known) => return found,
             _ if !is_joined => return found,
             _ => {}
         }
         // Whatever is under way now began after the call.
-        let (flight, _) = self.board(sought);
-        self.land(sought, flight).await
+        let (flight, _) = self.board(sought, share, &admit)?;
+        flight.await
+    }
+
+    /// How many lookups are under way.
+    pub fn under_way(&self) -> usize {
+        self.flights.lock().len()
     }
 
     /// The flight to take, and whether it was under way.
-    fn board(&self, sought: &Sought) -> (Flight, bool) {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+    fn board(
+        &self,
+        sought: &Sought,
+        share: Share,
+        admit: impl Fn() -> Result<(), Duration>,
+    ) -> Result<(Flight, bool), CannotCheck> {
+        let (tell, told) = oneshot::channel();
+        let mut flights = self.flights.lock();
         if let Some(flight) = flights.get(sought) {
-            return (flight.clone(), true);
+            return Ok((flight.clone(), true));
         }
-        let directory = Arc::clone(&self.directory);
-        let flight =
-            look_up(self.client.clone(), directory, sought.clone(), Arc::clone(&self.room));
-        // On its own: what was read must not wait for whoever asks next.
-        let flight =
-            tokio::spawn(flight).map(|found| found.unwrap_or(Err(CannotCheck::Unanswered)));
+        if flights.len() >= MOST_FLIGHTS {
+            return Err(CannotCheck::Limited(DEADLINE));
+        }
+        admit().map_err(CannotCheck::Limited)?;
+        let flight = told.map(|found| found.unwrap_or(Err(CannotCheck::Unanswered)));
         let flight = flight.boxed().shared();
         flights.insert(sought.clone(), flight.clone());
-        (flight, false)
-    }
-
-    async fn land(&self, sought: &Sought, flight: Flight) -> Found {
-        let found = flight.clone().await;
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if flights.get(sought).is_some_and(|it| it.ptr_eq(&flight)) {
-            flights.remove(sought);
-        }
-        found
+        drop(flights);
+        let landing = Landing { flights: Arc::clone(&self.flights), sought: sought.clone() };
+        let places = match share {
+            Share::First => &self.first,
+            Share::Repeated => &self.repeated,
+        };
+        let (client, directory) = (self.client.clone(), Arc::clone(&self.directory));
+        let found = look_up(client, directory, sought.clone(), Arc::clone(places));
+        // In a task of its own: clients may hang up, and the result must not wait for the next one.
+        tokio::spawn(async move {
+            let found = found.await;
+            drop(landing);
+            let _ = tell.send(found);
+        });
+        Ok((flight, false))
     }
 }
 
@@ -108,14 +166,27 @@ impl fmt::Debug for Live {
     }
 }
 
+impl Flights {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Sought, Flight>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        let landed = self.flights.lock().remove(&self.sought);
+        drop(landed);
+    }
+}
+
 async fn look_up(
     client: Client,
     directory: Arc<Directory>,
     sought: Sought,
-    room: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 ) -> Found {
     let looking = async {
-        let _permit = room.acquire().await.map_err(|_| CannotCheck::Unanswered)?;
+        let _permit = places.acquire().await.map_err(|_| CannotCheck::Unanswered)?;
         observe(&client, &directory, &sought).await
     };
     tokio::time::timeout(DEADLINE, looking).await.unwrap_or(Err(CannotCheck::Unanswered))
@@ -124,7 +195,9 @@ async fn look_up(
 async fn observe(client: &Client, directory: &Directory, (credential, id): &Sought) -> Found {
     let settings = &directory.settings;
     let secrets = Api::<Secret>::namespaced(client.clone(), &settings.namespace);
-    let Some(secret) = answer(secrets.get_opt(&id.record_name()).await)? else {
+    let record_name = id.record_name();
+    let secret = secrets.get(&record_name).await;
+    let Some(secret) = existing(secret, "secrets", &record_name)? else {
         return Ok(None);
     };
     let (_, record) = stored::record(&secret, Some(id)).map_err(|_| CannotCheck::Unreadable)?;
@@ -139,31 +212,63 @@ async fn observe(client: &Client, directory: &Directory, (credential, id): &Soug
         return Ok(None);
     }
     let users = Api::<TechnicalUser>::namespaced(client.clone(), namespace);
-    let user = answer(users.get_opt(name).await)?;
-    let user = user.and_then(|user| User::read(&user, settings.token_lifetime));
-    let Some(user) = user.filter(|user| user.owns(&record)) else {
+    let user = existing(users.get(name).await, "technicalusers", name)?;
+    let Some(user) = user.filter(|user| user.metadata.deletion_timestamp.is_none()) else {
         return Ok(None);
     };
+    let user = User::read(&user, settings.token_lifetime).ok_or(CannotCheck::Unreadable)?;
+    if !user.owns(&record) {
+        return Ok(None);
+    }
     let known = read(&directory.clients).tenant(namespace).cloned();
     let tenant = if let Some(tenant) = known {
         tenant
     } else {
         let namespaces = Api::<Namespace>::all(client.clone());
-        let namespace = answer(namespaces.get_metadata_opt(namespace).await)?;
-        namespace.and_then(|it| it.metadata.uid).ok_or(CannotCheck::NoNamespace)?
+        let metadata = namespaces.get_metadata(namespace).await;
+        let metadata = existing(metadata, "namespaces", namespace)?;
+        metadata.and_then(|it| it.metadata.uid).ok_or(CannotCheck::NoNamespace)?
     };
     let scope = read(&directory.clients).scope(namespace);
     let former = directory.client(id);
     Ok(Some(Arc::new(Known::of(&user, (&tenant, scope), &record, former.as_deref()))))
 }
 
-/// The error of a client can quote an object; that there was none is all that counts.
-fn answer<T>(result: kube::Result<T>) -> Result<T, CannotCheck> {
-    result.map_err(|_| CannotCheck::Unanswered)
+/// The object, or nothing when the API server says that this very object is absent. The text of an
+/// error can quote an object, so only its kind is kept.
+fn existing<T>(
+    result: kube::Result<T>,
+    resource: &str,
+    name: &str,
+) -> Result<Option<T>, CannotCheck> {
+    match result {
+        Ok(object) => Ok(Some(object)),
+        Err(kube::Error::Api(status)) if is_absence(&status, resource, name) => Ok(None),
+        Err(kube::Error::Api(status))
+            if matches!(&*status.reason, "Forbidden" | "Unauthorized") =>
+        {
+            Err(CannotCheck::Forbidden)
+        }
+        Err(kube::Error::Api(_)) => Err(CannotCheck::Failed),
+        Err(kube::Error::SerdeError(_)) => Err(CannotCheck::Unreadable),
+        Err(_) => Err(CannotCheck::Unanswered),
+    }
 }
 
-/// As many lookups at once: enough for 20 a second of an API server that takes 100 ms.
+/// Whether the answer says that the object of that name is absent. A proxy, or an API server that
+/// has not loaded a resource yet, answers 404 as well and names no object.
+fn is_absence(status: &Status, resource: &str, name: &str) -> bool {
+    let names_it = |details: &kube::core::response::StatusDetails| {
+        details.name == name && details.kind == resource
+    };
+    status.code == 404 && status.details.as_ref().is_some_and(names_it)
+}
+
+/// Lookups of one share at the same time: enough for 20 a second of an API server that takes 100 ms.
 const AT_ONCE: usize = 2;
 
 /// How long a lookup may take, waiting included.
 const DEADLINE: Duration = Duration::from_secs(3);
+
+/// A bound on memory, far above what the rates of lookups allow within the deadline.
+const MOST_FLIGHTS: usize = 1000;

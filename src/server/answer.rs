@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::reason::Reason;
+use super::reason::{Reason, Unauthenticated};
 
 /// Why a request is refused. None of the texts quotes the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +22,8 @@ pub enum Refusal {
     InvalidScope,
     /// 400 `invalid_target` (RFC 8707).
     InvalidTarget(&'static str),
-    /// 401 `invalid_client`, with a challenge when there was an `Authorization` header: without
-    /// one, openid-client would lose the reason.
-    InvalidClient(Cow<'static, str>, Option<HeaderValue>),
+    /// `invalid_client`: 401 with that challenge, or 400 when there is none.
+    InvalidClient(Cow<'static, str>, Unauthenticated, Option<HeaderValue>),
     /// 404.
     NotFound,
     /// 405.
@@ -75,13 +74,19 @@ impl Refusal {
         }
     }
 
+    /// The same for audit records, which also tell why a client is not authenticated.
+    pub(super) fn audit_reason(&self) -> &'static str {
+        if let Self::InvalidClient(_, reason, _) = self { reason.name() } else { self.reason() }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::InvalidRequest(_)
             | Self::UnsupportedGrantType
             | Self::InvalidScope
-            | Self::InvalidTarget(_) => StatusCode::BAD_REQUEST,
-            Self::InvalidClient(..) => StatusCode::UNAUTHORIZED,
+            | Self::InvalidTarget(_)
+            | Self::InvalidClient(.., None) => StatusCode::BAD_REQUEST,
+            Self::InvalidClient(.., Some(_)) => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -92,7 +97,7 @@ impl Refusal {
 
     fn description(&self) -> &str {
         match self {
-            Self::InvalidRequest(text) | Self::InvalidClient(text, _) => text,
+            Self::InvalidRequest(text) | Self::InvalidClient(text, ..) => text,
             Self::InvalidTarget(text) => text,
             Self::SlowDown(reason, _) | Self::Unavailable(reason, _) => reason.text(),
             Self::UnsupportedGrantType => "grant_type must be client_credentials",
@@ -112,7 +117,7 @@ impl IntoResponse for Refusal {
         let mut response = no_store(self.status(), &body);
         let headers = response.headers_mut();
         match self {
-            Self::InvalidClient(_, Some(challenge)) => {
+            Self::InvalidClient(.., Some(challenge)) => {
                 headers.insert(WWW_AUTHENTICATE, challenge);
             }
             Self::SlowDown(_, wait) | Self::Unavailable(_, wait) => {
@@ -122,7 +127,7 @@ impl IntoResponse for Refusal {
             | Self::UnsupportedGrantType
             | Self::InvalidScope
             | Self::InvalidTarget(_)
-            | Self::InvalidClient(_, None)
+            | Self::InvalidClient(.., None)
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::UnsupportedMediaType => {}

@@ -4,18 +4,19 @@
 //! or guessed costs none: it is refused by its checksum, by its id, or by the keyed hash of the
 //! right one.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::{constant_time, hmac};
 
 use super::hashing::{Full, Hashing};
 use super::limits::Rate;
-use super::reason::Reason;
-use crate::directory::{Directory, Known, Live, Verified};
+use super::reason::{Reason, Unauthenticated};
+use super::recent::{Recent, network_of};
+use crate::directory::{CannotCheck, Directory, Known, Live, Share, Verified};
 use crate::domain::credential::{ClientId, ClientSecret, CredentialId, Verifier};
 use crate::domain::token::presented::Presented;
 use crate::environment::{Clock, Entropy, EntropyError};
@@ -28,12 +29,18 @@ pub struct Authenticator {
     hashing: Hashing,
     clock: Arc<dyn Clock>,
     proofs: Proofs,
-    misses: Mutex<Misses>,
+    misses: Mutex<Recent<Missing>>,
+    repeaters: Mutex<Recent<IpAddr>>,
     nobody: Arc<Known>,
     failures: AtomicU64,
-    lookups: AtomicU64,
+    first_lookups: AtomicU64,
+    repeated_lookups: AtomicU64,
     rates: Rates,
 }
+
+/// A client secret that the API server does not know, by its id. In the order of these ids, which a
+/// request makes up: the order of client ids would have some of them found sooner than others.
+type Missing = (CredentialId, ClientId);
 
 /// How often clients may fail.
 #[derive(Clone, Copy, Debug)]
@@ -42,15 +49,27 @@ pub struct Rates {
     pub failures_of_one: Rate,
     /// Failures of all clients together.
     pub failures_of_all: Rate,
-    /// Lookups at the API server.
+    /// Lookups at the API server, for each [`Share`] of them.
     pub lookups: Rate,
+}
+
+impl Rates {
+    /// The rates of a token service. Tests have the same.
+    pub const DEFAULT: Self = Self {
+        // A client that tries both methods of authentication fails twice each time.
+        failures_of_one: Rate::a_second(1, 10),
+        failures_of_all: Rate::a_second(1000, 2000),
+        // The watches tell of all other clients: requests of strangers must not keep the API server
+        // busy.
+        lookups: Rate::a_second(10, 20),
+    };
 }
 
 /// Why a client is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// It is not who it says it is.
-    Invalid,
+    /// It is not who it says it is, and why. Only the audit record may tell the reasons apart.
+    Invalid(Unauthenticated),
     /// Too many wrong client secrets.
     TooOften(Duration),
     /// Nobody could say.
@@ -85,25 +104,38 @@ impl Authenticator {
             hashing,
             clock,
             proofs: Proofs::draw(entropy)?,
-            misses: Mutex::default(),
+            misses: Mutex::new(Recent::new(REMEMBERED, MOST_MISSES)),
+            repeaters: Mutex::new(Recent::new(REMEMBERED, MOST_MISSES)),
             nobody: Arc::new(Known::nobody()),
             failures: AtomicU64::new(0),
-            lookups: AtomicU64::new(0),
+            first_lookups: AtomicU64::new(0),
+            repeated_lookups: AtomicU64::new(0),
             rates,
         })
     }
 
-    /// The client that presented its own client secret.
+    /// The client that presented its own client secret, from `source`.
     ///
     /// # Errors
     ///
     /// [`Failed`]. Whether the client exists makes no difference, neither in the answer nor in its
     /// time: it is looked for once, and whoever is not there has a stand-in.
-    pub async fn authenticate(&self, presented: &Presented) -> Result<Arc<Known>, Failed> {
+    pub async fn authenticate(
+        &self,
+        presented: &Presented,
+        source: Option<IpAddr>,
+    ) -> Result<Arc<Known>, Failed> {
         let named = self.directory.client(&presented.client_id);
         let known = Arc::clone(named.as_ref().unwrap_or(&self.nobody));
-        let found = self.proven(known, presented).await;
-        found.map_err(|reason| Failed { reason, known: named })
+        let found = self.proven(known, presented, source).await;
+        found.map_err(|reason| match reason {
+            Denied::Invalid(Unauthenticated::SecretEnded) if named.is_none() => {
+                Failed { reason: Denied::Invalid(Unauthenticated::UnknownClient), known: None }
+            }
+            reason @ (Denied::Invalid(_) | Denied::TooOften(_) | Denied::Unchecked(..)) => {
+                Failed { reason, known: named }
+            }
+        })
     }
 
     /// Counts a client that failed.
@@ -115,15 +147,25 @@ impl Authenticator {
         self.rates.failures_of_all.take(&self.failures, self.clock.elapsed())
     }
 
+    /// How many lookups at the API server are under way.
+    pub fn lookups_under_way(&self) -> usize {
+        self.live.under_way()
+    }
+
     /// How many client secrets are hashed or wait for it.
     pub fn hashes_in_line(&self) -> usize {
         self.hashing.in_line()
     }
 
-    async fn proven(&self, known: Arc<Known>, presented: &Presented) -> Result<Arc<Known>, Denied> {
+    async fn proven(
+        &self,
+        known: Arc<Known>,
+        presented: &Presented,
+        source: Option<IpAddr>,
+    ) -> Result<Arc<Known>, Denied> {
         let id = presented.secret.id();
-        let is_told = known.verifier(&id, self.clock.now()).is_some();
-        let known = if is_told { known } else { self.look_up(presented, &id).await? };
+        let is_in_view = known.verifier(&id, self.clock.now()).is_some();
+        let known = if is_in_view { known } else { self.look_up(presented, &id, source).await? };
         self.check(&known, &id, &presented.secret).await?;
         Ok(known)
     }
@@ -135,27 +177,51 @@ impl Authenticator {
         &self,
         presented: &Presented,
         id: &CredentialId,
+        source: Option<IpAddr>,
     ) -> Result<Arc<Known>, Denied> {
         let elapsed = self.clock.elapsed();
         let missing = (id.clone(), presented.client_id.clone());
-        if self.misses().contains(&missing, elapsed) {
-            return Err(Denied::Invalid);
+        if lock(&self.misses).contains(&missing, elapsed) {
+            return Err(Denied::Invalid(Unauthenticated::SecretEnded));
         }
-        let free = self.rates.lookups.take(&self.lookups, elapsed);
-        free.map_err(|wait| Denied::Unchecked(Reason::LookupRate, wait))?;
+        let network = source.map(network_of);
+        let share = self.share_of(network, elapsed);
+        let count = match share {
+            Share::First => &self.first_lookups,
+            Share::Repeated => &self.repeated_lookups,
+        };
+        let admit = || self.rates.lookups.take(count, self.clock.elapsed());
         let now = self.clock.now();
         let has_id = |known: &Known| known.verifier(id, now).is_some();
-        match self.live.client(&missing, has_id).await {
-            Ok(Some(known)) if has_id(&known) => Ok(known),
+        match self.live.client(&missing, share, has_id, admit).await {
+            Ok(Some(known)) if has_id(&known) => {
+                if let Some(network) = network {
+                    lock(&self.repeaters).remove(&network);
+                }
+                Ok(known)
+            }
             Ok(_) => {
-                self.misses().insert(missing, elapsed);
+                lock(&self.misses).insert(missing, elapsed);
                 // What the API server has takes it longer to say than that it has nothing.
                 let took = self.clock.elapsed().saturating_sub(elapsed);
                 tokio::time::sleep(until_beat(took)).await;
-                Err(Denied::Invalid)
+                Err(Denied::Invalid(Unauthenticated::SecretEnded))
+            }
+            Err(reason @ CannotCheck::Limited(wait)) => {
+                Err(Denied::Unchecked(Reason::Lookup(reason), wait))
             }
             Err(reason) => Err(Denied::Unchecked(Reason::Lookup(reason), SOON)),
         }
+    }
+
+    /// The share of the lookups for that network. Until its lookup has found a client it draws from
+    /// the share of repeaters: a client that hangs up does not stay a first one.
+    fn share_of(&self, network: Option<IpAddr>, elapsed: Duration) -> Share {
+        let Some(network) = network else { return Share::Repeated };
+        let mut repeaters = lock(&self.repeaters);
+        let repeats = repeaters.contains(&network, elapsed);
+        repeaters.insert(network, elapsed);
+        if repeats { Share::Repeated } else { Share::First }
     }
 
     async fn check(
@@ -166,44 +232,56 @@ impl Authenticator {
     ) -> Result<(), Denied> {
         let proof = self.proofs.of(secret);
         let Some((verifier, memory)) = known.verifier(id, self.clock.now()) else {
-            return Err(Denied::Invalid);
+            return Err(Denied::Invalid(Unauthenticated::SecretEnded));
         };
         let is_right = if let Some(right) = memory.proof() {
             Proofs::agree(right, &proof)
         } else {
             self.hash(known, (verifier, memory), secret, proof).await?
         };
-        if is_right { Ok(()) } else { Err(Denied::Invalid) }
+        if is_right { Ok(()) } else { Err(Denied::Invalid(Unauthenticated::WrongSecret)) }
     }
 
-    /// Hashes, unless somebody else did while this request waited for its turn.
+    /// Hashes, unless another request did while this one waited for its turn.
+    ///
+    /// The hash runs to its end in a task of its own, and its result is remembered there: a client
+    /// that hangs up early finds it when it comes back. Failures count, not attempts: any number of
+    /// requests may wait with the right client secret.
     async fn hash(
         &self,
         known: &Known,
-        (verifier, memory): (&Verifier, &Verified),
+        (verifier, memory): (&Verifier, &Arc<Verified>),
         secret: &ClientSecret,
         proof: [u8; 32],
     ) -> Result<bool, Denied> {
-        let (rate, count) = (self.rates.failures_of_one, &known.traces.failures);
-        rate.take(count, self.clock.elapsed()).map_err(Denied::TooOften)?;
-        let turn = tokio::time::timeout(PATIENCE, memory.turn.lock()).await;
-        let _turn = turn.map_err(|_| Denied::Unchecked(Reason::HashingSlow, SOON))?;
-        let is_right = if let Some(right) = memory.proof() {
-            Proofs::agree(right, &proof)
-        } else {
-            let hashed = self.hashing.accepts(verifier, secret).await;
-            hashed.map_err(|Full(wait)| Denied::Unchecked(Reason::HashingQueueFull, wait))?
-        };
-        if is_right {
-            memory.remember(proof);
-            rate.give_back(count);
+        let turn = tokio::time::timeout(PATIENCE, memory.turn()).await;
+        let turn = turn.map_err(|_| Denied::Unchecked(Reason::HashingSlow, SOON))?;
+        if let Some(right) = memory.proof() {
+            return Ok(Proofs::agree(right, &proof));
         }
-        Ok(is_right)
+        let (rate, traces) = (self.rates.failures_of_one, Arc::clone(&known.traces));
+        rate.check(&traces.failures, self.clock.elapsed()).map_err(Denied::TooOften)?;
+        let (verifier, memory, secret) = (verifier.clone(), Arc::clone(memory), secret.clone());
+        let (hashing, namespace) = (self.hashing.clone(), known.client.tenant.clone());
+        let clock = Arc::clone(&self.clock);
+        let hashed = tokio::spawn(async move {
+            let is_right = hashing.accepts(&namespace, &verifier, &secret).await?;
+            if is_right {
+                memory.remember(proof);
+            } else {
+                // Counted by the next check: one more than allowed was hashed at worst.
+                let _ = rate.take(&traces.failures, clock.elapsed());
+            }
+            drop(turn);
+            Ok(is_right)
+        });
+        let hashed = hashed.await.unwrap_or(Err(Full(SOON)));
+        hashed.map_err(|Full(wait)| Denied::Unchecked(Reason::HashingQueueFull, wait))
     }
+}
 
-    fn misses(&self) -> std::sync::MutexGuard<'_, Misses> {
-        self.misses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Keyed hashes of client secrets, by a key that no other process has.
@@ -229,31 +307,6 @@ impl Proofs {
 impl fmt::Debug for Proofs {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("<redacted>")
-    }
-}
-
-/// Ids of client secrets that the API server was asked for in vain. In the order of these ids, which
-/// whoever asks makes up: that of client ids would have some of them found sooner than others.
-#[derive(Debug, Default)]
-struct Misses {
-    until: BTreeMap<(CredentialId, ClientId), Duration>,
-    order: VecDeque<(CredentialId, ClientId)>,
-}
-
-impl Misses {
-    fn contains(&self, missing: &(CredentialId, ClientId), elapsed: Duration) -> bool {
-        self.until.get(missing).is_some_and(|until| elapsed < *until)
-    }
-
-    fn insert(&mut self, missing: (CredentialId, ClientId), elapsed: Duration) {
-        if self.until.insert(missing.clone(), elapsed + REMEMBERED).is_none() {
-            self.order.push_back(missing);
-        }
-        while self.order.len() > MOST_MISSES {
-            if let Some(oldest) = self.order.pop_front() {
-                self.until.remove(&oldest);
-            }
-        }
     }
 }
 

@@ -1,21 +1,24 @@
-//! bcrypt on threads of its own, a few hashes at a time and a bounded number in line: it may take
-//! long, and must not take the cores from those who need no hash.
+//! bcrypt on threads of its own: a few hashes at a time, and a bounded line in which each namespace
+//! has its share. A hash may take long, and must not take the cores from requests that need none.
 
+use std::fmt;
 use std::num::NonZero;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::setpriority_process;
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
+use self::line::Line;
 use crate::domain::credential::{ClientSecret, Verifier};
 
-/// Hashes.
-#[derive(Debug)]
+mod line;
+
+/// Hashes. A clone shares the threads and the line.
+#[derive(Clone)]
 pub struct Hashing {
-    room: Arc<Semaphore>,
-    in_line: AtomicUsize,
+    line: Arc<Mutex<Line<Job>>>,
     threads: usize,
 }
 
@@ -23,59 +26,83 @@ pub struct Hashing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full(pub Duration);
 
+/// One client secret to check.
+struct Job {
+    verifier: Verifier,
+    secret: ClientSecret,
+    answer: oneshot::Sender<bool>,
+}
+
 impl Default for Hashing {
     /// As many at a time as there are cores but one, and at least one.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let threads = cores.saturating_sub(1).max(1);
-        let room = Arc::new(Semaphore::new(threads));
-        Self { room, in_line: AtomicUsize::new(0), threads }
+        let line = Line::new(threads, IN_LINE.saturating_mul(threads));
+        Self { line: Arc::new(Mutex::new(line)), threads }
     }
 }
 
 impl Hashing {
-    /// Whether the verifier is the one of that client secret.
+    /// Whether the verifier is the one of that client secret, for a client of the namespace of that
+    /// uid.
     ///
     /// # Errors
     ///
-    /// [`Full`]: nothing was hashed.
-    pub async fn accepts(&self, verifier: &Verifier, secret: &ClientSecret) -> Result<bool, Full> {
-        let place = Place::take(&self.in_line, self.threads).ok_or(Full(PATIENCE))?;
-        let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| Full(PATIENCE))?;
-        let (verifier, secret) = (verifier.clone(), secret.clone());
-        let hashed = tokio::task::spawn_blocking(move || {
-            // Behind whoever needs no hash. Where that is not allowed, everything works all the same.
-            let _ = setpriority_process(None, LOW);
-            let is_right = verifier.accepts(&secret);
-            drop(room);
-            is_right
-        });
-        let hashed = hashed.await.map_err(|_| Full(PATIENCE));
-        drop(place);
-        hashed
+    /// [`Full`]: nothing was hashed, because the line is full and this namespace has its share of it.
+    pub async fn accepts(
+        &self,
+        namespace: &str,
+        verifier: &Verifier,
+        secret: &ClientSecret,
+    ) -> Result<bool, Full> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job { verifier: verifier.clone(), secret: secret.clone(), answer };
+        let needs_thread = self.lock().join(namespace, job).map_err(|_| Full(PATIENCE))?;
+        if needs_thread {
+            let line = Arc::clone(&self.line);
+            tokio::task::spawn_blocking(move || work(&line));
+        }
+        // The sender is dropped when another namespace takes the place in the line.
+        answered.await.map_err(|_| Full(PATIENCE))
     }
 
     /// How many are hashed or wait for it.
     pub fn in_line(&self) -> usize {
-        self.in_line.load(Ordering::Relaxed)
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line<Job>> {
+        lock(&self.line)
     }
 }
 
-/// A place in the line, which is left by hanging up too.
-struct Place<'a>(&'a AtomicUsize);
-
-impl<'a> Place<'a> {
-    fn take(in_line: &'a AtomicUsize, threads: usize) -> Option<Self> {
-        let place = Self(in_line);
-        let ahead = in_line.fetch_add(1, Ordering::AcqRel);
-        (ahead < IN_LINE.saturating_mul(threads)).then_some(place)
+impl fmt::Debug for Hashing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Hashing").field("threads", &self.threads).finish_non_exhaustive()
     }
 }
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+/// Hashes until the line is empty.
+fn work(line: &Mutex<Line<Job>>) {
+    // Behind all requests that need no hash. Where that is not allowed, everything works all the same.
+    let _ = setpriority_process(None, LOW);
+    loop {
+        let next = lock(line).next();
+        let Some(Job { verifier, secret, answer }) = next else { return };
+        if answer.is_closed() {
+            continue;
+        }
+        // A panic must not end the thread while the line counts it as working.
+        let is_right = catch_unwind(AssertUnwindSafe(|| verifier.accepts(&secret)));
+        if let Ok(is_right) = is_right {
+            let _ = answer.send(is_right);
+        }
     }
+}
+
+fn lock(line: &Mutex<Line<Job>>) -> MutexGuard<'_, Line<Job>> {
+    line.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many wait for each thread: about five seconds at cost 10.
@@ -86,23 +113,3 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The niceness of a thread that hashes.
 const LOW: i32 = 10;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_in_the_line_is_taken_and_left() {
-        let hashing = Hashing::default();
-
-        let places: Vec<_> = (0..IN_LINE * hashing.threads)
-            .map(|_| Place::take(&hashing.in_line, hashing.threads).unwrap())
-            .collect();
-        assert_eq!(hashing.in_line(), places.len());
-        assert!(Place::take(&hashing.in_line, hashing.threads).is_none());
-        assert_eq!(hashing.in_line(), places.len());
-
-        drop(places);
-        assert_eq!(hashing.in_line(), 0);
-    }
-}

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Refusal, no_store};
 use super::posted::Posted;
-use super::service::{Rejected, Service, refused};
+use super::service::{Endpoint, Rejected, Service, refused};
 use crate::domain::key_pair::{Algorithm, Kid};
 use crate::environment::private_key::verify;
 
@@ -30,7 +30,7 @@ struct Header {
 /// `POST` to the introspection endpoint.
 pub(super) async fn introspect(State(service): State<Arc<Service>>, posted: Posted) -> Response {
     service.metrics.asked("introspection");
-    let request = match service.authenticated(&posted).await {
+    let request = match service.authenticated(&posted, Endpoint::Introspection).await {
         Ok(request) => request,
         Err(rejected) => return refused(&service, REFUSED, posted.source, rejected),
     };

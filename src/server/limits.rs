@@ -18,6 +18,25 @@ impl Rate {
         Self { every, burst: every.saturating_mul(burst as u64) }
     }
 
+    /// One in that many seconds, and up to `burst` at once.
+    pub const fn one_in(seconds: u32, burst: u32) -> Self {
+        let every = (seconds as u64).saturating_mul(NANOS);
+        Self { every, burst: every.saturating_mul(burst as u64) }
+    }
+
+    /// Whether one could be taken, at `elapsed`. Nothing is taken.
+    ///
+    /// # Errors
+    ///
+    /// How long to wait for the next one.
+    pub fn check(self, count: &AtomicU64, elapsed: Duration) -> Result<(), Duration> {
+        if self.burst == 0 {
+            return Ok(());
+        }
+        let (_, wait) = self.one_more(count.load(Ordering::Acquire), nanos(elapsed));
+        if wait.is_zero() { Ok(()) } else { Err(wait) }
+    }
+
     /// Takes one, at `elapsed`.
     ///
     /// # Errors
@@ -50,12 +69,6 @@ impl Rate {
         let next = |due| self.one_more(due, now).0;
         let due = count.update(Ordering::AcqRel, Ordering::Acquire, next);
         self.one_more(due, now).1
-    }
-
-    /// Gives one back.
-    pub fn give_back(self, count: &AtomicU64) {
-        let less = |due: u64| Some(due.saturating_sub(self.every));
-        let _ = count.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
     /// A moment between two, at which it is the turn of that number: those that follow each other are
@@ -110,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_can_be_taken_again() {
-        let (rate, count) = (Rate::a_second(1, 1), AtomicU64::new(0));
-        let now = Duration::from_secs(5);
+    fn a_check_takes_nothing() {
+        let (rate, count) = (Rate::one_in(60, 1), AtomicU64::new(0));
+        let at = Duration::from_secs;
 
-        assert_eq!(rate.take(&count, now), Ok(()));
-        rate.give_back(&count);
-        assert_eq!(rate.take(&count, now), Ok(()));
-        assert!(rate.take(&count, now).is_err());
+        assert!((0..10).all(|_| rate.check(&count, at(5)).is_ok()));
+        assert_eq!(rate.take(&count, at(5)), Ok(()));
+        assert_eq!(rate.check(&count, at(35)), Err(at(30)));
+        assert_eq!(rate.check(&count, at(65)), Ok(()));
     }
 
     #[test]

@@ -4,6 +4,41 @@
 use crate::directory::CannotCheck;
 use crate::domain::signer::NoSigner;
 
+/// Why a client is not authenticated, for the audit record alone: the answer and the metrics say
+/// the same for all of them, so that they do not tell which clients exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unauthenticated {
+    /// The request has no credentials.
+    NoCredentials,
+    /// The request uses a method of client authentication that is not offered.
+    UnknownMethod,
+    /// The credentials do not have the form of a client id and a client secret.
+    Malformed,
+    /// No such client is in view, and the API server has none with that client secret.
+    UnknownClient,
+    /// The client has no client secret of that id: it has ended, was revoked, or was never issued.
+    SecretEnded,
+    /// The client secret is not the one of that id.
+    WrongSecret,
+    /// The client secret is right, and the client is suspended.
+    Suspended,
+}
+
+impl Unauthenticated {
+    /// How audit records name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoCredentials => "no_credentials",
+            Self::UnknownMethod => "unknown_auth_method",
+            Self::Malformed => "malformed_credentials",
+            Self::UnknownClient => "unknown_client",
+            Self::SecretEnded => "secret_ended_or_revoked",
+            Self::WrongSecret => "wrong_secret",
+            Self::Suspended => "client_suspended",
+        }
+    }
+}
+
 /// A reason for a 429 or a 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -15,9 +50,7 @@ pub enum Reason {
     Guesses,
     /// Too many clients failed, whoever they are.
     Failures,
-    /// No more lookups at the API server at the moment.
-    LookupRate,
-    /// The API server was asked, in vain.
+    /// A lookup at the API server was not possible, or said nothing.
     Lookup(CannotCheck),
     /// As many hashes wait as may.
     HashingQueueFull,
@@ -39,8 +72,10 @@ impl Reason {
             Self::TotalRate => "total_rate",
             Self::Guesses => "wrong_secrets_of_client",
             Self::Failures => "failures_of_all",
-            Self::LookupRate => "lookup_rate",
+            Self::Lookup(CannotCheck::Limited(_)) => "lookup_rate",
             Self::Lookup(CannotCheck::Unanswered) => "lookup_unanswered",
+            Self::Lookup(CannotCheck::Forbidden) => "lookup_forbidden",
+            Self::Lookup(CannotCheck::Failed) => "lookup_failed",
             Self::Lookup(CannotCheck::Unreadable) => "record_unreadable",
             Self::Lookup(CannotCheck::NoNamespace) => "namespace_unknown",
             Self::HashingQueueFull => "hashing_queue_full",
@@ -62,7 +97,7 @@ impl Reason {
             Self::ClientRate | Self::TotalRate | Self::Guesses | Self::Failures => {
                 "too many requests, try again later"
             }
-            Self::LookupRate | Self::Lookup(_) | Self::HashingQueueFull | Self::HashingSlow => {
+            Self::Lookup(_) | Self::HashingQueueFull | Self::HashingSlow => {
                 "the client secret cannot be checked at the moment"
             }
             Self::Signer(NoSigner::Unseen(_)) => {
@@ -79,7 +114,9 @@ impl Reason {
                 "no key may sign for this client at the moment"
             }
             Self::SigningFailed => "signing failed",
-            Self::NothingPublished => "no signing key is published yet",
+            Self::NothingPublished => {
+                "this replica of the token service does not see any published signing key"
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use super::authentication::{Authenticator, Denied, Failed};
 use super::limits::Rate;
 use super::metrics::Metrics;
 use super::posted::Posted;
-use super::reason::Reason;
+use super::reason::{Reason, Unauthenticated};
 use super::token_ids::TokenIds;
 use crate::directory::{Directory, Known};
 use crate::domain::token::Profile;
@@ -89,6 +89,16 @@ impl Issuer {
 
 // === what the endpoints share ===
 
+/// Where a client authenticates. A wrong client secret has its own status at each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    /// RFC 6749 section 5.2: 401 for the `Authorization` header, 400 for credentials in the body.
+    /// Many clients read the reason from a 400 only, or take any challenge for the whole answer.
+    Token,
+    /// RFC 7662 section 2.3: 401.
+    Introspection,
+}
+
 /// A request of an authenticated client.
 pub(super) struct Authenticated<'a> {
     pub(super) known: Arc<Known>,
@@ -110,8 +120,9 @@ impl Service {
     pub(super) async fn authenticated<'a>(
         &self,
         posted: &'a Posted,
+        endpoint: Endpoint,
     ) -> Result<Authenticated<'a>, Rejected> {
-        let Posted { headers, body, source: _ } = posted;
+        let Posted { headers, body, source } = posted;
         let unread = |refusal| Rejected { refusal, method: Method::None, client: None };
         if !is_form(headers) {
             return Err(unread(Refusal::UnsupportedMediaType));
@@ -124,7 +135,10 @@ impl Service {
             return Err(unread(Refusal::InvalidRequest(text.into())));
         }
         let method = Method::of(authorization, &form);
-        let challenged = authorization.is_some();
+        let challenged = match endpoint {
+            Endpoint::Token => authorization.is_some() || !form.has_credentials(),
+            Endpoint::Introspection => true,
+        };
         let rejected = |refusal, client| Rejected { refusal, method, client };
         let presented = Presented::read(authorization, &form);
         let presented = presented.map_err(|reason| {
@@ -132,12 +146,13 @@ impl Service {
             let client = named.and_then(|id| self.directory.client(&id));
             rejected(self.unproven(reason, challenged), client)
         })?;
-        let known = self.authenticator.authenticate(&presented).await;
+        let known = self.authenticator.authenticate(&presented, *source).await;
         let known = known
             .map_err(|Failed { reason, known }| rejected(self.denied(reason, challenged), known))?;
         if known.client.is_suspended {
             let text = "this client is suspended: spec.suspend of its TechnicalUser is true";
-            let refusal = self.invalid_client(text.into(), challenged);
+            let reason = Unauthenticated::Suspended;
+            let refusal = self.invalid_client(text.into(), reason, challenged);
             return Err(rejected(refusal, Some(known)));
         }
         Ok(Authenticated { known, form, method })
@@ -147,31 +162,43 @@ impl Service {
         let text = reason.to_string().into();
         match reason {
             Unproven::Twice | Unproven::TwoClients => Refusal::InvalidRequest(text),
-            Unproven::Missing | Unproven::Unknown | Unproven::Malformed => {
-                self.failed(text, challenged)
-            }
+            Unproven::Missing => self.failed(text, Unauthenticated::NoCredentials, challenged),
+            Unproven::Unknown => self.failed(text, Unauthenticated::UnknownMethod, challenged),
+            Unproven::Malformed => self.failed(text, Unauthenticated::Malformed, challenged),
         }
     }
 
     fn denied(&self, reason: Denied, challenged: bool) -> Refusal {
         match reason {
-            // The same as for what has no form: who guesses learns nothing.
-            Denied::Invalid => self.unproven(Unproven::Malformed, challenged),
+            // The same text as for malformed credentials: a guess learns nothing.
+            Denied::Invalid(reason) => {
+                self.failed(Unproven::Malformed.to_string().into(), reason, challenged)
+            }
             Denied::TooOften(wait) => Refusal::SlowDown(Reason::Guesses, wait),
             Denied::Unchecked(reason, wait) => Refusal::Unavailable(reason, wait),
         }
     }
 
     /// A failure, counted: too many of them are told to slow down.
-    fn failed(&self, text: Cow<'static, str>, challenged: bool) -> Refusal {
+    fn failed(
+        &self,
+        text: Cow<'static, str>,
+        reason: Unauthenticated,
+        challenged: bool,
+    ) -> Refusal {
         match self.authenticator.fail() {
-            Ok(()) => self.invalid_client(text, challenged),
+            Ok(()) => self.invalid_client(text, reason, challenged),
             Err(wait) => Refusal::SlowDown(Reason::Failures, wait),
         }
     }
 
-    fn invalid_client(&self, text: Cow<'static, str>, challenged: bool) -> Refusal {
-        Refusal::InvalidClient(text, challenged.then(|| challenge(self.issuer.url())))
+    fn invalid_client(
+        &self,
+        text: Cow<'static, str>,
+        reason: Unauthenticated,
+        challenged: bool,
+    ) -> Refusal {
+        Refusal::InvalidClient(text, reason, challenged.then(|| challenge(self.issuer.url())))
     }
 }
 

@@ -13,14 +13,14 @@ use super::answer::{Refusal, no_store_bytes};
 use super::audit::Issued;
 use super::posted::Posted;
 use super::reason::Reason;
-use super::service::{Authenticated, Rejected, Service, refused};
+use super::service::{Authenticated, Endpoint, Rejected, Service, refused};
 use crate::domain::signer::NoSigner;
 use crate::domain::token::{Claims, Excessive, append_signature};
 
 /// `POST` to the token endpoint.
 pub(super) async fn token(State(service): State<Arc<Service>>, posted: Posted) -> Response {
     let began = service.clock.elapsed();
-    let rejected = match service.authenticated(&posted).await {
+    let rejected = match service.authenticated(&posted, Endpoint::Token).await {
         Ok(request) => match service.issue(&request, posted.source) {
             Ok(response) => {
                 let took = service.clock.elapsed().saturating_sub(began);

@@ -41,6 +41,10 @@ fn post(body: &str) -> Request<Body> {
     form(Request::post(TOKEN), body)
 }
 
+fn introspection(body: &str) -> Request<Body> {
+    form(Request::post("/iam/oauth2/introspect"), body)
+}
+
 fn refusals(who: &Credential) -> Vec<Case> {
     let wrong = Credential { secret: "tuswrong".to_owned(), ..who.clone() };
     let unknown = Credential { id: "nobody".to_owned(), ..who.clone() };
@@ -59,9 +63,18 @@ fn refusals(who: &Credential) -> Vec<Case> {
         case("another scheme", authorized("Bearer abc"), 401, "invalid_client").challenged(),
         case("no scheme", authorized(""), 401, "invalid_client").challenged(),
         case("garbage in Basic", authorized("Basic !!!"), 401, "invalid_client").challenged(),
-        case("a wrong secret in the body", post(&wrong_in_body), 401, "invalid_client"),
-        case("no client at all", post(GRANT), 401, "invalid_client"),
-        case("an empty body", post(""), 401, "invalid_client"),
+        case("a wrong secret in the body", post(&wrong_in_body), 400, "invalid_client"),
+        case(
+            "a public client",
+            post(&format!("{GRANT}&client_id={}", who.id)),
+            400,
+            "invalid_client",
+        ),
+        case("an assertion", post(&format!("{GRANT}&client_assertion=x")), 400, "invalid_client"),
+        case("no client at all", post(GRANT), 401, "invalid_client").challenged(),
+        case("an empty body", post(""), 401, "invalid_client").challenged(),
+        case("an introspection", introspection(&wrong_in_body), 401, "invalid_client").challenged(),
+        case("a stranger's", introspection("token=x"), 401, "invalid_client").challenged(),
         case("both methods", with(&in_body), 400, "invalid_request"),
         case("two clients", with(&format!("{GRANT}&client_id=x")), 400, "invalid_request"),
         case("no grant", with("scope="), 400, "invalid_request"),

@@ -19,6 +19,7 @@ mod environment;
 mod audit;
 mod contract;
 mod discovery;
+mod first_use;
 mod introspection;
 mod life;
 mod metrics;

@@ -88,7 +88,7 @@ fn strange() -> impl Strategy<Value = Strange> {
     let path = prop_oneof![
         9 => Just(TOKEN),
         3 => Just("/oauth/token"),
-        2 => Just("/iam/oauth2/introspect"),
+        2 => Just(INTROSPECT),
         1 => Just("/iam/oauth2/token/"),
     ];
     let content_type = prop_oneof![
@@ -175,7 +175,13 @@ fn check(strange: &Strange, answer: &Answer, who: &Credential) {
     assert!(!answer.text.contains(&who.secret), "{strange:?} has its secret in the answer");
     let errors: &[&str] = match status {
         200 => &[""],
-        400 => &["invalid_request", "unsupported_grant_type", "invalid_scope", "invalid_target"],
+        400 => &[
+            "invalid_request",
+            "invalid_client",
+            "unsupported_grant_type",
+            "invalid_scope",
+            "invalid_target",
+        ],
         401 => &["invalid_client"],
         404 | 405 | 415 => &["invalid_request"],
         429 => &["slow_down"],
@@ -184,9 +190,13 @@ fn check(strange: &Strange, answer: &Answer, who: &Credential) {
     };
     assert!(errors.contains(&answer.error().as_str()), "{status} {} for {strange:?}", answer.text);
     let is_challenged = answer.header("www-authenticate").is_some();
-    assert_eq!(is_challenged, status == 401 && strange.authorization.is_some(), "{strange:?}");
+    assert_eq!(is_challenged, status == 401, "RFC 9110 section 15.5.2: {strange:?}");
+    let in_body = strange.authorization.is_none() && strange.path != INTROSPECT;
+    assert!(answer.error() != "invalid_client" || in_body || is_challenged, "{strange:?}");
     assert!(!matches!(status, 429 | 503) || answer.header("retry-after").is_some(), "{strange:?}");
 }
+
+const INTROSPECT: &str = "/iam/oauth2/introspect";
 
 fn runner(seed: u8) -> TestRunner {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::request::Builder;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use futures::future::BoxFuture;
@@ -71,6 +71,7 @@ pub(crate) struct World {
 #[derive(Clone)]
 pub(crate) struct TokenServer {
     routes: Routes,
+    pub(crate) service: Arc<Service>,
     pub(crate) directory: Arc<Directory>,
     audit: Written,
     registry: Arc<Mutex<Registry>>,
@@ -222,7 +223,8 @@ impl World {
             registry.register_collector(Box::new(reading));
         }
         let registry = Arc::new(Mutex::new(registry));
-        TokenServer { routes: Routes::new(service), directory, audit, registry }
+        let routes = Routes::new(Arc::clone(&service));
+        TokenServer { routes, service, directory, audit, registry }
     }
 
     /// The API server goes, with every watch, or comes back.
@@ -239,6 +241,11 @@ impl World {
     /// It answers no new request, or answers again; watches that are open stay so.
     pub(crate) fn set_deaf(&self, is_deaf: bool) {
         self.network.lock().unwrap().lost = is_deaf.then_some("");
+    }
+
+    /// It answers requests whose path and query have that in it with this status and body.
+    pub(crate) fn answer_with(&self, answer: Option<(&'static str, u16, String)>) {
+        self.network.lock().unwrap().answer = answer;
     }
 
     /// Every answer takes that long.
@@ -293,6 +300,11 @@ impl World {
         self.credential(namespace, name).unwrap()
     }
 
+    /// The time, as the token services see it.
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.clock.now()
+    }
+
     /// What was delivered to a user.
     pub(crate) fn credential(&self, namespace: &str, name: &str) -> Option<Credential> {
         let secret = self.server.get("secrets", namespace, &format!("{name}-credentials"))?;
@@ -333,7 +345,12 @@ impl TokenServer {
 
     /// Asks whatever is to be asked.
     pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
-        let response = self.routes.answer(request, SOURCE).await;
+        self.ask_from(SOURCE, request).await
+    }
+
+    /// The same from another address.
+    pub(crate) async fn ask_from(&self, source: IpAddr, request: Request<Body>) -> Answer {
+        let response = self.routes.answer(request, source).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
@@ -431,11 +448,10 @@ pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
     panic!("waited in vain for {what}");
 }
 
-pub(crate) const RATES: Rates = Rates {
-    failures_of_one: Rate::a_second(1, 10),
-    failures_of_all: Rate::a_second(1000, 2000),
-    lookups: Rate::a_second(50, 200),
-};
+pub(crate) const RATES: Rates = Rates::DEFAULT;
+
+/// No limit on tokens, of one client or of all.
+pub(crate) const UNLIMITED: (Rate, Rate) = (Rate::a_second(0, 0), Rate::a_second(0, 0));
 
 /// An API server that can be away or slow, or does not answer some requests.
 #[derive(Clone)]
@@ -445,9 +461,10 @@ struct Remote {
 }
 
 /// What is between us and the API server.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Network {
     lost: Option<&'static str>,
+    answer: Option<(&'static str, u16, String)>,
     delay: Duration,
 }
 
@@ -462,9 +479,14 @@ impl tower::Service<Request<kube::client::Body>> for Remote {
 
     fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
         let uri = request.uri().to_string();
-        let Network { lost, delay } = *self.network.lock().unwrap();
+        let Network { lost, answer, delay } = self.network.lock().unwrap().clone();
         if lost.is_some_and(|lost| uri.contains(lost)) {
             return Box::pin(async { Err("the API server is away".into()) });
+        }
+        if let Some((_, status, body)) = answer.filter(|(requests, ..)| uri.contains(requests)) {
+            let body = http_body_util::Full::from(body).map_err(Into::into).boxed_unsync();
+            let answer = Response::builder().status(status).body(body);
+            return Box::pin(async { Ok(answer.unwrap()) });
         }
         let answer = self.service.call(request);
         Box::pin(async move {

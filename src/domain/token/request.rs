@@ -72,6 +72,11 @@ impl<'a> Form<'a> {
         }
         Ok(form)
     }
+
+    /// Whether the body says who the client is, or proves it.
+    pub fn has_credentials(&self) -> bool {
+        self.client_id.is_some() || self.client_secret.is_some() || self.has_assertion
+    }
 }
 
 impl fmt::Debug for Form<'_> {
