@@ -1,36 +1,34 @@
-//! One record for each token: who got it, what it says, when it ends; and one for each refusal, as
-//! long as there are not too many. Never a token, nor what proves a client, nor any other text of a
-//! request: who mistakes the two fields has a client secret for a client id.
+//! One record for each token: its client, what it says, when it ends. One for each refusal and each
+//! introspection, within a bound for each client. Never a token, nor what proves a client, nor any
+//! other text of a request: a client that mixes up its two fields sends a client secret as client id.
 
 use std::fmt;
 use std::io::Write;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
-use super::answer::Refusal;
 use super::limits::Rate;
-use crate::domain::key_pair::Kid;
-use crate::domain::token::presented::Method;
-use crate::domain::token::{Claims, Client, TokenId};
+use crate::directory::{Known, Recorded};
 
 pub use log_file::LogFile;
+pub(super) use record::{Introspected, Issued, Refused};
 
 mod log_file;
+mod record;
 
 /// Where the records go: a thread of its own that writes many at a time.
 pub struct Audit {
     line: Option<SyncSender<Vec<u8>>>,
     ended: Mutex<Receiver<()>>,
     records: Records,
-    of_clients: Bound,
-    of_others: Bound,
+    /// Refusals of clients beyond what each has of its own, as a limiter counts them.
+    of_clients: AtomicU64,
+    of_strangers: Recorded,
 }
 
 /// What is counted of records that are not there.
@@ -38,62 +36,8 @@ pub struct Audit {
 pub struct Records {
     /// Those that could not be written.
     pub lost: Counter,
-    /// Those of refusals that were too many.
+    /// Those of refusals and introspections that were too many.
     pub suppressed: Counter,
-}
-
-/// How many refusals leave a record, and how many did not since the last that did.
-#[derive(Debug, Default)]
-struct Bound {
-    count: AtomicU64,
-    suppressed: AtomicU64,
-}
-
-/// A token that was issued.
-#[derive(Clone, Debug, Serialize)]
-pub struct Issued<'a> {
-    time: Timestamp,
-    event: &'static str,
-    client_id: &'a str,
-    technical_user_uid: &'a str,
-    caas_org_id: &'a str,
-    roles: &'a [&'a str],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    aud: &'a [&'a str],
-    #[serde(serialize_with = "as_text")]
-    jti: TokenId,
-    kid: &'a str,
-    exp: i64,
-    auth_method: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<IpAddr>,
-}
-
-/// How a client authenticated, and where its connection came from: the last proxy, if there is one.
-type Way = (Method, Option<IpAddr>);
-
-/// A request that was refused.
-#[derive(Clone, Debug, Serialize)]
-pub struct Refused<'a> {
-    time: Timestamp,
-    event: &'static str,
-    #[serde(flatten)]
-    client: Option<Named<'a>>,
-    auth_method: &'static str,
-    error: &'static str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<IpAddr>,
-    #[serde(skip_serializing_if = "is_zero")]
-    suppressed: u64,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Named<'a> {
-    client_id: &'a str,
-    technical_user_uid: &'a str,
-    caas_org_id: &'a str,
 }
 
 impl Audit {
@@ -125,8 +69,8 @@ impl Audit {
             line,
             ended: Mutex::new(ended),
             records,
-            of_clients: Bound::default(),
-            of_others: Bound::default(),
+            of_clients: AtomicU64::new(0),
+            of_strangers: Recorded::default(),
         }
     }
 
@@ -138,24 +82,54 @@ impl Audit {
         }
     }
 
-    /// Keeps a record of a refusal at `elapsed`, unless there were too many: whoever is refused at
-    /// the speed of the wire must not fill the disk. Those of strangers take no place from those of
-    /// a client that there is.
+    /// Keeps a record of a refusal at `elapsed`, within a bound: refusals at the speed of the wire
+    /// must not fill the disk. Each client has records of its own, which neither strangers nor
+    /// refusals in the name of another client can take.
     pub(super) fn refused<'a>(
         &self,
-        client: Option<&'a Client>,
+        client: Option<&'a Known>,
         elapsed: Duration,
         record: impl FnOnce() -> Refused<'a>,
     ) {
         let Some(line) = &self.line else { return };
-        let bound = if client.is_some() { &self.of_clients } else { &self.of_others };
-        if REFUSALS.take(&bound.count, elapsed).is_err() {
-            bound.suppressed.fetch_add(1, Ordering::Relaxed);
-            self.records.suppressed.inc();
-            return;
+        let (recorded, is_free) = if let Some(known) = client {
+            let recorded = &known.traces.refusals;
+            let is_free = OF_EACH.take(&recorded.kept, elapsed).is_ok()
+                || REFUSALS.take(&self.of_clients, elapsed).is_ok();
+            (recorded, is_free)
+        } else {
+            let recorded = &self.of_strangers;
+            (recorded, REFUSALS.take(&recorded.kept, elapsed).is_ok())
+        };
+        if let Some(suppressed) = self.bounded(recorded, is_free) {
+            self.keep(line, &record().after(suppressed));
         }
-        let suppressed = bound.suppressed.swap(0, Ordering::Relaxed);
-        self.keep(line, &Refused { client: client.map(Named::of), suppressed, ..record() });
+    }
+
+    /// Keeps a record of an introspection by `client` that was answered, within a bound for each
+    /// client: it must not take the place of records of tokens.
+    pub(super) fn introspected<'a>(
+        &self,
+        client: &'a Known,
+        elapsed: Duration,
+        record: impl FnOnce() -> Introspected<'a>,
+    ) {
+        let Some(line) = &self.line else { return };
+        let recorded = &client.traces.introspections;
+        let is_free = INTROSPECTIONS.take(&recorded.kept, elapsed).is_ok();
+        if let Some(suppressed) = self.bounded(recorded, is_free) {
+            self.keep(line, &record().after(suppressed));
+        }
+    }
+
+    /// How many records were left out before this one; nothing when it is left out too.
+    fn bounded(&self, recorded: &Recorded, is_free: bool) -> Option<u64> {
+        if is_free {
+            return Some(recorded.left_out.swap(0, Ordering::Relaxed));
+        }
+        recorded.left_out.fetch_add(1, Ordering::Relaxed);
+        self.records.suppressed.inc();
+        None
     }
 
     fn keep(&self, line: &SyncSender<Vec<u8>>, record: &impl Serialize) {
@@ -186,55 +160,6 @@ impl fmt::Debug for Audit {
     }
 }
 
-impl<'a> Issued<'a> {
-    pub(super) fn of(claims: &Claims<'a>, kid: &'a Kid, (method, source): Way) -> Self {
-        Self {
-            time: claims.issued_at,
-            event: "token_issued",
-            client_id: claims.client.id.as_str(),
-            technical_user_uid: &claims.client.uid,
-            caas_org_id: &claims.client.tenant,
-            roles: &claims.granted.roles,
-            aud: &claims.granted.audiences,
-            jti: claims.id,
-            kid: kid.as_str(),
-            exp: claims.expires_at().as_second(),
-            auth_method: method.name(),
-            source,
-        }
-    }
-}
-
-impl Refused<'_> {
-    pub(super) fn of(
-        time: Timestamp,
-        event: &'static str,
-        (method, source): Way,
-        refusal: &Refusal,
-    ) -> Self {
-        Self {
-            time,
-            event,
-            client: None,
-            auth_method: method.name(),
-            error: refusal.code(),
-            reason: refusal.reason(),
-            source,
-            suppressed: 0,
-        }
-    }
-}
-
-impl<'a> Named<'a> {
-    fn of(client: &'a Client) -> Self {
-        Self {
-            client_id: client.id.as_str(),
-            technical_user_uid: &client.uid,
-            caas_org_id: &client.tenant,
-        }
-    }
-}
-
 fn write(records: &Receiver<Vec<u8>>, mut writer: impl Write, lost: &Counter) {
     let mut was_written = true;
     while let Ok(first) = records.recv() {
@@ -258,23 +183,21 @@ fn write(records: &Receiver<Vec<u8>>, mut writer: impl Write, lost: &Counter) {
     }
 }
 
-fn as_text<S: serde::Serializer>(id: &TokenId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(id)
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
 /// A second of tokens, or a third with the fastest algorithm.
 const IN_LINE: usize = 1 << 14;
 
 /// What a record takes, with a few roles and audiences.
-const RECORD: usize = 640;
+const RECORD: usize = 768;
 
-/// Records of refusals: less than 300 MB a day for clients, and as much for all others.
+/// Records of refusals that each client has of its own: half a MB a day.
+const OF_EACH: Rate = Rate::one_in(60, 10);
+
+/// Records of refusals beyond that: less than 400 MB a day for all clients together, and as much for
+/// strangers.
 const REFUSALS: Rate = Rate::a_second(10, 100);
+
+/// Records of introspections of one client.
+const INTROSPECTIONS: Rate = Rate::a_second(10, 100);
 
 /// How long records wait for each other.
 const GATHERING: Duration = Duration::from_millis(10);

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Refusal, no_store};
+use super::audit::Introspected;
 use super::posted::Posted;
 use super::service::{Endpoint, Rejected, Service, refused};
 use crate::domain::key_pair::{Algorithm, Kid};
@@ -40,7 +41,14 @@ pub(super) async fn introspect(State(service): State<Arc<Service>>, posted: Post
         return refused(&service, REFUSED, posted.source, rejected);
     };
     // Of any other token nothing is told, not even why (RFC 7662 section 2.2).
-    let answer = service.active(token).map_or_else(|| json!({"active": false}), Value::Object);
+    let claims = service.active(token);
+    let (client, way) = (&*request.known, (request.method, posted.source));
+    service.audit.introspected(client, service.clock.elapsed(), || {
+        let text = |claim: &str, claims| Map::get(claims, claim).and_then(Value::as_str);
+        let token = claims.as_ref().map(|claims| (text("client_id", claims), text("jti", claims)));
+        Introspected::of(service.clock.now(), client, way, token)
+    });
+    let answer = claims.map_or_else(|| json!({"active": false}), Value::Object);
     no_store(StatusCode::OK, &answer)
 }
 

@@ -67,7 +67,7 @@ impl Metrics {
         );
         registry.register(
             "technical_user_audit_records_suppressed",
-            "Refusals that left no audit record since there were too many at once",
+            "Refusals and introspections that left no audit record since there were too many at once",
             metrics.records.suppressed.clone(),
         );
         metrics

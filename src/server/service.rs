@@ -211,9 +211,9 @@ pub(super) fn refused(
 ) -> Response {
     let Rejected { refusal, method, client } = rejected;
     service.metrics.refused(method, &refusal);
-    let client = client.as_deref().map(|known| &known.client);
+    let client = client.as_deref();
     service.audit.refused(client, service.clock.elapsed(), || {
-        Refused::of(service.clock.now(), event, (method, source), &refusal)
+        Refused::of((service.clock.now(), event), client, (method, source), &refusal)
     });
     refusal.into_response()
 }

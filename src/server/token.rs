@@ -77,7 +77,7 @@ impl Service {
         let lifetime = claims.expires_at().as_second() - issued_at.as_second();
         append_rest(lifetime, scope, &mut answer).map_err(|_| failing())?;
         let kid = signer.key.public().kid();
-        self.audit.issued(|| Issued::of(&claims, kid, (request.method, source)));
+        self.audit.issued(|| Issued::of(&request.known, &claims, kid, (request.method, source)));
         Ok(no_store_bytes(StatusCode::OK, answer.into_bytes()))
     }
 }

@@ -44,26 +44,51 @@ async fn a_refusal_is_on_record_with_its_client_if_there_is_one() {
         request.body(Body::from(form.to_owned())).unwrap()
     };
     let named = format!("{GRANT}&client_id={}&client_secret=wrong", who.id);
+    let other = world.user("orders", "other", &json!({})).await;
+    until("the other client", || server.directory.count() == 2).await;
+    let anothers = Credential { secret: other.secret, ..who.clone() };
+    let unknown = Credential { id: "nobody".to_owned(), ..who.clone() };
+    let invalid = "invalid_client";
     let cases = [
-        ("token_refused", "invalid_client", true, post(TOKEN, &wrong, GRANT)),
-        ("token_refused", "invalid_client", true, in_body(&named)),
-        ("token_refused", "invalid_client", false, post(TOKEN, &swapped, GRANT)),
-        ("token_refused", "invalid_client", false, in_body(GRANT)),
-        ("token_refused", "unsupported_grant_type", true, post(TOKEN, &who, "grant_type=x")),
-        ("token_refused", "invalid_scope", true, post(TOKEN, &who, &format!("{GRANT}&scope=x"))),
-        ("introspection_refused", "invalid_client", true, post(INTROSPECT, &wrong, "token=a")),
-        ("introspection_refused", "invalid_request", true, post(INTROSPECT, &who, "")),
+        ("token_refused", invalid, "malformed_credentials", true, post(TOKEN, &wrong, GRANT)),
+        ("token_refused", invalid, "malformed_credentials", true, in_body(&named)),
+        ("token_refused", invalid, "malformed_credentials", false, post(TOKEN, &swapped, GRANT)),
+        ("token_refused", invalid, "wrong_secret", true, post(TOKEN, &who.forged(), GRANT)),
+        ("token_refused", invalid, "secret_ended_or_revoked", true, post(TOKEN, &anothers, GRANT)),
+        ("token_refused", invalid, "unknown_client", false, post(TOKEN, &unknown, GRANT)),
+        ("token_refused", invalid, "no_credentials", false, in_body(GRANT)),
+        ("token_refused", "unsupported_grant_type", "", true, post(TOKEN, &who, "grant_type=x")),
+        (
+            "token_refused",
+            "invalid_scope",
+            "",
+            true,
+            post(TOKEN, &who, &format!("{GRANT}&scope=x")),
+        ),
+        (
+            "introspection_refused",
+            invalid,
+            "malformed_credentials",
+            true,
+            post(INTROSPECT, &wrong, "token=a"),
+        ),
+        ("introspection_refused", "invalid_request", "", true, post(INTROSPECT, &who, "")),
     ];
     let mut records = 0;
 
-    for (event, error, is_known, request) in cases {
+    for (event, error, reason, is_known, request) in cases {
         let shown = format!("{request:?}");
         let record = one_more(&server, &mut records, request).await;
         assert_eq!((&record["event"], &record["error"]), (&json!(event), &json!(error)), "{shown}");
+        assert_eq!(record["reason"].as_str().unwrap_or_default(), reason, "{shown}");
         assert_eq!(record["source"], "192.0.2.7", "{shown}");
         assert_eq!(record.get("client_id").is_some(), is_known, "{shown}: {record}");
         if is_known {
             assert_eq!(record["client_id"], who.id.as_str());
+            assert_eq!(
+                (&record["namespace"], &record["name"]),
+                (&json!("orders"), &json!("billing"))
+            );
             assert_eq!(record["technical_user_uid"], user["metadata"]["uid"]);
             assert_eq!(record["caas_org_id"], tenant);
         }
@@ -74,6 +99,94 @@ async fn a_refusal_is_on_record_with_its_client_if_there_is_one() {
     records += 1;
     let record = one_more(&server, &mut records, post(TOKEN, &who, GRANT)).await;
     assert_eq!((&record["error"], &record["reason"]), (&json!("slow_down"), &json!("client_rate")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_client_and_an_ended_secret_are_told_apart() {
+    let world = World::start().await;
+    let (server, old) = server_with_one_client(&world).await;
+    let client = old.id.parse().unwrap();
+    let mut records = 0;
+    let token = |who: &Credential| basic(Request::post(TOKEN), who, GRANT);
+
+    world.put_user("orders", "billing", &json!({"suspend": true}));
+    until("suspension", || {
+        server.directory.client(&client).is_some_and(|known| known.client.is_suspended)
+    })
+    .await;
+    let suspended = one_more(&server, &mut records, token(&old)).await;
+    world.put_user("orders", "billing", &json!({}));
+    let revoke = ("iam.cyoda.com/revoke-requested-at", "1");
+    world.annotate("technicalusers", "orders", "billing", revoke);
+    let id = old.secret[3..13].parse().unwrap();
+    until("revocation", || {
+        let known = server.directory.client(&client);
+        known.is_some_and(|known| known.verifier(&id, world.now()).is_none())
+    })
+    .await;
+    let revoked = one_more(&server, &mut records, token(&old)).await;
+
+    assert_eq!(suspended["reason"], "client_suspended");
+    assert_eq!(revoked["reason"], "secret_ended_or_revoked");
+    for record in [suspended, revoked] {
+        assert_eq!((&record["namespace"], &record["name"]), (&json!("orders"), &json!("billing")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answered_introspection_is_on_record_with_what_was_asked_for() {
+    let world = World::start().await;
+    let (server, who) = server_with_one_client(&world).await;
+    let token = server.token(&who).await.token();
+    let issued = server.audited(1).pop().unwrap();
+    let mut records = 1;
+    let ask = |token: &str| basic(Request::post(INTROSPECT), &who, &format!("token={token}"));
+
+    let active = one_more(&server, &mut records, ask(&token)).await;
+    let inactive = one_more(&server, &mut records, ask("hunter2")).await;
+
+    assert_eq!((&issued["namespace"], &issued["name"]), (&json!("orders"), &json!("billing")));
+    for (record, is_active) in [(&active, true), (&inactive, false)] {
+        assert_eq!(record["event"], "token_introspected");
+        assert_eq!((&record["client_id"], &record["active"]), (&json!(who.id), &json!(is_active)));
+        assert_eq!((&record["namespace"], &record["name"]), (&json!("orders"), &json!("billing")));
+    }
+    assert_eq!((&active["jti"], &active["token_client_id"]), (&issued["jti"], &json!(who.id)));
+    assert!(!inactive.to_string().contains("hunter2") && inactive.get("jti").is_none());
+
+    for _ in 0..1000 {
+        server.ask(ask("hunter2")).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    server.ask(ask("hunter2")).await;
+    let last = server.audited(records + 99).pop().unwrap();
+    assert_eq!(last["suppressed"], 1000 - 98, "a flood of introspections is counted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_in_the_name_of_one_client_hides_no_refusal_of_another() {
+    let world = World::start().await;
+    let (server, loud) = server_with_one_client(&world).await;
+    let quiet = world.user("shop", "orders", &json!({})).await;
+    until("both clients", || server.directory.count() == 2).await;
+    let wrong = |who: &Credential| Credential { secret: "wrong".to_owned(), ..who.clone() };
+
+    for _ in 0..1000 {
+        server.token(&wrong(&loud)).await;
+    }
+    let flood = server.audited(110).len();
+    for _ in 0..3 {
+        server.token(&wrong(&quiet)).await;
+    }
+    let records = server.audited(flood + 3);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    server.token(&wrong(&loud)).await;
+    let last = server.audited(flood + 4).pop().unwrap();
+
+    assert_eq!(flood, 110, "10 of its own and 100 that all clients share");
+    let of_quiet = records.iter().filter(|it| it["client_id"] == quiet.id.as_str());
+    assert_eq!(of_quiet.count(), 3);
+    assert_eq!((&last["client_id"], &last["suppressed"]), (&json!(loud.id), &json!(890)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions, metadata};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -85,8 +85,10 @@ impl Write for LogFile {
     }
 }
 
+/// A new file can be read by its owner alone: records name clients and addresses. A file that is
+/// there already keeps its mode, so that an administrator can grant a log shipper access.
 fn opened(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
 /// A look costs two system calls.
@@ -94,7 +96,8 @@ const EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{create_dir, read_to_string, remove_file, rename};
+    use std::fs::{Permissions, create_dir, read_to_string, remove_file, rename, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -127,6 +130,22 @@ mod tests {
         OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
         log.write_all(b"5\n").unwrap();
         assert_eq!(read(&path), "5\n");
+    }
+
+    #[test]
+    fn a_new_file_is_for_its_owner_alone_and_a_file_that_is_there_keeps_its_mode() {
+        let (_folder, path, mut log) = log(Duration::ZERO);
+        let mode = |path: &Path| metadata(path).unwrap().permissions().mode() & 0o777;
+
+        assert_eq!(mode(&path), 0o600);
+        remove_file(&path).unwrap();
+        log.write_all(b"1\n").unwrap();
+        assert_eq!(mode(&path), 0o600, "opened again after a rotation");
+
+        set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let again = LogFile::open(path.clone()).unwrap();
+        drop(again);
+        assert_eq!(mode(&path), 0o640);
     }
 
     #[test]

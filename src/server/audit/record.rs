@@ -1,0 +1,178 @@
+//! What the lines of the audit log say.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::directory::Known;
+use crate::domain::key_pair::Kid;
+use crate::domain::token::presented::Method;
+use crate::domain::token::{Claims, TokenId};
+use crate::server::answer::Refusal;
+
+/// A token that was issued.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::server) struct Issued<'a> {
+    time: Timestamp,
+    event: &'static str,
+    #[serde(flatten)]
+    client: Named<'a>,
+    roles: &'a [&'a str],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    aud: &'a [&'a str],
+    #[serde(serialize_with = "as_text")]
+    jti: TokenId,
+    kid: &'a str,
+    exp: i64,
+    auth_method: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<IpAddr>,
+}
+
+/// How a client authenticated, and where its connection came from: the last proxy, if there is one.
+type Way = (Method, Option<IpAddr>);
+
+/// A request that was refused.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::server) struct Refused<'a> {
+    time: Timestamp,
+    event: &'static str,
+    #[serde(flatten)]
+    client: Option<Named<'a>>,
+    auth_method: &'static str,
+    error: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<IpAddr>,
+    #[serde(skip_serializing_if = "is_zero")]
+    suppressed: u64,
+}
+
+/// An introspection that was answered.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::server) struct Introspected<'a> {
+    time: Timestamp,
+    event: &'static str,
+    #[serde(flatten)]
+    client: Named<'a>,
+    active: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_client_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<&'a str>,
+    auth_method: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<IpAddr>,
+    #[serde(skip_serializing_if = "is_zero")]
+    suppressed: u64,
+}
+
+/// The client of a record: by its ids, and by the place of its `TechnicalUser`.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Named<'a> {
+    client_id: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+    technical_user_uid: &'a str,
+    caas_org_id: &'a str,
+}
+
+impl<'a> Issued<'a> {
+    pub(in crate::server) fn of(
+        client: &'a Known,
+        claims: &Claims<'a>,
+        kid: &'a Kid,
+        (method, source): Way,
+    ) -> Self {
+        Self {
+            time: claims.issued_at,
+            event: "token_issued",
+            client: Named::of(client),
+            roles: &claims.granted.roles,
+            aud: &claims.granted.audiences,
+            jti: claims.id,
+            kid: kid.as_str(),
+            exp: claims.expires_at().as_second(),
+            auth_method: method.name(),
+            source,
+        }
+    }
+}
+
+impl<'a> Refused<'a> {
+    pub(in crate::server) fn of(
+        (time, event): (Timestamp, &'static str),
+        client: Option<&'a Known>,
+        (method, source): Way,
+        refusal: &Refusal,
+    ) -> Self {
+        Self {
+            time,
+            event,
+            client: client.map(Named::of),
+            auth_method: method.name(),
+            error: refusal.code(),
+            reason: refusal.audit_reason(),
+            source,
+            suppressed: 0,
+        }
+    }
+
+    /// With the number of records that were left out before it.
+    pub(super) fn after(self, suppressed: u64) -> Self {
+        Self { suppressed, ..self }
+    }
+}
+
+impl<'a> Introspected<'a> {
+    /// `token` is the client id and the id of a token that is active: only then were they signed by
+    /// us, and are no text of the request.
+    pub(in crate::server) fn of(
+        time: Timestamp,
+        client: &'a Known,
+        (method, source): Way,
+        token: Option<(Option<&'a str>, Option<&'a str>)>,
+    ) -> Self {
+        let (token_client_id, jti) = token.unwrap_or_default();
+        Self {
+            time,
+            event: "token_introspected",
+            client: Named::of(client),
+            active: token.is_some(),
+            token_client_id,
+            jti,
+            auth_method: method.name(),
+            source,
+            suppressed: 0,
+        }
+    }
+
+    /// With the number of records that were left out before it.
+    pub(super) fn after(self, suppressed: u64) -> Self {
+        Self { suppressed, ..self }
+    }
+}
+
+impl<'a> Named<'a> {
+    fn of(known: &'a Known) -> Self {
+        let (client, owner) = (&known.client, &known.owner);
+        Self {
+            client_id: client.id.as_str(),
+            namespace: &owner.namespace,
+            name: &owner.name,
+            technical_user_uid: &client.uid,
+            caas_org_id: &client.tenant,
+        }
+    }
+}
+
+fn as_text<S: Serializer>(id: &TokenId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
