@@ -8,6 +8,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+use crate::api::technical_user::AccessTokenType;
+use crate::domain::policy::{Allowed, BadList, Policy};
 use crate::domain::schedule::parse_duration;
 
 /// Machine-to-machine identity as Kubernetes resources.
@@ -72,6 +74,17 @@ pub struct Installation {
     /// in the JWKS that much longer; the operator and the token service need the same value.
     #[arg(long, env = "TECHNICAL_USER_MAX_VIEW_AGE", default_value = "1h", value_parser = lasting, value_name = "DURATION")]
     pub max_view_age: SignedDuration,
+
+    /// The roles that access tokens may carry, separated by commas, or * for any, whatever a
+    /// `TechnicalUser` asks for. The operator and the token service need the same value.
+    #[arg(long, env = "TECHNICAL_USER_ALLOWED_ROLES", default_value = "ROLE_M2M", value_parser = roles, value_name = "ROLES")]
+    pub allowed_roles: Allowed,
+
+    /// The audiences that access tokens may carry, separated by commas, or * for any. A `TechnicalUser`
+    /// with another audience gets no token. Default: none. The operator and the token service need the
+    /// same value.
+    #[arg(long, env = "TECHNICAL_USER_ALLOWED_AUDIENCES", default_value = "", hide_default_value = true, value_parser = audiences, value_name = "AUDIENCES")]
+    pub allowed_audiences: Allowed,
 
     /// Where /livez and /readyz answer; for a token service also /readyz/sign.
     #[arg(
@@ -143,6 +156,16 @@ pub struct ServiceArguments {
     )]
     pub claims_profile: ClaimsProfile,
 
+    /// The `typ` in the header of access tokens, unless `spec.accessTokenType` says otherwise: `at+jwt`
+    /// for verifiers that follow RFC 9068. A token without an audience is a `JWT` always.
+    #[arg(
+        long,
+        env = "TECHNICAL_USER_ACCESS_TOKEN_TYPE",
+        default_value = "JWT",
+        value_name = "TYPE"
+    )]
+    pub access_token_type: TokenType,
+
     /// Where one line of JSON goes for every token: `-` is standard output, `none` is nowhere, and
     /// anything else is a file.
     #[arg(long, env = "TECHNICAL_USER_AUDIT_LOG", default_value = "-", value_name = "FILE")]
@@ -198,6 +221,17 @@ pub enum ClaimsProfile {
     Cloud,
     /// Roles in `scopes`, and no `user_roles`.
     CyodaGo,
+}
+
+/// The `typ` in the header of access tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TokenType {
+    /// What every verifier accepts.
+    #[value(name = "JWT")]
+    Jwt,
+    /// What RFC 9068 demands.
+    #[value(name = "at+jwt")]
+    AtJwt,
 }
 
 /// How to write logs.
@@ -258,6 +292,11 @@ impl Installation {
     pub fn checked_issuer(&self) -> Result<String, IssuerError> {
         check_issuer(&self.issuer, self.allow_insecure_issuer)
     }
+
+    /// What access tokens may say.
+    pub fn policy(&self) -> Policy {
+        Policy { roles: self.allowed_roles.clone(), audiences: self.allowed_audiences.clone() }
+    }
 }
 
 fn check_issuer(issuer: &str, is_insecure_allowed: bool) -> Result<String, IssuerError> {
@@ -279,6 +318,23 @@ fn check_issuer(issuer: &str, is_insecure_allowed: bool) -> Result<String, Issue
         && !issuer.ends_with('/')
         && issuer.len() <= MOST_ISSUER;
     if is_plain { Ok(issuer.to_owned()) } else { Err(IssuerError::NotPlain(issuer.to_owned())) }
+}
+
+fn roles(text: &str) -> Result<Allowed, BadList> {
+    Allowed::roles(text)
+}
+
+fn audiences(text: &str) -> Result<Allowed, BadList> {
+    Allowed::audiences(text)
+}
+
+impl From<TokenType> for AccessTokenType {
+    fn from(type_: TokenType) -> Self {
+        match type_ {
+            TokenType::Jwt => Self::Jwt,
+            TokenType::AtJwt => Self::AtJwt,
+        }
+    }
 }
 
 fn duration(text: &str) -> Result<SignedDuration, String> {
@@ -368,5 +424,32 @@ mod tests {
         assert!(parse(&["--issuer", "https://a", "--bcrypt-cost", "4"]).contains("10..=14"));
         assert!(parse(&["--issuer", "https://a", "--namespace", "A_b"]).contains("lower-case"));
         assert!(parse(&["--issuer", "https://a", "--max-view-age", "0s"]).contains("at least 1s"));
+        let roles = parse(&["--issuer", "https://a", "--allowed-roles", "ROLE_M2M,*"]);
+        assert!(roles.contains("\"*\" is not a role"), "{roles}");
+        let audiences = parse(&["--issuer", "https://a", "--allowed-audiences", "a b"]);
+        assert!(audiences.contains("\"a b\" is not an audience"), "{audiences}");
+    }
+
+    #[test]
+    fn what_tokens_may_say_is_the_same_flag_of_every_process() {
+        for command in ["controller", "token-server", "all-in-one"] {
+            let policy = |flags: &[&str]| {
+                let words = ["technical-user-operator", command, "--issuer", "https://a"];
+                let parsed = Arguments::try_parse_from(words.iter().chain(flags)).unwrap();
+                match parsed.command {
+                    Command::Controller(it) => it.installation.policy(),
+                    Command::TokenServer(it) => it.installation.policy(),
+                    Command::AllInOne(it) => it.controller.installation.policy(),
+                    Command::Crd => panic!("no process"),
+                }
+            };
+
+            assert_eq!(policy(&[]), Policy::default());
+            let open = policy(&["--allowed-roles=*", "--allowed-audiences=*"]);
+            assert_eq!(open, Policy::unbounded());
+            let some = policy(&["--allowed-roles=a,b", "--allowed-audiences", "https://a"]);
+            assert!(some.roles.includes("b") && !some.roles.includes("ROLE_M2M"));
+            assert!(some.audiences.includes("https://a"));
+        }
     }
 }

@@ -11,6 +11,7 @@ pub mod key_pair;
 pub mod news;
 pub mod object;
 pub mod obstacle;
+pub mod policy;
 pub mod readiness;
 pub mod request;
 pub mod schedule;

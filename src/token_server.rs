@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::args::{ClaimsProfile, Installation, ServiceArguments, TokenServerArguments};
 use crate::directory::{self, Directory, Live};
-use crate::domain::token::Profile;
+use crate::domain::token::{Profile, Terms};
 use crate::environment::System;
 use crate::process::{
     ProcessError, SILENCE, Signals, bind, client, cluster, connections, keep_memory_private, serve,
@@ -116,10 +116,7 @@ impl TokenService {
             directory: Arc::clone(&directory),
             authenticator,
             issuer: Issuer::new(issuer),
-            profile: match arguments.claims_profile {
-                ClaimsProfile::Cloud => Profile::Cloud,
-                ClaimsProfile::CyodaGo => Profile::CyodaGo,
-            },
+            terms: terms(installation, arguments),
             tokens: Tokens {
                 of_one: twice_at_once(arguments.client_rate),
                 of_all: twice_at_once(arguments.total_rate),
@@ -161,6 +158,15 @@ impl TokenService {
             }
         })
     }
+}
+
+fn terms(installation: &Installation, arguments: &ServiceArguments) -> Terms {
+    let profile = match arguments.claims_profile {
+        ClaimsProfile::Cloud => Profile::Cloud,
+        ClaimsProfile::CyodaGo => Profile::CyodaGo,
+    };
+    let token_type = arguments.access_token_type.into();
+    Terms { profile, policy: installation.policy(), token_type }
 }
 
 /// Where clients connect.

@@ -49,7 +49,8 @@ mod status;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.clientID) == has(oldSelf.clientID)").message("clientID is immutable: it cannot be added or removed; create a new TechnicalUser instead")
+    validation = Rule::new("has(self.clientID) == has(oldSelf.clientID)").message("clientID is immutable: it cannot be added or removed; create a new TechnicalUser instead"),
+    validation = Rule::new("!has(self.accessTokenType) || self.accessTokenType != 'at+jwt' || (has(self.audiences) && size(self.audiences) > 0)").message("accessTokenType at+jwt needs an entry in audiences: RFC 9068 demands the claim aud")
 )]
 pub struct TechnicalUserSpec {
     /// The OAuth 2.0 client id, 1 to 100 letters and digits. It is unique in the cluster and cannot
@@ -65,19 +66,24 @@ pub struct TechnicalUserSpec {
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
 
-    /// The roles that access tokens carry in `user_roles`, at most 16, for example `ROLE_M2M`.
-    /// Each must be allowed by the tenant of this namespace. Default: `ROLE_M2M`.
+    /// The roles that access tokens carry in `user_roles` and in `scope`, at most 16, for example
+    /// `ROLE_M2M`. A role has 1 to 100 printable ASCII characters, without space, `"` and `\`. Tokens
+    /// carry only the roles that the installation allows (`--allowed-roles` of the token service and
+    /// of the operator, `ROLE_M2M` alone unless an administrator says otherwise). The condition `Ready`
+    /// names the others. Default: `ROLE_M2M`.
     #[serde(default = "default_roles")]
     #[schemars(
         length(max = 16),
-        inner(length(min = 1, max = 100), regex(pattern = r"^[A-Za-z0-9_.:/-]+$"))
+        inner(length(min = 1, max = 100), regex(pattern = r"^[!#-\[\]-~]+$"))
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub roles: Vec<String>,
 
     /// The audiences an access token may be issued for, at most 8, for example
-    /// `https://api.example.com`. Each must be allowed by the tenant. Without any, tokens carry no
-    /// `aud` claim.
+    /// `https://api.example.com`. The installation must allow each of them (`--allowed-audiences` of
+    /// the token service and of the operator, none unless an administrator says otherwise): with one
+    /// that is not allowed, no token is issued, and the condition `Ready` names it. Without any
+    /// audience, tokens carry no `aud` claim.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 8),
@@ -86,8 +92,16 @@ pub struct TechnicalUserSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub audiences: Vec<String>,
 
-    /// How long an access token is valid, `1m` to `24h`, and not above the maximum of the tenant.
-    /// A duration such as `90s`, `5m` or `1h30m`. Default: `5m`.
+    /// The `typ` in the header of access tokens: `JWT`, which every verifier accepts, or `at+jwt`, which
+    /// verifiers that follow RFC 9068 may demand and others refuse. `at+jwt` needs an audience. Default:
+    /// that of the installation (`--access-token-type` of the token service), which is `JWT` unless an
+    /// administrator says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AccessTokenType")]
+    pub access_token_type: Option<AccessTokenType>,
+
+    /// How long an access token is valid, `1m` to `24h`. The token service shortens it to its
+    /// `--max-access-token-ttl`. A duration such as `90s`, `5m` or `1h30m`. Default: `5m`.
     #[serde(default = "default_access_token_ttl", rename = "accessTokenTTL")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,8}(h|m|s)){1,3}$"))]
     #[x_kube(
@@ -122,6 +136,20 @@ pub struct TechnicalUserSpec {
     /// deleted. Default: `false`.
     #[serde(default)]
     pub suspend: bool,
+}
+
+/// The `typ` of an access token.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum AccessTokenType {
+    /// A JWT (RFC 7519 section 5.1).
+    #[default]
+    #[serde(rename = "JWT")]
+    Jwt,
+    /// A JWT of the profile for access tokens (RFC 9068 section 2.1).
+    #[serde(rename = "at+jwt")]
+    AtJwt,
 }
 
 /// Which `SigningKey` signs.
@@ -274,6 +302,16 @@ pub struct Rotation {
 /// Returns the `CustomResourceDefinition` of `TechnicalUser`.
 pub fn crd() -> CustomResourceDefinition {
     completed(TechnicalUser::crd(), "What this identity shall be.")
+}
+
+impl AccessTokenType {
+    /// The value of `typ`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Jwt => "JWT",
+            Self::AtJwt => "at+jwt",
+        }
+    }
 }
 
 impl Default for SigningKeyReference {

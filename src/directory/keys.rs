@@ -23,8 +23,8 @@ use crate::watch::{Told, View};
 pub struct Signer {
     /// The private half.
     pub key: PrivateKey,
-    /// The JOSE header in base64url.
-    pub header: String,
+    /// The JOSE headers of its tokens.
+    pub headers: token::Headers,
 }
 
 /// The keys of all series, as verifiers fetch them.
@@ -278,8 +278,8 @@ impl Signing {
 impl Signer {
     fn of(algorithm: Algorithm, pair: &Pair) -> Option<Arc<Self>> {
         let key = PrivateKey::from_pkcs8(algorithm, pair.der.as_bytes()).ok()?;
-        let header = token::header(key.public());
-        Some(Arc::new(Self { key, header }))
+        let headers = token::Headers::of(key.public());
+        Some(Arc::new(Self { key, headers }))
     }
 }
 

@@ -11,6 +11,9 @@ use serde::{Serialize, Serializer};
 
 use super::credential::ClientId;
 use super::key_pair::PublicKey;
+use super::policy::{Allowed, Policy};
+
+pub use crate::api::technical_user::AccessTokenType;
 
 pub mod presented;
 pub mod request;
@@ -30,12 +33,25 @@ pub struct Client {
     pub audiences: Vec<String>,
     /// How long its tokens live.
     pub lifetime: SignedDuration,
+    /// The `typ` of its tokens; that of the installation where there is none.
+    pub token_type: Option<AccessTokenType>,
     /// The name of the `SigningKey` that signs for it.
     pub signing_key: String,
     /// Whether it gets no tokens for now.
     pub is_suspended: bool,
     /// When its `TechnicalUser` was created: no token of it is older.
     pub created_at: Timestamp,
+}
+
+/// What tokens of this installation say, and in which form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Which claims say what a client may do.
+    pub profile: Profile,
+    /// Which roles and audiences they may have.
+    pub policy: Policy,
+    /// Their `typ`, unless the client says otherwise.
+    pub token_type: AccessTokenType,
 }
 
 /// Which claims say what a client may do.
@@ -62,11 +78,17 @@ pub struct Granted<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Excessive {
     /// RFC 6749 section 5.2 `invalid_scope`.
-    #[error("the scope names a role that the client does not have")]
+    #[error("the scope names a role that the client does not have or may not have")]
     Scope,
     /// RFC 8707 section 2 `invalid_target`.
-    #[error("the client has no such audience")]
+    #[error("the client has no such audience or may not have it")]
     Target,
+    /// RFC 6749 section 5.2 `unauthorized_client`.
+    #[error("the installation allows none of the roles of the client")]
+    Roles,
+    /// RFC 6749 section 5.2 `unauthorized_client`.
+    #[error("the installation does not allow an audience of the client")]
+    Audiences,
 }
 
 /// The claims of one access token.
@@ -84,6 +106,13 @@ pub struct Claims<'a> {
     pub issued_at: Timestamp,
     /// What tells this token from every other one.
     pub id: TokenId,
+}
+
+/// The headers of all tokens of one key, in base64url (RFC 7515 section 4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Headers {
+    jwt: String,
+    at_jwt: String,
 }
 
 /// The id of one token: a random UUID (RFC 9562 section 5.4).
@@ -105,14 +134,17 @@ impl Profile {
 // === impl Client ===
 
 impl Client {
-    /// What a token will say: everything that the client has, or the part of it that is asked for.
+    /// What a token will say: everything that the client has and `policy` allows, or the part of it
+    /// that is asked for.
     ///
     /// # Errors
     ///
-    /// [`Excessive`] when something is asked for that the client does not have. Nothing is left out
-    /// in silence: some clients take a narrower scope for an error of their own.
+    /// [`Excessive`] when the request asks for more than that, or when the policy leaves no role or
+    /// does not allow an audience of the client. Nothing that is asked for is left out in silence: some
+    /// clients take a narrower scope for an error of their own.
     pub fn grant(
         &self,
+        policy: &Policy,
         scope: Option<&str>,
         targets: &[impl AsRef<str>],
     ) -> Result<Granted<'_>, Excessive> {
@@ -121,10 +153,27 @@ impl Client {
             return Err(Excessive::Scope);
         }
         let targets: Vec<&str> = targets.iter().map(AsRef::as_ref).collect();
-        Ok(Granted {
-            roles: narrowed(&self.roles, &wanted).ok_or(Excessive::Scope)?,
-            audiences: narrowed(&self.audiences, &targets).ok_or(Excessive::Target)?,
-        })
+        let roles = narrowed(&self.roles, &policy.roles, &wanted).ok_or(Excessive::Scope)?;
+        let audiences = narrowed(&self.audiences, &policy.audiences, &targets);
+        let audiences = audiences.ok_or(Excessive::Target)?;
+        // Without an audience that is not allowed, a token might have none, which many verifiers
+        // accept.
+        if !self.audiences.iter().all(|it| policy.audiences.includes(it)) {
+            return Err(Excessive::Audiences);
+        }
+        if roles.is_empty() && !self.roles.is_empty() {
+            return Err(Excessive::Roles);
+        }
+        Ok(Granted { roles, audiences })
+    }
+
+    /// The `typ` of a token for these audiences. RFC 9068 section 2.2 demands the claim `aud`, so a token
+    /// without it is none of that profile.
+    pub fn type_of(&self, granted: &Granted<'_>, terms: &Terms) -> AccessTokenType {
+        if granted.audiences.is_empty() {
+            return AccessTokenType::Jwt;
+        }
+        self.token_type.unwrap_or(terms.token_type)
     }
 }
 
@@ -132,21 +181,51 @@ fn has_text(text: &&str) -> bool {
     !text.is_empty()
 }
 
-fn narrowed<'a>(held: &'a [String], wanted: &[&str]) -> Option<Vec<&'a str>> {
-    let is_held = |it: &&str| held.iter().any(|each| each == it);
-    if !wanted.iter().all(is_held) {
+fn narrowed<'a>(held: &'a [String], allowed: &Allowed, wanted: &[&str]) -> Option<Vec<&'a str>> {
+    let held: Vec<&str> =
+        held.iter().map(String::as_str).filter(|it| allowed.includes(it)).collect();
+    if !wanted.iter().all(|it| held.contains(it)) {
         return None;
     }
     let is_wanted = |it: &&str| wanted.is_empty() || wanted.contains(it);
-    Some(held.iter().map(String::as_str).filter(is_wanted).collect())
+    Some(held.into_iter().filter(is_wanted).collect())
 }
 
 // === impl Granted ===
 
 impl Granted<'_> {
     /// The roles as a scope (RFC 6749 section 3.3).
-    pub fn scope(&self) -> String {
-        self.roles.join(" ")
+    pub fn scope(&self) -> Scope<'_> {
+        Scope(&self.roles)
+    }
+
+    /// Whether that scope names exactly the granted roles, in whatever order.
+    pub fn is_scope(&self, scope: &str) -> bool {
+        let mut named = scope.split(' ').filter(has_text);
+        named.all(|it| self.roles.contains(&it))
+            && self.roles.iter().all(|role| scope.split(' ').any(|it| it == *role))
+    }
+}
+
+/// Roles with a space between each two.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a>(&'a [&'a str]);
+
+impl fmt::Display for Scope<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, role) in self.0.iter().enumerate() {
+            if index > 0 {
+                formatter.write_str(" ")?;
+            }
+            formatter.write_str(role)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Scope<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -186,6 +265,10 @@ impl Serialize for Claims<'_> {
         claims.serialize_entry("caas_user_id", id.as_str())?;
         claims.serialize_entry("caas_org_id", &self.client.tenant)?;
         claims.serialize_entry(self.profile.roles(), &self.granted.roles)?;
+        if !self.granted.roles.is_empty() {
+            // RFC 9068 section 2.2.3: a string, as introspection says it.
+            claims.serialize_entry("scope", &self.granted.scope())?;
+        }
         claims.serialize_entry("iat", &self.issued_at.as_second())?;
         claims.serialize_entry("exp", &self.expires_at().as_second())?;
         claims.serialize_entry("jti", &format_args!("{}", self.id))?;
@@ -193,12 +276,27 @@ impl Serialize for Claims<'_> {
     }
 }
 
-/// The header of every token of one key, in base64url (RFC 7515 section 4.1). `typ` is `JWT`: Spring
-/// refuses `at+jwt`.
-pub fn header(key: &PublicKey) -> String {
-    let (algorithm, kid) = (key.algorithm().name(), key.kid());
-    let header = format!(r#"{{"alg":"{algorithm}","typ":"JWT","kid":"{kid}"}}"#);
-    URL_SAFE_NO_PAD.encode(header)
+// === impl Headers ===
+
+impl Headers {
+    /// The headers of tokens that this key signs.
+    pub fn of(key: &PublicKey) -> Self {
+        let (algorithm, kid) = (key.algorithm().name(), key.kid());
+        let header = |type_: AccessTokenType| {
+            let type_ = type_.name();
+            let header = format!(r#"{{"alg":"{algorithm}","typ":"{type_}","kid":"{kid}"}}"#);
+            URL_SAFE_NO_PAD.encode(header)
+        };
+        Self { jwt: header(AccessTokenType::Jwt), at_jwt: header(AccessTokenType::AtJwt) }
+    }
+
+    /// The header of a token of that type.
+    pub fn of_type(&self, type_: AccessTokenType) -> &str {
+        match type_ {
+            AccessTokenType::Jwt => &self.jwt,
+            AccessTokenType::AtJwt => &self.at_jwt,
+        }
+    }
 }
 
 /// Appends the signature to what was signed: a token in the compact serialization, which is letters,

@@ -22,6 +22,8 @@ pub enum Refusal {
     InvalidScope,
     /// 400 `invalid_target` (RFC 8707).
     InvalidTarget(&'static str),
+    /// 400 `unauthorized_client`: nothing that the client asks for can make it a token.
+    UnauthorizedClient(Reason),
     /// `invalid_client`: 401 with that challenge, or 400 when there is none.
     InvalidClient(Cow<'static, str>, Unauthenticated, Option<HeaderValue>),
     /// 404.
@@ -53,6 +55,7 @@ impl Refusal {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget(_) => "invalid_target",
+            Self::UnauthorizedClient(_) => "unauthorized_client",
             Self::InvalidClient(..) => "invalid_client",
             Self::SlowDown(..) => "slow_down",
             Self::Unavailable(..) => "temporarily_unavailable",
@@ -62,7 +65,9 @@ impl Refusal {
     /// What a code that has many reasons came from, as metrics count it; empty for the others.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::SlowDown(reason, _) | Self::Unavailable(reason, _) => reason.name(),
+            Self::UnauthorizedClient(reason)
+            | Self::SlowDown(reason, _)
+            | Self::Unavailable(reason, _) => reason.name(),
             Self::InvalidRequest(_)
             | Self::UnsupportedGrantType
             | Self::InvalidScope
@@ -85,6 +90,7 @@ impl Refusal {
             | Self::UnsupportedGrantType
             | Self::InvalidScope
             | Self::InvalidTarget(_)
+            | Self::UnauthorizedClient(_)
             | Self::InvalidClient(.., None) => StatusCode::BAD_REQUEST,
             Self::InvalidClient(.., Some(_)) => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -99,9 +105,14 @@ impl Refusal {
         match self {
             Self::InvalidRequest(text) | Self::InvalidClient(text, ..) => text,
             Self::InvalidTarget(text) => text,
-            Self::SlowDown(reason, _) | Self::Unavailable(reason, _) => reason.text(),
+            Self::UnauthorizedClient(reason)
+            | Self::SlowDown(reason, _)
+            | Self::Unavailable(reason, _) => reason.text(),
             Self::UnsupportedGrantType => "grant_type must be client_credentials",
-            Self::InvalidScope => "the scope names a role that this client does not have",
+            Self::InvalidScope => {
+                "the scope names a role that this client does not have, or that the installation \
+                 does not allow"
+            }
             Self::NotFound => "there is nothing at this path",
             Self::MethodNotAllowed => "this path does not take this method",
             Self::UnsupportedMediaType => {
@@ -127,6 +138,7 @@ impl IntoResponse for Refusal {
             | Self::UnsupportedGrantType
             | Self::InvalidScope
             | Self::InvalidTarget(_)
+            | Self::UnauthorizedClient(_)
             | Self::InvalidClient(.., None)
             | Self::NotFound
             | Self::MethodNotAllowed

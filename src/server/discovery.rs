@@ -52,7 +52,7 @@ pub(super) async fn metadata(State(service): State<Arc<Service>>, headers: Heade
         response_types_supported: ["id_token"],
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: algorithms,
-        claims_supported: claims(service.profile.roles()),
+        claims_supported: claims(service.terms.profile.roles()),
     };
     let body = serde_json::to_string(&metadata).unwrap_or_default();
     let etag = format!("\"{}\"", Jwks::digest_of(&body));
@@ -99,5 +99,5 @@ const METHODS: [&str; 2] = ["client_secret_basic", "client_secret_post"];
 /// The claims of a token whose roles are in the claim of that name.
 fn claims(roles: &'static str) -> Vec<&'static str> {
     let before = ["iss", "sub", "aud", "client_id", "caas_user_id", "caas_org_id"];
-    before.into_iter().chain([roles, "iat", "exp", "jti"]).collect()
+    before.into_iter().chain([roles, "scope", "iat", "exp", "jti"]).collect()
 }

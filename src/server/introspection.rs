@@ -17,6 +17,7 @@ use super::audit::Introspected;
 use super::posted::Posted;
 use super::service::{Endpoint, Rejected, Service, refused};
 use crate::domain::key_pair::{Algorithm, Kid};
+use crate::domain::token::AccessTokenType;
 use crate::environment::private_key::verify;
 
 /// The header of a token (RFC 7515 section 4.1).
@@ -24,6 +25,9 @@ use crate::environment::private_key::verify;
 struct Header {
     alg: Algorithm,
     kid: Kid,
+    /// A JWT of any other type is no access token.
+    #[serde(rename = "typ")]
+    _type: AccessTokenType,
     #[serde(default)]
     crit: Option<Value>,
 }
@@ -70,10 +74,13 @@ impl Service {
         if known.client.is_suspended || !is_of_this_one {
             return None;
         }
-        let roles = claims.get("user_roles").or_else(|| claims.get("scopes"));
-        let roles = roles.and_then(Value::as_array).cloned().unwrap_or_default();
-        let scope: Vec<&str> = roles.iter().filter_map(Value::as_str).collect();
-        claims.insert("scope".to_owned(), json!(scope.join(" ")));
+        if !claims.contains_key("scope") {
+            // A token without a role, or of an earlier version.
+            let roles = claims.get("user_roles").or_else(|| claims.get("scopes"));
+            let roles = roles.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let scope: Vec<&str> = roles.iter().filter_map(Value::as_str).collect();
+            claims.insert("scope".to_owned(), json!(scope.join(" ")));
+        }
         claims.insert("token_type".to_owned(), json!("Bearer"));
         claims.insert("active".to_owned(), json!(true));
         Some(claims)

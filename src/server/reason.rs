@@ -39,7 +39,7 @@ impl Unauthenticated {
     }
 }
 
-/// A reason for a 429 or a 503.
+/// A reason for a 429, a 503, or a 400 that no other request would change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// One client gets no more tokens at the moment.
@@ -62,6 +62,10 @@ pub enum Reason {
     SigningFailed,
     /// No series has a public key.
     NothingPublished,
+    /// The installation allows none of the roles of the client.
+    RolesNotAllowed,
+    /// The installation does not allow an audience of the client.
+    AudiencesNotAllowed,
 }
 
 impl Reason {
@@ -88,6 +92,8 @@ impl Reason {
             Self::Signer(NoSigner::NoKey) => "no_active_key",
             Self::SigningFailed => "signing_failed",
             Self::NothingPublished => "nothing_published",
+            Self::RolesNotAllowed => "roles_not_allowed",
+            Self::AudiencesNotAllowed => "audiences_not_allowed",
         }
     }
 
@@ -116,6 +122,14 @@ impl Reason {
             Self::SigningFailed => "signing failed",
             Self::NothingPublished => {
                 "this replica of the token service does not see any published signing key"
+            }
+            Self::RolesNotAllowed => {
+                "this installation allows none of the roles of this client: see the condition Ready \
+                 of its TechnicalUser"
+            }
+            Self::AudiencesNotAllowed => {
+                "this installation does not allow an audience of this client: see the condition \
+                 Ready of its TechnicalUser"
             }
         }
     }

@@ -18,7 +18,7 @@ use super::posted::Posted;
 use super::reason::{Reason, Unauthenticated};
 use super::token_ids::TokenIds;
 use crate::directory::{Directory, Known};
-use crate::domain::token::Profile;
+use crate::domain::token::Terms;
 use crate::domain::token::presented::{Method, Presented, Unproven};
 use crate::domain::token::request::{Faulty, Form};
 use crate::environment::{Clock, Entropy};
@@ -32,8 +32,8 @@ pub struct Service {
     pub authenticator: Authenticator,
     /// What tokens say, and where they are to be had.
     pub issuer: Issuer,
-    /// Which claims say what a client may do.
-    pub profile: Profile,
+    /// What tokens say, and in which form.
+    pub terms: Terms,
     /// How many tokens there may be.
     pub tokens: Tokens,
     /// The time.

@@ -15,7 +15,7 @@ use super::posted::Posted;
 use super::reason::Reason;
 use super::service::{Authenticated, Endpoint, Rejected, Service, refused};
 use crate::domain::signer::NoSigner;
-use crate::domain::token::{Claims, Excessive, append_signature};
+use crate::domain::token::{Claims, Excessive, Scope, Terms, append_signature};
 
 /// `POST` to the token endpoint.
 pub(super) async fn token(State(service): State<Arc<Service>>, posted: Posted) -> Response {
@@ -48,7 +48,9 @@ impl Service {
             Some(_) => return Err(Refusal::UnsupportedGrantType),
             None => return Err(Refusal::InvalidRequest("grant_type is missing".into())),
         }
-        let granted = client.grant(form.scope.as_deref(), &form.targets).map_err(excessive)?;
+        let Terms { policy, profile, .. } = &self.terms;
+        let granted = client.grant(policy, form.scope.as_deref(), &form.targets);
+        let granted = granted.map_err(excessive)?;
         let elapsed = self.clock.elapsed();
         let of_one = self.tokens.of_one.take(&request.known.traces.tokens, elapsed);
         of_one.map_err(|wait| Refusal::SlowDown(Reason::ClientRate, wait))?;
@@ -61,19 +63,21 @@ impl Service {
             issuer: self.issuer.url(),
             client,
             granted: &granted,
-            profile: self.profile,
+            profile: *profile,
             issued_at,
             id,
         };
         let mut answer = String::with_capacity(ANSWER);
         answer.push_str(r#"{"access_token":""#);
         let begin = answer.len();
-        claims.append_signing_input(&signer.header, &mut answer);
+        let type_ = client.type_of(&granted, &self.terms);
+        claims.append_signing_input(signer.headers.of_type(type_), &mut answer);
         let input = answer.get(begin..).unwrap_or_default();
         let signature = signer.key.sign(input.as_bytes()).map_err(|_| failing())?;
         append_signature(&signature, &mut answer);
         // Told when it is not what was asked for: some clients take another one for an error.
-        let scope = form.scope.is_none().then(|| granted.scope()).filter(|it| !it.is_empty());
+        let is_asked = form.scope.as_deref().is_some_and(|scope| granted.is_scope(scope));
+        let scope = (!is_asked && !granted.roles.is_empty()).then(|| granted.scope());
         let lifetime = claims.expires_at().as_second() - issued_at.as_second();
         append_rest(lifetime, scope, &mut answer).map_err(|_| failing())?;
         let kid = signer.key.public().kid();
@@ -84,10 +88,10 @@ impl Service {
 
 /// What follows the token in its answer (RFC 6749 section 5.1). The token is written where it
 /// is sent, since to copy it with everything escaped that it cannot have takes a microsecond.
-fn append_rest(lifetime: i64, scope: Option<String>, answer: &mut String) -> fmt::Result {
+fn append_rest(lifetime: i64, scope: Option<Scope<'_>>, answer: &mut String) -> fmt::Result {
     write!(answer, r#"","token_type":"Bearer","expires_in":{lifetime}"#)?;
     if let Some(scope) = scope {
-        write!(answer, r#","scope":{}"#, Value::String(scope))?;
+        write!(answer, r#","scope":{}"#, Value::String(scope.to_string()))?;
     }
     answer.write_char('}')
 }
@@ -95,7 +99,11 @@ fn append_rest(lifetime: i64, scope: Option<String>, answer: &mut String) -> fmt
 fn excessive(reason: Excessive) -> Refusal {
     match reason {
         Excessive::Scope => Refusal::InvalidScope,
-        Excessive::Target => Refusal::InvalidTarget("this client has no such audience"),
+        Excessive::Target => Refusal::InvalidTarget(
+            "this client has no such audience, or the installation does not allow it",
+        ),
+        Excessive::Roles => Refusal::UnauthorizedClient(Reason::RolesNotAllowed),
+        Excessive::Audiences => Refusal::UnauthorizedClient(Reason::AudiencesNotAllowed),
     }
 }
 

@@ -201,6 +201,7 @@ async fn a_token_says_who_its_client_is() {
     let expected = json!({
         "iss": "https://auth.example.com/iam", "sub": who.id, "client_id": who.id,
         "caas_user_id": who.id, "caas_org_id": tenant, "user_roles": ["ROLE_M2M", "ROLE_X"],
+        "scope": "ROLE_M2M ROLE_X",
         "aud": "https://a", "iat": now, "exp": now + 600, "jti": claims["jti"],
     });
     assert_eq!(claims, expected);
@@ -223,6 +224,7 @@ async fn a_client_may_ask_for_less() {
     let claims = server.verified(&answer.token()).await.unwrap();
 
     assert_eq!(claims["scopes"], json!(["ROLE_X"]));
+    assert_eq!(claims["scope"], "ROLE_X");
     assert_eq!(claims.get("user_roles"), None);
     assert_eq!(claims["aud"], json!(["https://a", "c"]));
     assert_eq!(answer.json().get("scope"), None, "it is what was asked for");

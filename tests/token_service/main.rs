@@ -24,5 +24,6 @@ mod introspection;
 mod life;
 mod metrics;
 mod outage;
+mod policy;
 mod strange;
 mod world;

@@ -30,7 +30,8 @@ use technical_user_operator::directory::{self, Directory, Live};
 use technical_user_operator::domain::credential::ClientSecret;
 use technical_user_operator::domain::delivery::Endpoints;
 use technical_user_operator::domain::jwks;
-use technical_user_operator::domain::token::Profile;
+use technical_user_operator::domain::policy::Policy;
+use technical_user_operator::domain::token::{AccessTokenType, Profile, Terms};
 use technical_user_operator::environment::private_key::verify;
 use technical_user_operator::environment::{Clock as _, System};
 use technical_user_operator::server::audit::Audit;
@@ -170,14 +171,14 @@ impl World {
 
     /// A replica of the token service that is ready, or will be once it can.
     pub(crate) fn token_server(&self, profile: Profile) -> TokenServer {
-        self.token_server_with(profile, RATES, (Rate::a_second(0, 0), Rate::a_second(0, 0)))
+        self.token_server_with(profile, RATES, UNLIMITED)
     }
 
     /// One that serves these namespaces alone.
     pub(crate) fn token_server_of(&self, namespaces: &[&str]) -> TokenServer {
         let watch_namespaces = namespaces.iter().map(|&it| it.to_owned()).collect();
         let settings = directory::Settings { watch_namespaces, ..everywhere() };
-        self.run(settings, Profile::Cloud, RATES, (Rate::a_second(0, 0), Rate::a_second(0, 0)))
+        self.run(settings, unbounded(Profile::Cloud), RATES, UNLIMITED)
     }
 
     pub(crate) fn token_server_with(
@@ -186,13 +187,18 @@ impl World {
         rates: Rates,
         of_one_and_all: (Rate, Rate),
     ) -> TokenServer {
-        self.run(everywhere(), profile, rates, of_one_and_all)
+        self.run(everywhere(), unbounded(profile), rates, of_one_and_all)
+    }
+
+    /// One whose tokens say what these terms allow.
+    pub(crate) fn token_server_on(&self, terms: Terms) -> TokenServer {
+        self.run(everywhere(), terms, RATES, UNLIMITED)
     }
 
     fn run(
         &self,
         settings: directory::Settings,
-        profile: Profile,
+        terms: Terms,
         rates: Rates,
         (of_one, of_all): (Rate, Rate),
     ) -> TokenServer {
@@ -210,7 +216,7 @@ impl World {
             directory: Arc::clone(&directory),
             authenticator: authenticator.unwrap(),
             issuer: Issuer::new(ISSUER.to_owned()),
-            profile,
+            terms,
             tokens: Tokens { of_one, of_all, count: AtomicU64::new(0), ids: TokenIds::default() },
             clock,
             entropy,
@@ -452,6 +458,11 @@ pub(crate) const RATES: Rates = Rates::DEFAULT;
 
 /// No limit on tokens, of one client or of all.
 pub(crate) const UNLIMITED: (Rate, Rate) = (Rate::a_second(0, 0), Rate::a_second(0, 0));
+
+/// Tokens that may say anything.
+pub(crate) fn unbounded(profile: Profile) -> Terms {
+    Terms { profile, policy: Policy::unbounded(), token_type: AccessTokenType::Jwt }
+}
 
 /// An API server that can be away or slow, or does not answer some requests.
 #[derive(Clone)]

@@ -10,6 +10,7 @@ fn client() -> Client {
         roles: ["ROLE_M2M", "ROLE_BILLING"].map(str::to_owned).into(),
         audiences: ["https://a", "https://b"].map(str::to_owned).into(),
         lifetime: SignedDuration::from_mins(5),
+        token_type: None,
         signing_key: "default".to_owned(),
         is_suspended: false,
         created_at: now(),
@@ -32,16 +33,18 @@ const NOTHING: [&str; 0] = [];
 #[test]
 fn a_client_that_asks_for_nothing_gets_all_it_has() {
     let client = client();
-    let granted = client.grant(None, &NOTHING).unwrap();
+    let granted = client.grant(&Policy::unbounded(), None, &NOTHING).unwrap();
 
-    assert_eq!(granted.scope(), "ROLE_M2M ROLE_BILLING");
+    assert_eq!(granted.scope().to_string(), "ROLE_M2M ROLE_BILLING");
     assert_eq!(granted.audiences, ["https://a", "https://b"]);
 }
 
 #[test]
 fn a_client_gets_the_part_that_it_asks_for_once_and_in_our_order() {
     let client = client();
-    let granted = client.grant(Some(" ROLE_BILLING  ROLE_BILLING "), &["https://b"]).unwrap();
+    let granted = client
+        .grant(&Policy::unbounded(), Some(" ROLE_BILLING  ROLE_BILLING "), &["https://b"])
+        .unwrap();
 
     assert_eq!(granted.roles, ["ROLE_BILLING"]);
     assert_eq!(granted.audiences, ["https://b"]);
@@ -51,14 +54,20 @@ fn a_client_gets_the_part_that_it_asks_for_once_and_in_our_order() {
 fn a_client_never_gets_what_it_does_not_have() {
     let client = client();
 
-    assert_eq!(client.grant(Some("ROLE_M2M ROLE_ADMIN"), &NOTHING), Err(Excessive::Scope));
-    assert_eq!(client.grant(None, &["https://a", "https://c"]), Err(Excessive::Target));
+    assert_eq!(
+        client.grant(&Policy::unbounded(), Some("ROLE_M2M ROLE_ADMIN"), &NOTHING),
+        Err(Excessive::Scope)
+    );
+    assert_eq!(
+        client.grant(&Policy::unbounded(), None, &["https://a", "https://c"]),
+        Err(Excessive::Target)
+    );
 }
 
 #[test]
 fn the_claims_are_those_of_the_profile() {
     let client = client();
-    let granted = client.grant(None, &["https://a"]).unwrap();
+    let granted = client.grant(&Policy::unbounded(), None, &["https://a"]).unwrap();
     let cloud = claims(&client, &granted, Profile::Cloud);
     let cyoda_go = claims(&client, &granted, Profile::CyodaGo);
 
@@ -70,6 +79,7 @@ fn the_claims_are_those_of_the_profile() {
         "caas_user_id": "billing",
         "caas_org_id": "org",
         "user_roles": ["ROLE_M2M", "ROLE_BILLING"],
+        "scope": "ROLE_M2M ROLE_BILLING",
         "iat": 1_795_521_600,
         "exp": 1_795_521_900,
         "jti": "ffffffff-ffff-4fff-bfff-ffffffffffff",
@@ -82,9 +92,17 @@ fn the_claims_are_those_of_the_profile() {
 #[test]
 fn aud_is_absent_a_string_or_a_list() {
     let mut client = client();
-    let both = claims(&client, &client.grant(None, &NOTHING).unwrap(), Profile::Cloud);
+    let both = claims(
+        &client,
+        &client.grant(&Policy::unbounded(), None, &NOTHING).unwrap(),
+        Profile::Cloud,
+    );
     client.audiences.clear();
-    let none = claims(&client, &client.grant(None, &NOTHING).unwrap(), Profile::Cloud);
+    let none = claims(
+        &client,
+        &client.grant(&Policy::unbounded(), None, &NOTHING).unwrap(),
+        Profile::Cloud,
+    );
 
     assert_eq!(both["aud"], json!(["https://a", "https://b"]));
     assert_eq!(none.get("aud"), None);
@@ -93,7 +111,7 @@ fn aud_is_absent_a_string_or_a_list() {
 #[test]
 fn a_token_is_header_claims_and_signature_in_base64url() {
     let client = client();
-    let granted = client.grant(None, &NOTHING).unwrap();
+    let granted = client.grant(&Policy::unbounded(), None, &NOTHING).unwrap();
     let issuer = "https://auth.example.com";
     let (issued_at, id) = (now(), TokenId::of([0; 16]));
     let profile = Profile::Cloud;
@@ -102,7 +120,8 @@ fn a_token_is_header_claims_and_signature_in_base64url() {
     let key = PublicKey::ec(crate::domain::key_pair::Algorithm::ES256, &point).unwrap();
 
     let mut token = String::new();
-    claims.append_signing_input(&header(&key), &mut token);
+    let headers = Headers::of(&key);
+    claims.append_signing_input(headers.of_type(AccessTokenType::Jwt), &mut token);
     append_signature(b"signature", &mut token);
 
     let parts: Vec<_> = token.split('.').map(|it| URL_SAFE_NO_PAD.decode(it).unwrap()).collect();
@@ -110,4 +129,71 @@ fn a_token_is_header_claims_and_signature_in_base64url() {
     assert_eq!(header, json!({"alg": "ES256", "typ": "JWT", "kid": key.kid().as_str()}));
     assert_eq!(serde_json::from_slice::<Value>(&parts[1]).unwrap()["sub"], "billing");
     assert_eq!(parts[2], b"signature");
+}
+
+#[test]
+fn the_header_says_the_type_that_verifiers_look_for() {
+    let point = [vec![4], vec![1; 64]].concat();
+    let key = PublicKey::ec(crate::domain::key_pair::Algorithm::ES256, &point).unwrap();
+    let decoded = URL_SAFE_NO_PAD.decode(Headers::of(&key).of_type(AccessTokenType::AtJwt));
+
+    let header: Value = serde_json::from_slice(&decoded.unwrap()).unwrap();
+
+    assert_eq!(header, json!({"alg": "ES256", "typ": "at+jwt", "kid": key.kid().as_str()}));
+}
+
+#[test]
+fn the_type_is_that_of_the_client_then_of_the_installation_and_needs_an_audience() {
+    use AccessTokenType::{AtJwt, Jwt};
+    let of = |own: Option<AccessTokenType>, installation, has_audience: bool| {
+        let mut client = Client { token_type: own, ..client() };
+        if !has_audience {
+            client.audiences.clear();
+        }
+        let policy = Policy::unbounded();
+        let terms = Terms { profile: Profile::Cloud, policy, token_type: installation };
+        client.type_of(&client.grant(&terms.policy, None, &NOTHING).unwrap(), &terms)
+    };
+
+    assert_eq!(of(None, Jwt, true), Jwt);
+    assert_eq!(of(None, AtJwt, true), AtJwt);
+    assert_eq!(of(Some(Jwt), AtJwt, true), Jwt);
+    assert_eq!(of(Some(AtJwt), Jwt, true), AtJwt);
+    assert_eq!(of(Some(AtJwt), AtJwt, false), Jwt, "RFC 9068 demands aud");
+}
+
+#[test]
+fn no_token_says_more_than_the_installation_allows() {
+    let client = client();
+    let allow = |roles: &str, audiences: &str| Policy {
+        roles: Allowed::roles(roles).unwrap(),
+        audiences: Allowed::audiences(audiences).unwrap(),
+    };
+    let (both, one) = ("https://a,https://b", "https://a");
+
+    let narrowed = allow("ROLE_M2M", both);
+    let granted = client.grant(&narrowed, None, &NOTHING).unwrap();
+    assert_eq!(granted.scope().to_string(), "ROLE_M2M");
+    assert_eq!(granted.audiences, ["https://a", "https://b"]);
+
+    let of = |policy: &Policy, scope, targets: &[&str]| client.grant(policy, scope, targets).err();
+    assert_eq!(of(&narrowed, Some("ROLE_BILLING"), &[]), Some(Excessive::Scope));
+    assert_eq!(of(&narrowed, Some("ROLE_M2M"), &["https://a"]), None);
+    assert_eq!(of(&allow("OTHER", both), None, &[]), Some(Excessive::Roles));
+    assert_eq!(of(&allow("OTHER", both), Some("ROLE_M2M"), &[]), Some(Excessive::Scope));
+    assert_eq!(of(&allow("*", one), None, &[]), Some(Excessive::Audiences));
+    assert_eq!(of(&allow("*", one), None, &["https://a"]), Some(Excessive::Audiences));
+    assert_eq!(of(&allow("*", one), None, &["https://b"]), Some(Excessive::Target));
+    assert_eq!(of(&allow("*", ""), None, &[]), Some(Excessive::Audiences));
+}
+
+#[test]
+fn a_scope_is_left_out_of_the_answer_only_when_it_is_what_was_asked_for() {
+    let client = client();
+    let granted = client.grant(&Policy::unbounded(), None, &NOTHING).unwrap();
+
+    assert!(granted.is_scope("ROLE_BILLING  ROLE_M2M"));
+    for other in ["ROLE_M2M", "ROLE_M2M ROLE_BILLING ROLE_X", ""] {
+        assert!(!granted.is_scope(other), "{other}");
+    }
 }

@@ -33,13 +33,14 @@ async fn a_token_does_kubectl_get_pods_as_its_own_user() {
     let Some(control_plane) = bare(options).await else {
         return;
     };
-    let operator = launch(&control_plane, "operator.log").start();
+    let operator = launch(&control_plane, "operator.log");
+    let operator = operator.with("--allowed-audiences", "kubernetes").start();
     operator.ready().await;
     let file = |name: &str| folder.path().join(name).display().to_string();
     let launch = Launch::new(&control_plane, "token-server", &issuer).await.at(port);
     let launch =
         launch.with("--tls-certificate", &file("tls.crt")).with("--tls-key", &file("tls.key"));
-    let server = launch.start();
+    let server = launch.with("--allowed-audiences", "kubernetes").start();
     server.ready().await;
     let namespace = Namespace::with(control_plane.client().await, "trust", SYSTEM).await;
     namespace.apply("deployer", json!({"audiences": ["kubernetes"], "roles": ["ROLE_M2M"]})).await;

@@ -128,6 +128,7 @@ impl Operator {
             "all-in-one",
             "--log-format=text",
             "--allow-insecure-issuer",
+            "--allowed-audiences=https://api.example.com", // of one of the examples
             &format!("--issuer=http://{listen}"),
             &format!("--listen={listen}"),
             &format!("--health-listen={health}"),

@@ -120,6 +120,7 @@ impl<'a> Trial<'a> {
             ("caas_user_id", json!(client_id)),
             ("caas_org_id", json!(self.tenant)),
             ("user_roles", json!(expected.roles)),
+            ("scope", json!(expected.roles.join(" "))),
             ("aud", json!(expected.audience)),
         ];
         // Some libraries make a list of one audience.

@@ -163,6 +163,9 @@ fn command(kubeconfig: PathBuf, issuer: &str, addresses: &[String]) -> Vec<OsStr
     let mut words: Vec<OsString> = vec!["/usr/bin/env".into(), environment];
     words.push(env!("CARGO_BIN_EXE_technical-user-operator").into());
     words.extend(["all-in-one", "--allow-insecure-issuer", "--issuer", issuer].map(Into::into));
+    // What the users of these tests ask for, and no more.
+    words.push("--allowed-roles=ROLE_M2M,orders:read".into());
+    words.push("--allowed-audiences=https://api.example.com,orders,kafka".into());
     words.extend(addresses.iter().map(Into::into));
     words
 }
