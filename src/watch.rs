@@ -71,18 +71,20 @@ pub(crate) fn scoped(kind: &str, namespace: Option<&str>) -> String {
     }
 }
 
+/// Whether the API server itself says that a right is missing. A proxy answers 403 as well, which says
+/// nothing about rights.
 fn is_refusal(error: &watcher::Error) -> bool {
-    let code = match error {
+    let status = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status.code,
+        | watcher::Error::WatchError(status) => status,
         watcher::Error::InitialListFailed(_)
         | watcher::Error::WatchStartFailed(_)
         | watcher::Error::WatchFailed(_)
         | watcher::Error::NoResourceVersion => return false,
     };
-    code == 403
+    status.code == 403 && status.reason == "Forbidden"
 }
 
 /// The kind of trouble: the message of an error can quote an object.
@@ -175,11 +177,23 @@ mod tests {
         assert!(each > Duration::from_secs(9) && each < Duration::from_secs(11), "{each:?}");
     }
 
+    #[test]
+    fn only_the_api_server_says_that_a_right_is_missing() {
+        let of = |code, reason: &str| {
+            let status = kube::core::Status::failure("x", reason).with_code(code).boxed();
+            is_refusal(&watcher::Error::InitialListFailed(kube::Error::Api(status)))
+        };
+
+        assert!(of(403, "Forbidden"));
+        assert!(!of(403, "Failed to parse error data"), "the page of a proxy");
+        assert!(!of(404, "NotFound"));
+    }
+
     /// What kube tells of a list that is refused: it begins each time.
     fn refused() -> impl Iterator<Item = fn() -> Told_> + Clone {
         let begins: fn() -> Told_ = || Ok(Event::Init);
         let fails: fn() -> Told_ = || {
-            let status = kube::core::Status { code: 403, ..kube::core::Status::default() };
+            let status = kube::core::Status::failure("", "Forbidden").with_code(403);
             Err(watcher::Error::WatchError(Box::new(status)))
         };
         [begins, fails].into_iter()

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -70,6 +71,9 @@ pub(super) struct Clients {
     ids: BTreeMap<Key, ClientId>,
     claims: BTreeMap<String, ClientId>,
     known: BTreeMap<ClientId, Arc<Known>>,
+    /// Clients that were looked up lately, each until then: what their first use proved counts until
+    /// a watch delivers them.
+    looked_up: BTreeMap<ClientId, (Duration, Arc<Known>)>,
     scopes: Vec<String>,
 }
 
@@ -104,6 +108,12 @@ impl Known {
     ) -> Option<(&Verifier, &Arc<Verified>)> {
         let (_, entry, verified) = self.verifiers.iter().find(|(known, ..)| known == id)?;
         entry.is_accepted(now).then_some((&entry.verifier, verified))
+    }
+
+    /// Whether it has the newest client secret of a former view of the same client.
+    fn is_as_new_as(&self, former: &Self) -> bool {
+        let newest = former.verifiers.iter().max_by_key(|(_, entry, _)| entry.serial);
+        newest.is_none_or(|(newest, ..)| self.verifiers.iter().any(|(id, ..)| id == newest))
     }
 
     /// Somebody to look at in place of a client that there is not, so that this takes as long.
@@ -235,6 +245,24 @@ impl Clients {
         self.known.get(id).cloned()
     }
 
+    /// The client as it was known before, by a lookup or by the watches: for what it proved alone.
+    pub(super) fn former(&self, id: &ClientId) -> Option<&Arc<Known>> {
+        let looked_up = self.looked_up.get(id).map(|(_, known)| known);
+        looked_up.or_else(|| self.known.get(id))
+    }
+
+    /// Keeps what a looked-up client proves, for a while and within a bound.
+    pub(super) fn keep_former(&mut self, known: &Arc<Known>, elapsed: Duration) {
+        if self.looked_up.len() >= MOST_LOOKED_UP {
+            self.looked_up.retain(|_, (until, _)| elapsed < *until);
+        }
+        if self.looked_up.len() >= MOST_LOOKED_UP {
+            self.looked_up.pop_first();
+        }
+        let until = elapsed.saturating_add(LOOKED_UP_LASTS);
+        self.looked_up.insert(known.client.id.clone(), (until, Arc::clone(known)));
+    }
+
     pub(super) fn count(&self) -> usize {
         self.known.len()
     }
@@ -301,10 +329,15 @@ impl Clients {
 
     fn refresh_all(&mut self, ids: impl IntoIterator<Item = ClientId>) {
         for id in ids {
-            match self.compose(&id) {
-                Some(known) => self.known.insert(id, Arc::new(known)),
-                None => self.known.remove(&id),
+            let Some(known) = self.compose(&id) else {
+                self.known.remove(&id);
+                continue;
             };
+            let looked_up = self.looked_up.get(&id);
+            if looked_up.is_some_and(|(_, former)| known.is_as_new_as(former)) {
+                self.looked_up.remove(&id);
+            }
+            self.known.insert(id, Arc::new(known));
         }
     }
 
@@ -313,9 +346,13 @@ impl Clients {
         let (namespace, name) = (record.owner.namespace.clone(), record.owner.name.clone());
         let (tenant, scope) = (self.namespaces.get(&namespace)?, self.scope(&namespace));
         let user = self.users.get(&Key { namespace, name }).filter(|user| user.owns(record))?;
-        Some(Known::of(user, (tenant, scope), record, self.known.get(id).map(AsRef::as_ref)))
+        Some(Known::of(user, (tenant, scope), record, self.former(id).map(AsRef::as_ref)))
     }
 }
+
+/// Longer than a watch is behind, as a rule.
+const LOOKED_UP_LASTS: Duration = Duration::from_mins(5);
+const MOST_LOOKED_UP: usize = 1000;
 
 /// The place of a user by its metadata.
 pub(super) fn place(metadata: &ObjectMeta) -> Option<Key> {

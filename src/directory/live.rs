@@ -14,7 +14,7 @@ use kube::{Api, Client};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::clients::{Known, User, Verifiers};
-use super::{Directory, read};
+use super::{Directory, read, write};
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::credential::{ClientId, CredentialId};
 use crate::stored;
@@ -230,8 +230,10 @@ async fn observe(client: &Client, directory: &Directory, (credential, id): &Soug
         metadata.and_then(|it| it.metadata.uid).ok_or(CannotCheck::NoNamespace)?
     };
     let scope = read(&directory.clients).scope(namespace);
-    let former = directory.client(id);
-    Ok(Some(Arc::new(Known::of(&user, (&tenant, scope), &record, former.as_deref()))))
+    let former = read(&directory.clients).former(id).cloned();
+    let known = Arc::new(Known::of(&user, (&tenant, scope), &record, former.as_deref()));
+    write(&directory.clients).keep_former(&known, directory.clock.elapsed());
+    Ok(Some(known))
 }
 
 /// The object, or nothing when the API server says that this very object is absent. The text of an

@@ -113,3 +113,34 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The niceness of a thread that hashes.
 const LOW: i32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+
+    use super::*;
+    use crate::domain::credential::CredentialId;
+
+    #[tokio::test]
+    async fn every_job_of_every_namespace_is_answered_and_leaves_the_line() {
+        let hashing = Hashing::default();
+        let secret = |seed| {
+            let id = CredentialId::draw(&[7; 10]).unwrap();
+            ClientSecret::draw(&id, &[seed; 64]).unwrap()
+        };
+        let (right, wrong) = (secret(1), secret(2));
+        let verifier = Verifier::of(&right, 4, [7; 16]).unwrap();
+
+        let jobs = (0..40).map(|number| {
+            let (secret, namespace) = if number % 2 == 0 { (&right, "a") } else { (&wrong, "b") };
+            hashing.accepts(namespace, &verifier, secret)
+        });
+        let answers = join_all(jobs).await;
+
+        let expected: Vec<_> = (0..40).map(|number| Ok(number % 2 == 0)).collect();
+        assert_eq!(answers, expected);
+        while hashing.in_line() > 0 {
+            std::thread::yield_now();
+        }
+    }
+}

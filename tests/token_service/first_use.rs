@@ -217,3 +217,33 @@ async fn a_source_that_found_its_client_is_a_first_one_again() {
     assert_eq!(token_from(&server, ELSEWHERE, &who).await.status, 200, "a repeater has a share");
     assert_eq!(token_from(&server, ELSEWHERE, &who).await.status, 200, "of the first share");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_a_lookup_proved_stays_proven_when_a_watch_delivers_it() {
+    let world = World::start().await;
+    let rates = Rates { failures_of_one: Rate::a_second(1, 1), ..RATES };
+    let server = world.token_server_with(Profile::Cloud, rates, UNLIMITED).ready().await;
+    let who = fresh(&world).await;
+
+    assert_eq!(server.token(&who).await.status, StatusCode::OK);
+    world.server.freeze_watches(false);
+    until("the client", || server.directory.count() == 1).await;
+
+    let guesses = statuses(&server, &who.forged(), 5).await;
+    assert_eq!(guesses, [401; 5], "the proof refuses them without a hash");
+}
+
+#[tokio::test(start_paused = true)]
+async fn guesses_at_a_secret_that_no_watch_delivered_are_limited_too() {
+    let world = World::start().await;
+    let rates = Rates { failures_of_one: Rate::a_second(1, 1), ..RATES };
+    let server = world.token_server_with(Profile::Cloud, rates, UNLIMITED).ready().await;
+    let who = fresh(&world).await;
+
+    let mut guesses = Vec::new();
+    for _ in 0..3 {
+        guesses.push(server.token(&who.forged()).await.status.as_u16());
+    }
+
+    assert_eq!(guesses, [401, 429, 429]);
+}
