@@ -261,6 +261,12 @@ pub enum IssuerError {
          compared byte by byte by everyone who checks a token"
     )]
     NotPlain(String),
+    /// A path that is not the same for everyone.
+    #[error(
+        "--issuer {0} has a path that clients and proxies change on the way: write it without empty \
+         segments, `.` and `..`, and with letters, digits, %XX and -._~!$&'()*+,;=:@ alone"
+    )]
+    Path(String),
 }
 
 impl Arguments {
@@ -317,7 +323,23 @@ fn check_issuer(issuer: &str, is_insecure_allowed: bool) -> Result<String, Issue
         && !issuer.contains('#')
         && !issuer.ends_with('/')
         && issuer.len() <= MOST_ISSUER;
-    if is_plain { Ok(issuer.to_owned()) } else { Err(IssuerError::NotPlain(issuer.to_owned())) }
+    if !is_plain {
+        return Err(IssuerError::NotPlain(issuer.to_owned()));
+    }
+    let segments = url.path().strip_prefix('/').unwrap_or_default();
+    let is_kept = segments.is_empty() || segments.split('/').all(is_kept_segment);
+    if is_kept { Ok(issuer.to_owned()) } else { Err(IssuerError::Path(issuer.to_owned())) }
+}
+
+/// Whether everybody leaves a segment of a path as it is (RFC 3986 sections 3.3 and 5.2.4).
+fn is_kept_segment(segment: &str) -> bool {
+    let bytes = segment.as_bytes();
+    let is_character = |(at, byte): (usize, &u8)| match byte {
+        b'%' => bytes.get(at + 1..at + 3).is_some_and(|it| it.iter().all(u8::is_ascii_hexdigit)),
+        _ => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(byte),
+    };
+    let dots = segment.to_ascii_lowercase().replace("%2e", ".");
+    !["", ".", ".."].contains(&dots.as_str()) && bytes.iter().enumerate().all(is_character)
 }
 
 fn roles(text: &str) -> Result<Allowed, BadList> {
@@ -386,7 +408,13 @@ mod tests {
 
     #[test]
     fn an_issuer_is_a_plain_https_url() {
-        for good in ["https://auth.example.com", "https://auth.example.com:8443/iam"] {
+        for good in [
+            "https://auth.example.com",
+            "https://auth.example.com:8443/iam",
+            "https://auth.example.com/api",
+            "https://auth.example.com/:t/*",
+            "https://auth.example.com/a%20b/..c",
+        ] {
             assert_eq!(check_issuer(good, false), Ok(good.to_owned()));
         }
         for bad in [
@@ -398,6 +426,12 @@ mod tests {
             "https://auth.example.com#a",
             "https://user@auth.example.com",
             "ftp://auth.example.com",
+            "https://auth.example.com/{t}",
+            "https://auth.example.com/a%2",
+            "https://auth.example.com/a//b",
+            "https://auth.example.com/a/../b",
+            "https://auth.example.com/%2E%2e",
+            "https://auth.example.com/a|b",
             "",
         ] {
             assert!(check_issuer(bad, false).is_err(), "{bad}");

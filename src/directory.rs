@@ -115,6 +115,15 @@ impl Directory {
         read(&self.keys).published()
     }
 
+    /// The keys of the `SigningKey` of that name; nothing while it has none.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSigner::Absent`] when there is none of that name, another one while that is not known.
+    pub fn published_of(&self, series: &str) -> Result<Option<Arc<Published>>, NoSigner> {
+        Ok(read(&self.keys).signing(series)?.published())
+    }
+
     /// A key that tokens are verified with.
     pub fn key(&self, kid: &Kid) -> Option<PublicKey> {
         self.published()?.keys.get(kid).cloned()

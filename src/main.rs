@@ -43,13 +43,10 @@ fn print_crds() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// From here on everything is logged; a panic shows where, not what.
+/// From here on everything is logged, a panic too.
 fn observe(format: LogFormat) {
     let _ = telemetry::subscriber(log_filter().as_deref(), format).try_init();
-    std::panic::set_hook(Box::new(|panic| {
-        let location = panic.location().map(ToString::to_string);
-        tracing::error!(location, "panic");
-    }));
+    telemetry::log_panics();
 }
 
 #[expect(clippy::print_stderr, reason = "the last word of a command goes to its user")]

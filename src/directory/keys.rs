@@ -69,6 +69,7 @@ pub(super) struct Signing {
     private: BTreeSet<Kid>,
     signers: BTreeMap<Kid, Arc<Signer>>,
     pairs: BTreeMap<String, (String, Kid)>,
+    published: Option<Arc<Published>>,
 }
 
 /// A `SigningKey`, as far as signing needs it.
@@ -189,14 +190,11 @@ impl Keys {
         let mut published = Vec::new();
         for (name, series) in self.series.iter() {
             let one = self.signing_of(series, self.signing.get(name).map(AsRef::as_ref));
-            published.extend(self.public_keys(series, one.ledger.as_ref()));
+            published.extend(one.published.iter().flat_map(|it| it.keys.keys().cloned()));
             signing.insert(name.clone(), Arc::new(one));
         }
         self.signing = signing;
-        let keys: Jwks = published.into_iter().collect();
-        if self.published.as_ref().is_none_or(|former| former.keys != keys) {
-            self.published = Published::of(keys).map(Arc::new);
-        }
+        self.published = Published::renewed(self.published.as_ref(), published);
     }
 
     fn signing_of(&self, series: &Series, former: Option<&Signing>) -> Signing {
@@ -220,8 +218,11 @@ impl Keys {
             read.insert(name.clone(), (pair.uid.clone(), kid.clone()));
             signers.insert(kid, signer);
         }
+        let public = self.public_keys(series, ledger.as_ref());
+        let published = former.and_then(|former| former.published.as_ref());
         Signing {
             usage: series.usage,
+            published: Published::renewed(published, public),
             ledger,
             jwks: self.jwks_of(series).iter().map(|key| key.kid().clone()).collect(),
             private: signers.keys().cloned().collect(),
@@ -267,6 +268,10 @@ impl Signing {
         self.signers.get(entry.key.kid()).cloned().ok_or(NoSigner::NoKey)
     }
 
+    pub(super) fn published(&self) -> Option<Arc<Published>> {
+        self.published.clone()
+    }
+
     fn signer_of(&self, secret: &str, uid: &str) -> Option<Arc<Signer>> {
         let (_, kid) = self.pairs.get(secret).filter(|(known, _)| known == uid)?;
         self.signers.get(kid).cloned()
@@ -286,6 +291,13 @@ impl Signer {
 // === impl Published ===
 
 impl Published {
+    /// The former one where it has these keys.
+    fn renewed(former: Option<&Arc<Self>>, keys: Vec<PublicKey>) -> Option<Arc<Self>> {
+        let keys: Jwks = keys.into_iter().collect();
+        let same = former.filter(|former| former.keys == keys).cloned();
+        same.or_else(|| Self::of(keys).map(Arc::new))
+    }
+
     fn of(keys: Jwks) -> Option<Self> {
         let bytes: Arc<str> = keys.bytes()?.into();
         let etag = format!("\"{}\"", Jwks::digest_of(&bytes));

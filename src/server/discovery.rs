@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
 };
@@ -15,6 +15,7 @@ use super::answer::Refusal;
 use super::reason::Reason;
 use super::service::Service;
 use crate::domain::jwks::Jwks;
+use crate::domain::signer::NoSigner;
 
 /// OpenID Connect Discovery 1.0 section 3 and RFC 8414 section 2.
 #[derive(Serialize)]
@@ -66,6 +67,26 @@ pub(super) async fn jwks(State(service): State<Arc<Service>>, headers: HeaderMap
         return missing();
     };
     cacheable(&headers, published.bytes.as_bytes().to_vec(), &published.etag)
+}
+
+/// `GET` of the JWKS of one `SigningKey`, `<name>.json`: for verifiers that stop at a key of an
+/// algorithm that they do not know.
+pub(super) async fn jwks_of_one(
+    State(service): State<Arc<Service>>,
+    Path(file): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    service.metrics.asked("jwks");
+    let Some(name) = file.strip_suffix(".json") else {
+        return Refusal::NotFound.into_response();
+    };
+    match service.directory.published_of(name) {
+        Ok(Some(published)) => {
+            cacheable(&headers, published.bytes.as_bytes().to_vec(), &published.etag)
+        }
+        Err(NoSigner::Absent) => Refusal::NotFound.into_response(),
+        Ok(None) | Err(_) => missing(),
+    }
 }
 
 /// No key at all: an empty set would have verifiers forget the keys that they know.

@@ -1,18 +1,21 @@
 //! The paths of the token service.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::{Bytes, HttpBody};
 use axum::extract::State;
-use axum::http::{Method, Request};
+use axum::http::header::ALLOW;
+use axum::http::{HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{BoxError, Router};
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
+use serde_json::json;
 
-use super::answer::Refusal;
+use super::answer::{Refusal, no_store};
 use super::listener::Handler;
 use super::posted::{Posted, Source};
 use super::service::Service;
@@ -64,37 +67,115 @@ impl Handler<Incoming> for Routes {
     }
 }
 
+/// The purpose of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint {
+    Token,
+    Introspection,
+    Metadata,
+    /// The keys of all SigningKeys.
+    Jwks,
+    /// The keys of the one that the path names.
+    JwksOfOne,
+}
+
 /// All paths, also those of the token: only the router knows what else there is to say of them.
 fn router(service: Arc<Service>) -> Router {
-    let path = service.issuer.path().to_owned();
-    let mut router = well_known(endpoints(Router::new(), ""), &path);
-    if !path.is_empty() {
-        router = well_known(endpoints(router, &path), "");
-        let metadata = format!("{path}/.well-known/openid-configuration");
-        router = router.route(&metadata, get(discovery::metadata));
-    }
-    router
+    // Segments that begin with `:` or `*` are text, as they are in the issuer.
+    let router = Router::new().without_v07_checks();
+    paths(service.issuer.path())
+        .into_iter()
+        .fold(router, |router, (path, endpoint)| router.route(&path, endpoint.methods()))
         .fallback(async || Refusal::NotFound)
-        .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
         .with_state(service)
 }
 
-fn endpoints(router: Router<Arc<Service>>, path: &str) -> Router<Arc<Service>> {
-    let mut router = router;
-    for token in TOKEN {
-        router = router.route(&format!("{path}{token}"), post(token::token));
-    }
-    router
-        .route(&format!("{path}/oauth2/introspect"), post(introspection::introspect))
-        .route(&format!("{path}/.well-known/jwks.json"), get(discovery::jwks))
+/// Every path once. One path can come from two rules: the issuer `/api` with `/oauth/token` below it,
+/// and `/api/oauth/token` below no issuer.
+fn paths(issuer: &str) -> BTreeMap<String, Endpoint> {
+    // A brace in a route begins a parameter.
+    let issuer = issuer.replace('{', "{{").replace('}', "}}");
+    let below = |path: &str| -> Vec<(String, Endpoint)> {
+        let rest = [
+            ("/oauth2/introspect", Endpoint::Introspection),
+            ("/.well-known/jwks.json", Endpoint::Jwks),
+            ("/.well-known/jwks/{file}", Endpoint::JwksOfOne),
+        ];
+        let tokens = TOKEN.map(|token| (token, Endpoint::Token));
+        let all = tokens.into_iter().chain(rest);
+        all.map(|(rest, endpoint)| (format!("{path}{rest}"), endpoint)).collect()
+    };
+    // OpenID Connect Discovery 1.0 section 4 appends to the issuer, RFC 8414 section 3 inserts
+    // before its path. Clients of either do either with both names.
+    let metadata = METADATA.into_iter().flat_map(|name| {
+        let places = [
+            format!("/.well-known/{name}"),
+            format!("/.well-known/{name}{issuer}"),
+            format!("{issuer}/.well-known/{name}"),
+        ];
+        places.map(|place| (place, Endpoint::Metadata))
+    });
+    below("").into_iter().chain(metadata).chain(below(&issuer)).collect()
 }
 
-/// The places of the metadata for an issuer with that path (OpenID Connect Discovery 1.0 section 4,
-/// RFC 8414 section 3).
-fn well_known(router: Router<Arc<Service>>, path: &str) -> Router<Arc<Service>> {
-    ["openid-configuration", "oauth-authorization-server"].iter().fold(router, |router, name| {
-        router.route(&format!("/.well-known/{name}{path}"), get(discovery::metadata))
-    })
+impl Endpoint {
+    fn methods(self) -> MethodRouter<Arc<Service>> {
+        match self {
+            Self::Token => post(token::token).fallback(async || use_post()),
+            Self::Introspection => post(introspection::introspect).fallback(async || use_post()),
+            Self::Metadata => get(discovery::metadata).fallback(async || use_get()),
+            Self::Jwks => get(discovery::jwks).fallback(async || use_get()),
+            Self::JwksOfOne => get(discovery::jwks_of_one).fallback(async || use_get()),
+        }
+    }
+}
+
+fn use_post() -> Response {
+    let text = "use POST for this path, with the parameters in a form \
+        (Content-Type: application/x-www-form-urlencoded)";
+    other_method("POST", text)
+}
+
+fn use_get() -> Response {
+    other_method("GET,HEAD", "use GET for this path")
+}
+
+/// RFC 9110 section 15.5.6.
+fn other_method(allowed: &'static str, text: &str) -> Response {
+    let body = json!({"error": "invalid_request", "error_description": text});
+    let mut response = no_store(StatusCode::METHOD_NOT_ALLOWED, &body);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
 const TOKEN: [&str; 3] = ["/oauth2/token", "/oauth/token", "/api/oauth/token"];
+const METADATA: [&str; 2] = ["openid-configuration", "oauth-authorization-server"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_two_rules_make_is_there_once() {
+        let paths = paths("/api");
+
+        assert_eq!(paths["/api/oauth/token"], Endpoint::Token);
+        assert_eq!(paths["/api/api/oauth/token"], Endpoint::Token);
+        assert_eq!(paths["/oauth2/token"], Endpoint::Token);
+    }
+
+    #[test]
+    fn the_metadata_is_where_either_standard_has_it() {
+        let paths = paths("/iam");
+
+        for name in METADATA {
+            for place in [
+                format!("/.well-known/{name}"),
+                format!("/.well-known/{name}/iam"),
+                format!("/iam/.well-known/{name}"),
+            ] {
+                assert_eq!(paths[&place], Endpoint::Metadata, "{place}");
+            }
+        }
+    }
+}

@@ -174,6 +174,11 @@ impl World {
         self.token_server_with(profile, RATES, UNLIMITED)
     }
 
+    /// One with another issuer than the operator has.
+    pub(crate) fn token_server_at(&self, issuer: &str) -> TokenServer {
+        self.run_at(issuer, everywhere(), unbounded(Profile::Cloud), RATES, UNLIMITED)
+    }
+
     /// One that serves these namespaces alone.
     pub(crate) fn token_server_of(&self, namespaces: &[&str]) -> TokenServer {
         let watch_namespaces = namespaces.iter().map(|&it| it.to_owned()).collect();
@@ -200,6 +205,18 @@ impl World {
         settings: directory::Settings,
         terms: Terms,
         rates: Rates,
+        of_one_and_all: (Rate, Rate),
+    ) -> TokenServer {
+        self.run_at(ISSUER, settings, terms, rates, of_one_and_all)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a world has many settings")]
+    fn run_at(
+        &self,
+        issuer: &str,
+        settings: directory::Settings,
+        terms: Terms,
+        rates: Rates,
         (of_one, of_all): (Rate, Rate),
     ) -> TokenServer {
         let clock = Arc::new(self.clock.clone());
@@ -215,7 +232,7 @@ impl World {
         let service = Service {
             directory: Arc::clone(&directory),
             authenticator: authenticator.unwrap(),
-            issuer: Issuer::new(ISSUER.to_owned()),
+            issuer: Issuer::new(issuer.to_owned()),
             terms,
             tokens: Tokens { of_one, of_all, count: AtomicU64::new(0), ids: TokenIds::default() },
             clock,
