@@ -179,15 +179,15 @@ pub struct ServiceArguments {
     #[arg(long, env = "TECHNICAL_USER_TOTAL_RATE", default_value_t = 0, value_name = "TOKENS")]
     pub total_rate: u32,
 
-    /// How many refusals a second one connection gets, and as many at once; further ones wait for
-    /// their turn. 0 is no limit.
+    /// How many connections one source address may have, and how many requests at once; 0 is no limit.
+    /// A proxy is one source, a network of 64 bits is one in IPv6.
     #[arg(
         long,
-        env = "TECHNICAL_USER_REFUSAL_RATE",
-        default_value_t = 20,
-        value_name = "REFUSALS"
+        env = "TECHNICAL_USER_SOURCE_LIMIT",
+        default_value_t = 1000,
+        value_name = "CONNECTIONS"
     )]
-    pub refusal_rate: u32,
+    pub source_limit: u32,
 }
 
 /// Settings of the token service in a process of its own.

@@ -174,15 +174,21 @@ pub(crate) fn listen(
     arguments: &ServiceArguments,
     registry: &mut Registry,
 ) -> Result<Listener, ProcessError> {
-    let refusals = Rate::a_second(arguments.refusal_rate, arguments.refusal_rate);
-    let most = Limits::default().connections;
-    let limits = Limits { refusals, connections: connections(most), ..Limits::default() };
+    let connections = connections(Limits::default().connections);
+    let of_source = of_source(arguments.source_limit, connections);
+    let limits = Limits { of_source, connections, ..Limits::default() };
     let mut listener = Listener::new(bind(arguments.listen, "listen")?, limits);
     if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
         listener = listener.with_tls(Certificates::load(certificate.clone(), key.clone())?);
     }
     register(registry, readings::of_listener(&listener));
     Ok(listener)
+}
+
+/// No source has more than half of all places, whatever few there are; `0` is no limit.
+fn of_source(limit: u32, places: usize) -> usize {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if limit == 0 { usize::MAX } else { limit.min(places / 2).max(1) }
 }
 
 fn register(registry: &mut Registry, readings: Vec<Reading>) {

@@ -23,7 +23,7 @@ fn an_empty_variable_counts_as_unset() {
         "AUDIT_LOG",
         "CLIENT_RATE",
         "TOTAL_RATE",
-        "REFUSAL_RATE",
+        "SOURCE_LIMIT",
     ];
     // The issuer is looked at when everything else has been read.
     let words = said(&variables, "http://auth.example.com");

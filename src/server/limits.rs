@@ -60,24 +60,6 @@ impl Rate {
         }
     }
 
-    /// Takes one all the same, and says how long to wait for it.
-    pub fn reserve(self, count: &AtomicU64, elapsed: Duration) -> Duration {
-        if self.burst == 0 {
-            return Duration::ZERO;
-        }
-        let now = nanos(elapsed);
-        let next = |due| self.one_more(due, now).0;
-        let due = count.update(Ordering::AcqRel, Ordering::Acquire, next);
-        self.one_more(due, now).1
-    }
-
-    /// A moment between two, at which it is the turn of that number: those that follow each other are
-    /// as far apart as can be, however many there are.
-    pub fn turn_of(self, number: u64) -> Duration {
-        let part = u128::from(number.wrapping_mul(GOLDEN_RATIO)) * u128::from(self.every);
-        Duration::from_nanos(u64::try_from(part >> 64).unwrap_or_default())
-    }
-
     /// When one more makes the next due, and how long to wait for it.
     fn one_more(self, due: u64, now: u64) -> (u64, Duration) {
         let next = due.max(now).saturating_add(self.every);
@@ -91,9 +73,6 @@ fn nanos(elapsed: Duration) -> u64 {
 }
 
 const NANOS: u64 = 1_000_000_000;
-
-/// Its fraction, of 2^64.
-const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[cfg(test)]
 mod tests {
@@ -113,16 +92,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_reserved_has_its_turn() {
-        let (rate, count) = (Rate::a_second(10, 2), AtomicU64::new(0));
-        let at = |millis| rate.reserve(&count, Duration::from_millis(millis)).as_millis();
-
-        assert_eq!([at(1000), at(1000), at(1000), at(1000)], [0, 0, 100, 200]);
-        assert_eq!([at(1250), at(5000), at(5000), at(5000)], [50, 0, 0, 100]);
-        assert_eq!(Rate::a_second(0, 2).reserve(&count, Duration::ZERO), Duration::ZERO);
-    }
-
-    #[test]
     fn a_check_takes_nothing() {
         let (rate, count) = (Rate::one_in(60, 1), AtomicU64::new(0));
         let at = Duration::from_secs;
@@ -131,19 +100,6 @@ mod tests {
         assert_eq!(rate.take(&count, at(5)), Ok(()));
         assert_eq!(rate.check(&count, at(35)), Err(at(30)));
         assert_eq!(rate.check(&count, at(65)), Ok(()));
-    }
-
-    #[test]
-    fn turns_are_spread_over_the_time_between_two() {
-        let rate = Rate::a_second(20, 20);
-        for many in [2, 32, 1000] {
-            let mut turns: Vec<_> = (500..500 + many).map(|it| rate.turn_of(it)).collect();
-            turns.sort_unstable();
-            let apart = turns.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
-            let even = Duration::from_millis(50) / u32::try_from(many).unwrap();
-            assert!(turns.last().unwrap() < &Duration::from_millis(50));
-            assert!(apart.min().unwrap() > even / 4, "{many}");
-        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use connection::Speaker;
 pub use crowd::OpenConnections;
 use crowd::{Crowd, Member};
 pub use handler::Handler;
-pub use limits::{Limits, MOST_WAIT};
+pub use limits::Limits;
 pub use responses::Responses;
 
 mod activity;
@@ -132,8 +132,12 @@ impl Host {
             match self.socket.accept().await {
                 Ok((stream, address)) => {
                     is_in_trouble = false;
+                    let source = address.ip().to_canonical();
+                    if !self.crowd.admits(source, self.limits.of_source) {
+                        continue;
+                    }
                     if let Some(place) = self.place().await {
-                        self.welcome(stream, address.ip().to_canonical(), place);
+                        self.welcome(stream, source, place);
                     }
                 }
                 Err(error) if is_of_the_client(&error) => {}

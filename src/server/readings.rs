@@ -81,6 +81,15 @@ pub fn of_service(service: &Arc<Service>) -> Vec<Reading> {
 /// What a listener is doing.
 pub fn of_listener(listener: &Listener) -> Vec<Reading> {
     let open = listener.open_connections();
+    let closed = open.clone();
+    let refused = Reading {
+        name: "technical_user_connections_refused",
+        help: "Connections that were closed at once, by the reason.",
+        source: Source::Counted(
+            "reason",
+            Box::new(move || vec![("source_limit".to_owned(), closed.refused())]),
+        ),
+    };
     let responses = listener.responses();
     let open = Reading::one(
         "technical_user_open_connections",
@@ -99,7 +108,7 @@ pub fn of_listener(listener: &Listener) -> Vec<Reading> {
             move || certificate.expires_at().map(|at| at.as_secs_f64()),
         )
     });
-    [open, responses].into_iter().chain(certificate).collect()
+    [open, refused, responses].into_iter().chain(certificate).collect()
 }
 
 impl Collector for Reading {

@@ -46,6 +46,26 @@ async fn a_body_arrives_whole_in_whatever_pieces() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_first_is_told_to_go_on() {
+    let served = served(BodyBounds::default());
+    let mut client = served.connect().await;
+    let head = "POST /length HTTP/1.1\r\nHost: a\r\n\
+        Content-Type: application/x-www-form-urlencoded\r\nExpect: 100-continue\r\n";
+
+    // RFC 9110 section 10.1.1: it sends the form when it has read 100, and not before.
+    for _ in 0..2 {
+        client.send(format!("{head}Content-Length: 5\r\n\r\n")).await;
+        assert_eq!(client.answer().await.status, 100);
+        client.send("a=b&c").await;
+        assert_eq!(client.answer().await.body, "5");
+    }
+    client.send(format!("{head}Content-Length: 65537\r\n\r\n")).await;
+
+    assert_refused(&client.answer().await, 413, "the body is too large");
+    client.ended().await;
+}
+
+#[tokio::test]
 async fn a_body_that_says_it_is_too_large_is_refused_before_it_comes() {
     let served = served(BodyBounds::default());
     let mut client = served.connect().await;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::given::{SHORT, get_multiplexed, multiplexed, served, until, within};
-use technical_user_operator::server::limits::Rate;
 use technical_user_operator::server::listener::Limits;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -174,25 +173,23 @@ async fn an_old_connection_is_told_to_end() {
 }
 
 #[tokio::test]
-async fn refusals_of_one_connection_wait_for_their_turn_and_nothing_else_does() {
-    let served = served(Limits { refusals: Rate::a_second(1, 1), ..Limits::default() });
+async fn refusals_hold_up_nothing_else_on_their_connection() {
+    let served = served(Limits::default());
     let stream = TcpStream::connect(served.address).await.unwrap();
-    let (mut client, _connection) = multiplexed(stream).await;
+    let (client, _connection) = multiplexed(stream).await;
     let began = Instant::now();
 
-    // With seconds between the answers to these.
-    let refused = ["/none"; 5].map(|path| {
+    // Many times what runs at once on one connection.
+    let refused = (0..1000).map(|_| {
         let mut client = client.clone();
-        tokio::spawn(async move { get_multiplexed(&mut client, path).await })
+        tokio::spawn(async move { get_multiplexed(&mut client, "/none").await })
     });
-    let [first, .., last] = refused;
-    within(first).await.unwrap();
-    assert_eq!(get_multiplexed(&mut client, "/hello").await, "hello");
-    let mut other = served.connect().await;
-    assert_eq!(other.get("/none").await.status, 404);
-    assert_eq!(other.get("/hello").await.status, 200);
-    assert!(!last.is_finished());
+    let refused: Vec<_> = refused.collect();
+    assert_eq!(get_multiplexed(&mut client.clone(), "/hello").await, "hello");
 
-    within(last).await.unwrap();
-    assert!(began.elapsed() >= Duration::from_secs(4));
+    for answer in refused {
+        within(answer).await.unwrap();
+    }
+    // Held back by a rate, they would take far longer than a busy machine does.
+    assert!(began.elapsed() < Duration::from_secs(10));
 }

@@ -15,7 +15,7 @@ impl Bench {
     /// A client that exists and one that does not, each with a client secret of the right form whose
     /// id nobody has: in random order, so that nothing else tells them apart.
     pub(super) async fn timing(&self) -> Value {
-        let server = self.server("timing", &["--refusal-rate", "0"]).await;
+        let server = self.server("timing", &[]).await;
         let clients = [self.good[1].clone(), "tu0000000000000000000000nn".to_owned()];
         block_in_place(|| {
             let mut connection = Connection::open(server.port);

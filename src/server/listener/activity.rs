@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,9 +13,8 @@ use std::time::Duration;
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
-use super::limits::{Limits, MOST_WAIT};
+use super::limits::Limits;
 use super::responses::Responses;
-use crate::server::limits::Rate;
 
 /// One connection, as seen by itself, by its requests and by the crowd.
 #[derive(Debug)]
@@ -23,10 +22,8 @@ pub(super) struct Activity {
     phase: Mutex<Phase>,
     order: AtomicU8,
     waker: AtomicWaker,
-    /// How many connections there were before it.
-    pub(super) number: u64,
-    began: Instant,
-    refusals: AtomicU64,
+    /// How many requests run on all connections of the source.
+    requests_of_source: Arc<AtomicUsize>,
     /// Where the client, or the last proxy before it, connects from.
     pub(super) source: IpAddr,
     /// Here, so that no request has to count who refers to it.
@@ -83,7 +80,12 @@ pub(super) enum Due {
 }
 
 impl Activity {
-    pub(super) fn new(number: u64, age: Duration, source: IpAddr, responses: Responses) -> Self {
+    pub(super) fn new(
+        age: Duration,
+        source: IpAddr,
+        requests_of_source: Arc<AtomicUsize>,
+        responses: Responses,
+    ) -> Self {
         let now = Instant::now();
         let phase = Phase {
             protocol: Protocol::OneByOne,
@@ -98,9 +100,7 @@ impl Activity {
             phase: Mutex::new(phase),
             order: AtomicU8::new(0),
             waker: AtomicWaker::new(),
-            number,
-            began: now,
-            refusals: AtomicU64::new(0),
+            requests_of_source,
             source,
             responses,
         }
@@ -137,17 +137,13 @@ impl Activity {
         phase.awaits = Awaits::Anything;
         phase.running += 1;
         phase.since = Instant::now();
+        self.requests_of_source.fetch_add(1, Ordering::Relaxed);
         Running(Arc::clone(self))
     }
 
-    /// How long one more refusal has to wait. Those of a flood, whose connections began together, come
-    /// due one after the other: all at once they would hold up everybody else.
-    pub(super) fn refused(&self, rate: Rate) -> Duration {
-        let wait = rate.reserve(&self.refusals, self.began.elapsed());
-        if wait.is_zero() {
-            return wait;
-        }
-        (wait + rate.turn_of(self.number)).min(MOST_WAIT)
+    /// Whether more requests run for the source than that.
+    pub(super) fn is_beyond(&self, most_of_source: usize) -> bool {
+        self.requests_of_source.load(Ordering::Relaxed) > most_of_source
     }
 
     /// Whether the answer to an HTTP/1.1 request should be the last.
@@ -238,6 +234,7 @@ impl Drop for Running {
         let mut phase = self.0.phase();
         phase.running = phase.running.saturating_sub(1);
         phase.since = Instant::now();
+        self.0.requests_of_source.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::CONNECTION;
-use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
+use axum::http::{HeaderValue, Request, Response, Version};
+use futures::future::{Either, ready};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::activity::{Activity, Due, Order, Protocol, Running};
 use super::handler::Handler;
 use super::limits::Limits;
+use super::responses::too_many;
 use super::wire::Wire;
 
 /// What all connections of a listener share.
@@ -109,17 +111,14 @@ impl Speaker {
         };
         let running = activity.begin(protocol);
         let activity = Arc::clone(activity);
-        let response = self.handler.handle(request, activity.source);
-        let rate = self.limits.refusals;
+        let response = if activity.is_beyond(self.limits.of_source) {
+            Either::Left(ready(too_many(protocol)))
+        } else {
+            Either::Right(self.handler.handle(request, activity.source))
+        };
         async move {
             let mut response = response.await;
             activity.responses.count(response.status());
-            if is_refusal(response.status()) {
-                let wait = activity.refused(rate);
-                if !wait.is_zero() {
-                    tokio::time::sleep(wait).await;
-                }
-            }
             if protocol == Protocol::OneByOne {
                 if response.headers().contains_key(CONNECTION) {
                     activity.leave_unread();
@@ -130,11 +129,6 @@ impl Speaker {
             Ok(response.map(|body| Watched { body, _running: running }))
         }
     }
-}
-
-/// What costs whoever asks nothing, and is of no use to anybody.
-fn is_refusal(status: StatusCode) -> bool {
-    status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE
 }
 
 fn next(activity: &Activity, limits: &Limits, is_leaving: bool, context: &Context<'_>) -> Due {

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use crate::server::limits::Rate;
-
-/// How long a refusal waits at most: shorter than clients do.
-pub const MOST_WAIT: Duration = Duration::from_secs(5);
-
 /// Bounds of a listener. [`Limits::default`] suits a server that anyone can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// How many connections are served at once. The next one waits until another ends, and those
     /// without a request are ended for it, the longest without one first.
     pub connections: usize,
+    /// How many connections one source address may have, and how many requests at once. For one more
+    /// connection those of the same source make room that have no request, or it is closed; one more
+    /// request is answered with 429. An IPv6 source is a network of 64 bits.
+    pub of_source: usize,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
     /// How long the head of an HTTP/1.1 request may take from its first byte, and the first request of
@@ -32,10 +31,6 @@ pub struct Limits {
     pub age: Duration,
     /// How many requests run at once on one HTTP/2 connection.
     pub streams: u32,
-    /// How many refusals a second one connection gets: further answers of 4xx and 503 wait for
-    /// their turn, though not for more than [`MOST_WAIT`]. Whoever only guesses takes no time from
-    /// the others that way.
-    pub refusals: Rate,
     /// How often an HTTP/2 client has to answer a ping.
     pub ping: Duration,
     /// How long an HTTP/2 client may take to answer a ping.
@@ -48,6 +43,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            of_source: 1000,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             head_bytes: 16 * 1024,
@@ -55,7 +51,6 @@ impl Default for Limits {
             request: Duration::from_mins(1),
             age: Duration::from_hours(1),
             streams: 128,
-            refusals: Rate::a_second(20, 20),
             ping: Duration::from_secs(20),
             pong: Duration::from_secs(10),
             drain: Duration::from_secs(20),

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, Response, StatusCode};
+use axum::response::IntoResponse;
+
+use super::activity::Protocol;
 
 /// How many answers a listener gave, by status code; it outlives the listener.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +43,22 @@ impl Responses {
             self.count(StatusCode::BAD_REQUEST);
         }
     }
+}
+
+/// The answer to a request beyond those that a source may have at once. Nobody reads the body of the
+/// request, so that an HTTP/1.1 connection ends.
+pub(super) fn too_many(protocol: Protocol) -> Response<Body> {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (RETRY_AFTER, HeaderValue::from_static("1")),
+    ];
+    let body = r#"{"error":"slow_down","error_description":"too many requests of this address at once, try again later"}"#;
+    let mut response = (StatusCode::TOO_MANY_REQUESTS, headers, body).into_response();
+    if protocol == Protocol::OneByOne {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// What is answered most comes first.
