@@ -8,6 +8,7 @@ pub mod api;
 pub mod domain;
 
 pub mod environment;
+pub mod heartbeat;
 
 pub mod stored;
 mod watch;

@@ -30,8 +30,10 @@ use crate::controller::{Context, Limits, Settings, signing_key, technical_user};
 use crate::directory;
 use crate::domain::delivery::Endpoints;
 use crate::environment::{Entropy, System};
+use crate::heartbeat::Heartbeats;
 use crate::process::{
     self, ProcessError, SILENCE, Signals, bind, client, cluster, keep_memory_private, serve,
+    started,
 };
 use crate::server::admin;
 use crate::token_server::{self, TokenService};
@@ -79,8 +81,10 @@ async fn operate(
     }
     let clock = Arc::new(System::start());
     let lease_client = process::client(&config, LEASE_READ)?;
+    let heartbeats = Heartbeats::default();
     let (candidate, leadership) =
         Candidate::new(lease_client, &settings, LEASE, Arc::clone(&clock) as _);
+    let candidate = candidate.only_with(heartbeats.clone());
     let mut registry = Registry::default();
     let issuer = settings.endpoints.issuer.clone();
     let context = context(&client, clock, leadership, settings, &mut registry);
@@ -97,15 +101,17 @@ async fn operate(
     let metrics = bind(installation.metrics_listen, "metrics-listen")?;
     serve(&mut parts, metrics, admin::metrics(Arc::new(Mutex::new(registry))));
     if let Some(tokens) = &tokens {
-        parts.spawn(directory::feed(Arc::clone(&tokens.directory), client.clone()));
+        let feed = directory::feed(Arc::clone(&tokens.directory), client.clone());
+        parts.spawn(heartbeats.clone().keep("the feed of the token service", feed));
     }
     let health = bind(installation.health_listen, "health-listen")?;
     let signing = tokens.as_ref().map(|it| admin::signing(it.signing())).unwrap_or_default();
     let readiness = readiness(are_users_synced, are_keys_synced, tokens.map(|it| it.readiness()));
-    let probes = admin::health(readiness).merge(signing);
+    let probes = admin::health(heartbeats.clone(), readiness).merge(signing);
     let mut vital = Vital::start((health, probes), candidate.clone())?;
-    tracing::info!(identity = context.settings.identity, "operator started");
-    let controllers = controllers(&client, &context, (users_synced, keys_synced), &stopping);
+    started("operator", installation, &context.settings.identity);
+    let synced = (users_synced, keys_synced);
+    let controllers = controllers(&client, &context, &heartbeats, synced, &stopping);
     let works = async { tokio::join!(controllers, async { OptionFuture::from(serving).await }) };
     tokio::pin!(works);
     let ended = tokio::select! {
@@ -157,6 +163,7 @@ fn until_end(stopping: &watch::Receiver<()>) -> impl Future<Output = ()> + Send 
 async fn controllers(
     client: &Client,
     context: &Arc<Context>,
+    heartbeats: &Heartbeats,
     (users_synced, keys_synced): (watch::Sender<Synced>, watch::Sender<Synced>),
     stopping: &watch::Receiver<()>,
 ) {
@@ -164,6 +171,8 @@ async fn controllers(
         technical_user::run(client.clone(), Arc::clone(context), users_synced, until_end(stopping));
     let keys =
         signing_key::run(client.clone(), Arc::clone(context), keys_synced, until_end(stopping));
+    let users = heartbeats.clone().keep("the controller of TechnicalUsers", users);
+    let keys = heartbeats.clone().keep("the controller of SigningKeys", keys);
     tokio::join!(users, keys);
 }
 

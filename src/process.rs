@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use axum::Router;
 use kube::{Client, Config};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::args::IssuerError;
+use crate::args::{Installation, IssuerError};
 use crate::environment::EntropyError;
 use crate::server::listener::{CertificateError, Limits, Listener};
 
@@ -98,12 +100,30 @@ pub(crate) fn serve(parts: &mut JoinSet<()>, socket: std::net::TcpListener, rout
     });
 }
 
-/// No core dump: it would hold client secrets.
+/// No core dump and no debugger: each would show client secrets.
+///
+/// The limit of core files does not count where the kernel pipes them to a program, as most nodes do. A
+/// process that is not dumpable has none there either, and no other process of its user can trace it.
 pub(crate) fn keep_memory_private() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    if setrlimit(Resource::Core, none).is_err() {
-        tracing::warn!("core dumps could not be switched off");
+    let is_limited = setrlimit(Resource::Core, none).is_ok();
+    let is_private = set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok();
+    if !(is_limited && is_private) {
+        tracing::warn!("core dumps could not be switched off: they hold secrets");
     }
+}
+
+/// Logs which process this is: two replicas that differ are seen by these lines.
+pub(crate) fn started(process: &'static str, installation: &Installation, identity: &str) {
+    let watched = &installation.watch_namespaces;
+    tracing::info!(
+        identity,
+        version = env!("CARGO_PKG_VERSION"),
+        issuer = installation.issuer,
+        namespace = installation.namespace,
+        watch_namespaces = if watched.is_empty() { "all".to_owned() } else { watched.join(",") },
+        "{process} started"
+    );
 }
 
 /// Lets the process have as many open files as it may, and says how many of them can be
@@ -148,7 +168,28 @@ pub(crate) async fn cluster() -> Result<Config, ProcessError> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::dumpable_behavior;
+
     use super::*;
+
+    #[test]
+    fn the_memory_of_the_process_is_its_own() {
+        keep_memory_private();
+
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        assert_eq!(getrlimit(Resource::Core).current, Some(0));
+    }
+
+    #[test]
+    fn every_address_of_either_family_can_be_listened_at() {
+        let socket = bind("[::]:0".parse().unwrap(), "listen").unwrap();
+        let port = socket.local_addr().unwrap().port();
+
+        for source in ["127.0.0.1", "::1"] {
+            let address = SocketAddr::new(source.parse().unwrap(), port);
+            assert!(std::net::TcpStream::connect(address).is_ok(), "{source}");
+        }
+    }
 
     #[test]
     fn clients_get_the_files_that_the_process_does_not_need() {

@@ -14,12 +14,14 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::args::{ClaimsProfile, Installation, ServiceArguments, TokenServerArguments};
+use crate::args::{ClaimsProfile, Installation, ServiceArguments, TokenServerArguments, host_name};
 use crate::directory::{self, Directory, Live};
 use crate::domain::token::{Profile, Terms};
 use crate::environment::System;
+use crate::heartbeat::Heartbeats;
 use crate::process::{
     ProcessError, SILENCE, Signals, bind, client, cluster, connections, keep_memory_private, serve,
+    started,
 };
 use crate::server::admin;
 use crate::server::audit::{Audit, LogFile};
@@ -56,16 +58,21 @@ async fn operate(arguments: &TokenServerArguments, issuer: String) -> Result<(),
     let listener = listen(settings, &mut registry)?;
     let health = bind(installation.health_listen, "health-listen")?;
     let metrics = bind(installation.metrics_listen, "metrics-listen")?;
-    let _admin = Admin::start(vec![
-        (health, admin::health(service.readiness()).merge(admin::signing(service.signing()))),
+    let heartbeats = Heartbeats::default();
+    let probes = admin::health(heartbeats.clone(), service.readiness());
+    let mut admin = Admin::start(vec![
+        (health, probes.merge(admin::signing(service.signing()))),
         (metrics, admin::metrics(Arc::new(Mutex::new(registry)))),
     ])?;
     let (stop, stopping) = oneshot::channel::<()>();
-    let feed = tokio::spawn(directory::feed(Arc::clone(&service.directory), client));
+    let feed = directory::feed(Arc::clone(&service.directory), client);
+    let feed = tokio::spawn(heartbeats.clone().keep("the feed", feed));
     let serving = service.serve(listener, async { drop(stopping.await) });
+    let serving = heartbeats.keep("the listener", serving);
     tokio::pin!(serving);
-    tracing::info!(listen = %settings.listen, "token service started");
+    started("token service", installation, &host_name());
     tokio::select! {
+        () = admin.ended() => return Err(ProcessError::Ended("the health endpoint")),
         () = &mut serving => return Err(ProcessError::Ended("the listener")),
         _ = feed => return Err(ProcessError::Ended("a watch")),
         () = stopped.next() => {}
@@ -176,7 +183,16 @@ pub(crate) fn listen(
 ) -> Result<Listener, ProcessError> {
     let connections = connections(Limits::default().connections);
     let of_source = of_source(arguments.source_limit, connections);
-    let limits = Limits { of_source, connections, ..Limits::default() };
+    let idle = Duration::try_from(arguments.idle_timeout).unwrap_or_default();
+    let limits = Limits { of_source, connections, idle, ..Limits::default() };
+    let is_encrypted = arguments.tls_certificate.is_some();
+    if !is_encrypted && !arguments.listen.ip().is_loopback() {
+        let text = "HTTP without TLS at an address that other machines reach: client secrets and tokens \
+            can be read on the way (RFC 6749 section 3.2). Set --tls-certificate and --tls-key, or let \
+            nobody but a proxy that ends TLS reach this address";
+        tracing::warn!(listen = %arguments.listen, "{text}");
+    }
+    tracing::info!(listen = %arguments.listen, tls = is_encrypted, "tokens are served");
     let mut listener = Listener::new(bind(arguments.listen, "listen")?, limits);
     if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
         listener = listener.with_tls(Certificates::load(certificate.clone(), key.clone())?);
@@ -198,22 +214,35 @@ fn register(registry: &mut Registry, readings: Vec<Reading>) {
 }
 
 /// Health and metrics, on a thread of their own: they answer while every core signs.
-struct Admin(#[expect(dead_code, reason = "its end ends the thread")] oneshot::Sender<()>);
+struct Admin {
+    #[expect(dead_code, reason = "its end ends the thread")]
+    stop: oneshot::Sender<()>,
+    ended: oneshot::Receiver<()>,
+}
 
 impl Admin {
     fn start(parts: Vec<(std::net::TcpListener, Router)>) -> Result<Self, ProcessError> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stop, stopping) = oneshot::channel::<()>();
+        let (end, ended) = oneshot::channel::<()>();
         std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let mut serving = JoinSet::new();
                 for (listener, router) in parts {
                     serve(&mut serving, listener, router);
                 }
-                drop(stopping.await);
+                tokio::select! {
+                    _ = serving.join_next() => {}
+                    _ = stopping => {}
+                }
             });
+            drop(end);
         })?;
-        Ok(Self(stop))
+        Ok(Self { stop, ended })
+    }
+
+    async fn ended(&mut self) {
+        let _ = (&mut self.ended).await;
     }
 }
 

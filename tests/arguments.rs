@@ -24,6 +24,7 @@ fn an_empty_variable_counts_as_unset() {
         "CLIENT_RATE",
         "TOTAL_RATE",
         "SOURCE_LIMIT",
+        "IDLE_TIMEOUT",
     ];
     // The issuer is looked at when everything else has been read.
     let words = said(&variables, "http://auth.example.com");

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::Settings;
 use crate::environment::Clock;
+use crate::heartbeat::Heartbeats;
 
 /// Keeps trying to hold the lease, and says until when it is held.
 #[derive(Clone)]
@@ -27,6 +28,7 @@ pub struct Candidate {
     identity: String,
     clock: Arc<dyn Clock>,
     held_until: watch::Sender<Option<Instant>>,
+    heartbeats: Heartbeats,
 }
 
 /// Whether this replica leads. Cheap to ask, right before every write.
@@ -89,15 +91,35 @@ impl Candidate {
             identity: settings.identity.clone(),
             clock,
             held_until,
+            heartbeats: Heartbeats::default(),
         };
         (candidate, Leadership(leadership))
+    }
+
+    /// Neither renews nor tries for the lease while one of these parts stands still.
+    #[must_use]
+    pub fn only_with(mut self, heartbeats: Heartbeats) -> Self {
+        self.heartbeats = heartbeats;
+        self
     }
 
     /// Tries for ever. Dropping the future lets the lease run out.
     pub async fn run(&self) {
         let mut sighting = Sighting { resource_version: None, since: Instant::now(), mine: None };
         let mut trouble = String::new();
+        let mut was_stalled = false;
         loop {
+            let stalled = self.heartbeats.stalled();
+            if let Some(stalled) = stalled {
+                if !was_stalled {
+                    tracing::error!(%stalled, lease = self.name, "the lease is left to another replica");
+                }
+                was_stalled = true;
+                self.announce(None);
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+            was_stalled = false;
             let sent_at = Instant::now();
             let attempt = tokio::time::timeout(CALL, self.attempt(&mut sighting, sent_at));
             let until = sent_at + RENEW_DEADLINE;

@@ -11,6 +11,8 @@ use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
+use crate::heartbeat::Heartbeats;
+
 /// Answers whether the process is ready: `Err` with a sentence that says what is missing.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
@@ -20,14 +22,14 @@ pub fn signing(readiness: Readiness) -> Router {
     Router::new().route("/readyz/sign", get(answer)).with_state(readiness)
 }
 
-/// `/livez` and `/readyz`, with `/healthz` and `/ready` for those who expect them.
-pub fn health(readiness: Readiness) -> Router {
-    Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(answer))
-        .route("/ready", get(answer))
-        .with_state(readiness)
+/// `/livez` and `/readyz`, with `/healthz` and `/ready` for those who expect them. The process lives as
+/// long as none of its parts stands still.
+pub fn health(heartbeats: Heartbeats, readiness: Readiness) -> Router {
+    let liveness: Readiness =
+        Arc::new(move || heartbeats.stalled().map_or(Ok(()), |stalled| Err(stalled.to_string())));
+    let live = Router::new().route("/livez", get(answer)).route("/healthz", get(answer));
+    let ready = Router::new().route("/readyz", get(answer)).route("/ready", get(answer));
+    live.with_state(liveness).merge(ready.with_state(readiness))
 }
 
 async fn answer(State(readiness): State<Readiness>) -> (StatusCode, String) {
@@ -50,4 +52,40 @@ async fn exposition(State(registry): State<Arc<Mutex<Registry>>>) -> Response {
     }
     let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, HeaderValue::from_static(openmetrics))], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::time::Duration;
+
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower_service::Service as _;
+
+    use super::*;
+
+    async fn asked(router: &Router, path: &str) -> (u16, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router.clone().call(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), 1000).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_lives_until_a_part_of_it_stands_still() {
+        let heartbeats = Heartbeats::default();
+        let router = health(heartbeats.clone(), Arc::new(|| Err("not yet".to_owned())));
+        let mut part = Box::pin(heartbeats.clone().keep("the listener", pending::<()>()));
+        assert!(futures::poll!(&mut part).is_pending());
+
+        assert_eq!(asked(&router, "/livez").await, (200, "ok\n".to_owned()));
+        assert_eq!(asked(&router, "/readyz").await, (503, "not yet\n".to_owned()));
+
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        let stalled = "the listener stands still for 31 s\n".to_owned();
+        assert_eq!(asked(&router, "/livez").await, (503, stalled.clone()));
+        assert_eq!(asked(&router, "/healthz").await, (503, stalled));
+    }
 }

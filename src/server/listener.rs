@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -86,6 +87,7 @@ impl Listener {
         handler: impl Handler<Incoming>,
         stop: impl Future<Output = ()>,
     ) -> io::Result<()> {
+        keep_alive(&self.socket);
         let socket = TcpListener::from_std(self.socket)?;
         let tls = self.certificates.as_ref().map(|it| TlsAcceptor::from(it.settings()));
         let places = self.limits.connections.clamp(1, MOST_PLACES);
@@ -218,6 +220,14 @@ async fn attend(
     speaker.serve(stream, protocol, activity).await;
 }
 
+/// Has the kernel ask silent clients whether they are there. Balancers that forget a silent connection
+/// without a word keep it for that, and a client that is gone does not keep its place.
+fn keep_alive(socket: &std::net::TcpListener) {
+    let probes = TcpKeepalive::new().with_time(PROBE).with_interval(PROBE / 2).with_retries(PROBES);
+    // Connections inherit it. Without it they are as they would be anyway.
+    let _ = SockRef::from(socket).set_tcp_keepalive(&probes);
+}
+
 /// The connection is gone, not the listener.
 fn is_of_the_client(error: &io::Error) -> bool {
     matches!(
@@ -235,3 +245,26 @@ const MOST_PLACES: usize = 1 << 28;
 const TROUBLE: Duration = Duration::from_millis(100);
 /// How often the crowd is searched for room while somebody waits.
 const ROOM: Duration = Duration::from_millis(50);
+/// Less than any balancer keeps a silent connection: Azure's 4 min are the least.
+const PROBE: Duration = Duration::from_mins(1);
+/// After so many without an answer the client is gone.
+const PROBES: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_connection_is_kept_alive() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        keep_alive(&socket);
+
+        let client = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+        let (accepted, _) = socket.accept().unwrap();
+
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), PROBE);
+        drop(client);
+    }
+}

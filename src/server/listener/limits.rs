@@ -20,8 +20,8 @@ pub struct Limits {
     /// How many bytes the head of a request may have. A longer one is answered with 431; one of up to
     /// twice as many may pass with HTTP/1.1, where hyper compares between two reads only.
     pub head_bytes: u32,
-    /// How long a connection may stay without a request. Longer than load balancers keep theirs (60
-    /// s), since who closes second never sends a request into a closing connection.
+    /// How long a connection may stay without a request. Longer than load balancers keep theirs (Google's
+    /// 600 s), since who closes second never sends a request into a closing connection.
     pub idle: Duration,
     /// How long no request of a connection may begin or end while one is running: whoever does not
     /// read answers has the connection closed.
@@ -47,7 +47,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             head_bytes: 16 * 1024,
-            idle: Duration::from_secs(75),
+            idle: Duration::from_secs(620),
             request: Duration::from_mins(1),
             age: Duration::from_hours(1),
             streams: 128,
