@@ -90,6 +90,7 @@ pub(super) struct Key {
 pub(super) struct Verifiers {
     pub(super) client_id: ClientId,
     pub(super) owner: Arc<Owner>,
+    revoked_at: Option<Timestamp>,
     entries: Box<[(CredentialId, Entry)]>,
 }
 
@@ -129,6 +130,7 @@ impl Known {
             signing_key: String::new(),
             is_suspended: true,
             created_at: Timestamp::MAX,
+            revoked_at: None,
         };
         let (uid, namespace, name) = (String::new(), String::new(), String::new());
         let owner = Owner { uid, namespace, name, namespace_uid: None };
@@ -154,7 +156,11 @@ impl Known {
         let verifiers =
             verifiers.map(|(id, entry)| (id.clone(), entry.clone(), verified(id, entry)));
         Self {
-            client: Client { tenant: tenant.to_owned(), ..user.0.clone() },
+            client: Client {
+                tenant: tenant.to_owned(),
+                revoked_at: record.revoked_at,
+                ..user.0.clone()
+            },
             owner: Arc::clone(&record.owner),
             traces: former.map(|former| Arc::clone(&former.traces)).unwrap_or_default(),
             scope,
@@ -205,6 +211,7 @@ impl User {
             signing_key: spec.signing_key_ref.name.clone(),
             is_suspended: spec.suspend,
             created_at: metadata.creation_timestamp.as_ref()?.0,
+            revoked_at: None,
         }))
     }
 
@@ -220,13 +227,26 @@ impl Verifiers {
     pub(super) fn has(&self, id: &CredentialId) -> bool {
         self.entries.iter().any(|(known, _)| known == id)
     }
+
+    /// The uid of the namespace that the record belongs to, unless the namespace of that name has
+    /// another uid: a name that was used again is another tenant. A record of an earlier version has no
+    /// uid, and belongs to the namespace of its name until the operator has looked at it again.
+    pub(super) fn tenant<'a>(&self, namespace_uid: &'a str) -> Option<&'a str> {
+        let recorded = self.owner.namespace_uid.as_deref();
+        recorded.is_none_or(|uid| uid == namespace_uid).then_some(namespace_uid)
+    }
+
+    /// Whether the record itself says the uid of its namespace.
+    pub(super) fn names_tenant(&self) -> bool {
+        self.owner.namespace_uid.is_some()
+    }
 }
 
 impl From<Record> for Verifiers {
     fn from(record: Record) -> Self {
-        let Record { client_id, owner, entries, .. } = record;
+        let Record { client_id, owner, entries, revoked_at, .. } = record;
         let owner = Arc::new(owner);
-        Self { client_id, owner, entries: entries.into_iter().collect() }
+        Self { client_id, owner, revoked_at, entries: entries.into_iter().collect() }
     }
 }
 
@@ -344,7 +364,8 @@ impl Clients {
     fn compose(&self, id: &ClientId) -> Option<Known> {
         let record = self.records.get(&id.record_name())?.as_ref()?;
         let (namespace, name) = (record.owner.namespace.clone(), record.owner.name.clone());
-        let (tenant, scope) = (self.namespaces.get(&namespace)?, self.scope(&namespace));
+        let tenant = record.tenant(self.namespaces.get(&namespace)?)?;
+        let scope = self.scope(&namespace);
         let user = self.users.get(&Key { namespace, name }).filter(|user| user.owns(record))?;
         Some(Known::of(user, (tenant, scope), record, self.former(id).map(AsRef::as_ref)))
     }

@@ -60,6 +60,9 @@ pub enum CannotCheck {
     /// The namespace of the client is not there, which is its tenant.
     #[error("the namespace of the client is not known")]
     NoNamespace,
+    /// The namespace of that name has another uid than the verifier record says.
+    #[error("the namespace of the client has another uid than its verifier record says")]
+    OtherNamespace,
 }
 
 /// The id of the client secret that was presented, and the client.
@@ -220,20 +223,40 @@ async fn observe(client: &Client, directory: &Directory, (credential, id): &Soug
     if !user.owns(&record) {
         return Ok(None);
     }
-    let known = read(&directory.clients).tenant(namespace).cloned();
-    let tenant = if let Some(tenant) = known {
-        tenant
-    } else {
-        let namespaces = Api::<Namespace>::all(client.clone());
-        let metadata = namespaces.get_metadata(namespace).await;
-        let metadata = existing(metadata, "namespaces", namespace)?;
-        metadata.and_then(|it| it.metadata.uid).ok_or(CannotCheck::NoNamespace)?
-    };
+    let tenant = tenant(client, directory, &record).await?;
+    if !record.names_tenant() {
+        // The namespace may have been made again since the user was read.
+        let again = existing(users.get(name).await, "technicalusers", name)?;
+        if again.and_then(|user| user.metadata.uid).as_ref() != Some(&record.owner.uid) {
+            return Ok(None);
+        }
+    }
     let scope = read(&directory.clients).scope(namespace);
     let former = read(&directory.clients).former(id).cloned();
     let known = Arc::new(Known::of(&user, (&tenant, scope), &record, former.as_deref()));
     write(&directory.clients).keep_former(&known, directory.clock.elapsed());
     Ok(Some(known))
+}
+
+/// The uid of the namespace that the record belongs to. The view is asked first, and believed only when
+/// it says what the record says: it may be of a former namespace of that name.
+async fn tenant(
+    client: &Client,
+    directory: &Directory,
+    record: &Verifiers,
+) -> Result<String, CannotCheck> {
+    let namespace = &record.owner.namespace;
+    if record.names_tenant() {
+        let clients = read(&directory.clients);
+        if let Some(tenant) = clients.tenant(namespace).and_then(|it| record.tenant(it)) {
+            return Ok(tenant.to_owned());
+        }
+    }
+    let namespaces = Api::<Namespace>::all(client.clone());
+    let metadata = namespaces.get_metadata(namespace).await;
+    let metadata = existing(metadata, "namespaces", namespace)?;
+    let uid = metadata.and_then(|it| it.metadata.uid).ok_or(CannotCheck::NoNamespace)?;
+    record.tenant(&uid).map(str::to_owned).ok_or(CannotCheck::OtherNamespace)
 }
 
 /// The object, or nothing when the API server says that this very object is absent. The text of an

@@ -41,6 +41,8 @@ pub struct Client {
     pub is_suspended: bool,
     /// When its `TechnicalUser` was created: no token of it is older.
     pub created_at: Timestamp,
+    /// When all its client secrets were last revoked: no token of it that counts is older.
+    pub revoked_at: Option<Timestamp>,
 }
 
 /// What tokens of this installation say, and in which form.
@@ -165,6 +167,16 @@ impl Client {
             return Err(Excessive::Roles);
         }
         Ok(Granted { roles, audiences })
+    }
+
+    /// Whether a token of the client with that `iat`, in seconds, was issued before the last revocation of
+    /// its client secrets.
+    ///
+    /// `iat` is cut to whole seconds, so a token of the second of the revocation may be of before or of
+    /// after it. It counts as one of before: to refuse a token of the new client secret costs a client
+    /// one more request, while a token of the leaked one must not stay good.
+    pub fn is_revoked(&self, issued_at: i64) -> bool {
+        self.revoked_at.is_some_and(|revoked_at| issued_at <= revoked_at.as_second())
     }
 
     /// The `typ` of a token for these audiences. RFC 9068 section 2.2 demands the claim `aud`, so a token

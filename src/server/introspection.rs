@@ -71,7 +71,8 @@ impl Service {
         let known = self.directory.client(&client_id)?;
         let is_of_this_one = is_since(issued_at, known.client.created_at)
             && claims.get("caas_org_id").and_then(Value::as_str) == Some(&known.client.tenant);
-        if known.client.is_suspended || !is_of_this_one {
+        let client = &known.client;
+        if client.is_suspended || !is_of_this_one || client.is_revoked(issued_at) {
             return None;
         }
         if !claims.contains_key("scope") {

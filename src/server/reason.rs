@@ -82,6 +82,7 @@ impl Reason {
             Self::Lookup(CannotCheck::Failed) => "lookup_failed",
             Self::Lookup(CannotCheck::Unreadable) => "record_unreadable",
             Self::Lookup(CannotCheck::NoNamespace) => "namespace_unknown",
+            Self::Lookup(CannotCheck::OtherNamespace) => "namespace_differs",
             Self::HashingQueueFull => "hashing_queue_full",
             Self::HashingSlow => "hashing_slow",
             Self::Signer(NoSigner::Unseen(_)) => "view_missing",

@@ -130,3 +130,41 @@ async fn who_asks_says_who_they_are() {
     assert_eq!((refused.status.as_u16(), refused.error().as_str()), (401, "invalid_client"));
     assert_eq!((empty.status.as_u16(), empty.error().as_str()), (400, "invalid_request"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_stops_counting_when_the_secrets_of_its_client_are_revoked() {
+    let world = World::start().await;
+    let server = world.token_server(Profile::Cloud).ready().await;
+    let asker = world.user("shop", "asker", &json!({})).await;
+    let who = world.user("orders", "billing", &json!({})).await;
+    let other = world.user("orders", "other", &json!({})).await;
+    let (token, of_other) = (server.token(&who).await.token(), server.token(&other).await.token());
+
+    let rotation = ("iam.cyoda.com/rotate-requested-at", "1");
+    world.annotate("technicalusers", "orders", "billing", rotation);
+    until("another secret", || {
+        world.credential("orders", "billing").is_some_and(|it| it.secret != who.secret)
+    })
+    .await;
+    assert!(is_active(&server, &asker, &token).await, "a rotation ends no token");
+
+    let rotated = world.credential("orders", "billing").unwrap();
+    let revocation = ("iam.cyoda.com/revoke-requested-at", "2");
+    world.annotate("technicalusers", "orders", "billing", revocation);
+    until("a third secret", || {
+        world.credential("orders", "billing").is_some_and(|it| it.secret != rotated.secret)
+    })
+    .await;
+    let client = who.id.parse().unwrap();
+    until("the news", || {
+        server.directory.client(&client).is_some_and(|it| it.client.revoked_at.is_some())
+    })
+    .await;
+
+    assert!(!is_active(&server, &asker, &token).await);
+    assert!(is_active(&server, &asker, &of_other).await);
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let present = world.credential("orders", "billing").unwrap();
+    let token = server.token(&present).await.token();
+    assert!(is_active(&server, &asker, &token).await, "it was bought with the new secret");
+}

@@ -26,4 +26,5 @@ mod metrics;
 mod outage;
 mod policy;
 mod strange;
+mod tenant;
 mod world;

@@ -14,6 +14,7 @@ fn client() -> Client {
         signing_key: "default".to_owned(),
         is_suspended: false,
         created_at: now(),
+        revoked_at: None,
     }
 }
 
@@ -196,4 +197,15 @@ fn a_scope_is_left_out_of_the_answer_only_when_it_is_what_was_asked_for() {
     for other in ["ROLE_M2M", "ROLE_M2M ROLE_BILLING ROLE_X", ""] {
         assert!(!granted.is_scope(other), "{other}");
     }
+}
+
+#[test]
+fn a_token_of_the_second_of_a_revocation_counts_as_one_of_before() {
+    let client = Client { revoked_at: Some(now()), ..client() };
+    let second = now().as_second();
+
+    assert!(client.is_revoked(second - 1));
+    assert!(client.is_revoked(second));
+    assert!(!client.is_revoked(second + 1));
+    assert!(!Client { revoked_at: None, ..client }.is_revoked(0));
 }
