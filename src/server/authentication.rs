@@ -185,12 +185,20 @@ impl Authenticator {
             return Err(Denied::Invalid(Unauthenticated::SecretEnded));
         }
         let network = source.map(network_of);
-        let share = self.share_of(network, elapsed);
+        let share = self.share_of(network.as_ref(), elapsed);
         let count = match share {
             Share::First => &self.first_lookups,
             Share::Repeated => &self.repeated_lookups,
         };
-        let admit = || self.rates.lookups.take(count, self.clock.elapsed());
+        let admit = || {
+            let elapsed = self.clock.elapsed();
+            self.rates.lookups.take(count, elapsed)?;
+            // Until its lookup has found a client: a source that hangs up does not stay a first one.
+            if let Some(network) = network {
+                lock(&self.repeaters).insert(network, elapsed);
+            }
+            Ok(())
+        };
         let now = self.clock.now();
         let has_id = |known: &Known| known.verifier(id, now).is_some();
         match self.live.client(&missing, share, has_id, admit).await {
@@ -214,14 +222,10 @@ impl Authenticator {
         }
     }
 
-    /// The share of the lookups for that network. Until its lookup has found a client it draws from
-    /// the share of repeaters: a client that hangs up does not stay a first one.
-    fn share_of(&self, network: Option<IpAddr>, elapsed: Duration) -> Share {
-        let Some(network) = network else { return Share::Repeated };
-        let mut repeaters = lock(&self.repeaters);
-        let repeats = repeaters.contains(&network, elapsed);
-        repeaters.insert(network, elapsed);
-        if repeats { Share::Repeated } else { Share::First }
+    /// The share of the lookups that a source draws from.
+    fn share_of(&self, network: Option<&IpAddr>, elapsed: Duration) -> Share {
+        let is_first = |it: &&IpAddr| !lock(&self.repeaters).contains(it, elapsed);
+        if network.filter(is_first).is_some() { Share::First } else { Share::Repeated }
     }
 
     async fn check(

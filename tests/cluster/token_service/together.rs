@@ -28,4 +28,6 @@ async fn all_in_one_needs_no_more_than_the_rights_of_the_operator() {
     let jwks = launch.jwks().await.unwrap();
     let claims = verified(&token, &jwks.body).unwrap();
     assert_eq!(claims["sub"], client_id);
+    // The API server names the record that is absent, so this is no 503.
+    launch.answers(401, "nobody", &secret).await;
 }
