@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::delivery::Endpoints;
 use crate::domain::obstacle::Obstacle;
+use crate::domain::policy::Policy;
 use crate::environment::private_key::KeyPairs;
 use crate::environment::{Entropy, EntropyError};
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub watch_namespaces: Vec<String>,
     /// What delivered Secrets say of the token service.
     pub endpoints: Endpoints,
+    /// What access tokens may say: the token service enforces it, the operator reports it.
+    pub policy: Policy,
     /// The cost of new verifiers.
     pub bcrypt_cost: u32,
     /// The name of this replica.

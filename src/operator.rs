@@ -56,6 +56,7 @@ pub fn run(
         namespace: installation.namespace.clone(),
         watch_namespaces: installation.watch_namespaces.clone(),
         endpoints: Endpoints { issuer },
+        policy: installation.policy(),
         bcrypt_cost: arguments.bcrypt_cost,
         identity: identity()?,
         limits: Limits {

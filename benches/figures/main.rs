@@ -197,6 +197,7 @@ async fn populate(client: &Client, users: usize) {
         namespace: NAMESPACE.to_owned(),
         watch_namespaces: vec!["many".to_owned()],
         endpoints: Endpoints { issuer: ISSUER.to_owned() },
+        policy: technical_user_operator::domain::policy::Policy::unbounded(),
         bcrypt_cost: 4,
         identity: "populate".to_owned(),
         limits: Limits::default(),

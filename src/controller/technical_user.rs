@@ -158,7 +158,7 @@ async fn observe(key: &Key, context: &Context) -> Result<Look, Error> {
     let object = cluster.technical_user(at).await?;
     let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
     let Some(object) = object else { return Ok(Look::of_nobody()) };
-    let Some(mut user) = observation::user(&object, &context.settings.endpoints) else {
+    let Some(mut user) = observation::user(&object, &context.settings) else {
         return Err(Error::InvalidSpec(Box::new(object)));
     };
     let record = claim(&user, context).await?;

@@ -21,6 +21,7 @@ use super::credential::ClientId;
 use super::credential::record::{Owner, Record, State, Unreadable, Version};
 use super::delivery::{Content, Delivered};
 use super::object::{Belongs, collector_had_its_time};
+use super::policy::Excess;
 use super::schedule::{Now, Trust, due_at, later};
 
 pub mod report;
@@ -57,6 +58,8 @@ pub struct User {
     pub content: Content,
     /// Whether nothing is to be issued.
     pub is_suspended: bool,
+    /// What it asks for and the installation does not allow in tokens.
+    pub excess: Option<Excess>,
     /// How the client secret reaches its user.
     pub delivery: Delivery,
     /// How often a client secret is replaced.
@@ -372,8 +375,14 @@ impl View<'_> {
             Trust::Trusted => ends.chain(acts).min(),
             Trust::Apart(_) | Trust::Jumped => Some(recheck(self.now)),
         };
-        let verdict =
-            if self.user.is_suspended { Verdict::Suspended } else { self.delivered_verdict() };
+        let verdict = match &self.user.excess {
+            _ if self.user.is_suspended => Verdict::Suspended,
+            Some(excess) => {
+                let (user, excess) = (Box::new(self.user.owner.clone()), Box::new(excess.clone()));
+                Verdict::NotAllowed { user, excess }
+            }
+            None => self.delivered_verdict(),
+        };
         rest(verdict, wake_at)
     }
 

@@ -26,6 +26,7 @@ mod namespaced;
 mod obstacles;
 mod operator;
 mod oracle;
+mod policy;
 mod replica;
 mod replicas;
 mod rights;

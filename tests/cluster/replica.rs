@@ -123,6 +123,7 @@ fn settings(system: &str, namespaces: Vec<String>, identity: &str, limits: Limit
         namespace: system.to_owned(),
         watch_namespaces: namespaces,
         endpoints: Endpoints { issuer: ISSUER.to_owned() },
+        policy: technical_user_operator::domain::policy::Policy::unbounded(),
         // The least there is: hashing is not what is tested here.
         bcrypt_cost: 4,
         identity: identity.to_owned(),

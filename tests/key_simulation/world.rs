@@ -168,6 +168,7 @@ impl World {
             namespace: OPERATOR.to_owned(),
             watch_namespaces: Vec::new(),
             endpoints: Endpoints { issuer: "https://iam.example.com".to_owned() },
+            policy: technical_user_operator::domain::policy::Policy::unbounded(),
             bcrypt_cost: 4,
             identity: format!("replica-{}", replicas.started),
             limits,

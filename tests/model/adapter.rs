@@ -167,6 +167,7 @@ impl Adapter {
             secret_name: "billing-credentials".to_owned(),
             content: self.content.clone(),
             is_suspended: user.is_suspended,
+            excess: None,
             delivery: match user.mode {
                 Mode::Retained => Delivery::Retained,
                 Mode::Lenient => Delivery::Lenient,

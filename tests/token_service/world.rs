@@ -131,6 +131,7 @@ impl World {
                 namespace: SYSTEM.to_owned(),
                 watch_namespaces: Vec::new(),
                 endpoints: Endpoints { issuer: ISSUER.to_owned() },
+                policy: Policy::unbounded(),
                 bcrypt_cost: 4,
                 identity: format!("operator-{run}"),
                 limits: Limits::default(),

@@ -103,7 +103,7 @@ impl Controller for TechnicalUsers {
     }
 
     fn check(&self, key: &Key, now: Now) -> Check {
-        self.views.check(key, &self.settings.endpoints, now)
+        self.views.check(key, &self.settings, now)
     }
 
     fn reconcile(

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use crate::api;
 use crate::api::technical_user::{DeliveryMode, OnDeleted, TechnicalUser};
+use crate::controller::Settings;
 use crate::controller::ownership::Ownership;
-use crate::domain::delivery::{Content, Delivered, Endpoints, Written};
+use crate::domain::delivery::{Content, Delivered, Written};
 use crate::domain::object::Belongs;
 use crate::domain::request::{ignored, requested};
 use crate::domain::schedule::parse_duration;
@@ -18,7 +19,8 @@ use crate::stored::{client_id, version_of};
 pub use crate::stored::{owner, record};
 
 /// Reads a `TechnicalUser`; nothing when it cannot be read although it passed admission.
-pub fn user(object: &TechnicalUser, endpoints: &Endpoints) -> Option<User> {
+pub fn user(object: &TechnicalUser, settings: &Settings) -> Option<User> {
+    let Settings { endpoints, policy, .. } = settings;
     let spec = &object.spec;
     let owner = owner(&object.metadata)?;
     let client_id = client_id(object, &owner.uid)?;
@@ -43,6 +45,7 @@ pub fn user(object: &TechnicalUser, endpoints: &Endpoints) -> Option<User> {
         client_id,
         secret_name,
         is_suspended: spec.suspend,
+        excess: policy.excess(&spec.roles, &spec.audiences),
         delivery,
         period,
         overlap: parse_duration(&spec.rotation.overlap)?,

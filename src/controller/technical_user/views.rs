@@ -5,10 +5,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Key, observation};
 use crate::api::technical_user::TechnicalUser;
+use crate::controller::Settings;
 use crate::controller::ownership::Ownership;
 use crate::controller::views::{Check, slim};
 use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
-use crate::domain::delivery::{Delivered, Endpoints};
+use crate::domain::delivery::Delivered;
 use crate::domain::object::Belongs;
 use crate::domain::schedule::Now;
 use crate::domain::technical_user::{
@@ -76,14 +77,14 @@ impl Views {
     }
 
     /// Whether the user is at rest as far as the watches know.
-    pub(super) fn check(&self, key: &Key, endpoints: &Endpoints, now: Now) -> Check {
+    pub(super) fn check(&self, key: &Key, settings: &Settings, now: Now) -> Check {
         let Some(object) = self.users.get(key) else {
             return Check::Absent;
         };
         if object.metadata.deletion_timestamp.is_some() {
             return Check::AtRest(None);
         }
-        let Some(user) = observation::user(object, endpoints) else {
+        let Some(user) = observation::user(object, settings) else {
             return invalid(object, now);
         };
         let record = self.claim(&user);

@@ -109,8 +109,11 @@ fn sorted(status: &TechnicalUserStatus) -> TechnicalUserStatus {
     sorted
 }
 
-/// Whether a client secret that was delivered works now.
+/// Whether a client secret that was delivered works now, for tokens that say what the spec asks for.
 pub fn works(observed: &Observed) -> bool {
+    if observed.user.as_ref().is_some_and(|user| user.excess.is_some()) {
+        return false;
+    }
     let Claim::Held(_, record) = &observed.record else {
         return false;
     };

@@ -2,8 +2,9 @@
 //! they cannot drift apart.
 
 use crate::api::condition::ConditionStatus;
-use crate::domain::credential::record::Unreadable;
+use crate::domain::credential::record::{Owner, Unreadable};
 use crate::domain::obstacle::Obstacle;
+use crate::domain::policy::Excess;
 use crate::domain::readiness::{Progress, Readiness, working};
 
 /// How things stand when there is nothing to do, or nothing can be done.
@@ -21,6 +22,13 @@ pub enum Verdict {
     AlterationIgnored,
     /// Nothing is issued.
     Suspended,
+    /// The client secret is delivered, and tokens do not say what the spec asks for.
+    NotAllowed {
+        /// The `TechnicalUser`.
+        user: Box<Owner>,
+        /// What the installation does not allow.
+        excess: Box<Excess>,
+    },
     /// Another `TechnicalUser` holds the client id.
     ClientIdTaken,
     /// The verifier record cannot be read.
@@ -59,6 +67,7 @@ impl Verdict {
             | Self::Unreadable(_)
             | Self::SecretConflict
             | Self::SecretImmutable
+            | Self::NotAllowed { .. }
             | Self::InvalidSpec => (ConditionStatus::False, Stalled),
             Self::Blocked(obstacle) => (working(works), obstacle.progress()),
         };
@@ -74,6 +83,7 @@ impl Verdict {
             Self::DeletionIgnored => "DeletionIgnored",
             Self::AlterationIgnored => "AlterationIgnored",
             Self::Suspended => "Suspended",
+            Self::NotAllowed { excess, .. } => excess.reason(),
             Self::ClientIdTaken => "ClientIDTaken",
             Self::Unreadable(_) => "RecordUnreadable",
             Self::AwaitingCollection => "AwaitingCollection",
@@ -115,6 +125,9 @@ impl Verdict {
                      Secret in the operator's namespace, or delete it: then a new client secret is \
                      issued."
                 );
+            }
+            Self::NotAllowed { user, excess } => {
+                return excess.message(&user.namespace, &user.name);
             }
             Self::Blocked(obstacle) => return obstacle.message(),
             Self::ClientIdTaken
@@ -168,6 +181,7 @@ impl Verdict {
             | Self::DeletionIgnored
             | Self::AlterationIgnored
             | Self::Suspended
+            | Self::NotAllowed { .. }
             | Self::Unreadable(_)
             | Self::Blocked(_) => "",
         }

@@ -58,6 +58,7 @@ pub(super) fn user() -> User {
         secret_name: "billing-credentials".to_owned(),
         content,
         is_suspended: false,
+        excess: None,
         delivery: Delivery::Retained,
         period: None,
         overlap: OVERLAP,

@@ -258,6 +258,7 @@ proptest! {
             | Verdict::SecretTerminating
             | Verdict::SecretImmutable
             | Verdict::InvalidSpec
+            | Verdict::NotAllowed { .. }
             | Verdict::Blocked(_) => false,
         };
         prop_assert!(is_kept, "{:?} with {:?}", rest, world);

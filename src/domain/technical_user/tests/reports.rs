@@ -12,9 +12,10 @@ use crate::domain::credential::record::Unreadable;
 use crate::domain::delivery::Delivered;
 use crate::domain::object::Belongs;
 use crate::domain::obstacle::{Obstacle, Operation};
+use crate::domain::policy::Policy;
 use crate::domain::schedule::{Now, Watchman};
 use crate::domain::technical_user::report::{invalid_spec, is_same, news, status, works};
-use crate::domain::technical_user::{Claim, Observed, User, Verdict};
+use crate::domain::technical_user::{Claim, Observed, Step, User, Verdict, decide};
 
 use ConditionStatus::{False, True};
 
@@ -344,4 +345,30 @@ fn a_record_that_cannot_be_read_leaves_no_old_numbers() {
 
     assert_eq!(status.serial, None);
     assert!(status.credentials.is_empty());
+}
+
+#[test]
+fn what_the_installation_does_not_allow_makes_a_delivered_user_unready_and_is_named() {
+    let texts = |values: &[&str]| values.iter().map(|&it| it.to_owned()).collect::<Vec<_>>();
+    let excess_of = |roles: &[&str], audiences: &[&str]| {
+        Policy::default().excess(&texts(roles), &texts(audiences))
+    };
+    let cases = [
+        (excess_of(&["ROLE_M2M", "ROLE_ADMIN"], &[]), "RolesNotAllowed", "ROLE_ADMIN"),
+        (excess_of(&["ROLE_M2M"], &["cyoda"]), "AudiencesNotAllowed", "cyoda"),
+    ];
+    for (excess, reason, value) in cases {
+        let observed = Observed { user: Some(User { excess, ..user() }), ..delivered() };
+
+        let Step::Rest(rest) = decide(&observed, now()) else {
+            panic!("there is nothing to write")
+        };
+        let status = told(&observed, &rest.verdict);
+
+        let ready = condition(&status, "Ready").unwrap();
+        assert_eq!(ready.reason, reason);
+        assert!(ready.message.contains("payments/billing") && ready.message.contains(value));
+        assert_eq!(summary(&status), (False, false, true));
+        assert!(status.binding.is_some(), "the client secret is delivered all the same");
+    }
 }
