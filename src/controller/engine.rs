@@ -232,13 +232,14 @@ impl<C: Controller> Engine<C> {
         match self.controller.check(key, now) {
             Check::Unsettled => false,
             Check::Absent => {
-                self.queue.forget(key);
+                self.queue.forget(key, Instant::now());
                 true
             }
             Check::AtRest(wake_at) => {
                 self.queue.confirm(key);
                 let resync = RESYNC + spread(key, RESYNC / 5);
-                let wait = wake_at.map_or(resync, |at| wait_until(at, now)).min(resync);
+                let wait = wake_at.map_or(resync, |at| wait_until(at, now));
+                let wait = self.queue.paced(key, wait).min(resync);
                 let began = Instant::now();
                 self.queue.wake(key, Need::Look, began + wait);
                 // A wrong clock that was put right may bring nearer what seemed far.
@@ -276,8 +277,9 @@ impl<C: Controller> Engine<C> {
                     wake_in: Some(settled.wake_in.unwrap_or(resync).min(resync)),
                     ..settled
                 });
+                let is_settled = settled.is_ok();
                 self.queue.finish(&key, settled, now);
-                if settled.is_ok() {
+                if is_settled {
                     self.queue.compare(&key, now);
                 }
             }

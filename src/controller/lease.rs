@@ -195,8 +195,8 @@ impl Candidate {
             sighting.since = Instant::now();
         }
         let lasts = u64::try_from(spec.lease_duration_seconds.unwrap_or_default()).unwrap_or(0);
-        let has_run_out =
-            sent_at.saturating_duration_since(sighting.since) >= Duration::from_secs(lasts);
+        let lasts = Duration::from_secs(lasts).min(MOST_DURATION);
+        let has_run_out = sent_at.saturating_duration_since(sighting.since) >= lasts;
         if is_held_by_other && !has_run_out {
             return Ok(false);
         }
@@ -269,6 +269,10 @@ fn text(error: &kube::Error) -> String {
 
 /// How long others wait before they take the lease over: client-go's 15 s.
 const DURATION_SECONDS: i32 = 15;
+
+/// How long the lease of another holder is believed to last, whatever it says: it is renewed every few
+/// seconds. A leader costs calm when it is doubted, never safety.
+const MOST_DURATION: Duration = Duration::from_mins(1);
 
 /// How long a renewal is good for, counted from when it was sent: client-go's 10 s.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);

@@ -5,23 +5,36 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::mem::discriminant;
+use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::barriers::{Barriers, EACH, Try};
 use super::Retry;
+
+pub(super) use self::barriers::Barrier;
+
+mod barriers;
 
 /// What is due.
 #[derive(Debug)]
 pub(super) struct Queue<K> {
     due: BTreeSet<(Instant, K)>,
     tasks: BTreeMap<K, Task>,
+    barriers: Barriers<K>,
+    /// Objects in trouble that no watch will tell the end of.
+    troubled: BTreeSet<K>,
 }
 
 impl<K> Default for Queue<K> {
     fn default() -> Self {
-        Self { due: BTreeSet::new(), tasks: BTreeMap::new() }
+        Self {
+            due: BTreeSet::new(),
+            tasks: BTreeMap::new(),
+            barriers: Barriers::default(),
+            troubled: BTreeSet::new(),
+        }
     }
 }
 
@@ -31,7 +44,8 @@ struct Task {
     check_at: Option<Instant>,
     is_running: bool,
     failures: u32,
-    failed_with: Option<Retry>,
+    failed_with: Option<Discriminant<Retry>>,
+    barrier: Option<Barrier>,
     repairs: u32,
     /// Looks that succeeded since the watches last showed it at rest.
     unconfirmed: u32,
@@ -46,6 +60,8 @@ pub(super) struct Settled {
     /// Whether it had to undo what somebody else did to labels, annotations, URLs, a JWKS or the
     /// status.
     pub(super) has_repaired: bool,
+    /// Whether something is in the way that the operator can only look at again.
+    pub(super) is_in_trouble: bool,
 }
 
 /// How to look.
@@ -129,27 +145,46 @@ impl<K: Clone + Display + Ord> Queue<K> {
         self.wake(key, Need::Check, now + wait);
     }
 
+    /// How long an object in trouble waits for its next look, if that is longer than `wait`: the looks at
+    /// all of them take a bounded rate.
+    pub(super) fn paced(&self, key: &K, wait: Duration) -> Duration {
+        if self.troubled.contains(key) { wait.max(self.pace()) } else { wait }
+    }
+
+    fn pace(&self) -> Duration {
+        EACH.saturating_mul(u32::try_from(self.troubled.len()).unwrap_or(u32::MAX))
+    }
+
     /// A look at `key` ended. What the watches told meanwhile is checked once they have caught up.
     pub(super) fn finish(&mut self, key: &K, outcome: Result<Settled, Retry>, now: Instant) {
+        if outcome.as_ref().is_ok_and(|settled| settled.is_in_trouble) {
+            self.troubled.insert(key.clone());
+        } else {
+            self.troubled.remove(key);
+        }
+        let pace = self.pace();
         let Some(task) = self.tasks.get_mut(key) else {
             return;
         };
         task.is_running = false;
-        let next = match outcome {
+        let former = task.barrier.take();
+        if let Err(Retry::Blocked(barrier)) = &outcome {
+            task.barrier = Some(barrier.clone());
+        }
+        let next = match &outcome {
             Ok(settled) => {
                 task.failures = 0;
                 task.failed_with = None;
                 task.repairs =
                     if settled.has_repaired { task.repairs.saturating_add(1) } else { 0 };
-                settled.wake_in
+                let is_in_trouble = settled.is_in_trouble;
+                settled.wake_in.map(|wait| if is_in_trouble { wait.max(pace) } else { wait })
             }
             Err(retry) => {
                 // A right that is missing after an outage of the API server was not missing all the
                 // while: it refuses everybody until it has read its own roles.
-                let is_same = task
-                    .failed_with
-                    .replace(retry)
-                    .is_some_and(|former| discriminant(&former) == discriminant(&retry));
+                let kind = discriminant(retry);
+                let is_same = task.failed_with.replace(kind) == Some(kind);
                 task.failures = if is_same { task.failures.saturating_add(1) } else { 1 };
                 // What was told while it failed is mostly what it wrote itself.
                 task.check_at = None;
@@ -159,7 +194,7 @@ impl<K: Clone + Display + Ord> Queue<K> {
         let mut quiet = calm(task.failures.max(task.repairs.saturating_sub(FEW)));
         if let Err(Retry::After(wait)) = outcome {
             // The server said when; no event makes it earlier.
-            quiet = quiet.max(wait);
+            quiet = quiet.max(wait.min(MOST));
         }
         task.quiet_until = now.checked_add(quiet);
         let next = next.and_then(|next| now.checked_add(next));
@@ -167,15 +202,62 @@ impl<K: Clone + Display + Ord> Queue<K> {
         task.check_at = task.check_at.map(|at| at.max(now + quiet));
         let due_at = task.due_at();
         self.enter(key, None, due_at);
+        self.pass(key, former, &outcome, now);
+    }
+
+    /// Keeps account of who waits behind which barrier, and who tries next.
+    fn pass(
+        &mut self,
+        key: &K,
+        former: Option<Barrier>,
+        outcome: &Result<Settled, Retry>,
+        now: Instant,
+    ) {
+        let present = match outcome {
+            Err(Retry::Blocked(barrier)) => Some(barrier),
+            Ok(_) | Err(Retry::Backoff | Retry::After(_) | Retry::OnChange) => None,
+        };
+        if let Some(barrier) = present {
+            self.barriers.join(barrier, key);
+        }
+        if let Some(former) = former.as_ref().filter(|former| present != Some(*former)) {
+            self.barriers.leave(former, key);
+            if outcome.is_ok() {
+                self.release(former, now);
+            }
+            self.elect(former, now);
+        }
+        if let Some(barrier) = present {
+            self.elect(barrier, now);
+        }
+    }
+
+    fn release(&mut self, barrier: &Barrier, now: Instant) {
+        for key in self.barriers.release(barrier) {
+            if self.tasks.get(&key).is_some_and(|task| !task.is_running) {
+                self.wake(&key, Need::Look, now + spread(&key, SETTLE));
+            }
+        }
+    }
+
+    fn elect(&mut self, barrier: &Barrier, now: Instant) {
+        if let Some(Try { key, wait }) = self.barriers.elect(barrier) {
+            // A little later for some, so that a thousand namespaces do not try as one.
+            self.wake(&key, Need::Look, now + wait + spread(&key, wait / 10));
+        }
     }
 
     /// The API server is back: who waits only because it was away need not wait longer. They are
-    /// spread over `within`.
+    /// spread over `within`. Behind a barrier one object tries for all.
     pub(super) fn hasten(&mut self, now: Instant, within: Duration) {
+        let is_held = |key: &K, task: &Task| {
+            task.barrier.as_ref().is_some_and(|barrier| self.barriers.holds(barrier, key))
+        };
         let failed: Vec<K> = self
             .tasks
             .iter()
             .filter(|(_, task)| task.failures > 0 && !task.is_running)
+            .filter(|(key, task)| !is_held(key, task))
             .map(|(key, _)| key.clone())
             .collect();
         for key in failed {
@@ -184,12 +266,17 @@ impl<K: Clone + Display + Ord> Queue<K> {
     }
 
     /// Forgets a key that is gone.
-    pub(super) fn forget(&mut self, key: &K) {
+    pub(super) fn forget(&mut self, key: &K, now: Instant) {
         if self.tasks.get(key).is_none_or(|task| task.is_running) {
             return;
         }
-        let former = self.tasks.remove(key).and_then(|task| task.due_at());
-        self.enter(key, former, None);
+        let Some(task) = self.tasks.remove(key) else { return };
+        self.troubled.remove(key);
+        self.enter(key, task.due_at(), None);
+        if let Some(barrier) = &task.barrier {
+            self.barriers.leave(barrier, key);
+            self.elect(barrier, now);
+        }
     }
 
     /// How many keys are due by now.
@@ -200,10 +287,13 @@ impl<K: Clone + Display + Ord> Queue<K> {
     /// Drops everything that is not running: another replica leads.
     pub(super) fn clear(&mut self) {
         self.due.clear();
+        self.barriers.clear();
+        self.troubled.clear();
         self.tasks.retain(|_, task| task.is_running);
         for task in self.tasks.values_mut() {
             task.look_at = None;
             task.check_at = None;
+            task.barrier = None;
         }
     }
 
@@ -225,7 +315,7 @@ impl Task {
     }
 }
 
-fn delay(retry: Retry, failures: u32, key: &impl Display) -> Option<Duration> {
+fn delay(retry: &Retry, failures: u32, key: &impl Display) -> Option<Duration> {
     let spaced = |first: Duration, most: Duration| {
         let full = doubled(first, failures.saturating_sub(1), most);
         // Between three quarters and all of it, so that a crowd does not come back as one.
@@ -233,8 +323,12 @@ fn delay(retry: Retry, failures: u32, key: &impl Display) -> Option<Duration> {
     };
     match retry {
         Retry::Backoff => Some(spaced(Duration::from_secs(1), MOST)),
-        Retry::After(wait) => Some(wait + spread(key, wait / 4 + Duration::from_secs(1))),
-        Retry::Slowly => Some(spaced(Duration::from_secs(15), Duration::from_hours(1))),
+        Retry::After(wait) => {
+            let wait = (*wait).min(MOST);
+            Some(wait + spread(key, wait / 4 + Duration::from_secs(1)))
+        }
+        // The barrier says who tries when. Only if another stands behind it is this one alone.
+        Retry::Blocked(_) => Some(SELDOM + spread(key, SELDOM / 5)),
         Retry::OnChange => None,
     }
 }
@@ -261,129 +355,12 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// How long the waits grow to.
 const MOST: Duration = Duration::from_mins(5);
 
+/// How often an object that is blocked tries by itself, whoever tries for it meanwhile: what stops it may
+/// be its own. As often as an object at rest is looked at.
+const SELDOM: Duration = Duration::from_hours(10);
+
 /// Repairs in a row that are nothing unusual.
 const FEW: u32 = 3;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(name: &str) -> String {
-        name.to_owned()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn keys_come_out_when_they_are_due_and_in_order() {
-        let now = Instant::now();
-        let mut queue = Queue::default();
-
-        queue.wake(&key("b"), Need::Check, now);
-        queue.wake(&key("a"), Need::Look, now);
-        queue.wake(&key("c"), Need::Look, now + Duration::from_secs(1));
-
-        assert_eq!(queue.next(now), Some((key("a"), Need::Look)));
-        assert_eq!(queue.next(now), Some((key("b"), Need::Check)));
-        assert_eq!(queue.next(now), None);
-        assert_eq!(queue.next_at(), Some(now + Duration::from_secs(1)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_running_key_is_not_given_out_again_before_it_finished() {
-        let now = Instant::now();
-        let mut queue = Queue::default();
-        queue.wake(&key("a"), Need::Look, now);
-        queue.next(now).unwrap();
-        queue.begin(&key("a"));
-
-        queue.wake(&key("a"), Need::Check, now);
-        let meanwhile = queue.next(now);
-        queue.finish(&key("a"), Ok(Settled::default()), now);
-        let after = queue.next(now + SETTLE);
-
-        assert_eq!(meanwhile, None);
-        assert_eq!(after, Some((key("a"), Need::Check)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_the_watches_never_show_at_rest_is_compared_ever_more_rarely() {
-        let began = Instant::now();
-        let mut queue = Queue::default();
-        queue.wake(&key("a"), Need::Check, began);
-        let mut looks = 0;
-
-        while let Some(at) = queue.next_at().filter(|at| *at < began + Duration::from_hours(1)) {
-            queue.next(at).unwrap();
-            queue.begin(&key("a"));
-            queue.finish(&key("a"), Ok(Settled::default()), at);
-            queue.compare(&key("a"), at);
-            looks += 1;
-        }
-        queue.confirm(&key("a"));
-        let later = began + Duration::from_hours(1);
-        queue.compare(&key("a"), later);
-
-        assert!(looks < 25, "{looks} looks");
-        assert_eq!(queue.next_at(), Some(later + SETTLE));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn failures_wait_ever_longer_up_to_five_minutes_and_success_forgets_them() {
-        let now = Instant::now();
-        let mut queue = Queue::default();
-        let mut waits = Vec::new();
-
-        for _ in 0..12 {
-            queue.wake(&key("a"), Need::Look, now);
-            queue.next(now).unwrap();
-            queue.begin(&key("a"));
-            queue.finish(&key("a"), Err(Retry::Backoff), now);
-            waits.push(queue.next_at().unwrap() - now);
-        }
-        queue.wake(&key("a"), Need::Look, now);
-        queue.next(now).unwrap();
-        queue.begin(&key("a"));
-        queue.finish(&key("a"), Ok(Settled::default()), now);
-
-        assert!(waits.is_sorted());
-        assert!(waits[0] <= Duration::from_secs(1));
-        assert!(waits[11] <= Duration::from_mins(5) && waits[11] >= Duration::from_secs(225));
-        assert_eq!(queue.next_at(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn waits_of_one_kind_do_not_lengthen_those_of_another() {
-        let now = Instant::now();
-        let mut queue = Queue::default();
-        let outage = [Retry::Backoff; 10];
-
-        for retry in outage.into_iter().chain([Retry::Slowly]) {
-            queue.wake(&key("a"), Need::Look, now);
-            queue.next(now).unwrap();
-            queue.begin(&key("a"));
-            queue.finish(&key("a"), Err(retry), now);
-        }
-
-        assert!(queue.next_at().unwrap() - now <= Duration::from_secs(15));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_return_of_the_api_server_hastens_those_that_failed() {
-        let now = Instant::now();
-        let mut queue = Queue::default();
-        for name in ["a", "b"] {
-            queue.wake(&key(name), Need::Look, now);
-        }
-        let later = Settled { wake_in: Some(SETTLE * 40), has_repaired: false };
-        for _ in 0..2 {
-            let (key, _) = queue.next(now).unwrap();
-            queue.begin(&key);
-            let outcome = if key == "a" { Err(Retry::Slowly) } else { Ok(later) };
-            queue.finish(&key, outcome, now);
-        }
-
-        queue.hasten(now, Duration::from_secs(1));
-
-        assert_eq!(queue.next(now + Duration::from_secs(1)), Some((key("a"), Need::Look)));
-        assert_eq!(queue.next(now + Duration::from_secs(1)), None);
-    }
-}
+mod tests;

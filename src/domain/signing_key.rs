@@ -298,6 +298,15 @@ impl View<'_> {
         may_rotate && (self.is_requested() || self.now.has_reached(self.stage_at(newest)))
     }
 
+    /// How many places could not be written.
+    fn blocked(&self) -> i32 {
+        let targets = self.observed.targets.values();
+        let targets = targets.filter(|it| matches!(it, Target::Blocked(..))).count();
+        let surplus = self.observed.surplus.values();
+        let surplus = surplus.filter(|it| matches!(it, Surplus::Blocked(_))).count();
+        i32::try_from(targets.saturating_add(surplus)).unwrap_or(i32::MAX)
+    }
+
     fn has_room(&self) -> bool {
         self.ledger.live().count() < Ledger::CAPACITY
     }
@@ -345,7 +354,7 @@ impl View<'_> {
         let retry = match (is_left, is_urgent) {
             (true, _) => COLLECTION,
             (false, true) => RECHECK,
-            (false, false) => RETRY,
+            (false, false) => RETRY.max(EACH.saturating_mul(self.blocked())),
         };
         let retry = (!is_complete).then(|| later(self.now.earliest(), retry));
         rest(verdict, wake_at.into_iter().chain(retry).min())
@@ -362,7 +371,10 @@ pub const FIRST: u32 = 1;
 const RECHECK: SignedDuration = SignedDuration::from_secs(30);
 
 /// How often a namespace that could not be written is tried again.
-const RETRY: SignedDuration = SignedDuration::from_mins(5);
+const RETRY: SignedDuration = SignedDuration::from_secs(45);
+
+/// The time that each of very many such namespaces adds: five of them are tried a second.
+const EACH: SignedDuration = SignedDuration::from_millis(200);
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
+use crate::controller::queue::Barrier;
 use crate::domain::obstacle::Obstacle;
 
 pub use crate::domain::obstacle::Operation;
@@ -76,6 +77,14 @@ impl Failure {
                 Obstacle::Unavailable
             }
         }
+    }
+}
+
+impl Failure {
+    /// What stops this call and every other one like it. The namespace stands apart.
+    pub(in crate::controller) fn barrier(&self) -> Barrier {
+        let Operation { verb, resource, namespace, .. } = &self.operation;
+        Barrier::new(format!("{verb} {resource}: {}", self.kind), namespace.clone())
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) async fn publish(look: &Look, rest: &Rest, context: &Context) -> Resu
     let now = context.cluster.now();
     let has_repaired = write_status(look, &rest.verdict, context).await?;
     let wake_in = rest.wake_at.map(|at| wait_until(at, now));
-    Ok(Settled { wake_in, has_repaired })
+    Ok(Settled { wake_in, has_repaired, is_in_trouble: false })
 }
 
 /// Says what is wrong, if the API server lets it be said.

@@ -8,6 +8,7 @@ use crate::controller::event::{self, Happening, Severity, Subject};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::Record;
 use crate::domain::news::News;
+use crate::domain::readiness::Progress;
 use crate::domain::technical_user::{Cause, Change, Claim, Observed, Rest, User, Verdict, report};
 use crate::stored::version_of;
 
@@ -16,7 +17,8 @@ pub(super) async fn publish(look: &Look, rest: &Rest, context: &Context) -> Resu
     let now = context.cluster.now();
     let has_repaired = write_status(look, &rest.verdict, context).await?;
     let wake_in = rest.wake_at.map(|at| wait_until(at, now));
-    Ok(Settled { wake_in, has_repaired })
+    let is_in_trouble = rest.verdict.readiness(false).progress != Progress::Done;
+    Ok(Settled { wake_in, has_repaired, is_in_trouble })
 }
 
 /// Says what is wrong, if the API server lets it be said.
