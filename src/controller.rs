@@ -31,6 +31,7 @@ mod views;
 use self::cluster::{Cluster, Failure, Kind};
 use self::lease::Leadership;
 use self::metrics::Metrics;
+use self::queue::Barrier;
 
 /// Everything a reconcile needs, and nothing global.
 #[derive(Debug)]
@@ -117,14 +118,14 @@ pub enum Error {
 }
 
 /// When to try again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
     /// Soon, then ever later: the world will recover by itself.
     Backoff,
     /// The server said when.
     After(Duration),
-    /// Rarely: a person has to act.
-    Slowly,
+    /// When another object finds that the obstacle is gone, or in its turn: a person has to act.
+    Blocked(Barrier),
     /// Not before something changes.
     OnChange,
 }
@@ -191,7 +192,7 @@ impl Error {
     }
 
     /// When to try again.
-    pub fn retry(&self) -> Retry {
+    pub(crate) fn retry(&self) -> Retry {
         match self {
             Self::Call(failure) => match &failure.kind {
                 Kind::Unanswered | Kind::Garbled | Kind::NotFound | Kind::Outdated => {
@@ -204,7 +205,7 @@ impl Error {
                 | Kind::Denied(_)
                 | Kind::Quota
                 | Kind::Invalid
-                | Kind::Refused(..) => Retry::Slowly,
+                | Kind::Refused(..) => Retry::Blocked(failure.barrier()),
                 Kind::NamespaceGone | Kind::NamespaceTerminating => Retry::OnChange,
             },
             // A lease that was renewed a moment late is one that the queue never saw lost.

@@ -34,7 +34,7 @@ pub fn owner(metadata: &ObjectMeta) -> Option<Owner> {
 /// The client id of a user; nothing when it passed admission and is none all the same.
 pub(crate) fn client_id(object: &TechnicalUser, uid: &str) -> Option<ClientId> {
     match &object.spec.client_id {
-        Some(chosen) => chosen.parse().ok(),
+        Some(chosen) => chosen.parse().ok().filter(|id: &ClientId| !id.looks_derived()),
         None => Some(ClientId::derived_from(uid)),
     }
 }

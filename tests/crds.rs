@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is a failed test")]
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use technical_user_operator::api::schema::crds;
+use technical_user_operator::api::schema::{crds, yaml};
 use technical_user_operator::api::signing_key::SigningKey;
 use technical_user_operator::api::technical_user::TechnicalUser;
 
@@ -19,9 +21,21 @@ fn the_printed_crds_are_those_of_the_types() {
         let printed = fs::read_to_string(root().join(&file)).unwrap_or_default();
 
         assert!(
-            printed == serde_yaml_ng::to_string(&crd).unwrap(),
+            printed == yaml(&crd).unwrap(),
             "{file} is not what the types say: run `make crds` and commit the result"
         );
+    }
+}
+
+#[test]
+fn the_printed_crds_are_read_alike_by_every_version_of_yaml() {
+    for crd in crds() {
+        let printed = yaml(&crd).unwrap();
+
+        assert_eq!(serde_yaml_ng::from_str::<Value>(&printed).unwrap(), json!(crd));
+        let plain = printed.lines().filter_map(|line| line.split_once(": "));
+        let dates: Vec<_> = plain.filter(|(_, value)| value.starts_with("1970-")).collect();
+        assert_eq!(dates, [], "a plain timestamp is a date in YAML 1.1");
     }
 }
 
@@ -91,6 +105,55 @@ fn every_example_says_nothing_that_the_types_do_not_know() {
     }
 
     assert!(examples >= 6, "where are the examples?");
+}
+
+/// `kubeconform` and editors check manifests with JSON schemas that are made from definitions.
+#[test]
+fn kubeconform_accepts_the_examples_and_refuses_an_unknown_field() {
+    if Command::new("kubeconform").arg("-v").output().is_err() {
+        let _ = writeln!(io::stderr(), "\n*** SKIPPED: kubeconform is absent ***\n");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for crd in as_json() {
+        let kind = crd["spec"]["names"]["kind"].as_str().unwrap().to_lowercase();
+        let mut schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
+        // The API server adds what every object has: the root stays open.
+        schema["properties"].as_object_mut().unwrap().values_mut().for_each(close);
+        fs::write(folder.path().join(format!("{kind}.json")), schema.to_string()).unwrap();
+    }
+    let schemas = folder.path().join("{{.ResourceKind}}.json");
+    let mistaken = folder.path().join("mistaken.yaml");
+    let example = fs::read_to_string(root().join("examples/technical-user.yaml")).unwrap();
+    fs::write(&mistaken, example.replace("spec: {}", "spec: {clientId: billing}")).unwrap();
+    let check = |path: &Path| {
+        let mut kubeconform = Command::new("kubeconform");
+        kubeconform.arg("-strict").arg("-schema-location").arg(&schemas).arg(path);
+        kubeconform.output().unwrap()
+    };
+
+    let accepted = check(&root().join("examples"));
+    let refused = check(&mistaken);
+
+    let text = String::from_utf8_lossy(&accepted.stdout);
+    assert!(accepted.status.success(), "{text}");
+    let text = String::from_utf8_lossy(&refused.stdout);
+    assert!(!refused.status.success() && text.contains("clientId"), "{text}");
+}
+
+/// Refuses unknown fields, as the tools that make JSON schemas from definitions do.
+fn close(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            let has_fields = fields.get("properties").is_some_and(Value::is_object);
+            if has_fields && !fields.contains_key("additionalProperties") {
+                fields.insert("additionalProperties".to_owned(), Value::Bool(false));
+            }
+            fields.values_mut().for_each(close);
+        }
+        Value::Array(items) => items.iter_mut().for_each(close),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn understood<T: DeserializeOwned + Serialize>(text: &str) -> Value {

@@ -3,12 +3,39 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
+use kube::core::{Message, Rule};
 use serde_json::json;
 
 use super::{signing_key, technical_user};
 
 /// A CEL rule: the fields of a map are names that a label or an annotation can have.
 pub(super) const QUALIFIED_NAMES: &str = "self.all(k, k.size() <= 317 && k.matches(r'^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))";
+
+/// The form of a duration as a regular expression. CEL's `duration` takes hours, minutes and seconds.
+const DURATION: &str = "^([0-9]{1,6}h|[0-9]{1,8}m|[0-9]{1,8}s){1,3}$";
+
+/// Names of `SigningKey`s, wherever they are written: everything that Kubernetes takes for the name of an
+/// object, since a `TechnicalUser` can refer to every `SigningKey`.
+pub(super) const OBJECT_NAME: &str =
+    "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+
+/// A CEL rule for a duration: its form and its bounds, with one message for all mistakes.
+pub(super) fn duration_between(field: &str, least: &str, most: &str) -> Rule {
+    let rule = format!(
+        "self.matches('{DURATION}') && duration(self) >= duration('{least}') && duration(self) <= \
+         duration('{most}')"
+    );
+    Rule::new(rule).message(Message::Message(format!(
+        "{field} must be between {least} and {most}, in hours, minutes and seconds such as 1h30m or \
+         90s: days are not allowed, write 24h for one day"
+    )))
+}
+
+/// A CEL expression that compares durations. It leaves a malformed one to the rule of its own field.
+pub(super) fn compared(durations: &[&str], expression: &str) -> String {
+    let malformed = durations.iter().map(|it| format!("!{it}.matches('{DURATION}') || "));
+    format!("{}{expression}", malformed.collect::<String>())
+}
 
 /// Every `CustomResourceDefinition`, as `crds/` and the chart ship them.
 pub fn crds() -> Vec<CustomResourceDefinition> {
@@ -21,8 +48,33 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 ///
 /// YAML cannot hold a definition, which would be a mistake of the types.
 pub fn crds_yaml() -> Result<String, serde_yaml_ng::Error> {
-    let documents: Result<Vec<_>, _> = crds().iter().map(serde_yaml_ng::to_string).collect();
+    let documents: Result<Vec<_>, _> = crds().iter().map(yaml).collect();
     Ok(documents?.join("---\n"))
+}
+
+/// One of them as a YAML document that YAML 1.1 and YAML 1.2 read alike: to YAML 1.1 a plain timestamp is
+/// no text, and a parser such as `PyYAML` makes a date of it that JSON does not have.
+///
+/// # Errors
+///
+/// As [`crds_yaml`].
+pub fn yaml(crd: &CustomResourceDefinition) -> Result<String, serde_yaml_ng::Error> {
+    let plain = serde_yaml_ng::to_string(crd)?;
+    let lines = plain.split_inclusive('\n').map(|line| {
+        let (name, value) = line.split_once(": ").unwrap_or((line, ""));
+        let value = value.trim_end();
+        if is_date(value) { format!("{name}: '{value}'\n") } else { line.to_owned() }
+    });
+    Ok(lines.collect())
+}
+
+fn is_date(value: &str) -> bool {
+    let form = "dddd-dd-dd";
+    value.len() >= form.len()
+        && form.chars().zip(value.chars()).all(|(form, character)| match form {
+            'd' => character.is_ascii_digit(),
+            other => character == other,
+        })
 }
 
 /// Completes a derived definition.

@@ -11,7 +11,7 @@ use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema::{QUALIFIED_NAMES, completed};
+use super::schema::{QUALIFIED_NAMES, compared, completed, duration_between};
 
 pub use self::status::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
 
@@ -64,10 +64,10 @@ pub struct SigningKeySpec {
     /// When a new key takes over, and how long before and after that it is published.
     #[serde(default)]
     #[x_kube(
-        validation = Rule::new("self.acceptOutage || duration(self.prePublish) >= duration('20m')").message("rotation.prePublish must be at least 20m: Istio and Trino fetch the JWKS every 15 to 20 minutes and refuse tokens of a key they have not fetched. Set rotation.acceptOutage: true if no verifier of yours caches that long"),
-        validation = Rule::new("self.acceptOutage || duration(self.period) >= duration('1h')").message("rotation.period must be at least 1h: a key stays in the JWKS for a day and more after it signed last, there is room for 64, and whoever caches the JWKS has to fetch each of them before it signs. Set rotation.acceptOutage: true if a refused token does no harm"),
-        validation = Rule::new("duration(self.period) > duration(self.prePublish)").message("rotation.period must be longer than rotation.prePublish: a key has to sign before the next one is published"),
-        validation = Rule::new("duration(self.grace).getSeconds() <= 24 * duration(self.period).getSeconds()").message("rotation.grace may be at most 24 times rotation.period: every period leaves a key in the JWKS for the time of grace")
+        validation = Rule::new(compared(&["self.prePublish"], "self.acceptOutage || duration(self.prePublish) >= duration('20m')")).message("rotation.prePublish must be at least 20m: Istio and Trino fetch the JWKS every 15 to 20 minutes and refuse tokens of a key they have not fetched. Set rotation.acceptOutage: true if no verifier of yours caches that long"),
+        validation = Rule::new(compared(&["self.period"], "self.acceptOutage || duration(self.period) >= duration('1h')")).message("rotation.period must be at least 1h: a key stays in the JWKS for a day and more after it signed last, there is room for 64, and whoever caches the JWKS has to fetch each of them before it signs. Set rotation.acceptOutage: true if a refused token does no harm"),
+        validation = Rule::new(compared(&["self.period", "self.prePublish"], "duration(self.period) > duration(self.prePublish)")).message("rotation.period must be longer than rotation.prePublish: a key has to sign before the next one is published"),
+        validation = Rule::new(compared(&["self.grace", "self.period"], "duration(self.grace).getSeconds() <= 24 * duration(self.period).getSeconds()")).message("rotation.grace may be at most 24 times rotation.period: every period leaves a key in the JWKS for the time of grace")
     )]
     pub rotation: KeyRotation,
 
@@ -128,10 +128,8 @@ pub struct KeyRotation {
     /// How long each key signs, `10s` to `87600h`; less than `1h` only with `acceptOutage`. A
     /// duration such as `720h` or `1h30m`. Default: `2160h`, which is 90 days.
     #[serde(default = "default_period")]
-    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,8}(h|m|s)){1,3}$"))]
-    #[x_kube(
-        validation = Rule::new("duration(self) >= duration('10s') && duration(self) <= duration('87600h')").message("rotation.period must be between 10s and 87600h")
-    )]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = duration_between("rotation.period", "10s", "87600h"))]
     pub period: String,
 
     /// How long a key is published before it signs, at most `720h`; less than `20m` only with
@@ -139,20 +137,16 @@ pub struct KeyRotation {
     /// how old the answer may be that it copies: from a token service that is out of touch as old as
     /// `--max-view-age`, from an HTTP cache 5 minutes more. Default: `1h`, too short for Kafka.
     #[serde(default = "default_pre_publish")]
-    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,8}(h|m|s)){1,3}$"))]
-    #[x_kube(
-        validation = Rule::new("duration(self) <= duration('720h')").message("rotation.prePublish must be at most 720h")
-    )]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = duration_between("rotation.prePublish", "0s", "720h"))]
     pub pre_publish: String,
 
     /// How long a key stays published after it signed last, at most `8760h`. Never less than its
     /// tokens live and a token service may have been out of touch, whatever is written here.
     /// Default: `1h`.
     #[serde(default = "default_grace")]
-    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,8}(h|m|s)){1,3}$"))]
-    #[x_kube(
-        validation = Rule::new("duration(self) <= duration('8760h')").message("rotation.grace must be at most 8760h")
-    )]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = duration_between("rotation.grace", "0s", "8760h"))]
     pub grace: String,
 
     /// Accept that verifiers which cache the JWKS refuse valid tokens for a while after a rotation.

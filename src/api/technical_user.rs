@@ -10,7 +10,7 @@ use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema::{QUALIFIED_NAMES, completed};
+use super::schema::{OBJECT_NAME, QUALIFIED_NAMES, compared, completed, duration_between};
 
 pub use self::status::{Binding, CredentialState, CredentialStatus, TechnicalUserStatus};
 
@@ -31,7 +31,7 @@ mod status;
     category = "iam",
     selectable = ".spec.clientID",
     selectable = ".spec.signingKeyRef.name",
-    doc = "A TechnicalUser is a machine identity: the operator generates a client id and a client secret for it, keeps only a bcrypt verifier, and delivers the client secret exactly once, in a Kubernetes Secret of the same namespace.",
+    doc = "A TechnicalUser is a machine identity: the operator generates a client id and a client secret for it, keeps only a bcrypt verifier, and delivers the client secret exactly once, in a Kubernetes Secret of the same namespace. Two annotations ask for actions: iam.cyoda.com/rotate-requested-at for a new client secret, with overlap; iam.cyoda.com/revoke-requested-at for the end of all client secrets now. A value that differs from the last handled one asks, for example the output of date +%s.",
     label("servicebinding.io/provisioned-service", "true"),
     label("app.kubernetes.io/part-of", "technical-user-operator"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether the delivered client secret works."),
@@ -54,11 +54,16 @@ mod status;
 )]
 pub struct TechnicalUserSpec {
     /// The OAuth 2.0 client id, 1 to 100 letters and digits. It is unique in the cluster and cannot
-    /// be changed, added or removed later. Default: `tu` and 24 characters derived from the uid of
-    /// this object.
+    /// be changed, added or removed later. Choose one if it has to outlive this object, for example a
+    /// restore into another cluster. A chosen client id is free again once this object is deleted, and
+    /// another namespace can then choose it. It cannot have the form of a derived one. Default: `tu`
+    /// and 24 characters derived from the uid of this object, which nobody can have again.
     #[serde(default, rename = "clientID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100), regex(pattern = r"^[A-Za-z0-9]{1,100}$"))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("clientID is immutable: create a new TechnicalUser instead"))]
+    #[x_kube(
+        validation = Rule::new("self == oldSelf").message("clientID is immutable: create a new TechnicalUser instead"),
+        validation = Rule::new("!self.matches('^tu[0-9a-v]{24}$')").message("clientID must not be tu and 24 characters of 0-9 and a-v: that is the form of client ids that the operator derives. Choose another one, or leave it out")
+    )]
     pub client_id: Option<String>,
 
     /// What this identity is for, for people.
@@ -103,10 +108,8 @@ pub struct TechnicalUserSpec {
     /// How long an access token is valid, `1m` to `24h`. The token service shortens it to its
     /// `--max-access-token-ttl`. A duration such as `90s`, `5m` or `1h30m`. Default: `5m`.
     #[serde(default = "default_access_token_ttl", rename = "accessTokenTTL")]
-    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,8}(h|m|s)){1,3}$"))]
-    #[x_kube(
-        validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('24h')").message("accessTokenTTL must be between 1m and 24h")
-    )]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = duration_between("accessTokenTTL", "1m", "24h"))]
     pub access_token_ttl: String,
 
     /// The `SigningKey` that signs the access tokens. Default: the one named `default`.
@@ -123,12 +126,15 @@ pub struct TechnicalUserSpec {
 
     /// How the client secret reaches its user, and what the loss of the delivered Secret means.
     #[serde(default)]
+    #[x_kube(
+        validation = Rule::new("self.mode == 'OneTime' || self.ttl == '24h'").message("delivery.ttl is for the mode OneTime: set delivery.mode to OneTime, or remove delivery.ttl")
+    )]
     pub delivery: Delivery,
 
     /// When a new client secret replaces the present one, and how long both work.
     #[serde(default)]
     #[x_kube(
-        validation = Rule::new("!has(self.period) || duration(self.overlap) < duration(self.period)").message("rotation.overlap (default 24h) must be shorter than rotation.period: the previous client secret has to end before the next rotation")
+        validation = Rule::new(format!("!has(self.period) || {}", compared(&["self.period", "self.overlap"], "duration(self.overlap) < duration(self.period)"))).message("rotation.overlap (default 24h) must be shorter than rotation.period: the previous client secret has to end before the next rotation")
     )]
     pub rotation: Rotation,
 
@@ -158,7 +164,7 @@ pub enum AccessTokenType {
 pub struct SigningKeyReference {
     /// The name of the `SigningKey`. Default: `default`.
     #[serde(default = "default_signing_key")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = OBJECT_NAME))]
     pub name: String,
 }
 
@@ -176,13 +182,14 @@ pub struct SecretTemplate {
     pub name: Option<String>,
 
     /// Further fields of the delivered Secret, at most 32, each a copy of one that is always there:
-    /// `CLIENT_ID: client_id` serves `envFrom`. A further field for the client secret itself
+    /// `client_id`, `client_secret`, `token_url`, `issuer` or `jwks_uri`. For example
+    /// `CLIENT_ID: client_id` for `envFrom`. A further field for the client secret itself
     /// appears with the next client secret, since nobody holds the present one any more.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     #[x_kube(
         validation = Rule::new("self.all(k, k.size() <= 253 && k.matches('^[-._a-zA-Z0-9]+$') && k != '.' && !k.startsWith('..'))").message("secretTemplate.keys: a field of a Secret has at most 253 letters, digits, '-', '_' or '.', and is not '.' and does not begin with '..'"),
-        validation = Rule::new("self.all(k, !(k in ['client_id','client-id','client_secret','client-secret','token_url','token-uri','issuer','issuer-uri','jwk-set-uri','type','provider','authorization-grant-type','client-authentication-method']))").message("secretTemplate.keys: this field is always written by the operator; choose another name")
+        validation = Rule::new("self.all(k, !(k in ['client_id','client-id','client_secret','client-secret','token_url','token-uri','issuer','issuer-uri','jwk-set-uri','jwks_uri','type','provider','authorization-grant-type','client-authentication-method']))").message("secretTemplate.keys: this field is always written by the operator; choose another name")
     )]
     pub keys: BTreeMap<String, CredentialField>,
 
@@ -241,12 +248,11 @@ pub struct Delivery {
     #[serde(default)]
     pub mode: DeliveryMode,
 
-    /// How long a `OneTime` Secret stays, `1m` to `720h`. Default: `24h`.
+    /// How long a `OneTime` Secret stays, `1m` to `720h`. Any other value than the default is refused in
+    /// the mode `Retained`, where the Secret stays. Default: `24h`.
     #[serde(default = "default_ttl")]
-    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,8}(h|m|s)){1,3}$"))]
-    #[x_kube(
-        validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('720h')").message("delivery.ttl must be between 1m and 720h")
-    )]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = duration_between("delivery.ttl", "1m", "720h"))]
     pub ttl: String,
 
     /// What a deleted or altered Secret means in `Retained` mode. `Rotate`: a new client secret is
@@ -280,22 +286,18 @@ pub enum OnDeleted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rotation {
-    /// How often a new client secret is issued, `2m` to `87600h`, for example `720h`. Default: only
-    /// on request.
+    /// How often a new client secret is issued, `2m` to `87600h`, for example `720h` for 30 days.
+    /// Default: only on request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,8}(h|m|s)){1,3}$"))]
-    #[x_kube(
-        validation = Rule::new("duration(self) >= duration('2m') && duration(self) <= duration('87600h')").message("rotation.period must be between 2m and 87600h")
-    )]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = duration_between("rotation.period", "2m", "87600h"))]
     pub period: Option<String>,
 
     /// How long the previous client secret stays valid after a rotation, `1m` to `8760h`, and
     /// shorter than `period`. Default: `24h`.
     #[serde(default = "default_overlap")]
-    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,8}(h|m|s)){1,3}$"))]
-    #[x_kube(
-        validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('8760h')").message("rotation.overlap must be between 1m and 8760h")
-    )]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = duration_between("rotation.overlap", "1m", "8760h"))]
     pub overlap: String,
 }
 

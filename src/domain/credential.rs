@@ -164,6 +164,12 @@ impl ClientId {
         &self.0
     }
 
+    /// Whether it has the form of a derived client id, so that nobody may choose it.
+    pub fn looks_derived(&self) -> bool {
+        let digits = self.0.strip_prefix("tu").unwrap_or_default();
+        digits.len() == 24 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'v'))
+    }
+
     /// The name of the Secret that claims this client id for the whole cluster.
     pub fn record_name(&self) -> String {
         let digest = Sha256::digest(self.0.as_bytes());
@@ -327,6 +333,11 @@ mod tests {
 
         assert_eq!(id, ClientId::derived_from("6d9a0b1e-5a4c-4d1e-9f6b-1f0f5f0c8d11"));
         assert_eq!(id.as_str().len(), 26);
+        assert!(id.looks_derived());
+        for chosen in ["tu", "billing", "tu0123456789abcdefghijklmw", "Tu0123456789abcdefghijklmn"]
+        {
+            assert!(!chosen.parse::<ClientId>().unwrap().looks_derived(), "{chosen}");
+        }
         assert_eq!(id.as_str().parse::<ClientId>().unwrap(), id);
     }
 

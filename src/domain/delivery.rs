@@ -117,6 +117,7 @@ impl Content {
             ("issuer", endpoints.issuer.clone()),
             ("issuer-uri", endpoints.issuer.clone()),
             ("jwk-set-uri", endpoints.jwks_uri()),
+            ("jwks_uri", endpoints.jwks_uri()),
             ("authorization-grant-type", "client_credentials".to_owned()),
             ("client-authentication-method", "client_secret_basic".to_owned()),
         ]

@@ -3,7 +3,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::namespace::Namespace;
@@ -28,6 +28,10 @@ async fn mistakes_are_refused_with_words_that_help() {
         (json!({"clientID": "with-hyphen"}), "spec.clientID"),
         (json!({"clientID": ""}), "spec.clientID"),
         (json!({"clientID": long}), "spec.clientID"),
+        (
+            json!({"clientID": format!("tu{}", "0".repeat(24))}),
+            "the form of client ids that the operator derives",
+        ),
         (json!({"roles": ["ROLE M2M"]}), "spec.roles"),
         (json!({"roles": vec!["ROLE"; 17]}), "spec.roles"),
         (json!({"roles": ["a\"b"]}), "spec.roles"),
@@ -46,6 +50,7 @@ async fn mistakes_are_refused_with_words_that_help() {
         (json!({"accessTokenTTL": 300}), "spec.accessTokenTTL"),
         (json!({"signingKeyRef": {"name": "Not_A_Name"}}), "spec.signingKeyRef.name"),
         (json!({"delivery": {"ttl": "10s"}}), "delivery.ttl must be between 1m and 720h"),
+        (json!({"delivery": {"ttl": "4h"}}), "delivery.ttl is for the mode OneTime"),
         (json!({"delivery": {"mode": "Twice"}}), "spec.delivery.mode"),
         (json!({"rotation": {"period": "1m"}}), "rotation.period must be between 2m and 87600h"),
         (
@@ -60,6 +65,7 @@ async fn mistakes_are_refused_with_words_that_help() {
             json!({"secretTemplate": {"keys": {"client_secret": "issuer"}}}),
             "always written by the operator",
         ),
+        (json!({"secretTemplate": {"keys": {"jwks_uri": "issuer"}}}), "always written by"),
         (json!({"secretTemplate": {"keys": {"A": "password"}}}), "spec.secretTemplate.keys"),
         (json!({"secretTemplate": {"name": "a..b"}}), "spec.secretTemplate.name"),
         (json!({"secretTemplate": {"keys": {"..x": "client_id"}}}), "does not begin with '..'"),
@@ -93,6 +99,31 @@ async fn mistakes_are_refused_with_words_that_help() {
     namespace.apply("typed", typed).await;
     namespace.apply(&"n".repeat(63), json!({})).await;
     namespace.ready(&"n".repeat(63)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_duration_is_one_mistake_with_one_message() {
+    let Some(world) = shared().await else { return };
+    let namespace = Namespace::new(world, "durations").await;
+    for spec in [
+        json!({"accessTokenTTL": "1d"}),
+        json!({"delivery": {"mode": "OneTime", "ttl": "7d"}}),
+        json!({"rotation": {"period": "30d"}}),
+        json!({"rotation": {"overlap": "99999999h"}}),
+    ] {
+        let user = json!({
+            "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser",
+            "metadata": {"name": "orders"}, "spec": spec,
+        });
+        let user = serde_json::from_value(user).unwrap();
+
+        let refusal = namespace.users().create(&PostParams::default(), &user).await.unwrap_err();
+
+        let kube::Error::Api(status) = refusal else { panic!("{refusal}") };
+        let causes = status.details.map(|details| details.causes).unwrap_or_default();
+        assert_eq!(causes.len(), 1, "{causes:?}");
+        assert!(causes[0].message.contains("days are not allowed, write 24h"), "{causes:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //! `PyJWT`, the `WebCrypto` of Node under jose, Go under go-jose, the JDK under Nimbus and under
 //! jose4j, which Kafka has, and OpenSSL. All of them read one JWKS with a key of each algorithm, as
 //! a consumer of many issuers would. And whether libraries get tokens from the token service
-//! (`tokens`).
+//! (`tokens`). And whether `PyYAML` reads our manifests as everybody else does (`manifests`).
 //!
 //! What they need is kept under `target/interop`. A language that the machine lacks is skipped
 //! loudly, and missed in CI.
@@ -16,6 +16,7 @@
 mod cases;
 mod languages;
 mod library;
+mod manifests;
 mod openssl;
 mod table;
 mod tokens;

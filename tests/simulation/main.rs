@@ -15,6 +15,7 @@
 )]
 
 mod clock;
+mod crowd;
 mod disturbance;
 mod environment;
 mod figures;

@@ -1,0 +1,80 @@
+//! Many users that one obstacle stops: they cost little while it is there, and go on soon once it is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+use support::fake_api_server::Verb;
+use tokio::time::sleep;
+
+use crate::figures::SEED;
+use crate::world::{LEASE, NAMESPACE, World};
+
+#[test]
+fn a_quota_that_stops_many_users_is_noticed_within_a_minute_when_it_ends() {
+    obstacle_ends(
+        "QuotaExceeded",
+        |world| world.server.quota(NAMESPACE, "secrets", 0),
+        |world| world.server.clear_quotas(),
+    );
+}
+
+#[test]
+fn a_right_that_many_users_miss_is_noticed_within_a_minute_when_it_is_granted() {
+    obstacle_ends(
+        "Forbidden",
+        |world| world.server.forbid("technical-user-operator", Verb::Create, "secrets"),
+        |world| world.server.clear_forbidden(),
+    );
+}
+
+fn obstacle_ends(reason: &str, begin: fn(&World), end: fn(&World)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let world = World::new(SEED, None);
+        begin(&world);
+        create_users(&world);
+        world.start(LEASE);
+        sleep(Duration::from_mins(5)).await;
+        assert_eq!(with_reason(&world, reason), USERS, "all are stopped");
+        let before = world.plan.requests();
+
+        sleep(Duration::from_mins(20)).await;
+        let requests = world.plan.requests() - before;
+        end(&world);
+        sleep(Duration::from_mins(1)).await;
+
+        assert!(requests < 20 * 10, "{requests} requests in 20 minutes");
+        assert_eq!(with_reason(&world, "Issued"), USERS, "all go on");
+        assert_eq!(world.oracle().violations, Vec::<String>::new());
+    });
+    runtime.shutdown_background();
+}
+
+fn create_users(world: &Arc<World>) {
+    let path = format!("/apis/iam.cyoda.com/v1alpha1/namespaces/{NAMESPACE}/technicalusers");
+    for number in 0..USERS {
+        let user = json!({
+            "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser",
+            "metadata": {"name": format!("user-{number:04}")}, "spec": {},
+        });
+        world.ask(&Method::POST, &path, &user);
+    }
+}
+
+fn with_reason(world: &World, reason: &str) -> usize {
+    let says = |user: &Value| {
+        let conditions = user["status"]["conditions"].as_array();
+        let mut conditions = conditions.into_iter().flatten();
+        conditions.any(|it| it["type"] == "Ready" && it["reason"] == reason)
+    };
+    world.server.list("technicalusers").iter().filter(|user| says(user)).count()
+}
+
+/// Enough to tell one from all. The oracle looks at everything after every write.
+const USERS: usize = 60;
