@@ -36,6 +36,10 @@ pub const CONTENT_DIGEST: &str = "iam.cyoda.com/content-digest";
 /// Annotation on a delivered Secret: moved to make a delivery that may be in flight impossible.
 pub const DELIVERY_ATTEMPT: &str = "iam.cyoda.com/delivery-attempt";
 
+/// Annotation of `kubectl apply`: a copy of the applied object. On a delivered Secret that copy can
+/// hold the client secret, so the operator removes the annotation.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Label on everything the operator makes. The watch on delivered Secrets selects by it.
 pub const MANAGED: &str = "iam.cyoda.com/managed";
 /// Label on a delivered Secret: the name of its `TechnicalUser`.

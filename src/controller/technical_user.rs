@@ -19,7 +19,8 @@ use super::queue::Settled;
 use super::{Context, Error};
 use crate::api;
 use crate::api::technical_user::TechnicalUser;
-use crate::domain::credential::record::Owner;
+use crate::domain::credential::record::{Owner, Version};
+use crate::domain::delivery::Mutability;
 use crate::domain::object::Belongs;
 use crate::domain::technical_user::{self, Claim, Holder, Observed, Step, User, Write};
 
@@ -91,8 +92,10 @@ pub(super) async fn reconcile(key: &Key, context: &Context) -> Result<Settled, E
 async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Result<Settled, Error> {
     let mut setbacks = 0;
     let (mut has_written, mut has_repaired) = (false, false);
+    let mut tried = None;
     for _ in 0..ROUNDS {
         let look = last.insert(observe(key, context).await?);
+        look.learn(tried.as_ref());
         let now = context.cluster.now();
         let write = match technical_user::decide(&look.observed, now) {
             Step::Rest(rest) => {
@@ -107,7 +110,13 @@ async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Resul
         if !context.leads() {
             return Err(Error::NotLeading);
         }
-        match apply(write, look, context).await {
+        let outcome = match &write {
+            Write::ClearImmutable(version) => {
+                clear_immutable(version, look, context).await.map(|found| tried = found)
+            }
+            _ => apply(write, look, context).await,
+        };
+        match outcome {
             Ok(()) => has_written = true,
             Err(Error::Call(failure)) if is_setback(&failure, setbacks) => setbacks += 1,
             Err(error) => return Err(error),
@@ -127,6 +136,16 @@ impl Look {
     fn of_nobody() -> Self {
         let observed = Observed { user: None, record: Claim::Free, delivered: None };
         Self { observed, object: None }
+    }
+
+    /// Adds what a write showed of the delivered Secret at exactly that version.
+    fn learn(&mut self, tried: Option<&(Version, Mutability)>) {
+        if let (Some(delivered), Some((version, mutability))) =
+            (&mut self.observed.delivered, tried)
+            && delivered.version == *version
+        {
+            delivered.mutability = *mutability;
+        }
     }
 }
 
@@ -262,6 +281,8 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
             cluster.patch_secret(secret_at, Conditional::new(patch, &version)).await?;
         }
         Write::Issue(issue) => return issue_secret(*issue, user, context).await,
+        // Its answer is needed by the next look.
+        Write::ClearImmutable(_) => {}
         Write::Refresh(version, refresh) => {
             let patch = Conditional::new(refresh_patch(&refresh), &version);
             cluster.patch_secret(secret_at, patch).await?;
@@ -278,6 +299,26 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
         }
     }
     Ok(())
+}
+
+/// Removes the field `immutable` and returns what the answer shows, for the version it holds for.
+async fn clear_immutable(
+    version: &Version,
+    look: &Look,
+    context: &Context,
+) -> Result<Option<(Version, Mutability)>, Error> {
+    let Some(user) = &look.observed.user else {
+        return Ok(None);
+    };
+    let at = Place { namespace: &user.owner.namespace, name: &user.secret_name };
+    let patch = Conditional::new(json!({"immutable": null}), version);
+    match context.cluster.patch_secret(at, patch).await {
+        Ok(version) => Ok(Some((version, Mutability::Mutable))),
+        Err(failure) if failure.kind == Kind::Invalid => {
+            Ok(Some((version.clone(), Mutability::Immutable)))
+        }
+        Err(failure) => Err(failure.into()),
+    }
 }
 
 /// More rounds than any way from nothing to rest takes, with a few setbacks.

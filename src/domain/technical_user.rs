@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::credential::ClientId;
 use super::credential::record::{Owner, Record, State, Unreadable, Version};
-use super::delivery::{Content, Delivered};
+use super::delivery::{Content, Delivered, Mutability};
 use super::object::{Belongs, collector_had_its_time};
 use super::policy::Excess;
 use super::schedule::{Now, Trust, due_at, later};
@@ -230,8 +230,13 @@ fn pending_is_shown(view: &View<'_>) -> Option<Step> {
 }
 
 fn secret_is_immutable(view: &View<'_>) -> Option<Step> {
-    let is_stuck = view.delivered?.is_immutable && view.cause().is_some();
-    is_stuck.then(|| rest(Verdict::SecretImmutable, Some(recheck(view.now))))
+    let delivered = view.delivered?;
+    view.cause()?;
+    match delivered.mutability {
+        Mutability::Mutable => None,
+        Mutability::Unknown => Some(clear_immutable(delivered)),
+        Mutability::Immutable => Some(rest(Verdict::SecretImmutable, Some(recheck(view.now)))),
+    }
 }
 
 fn delivery_may_be_in_flight(view: &View<'_>) -> Option<Step> {
@@ -283,10 +288,12 @@ fn read_once_is_over(view: &View<'_>) -> Option<Step> {
 
 fn secret_has_drifted(view: &View<'_>) -> Option<Step> {
     let delivered = view.delivered?;
-    if delivered.is_immutable {
-        return None;
-    }
     let refresh = view.user.content.refresh(delivered)?;
+    let refresh = match delivered.mutability {
+        Mutability::Unknown if refresh.changes_data() => return Some(clear_immutable(delivered)),
+        Mutability::Immutable => refresh.of_metadata()?,
+        Mutability::Mutable | Mutability::Unknown => refresh,
+    };
     Some(Step::Write(Write::Refresh(delivered.version.clone(), Box::new(refresh))))
 }
 
@@ -396,6 +403,10 @@ impl View<'_> {
             Some(_) | None => Verdict::DeletionIgnored,
         }
     }
+}
+
+fn clear_immutable(delivered: &Delivered) -> Step {
+    Step::Write(Write::ClearImmutable(delivered.version.clone()))
 }
 
 fn rest(verdict: Verdict, wake_at: Option<Timestamp>) -> Step {

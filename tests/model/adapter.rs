@@ -3,7 +3,7 @@
 //! Nothing is decided here: what was observed is spelt out, the production code is asked, and what
 //! it says is turned back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use technical_user_operator::api;
@@ -11,7 +11,7 @@ use technical_user_operator::api::technical_user::SecretTemplate;
 use technical_user_operator::domain::credential::record::{self, Handled, Owner, State};
 use technical_user_operator::domain::credential::{ClientId, CredentialId, Verifier};
 use technical_user_operator::domain::delivery::{
-    Content, Delivered, Endpoints, SECRET_FIELDS, Written,
+    Content, Delivered, Endpoints, Mutability, SECRET_FIELDS, Written,
 };
 use technical_user_operator::domain::object::Belongs;
 use technical_user_operator::domain::schedule::Now;
@@ -54,6 +54,7 @@ pub(crate) enum Outcome {
         record: Record,
         placeholder: Version,
     },
+    ClearImmutable,
     Refresh(Version),
     Withdraw(Version, u8),
     Collect(Version),
@@ -124,6 +125,7 @@ impl Adapter {
                 record: small_record(&issue.record, small(&issue.record_version), owner),
                 placeholder: small(&issue.placeholder),
             },
+            Write::ClearImmutable(_) => Outcome::ClearImmutable,
             Write::Refresh(version, _) => Outcome::Refresh(small(version)),
             Write::Collect(version) => Outcome::Collect(small(version)),
             Write::Withdraw(version) => {
@@ -217,6 +219,7 @@ impl Adapter {
         if carries {
             ours.fields.extend(self.content.fields.keys().cloned());
             ours.fields.extend(SECRET_FIELDS.map(str::to_owned));
+            ours.annotations.insert(api::CREDENTIAL_ID.to_owned());
         }
         if secret.is_altered {
             ours.fields.remove(SECRET_FIELDS[0]);
@@ -235,7 +238,9 @@ impl Adapter {
                 _ => Belongs::Predecessor,
             },
             is_terminating: false,
-            is_immutable: false,
+            mutability: Mutability::Mutable,
+            has_applied_copy: false,
+            rewritten_fields: BTreeSet::new(),
             credential_id: carries.then(|| credential_id(secret.id)),
             secret_fields: SECRET_FIELDS
                 .map(str::to_owned)

@@ -128,7 +128,8 @@ impl Operator {
         let owner = user.uid;
         let slot = u8::try_from(self.slot(owner)).unwrap();
         let request = match outcome {
-            Outcome::Rest(_) => return,
+            // No Secret of the model is immutable.
+            Outcome::Rest(_) | Outcome::ClearImmutable => return,
             Outcome::CreateRecord => Request::CreateRecord { slot, owner },
             Outcome::DeleteRecord(version) => Request::DeleteRecord { slot, version: *version },
             Outcome::CreatePlaceholder => Request::CreateSecret { owner, id: ANY, serial: 0 },

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use support::fake_api_server::View;
 
-use crate::flow::USER;
+use crate::flow::{LAST_APPLIED, USER};
 use crate::oracle::{OPERATOR, agree, entries, field, owner_of, record_of_user};
 use crate::oracle::{shown, state_of, uid_of};
 use crate::world::{NAMESPACE, SECRET, World};
@@ -13,6 +13,8 @@ use crate::world::{NAMESPACE, SECRET, World};
 pub(crate) enum Goal {
     /// The Secret carries the current client secret, and nothing else is accepted.
     Delivered { serial: i64, alias: Option<&'static str> },
+    /// As delivered, and no other was issued since.
+    Kept(i64),
     /// As delivered, by name of the user alone.
     Served(&'static str),
     /// The client secret works, and its Secret is gone.
@@ -57,6 +59,13 @@ impl Goal {
                 is_delivered(sight, USER, *serial)?;
                 has_alias(sight, *alias)?;
                 books_are_tidy(sight)
+            }
+            Self::Kept(serial) => {
+                Self::delivered(*serial).holds(sight)?;
+                let secret = secret(sight, USER)?;
+                let annotations = &secret["metadata"]["annotations"];
+                is(annotations[LAST_APPLIED].is_null(), "a copy of the client secret is left")?;
+                is(current(&record(sight, USER)?)?.1["serial"].as_i64() == Some(*serial), "serial")
             }
             Self::Served(name) => {
                 is_ready(sight, name)?;

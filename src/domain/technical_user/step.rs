@@ -39,6 +39,8 @@ pub enum Write {
     Fence(Version, u64),
     /// Draw a client secret, register its verifier and reveal it.
     Issue(Box<Issue>),
+    /// Remove the field `immutable` of the Secret. The API server refuses that when it is `true`.
+    ClearImmutable(Version),
     /// Correct everything in the Secret but the client secret.
     Refresh(Version, Box<Refresh>),
     /// Delete the Secret that was to be read once.

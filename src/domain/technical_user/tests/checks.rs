@@ -5,7 +5,7 @@ use super::given::{
     placeholder, put, record, record_version, rests, showing, step, user, verdict, version,
 };
 use crate::domain::credential::record::{Record, State, Unreadable};
-use crate::domain::delivery::Delivered;
+use crate::domain::delivery::{Delivered, Mutability, Written};
 use crate::domain::object::Belongs;
 use crate::domain::schedule::later;
 use crate::domain::technical_user::{
@@ -101,7 +101,7 @@ fn the_secret_of_a_predecessor_is_left_to_the_garbage_collector_for_a_while() {
 #[test]
 fn the_secret_of_a_predecessor_that_nobody_collects_is_deleted_at_that_version() {
     let left = Delivered { belongs: Belongs::Predecessor, ..showing('a', &user()) };
-    let immutable = Delivered { is_immutable: true, ..left.clone() };
+    let immutable = Delivered { mutability: Mutability::Immutable, ..left.clone() };
     let suspended = User { is_suspended: true, ..user() };
 
     for (user, left) in [(user(), left.clone()), (user(), immutable), (suspended, left)] {
@@ -249,7 +249,7 @@ fn an_old_or_unknown_client_secret_in_the_secret_is_replaced() {
 #[test]
 fn nothing_is_delivered_into_an_immutable_secret() {
     let mut delivered = placeholder();
-    delivered.is_immutable = true;
+    delivered.mutability = Mutability::Immutable;
 
     let step = step(user(), record([]), delivered);
 
@@ -259,10 +259,53 @@ fn nothing_is_delivered_into_an_immutable_secret() {
 #[test]
 fn an_immutable_secret_with_the_current_client_secret_is_fine_even_when_it_drifted() {
     let mut delivered = showing('a', &user());
-    delivered.is_immutable = true;
+    delivered.mutability = Mutability::Immutable;
+    delivered.content_digest = None;
+
+    let step = step(user(), record([('a', current(1))]), delivered);
+
+    assert_eq!(verdict(&step), Some(&Verdict::Delivered));
+}
+
+#[test]
+fn labels_of_an_immutable_secret_are_still_corrected() {
+    let mut delivered = showing('a', &user());
+    delivered.mutability = Mutability::Immutable;
+    delivered.content_digest = None;
     delivered.labels.clear();
 
     let step = step(user(), record([('a', current(1))]), delivered);
+
+    let Step::Write(Write::Refresh(_, refresh)) = step else { panic!("{step:?}") };
+    assert_eq!(refresh.labels.len(), user().content.labels.len());
+    assert!(refresh.fields.is_empty() && refresh.annotations.is_empty());
+}
+
+#[test]
+fn a_secret_that_may_be_immutable_is_asked_by_clearing_the_field() {
+    let perhaps = Delivered { mutability: Mutability::Unknown, ..placeholder() };
+    let drifted = Delivered {
+        mutability: Mutability::Unknown,
+        content_digest: None,
+        ..showing('a', &user())
+    };
+
+    let to_issue = step(user(), record([]), perhaps.clone());
+    let to_refresh = step(user(), record([('a', current(1))]), drifted);
+    let at_rest = Delivered { mutability: Mutability::Unknown, ..showing('a', &user()) };
+    let nothing_due = step(user(), record([('a', current(1))]), at_rest);
+
+    let clear = Step::Write(Write::ClearImmutable(version("7")));
+    assert_eq!((to_issue, to_refresh), (clear.clone(), clear));
+    assert_eq!(verdict(&nothing_due), Some(&Verdict::Delivered));
+}
+
+#[test]
+fn lost_ownership_of_the_fields_issues_nothing() {
+    let mut untracked = showing('a', &user());
+    untracked.ours = Written::default();
+
+    let step = step(user(), record([('a', current(1))]), untracked);
 
     assert_eq!(verdict(&step), Some(&Verdict::Delivered));
 }

@@ -8,7 +8,9 @@ use crate::api;
 use crate::api::technical_user::SecretTemplate;
 use crate::domain::credential::CredentialId;
 use crate::domain::credential::record::{Entry, Owner, Record, State, Version};
-use crate::domain::delivery::{Content, Delivered, Endpoints, Refresh, SECRET_FIELDS, Written};
+use crate::domain::delivery::{
+    Content, Delivered, Endpoints, Mutability, Refresh, SECRET_FIELDS, Written,
+};
 use crate::domain::object::Belongs;
 use crate::domain::schedule::{Now, later};
 use crate::domain::technical_user::{Cause, Change, Claim, Delivery, Observed, Step, User, Write};
@@ -101,14 +103,16 @@ pub(super) fn placeholder() -> Delivered {
         version: version("7"),
         belongs: Belongs::Ours,
         is_terminating: false,
-        is_immutable: false,
+        mutability: Mutability::Mutable,
         credential_id: None,
         secret_fields: BTreeSet::new(),
         attempt: 4,
         content_digest: None,
         annotations: BTreeMap::new(),
+        has_applied_copy: false,
         ours: Written { labels: content.labels.keys().cloned().collect(), ..Written::default() },
         foreign_fields: BTreeMap::new(),
+        rewritten_fields: BTreeSet::new(),
         labels: content.labels,
     }
 }
@@ -117,6 +121,7 @@ pub(super) fn placeholder() -> Delivered {
 pub(super) fn showing(letter: char, user: &User) -> Delivered {
     let mut delivered = placeholder();
     let mut annotations = user.content.delivery_annotations(&id(letter));
+    delivered.ours.annotations = annotations.keys().cloned().collect();
     delivered.content_digest = annotations.remove(api::CONTENT_DIGEST);
     delivered.credential_id = Some(id(letter));
     delivered.secret_fields.clone_from(&user.content.secret_fields);

@@ -11,7 +11,7 @@ use super::given::{
 };
 use crate::domain::credential::CredentialId;
 use crate::domain::credential::record::{Entry, Record, State};
-use crate::domain::delivery::Delivered;
+use crate::domain::delivery::{Delivered, Mutability};
 use crate::domain::object::Belongs;
 use crate::domain::technical_user::{
     Change, Claim, Delivery, Issue, Observed, Rest, Step, User, Verdict, Write, decide,
@@ -55,6 +55,7 @@ impl World {
                 self.touch(|delivered| delivered.attempt = attempt);
             }
             Write::Issue(issue) => self.issue(&issue, crash),
+            Write::ClearImmutable(_) => self.touch(|it| it.mutability = Mutability::Mutable),
             Write::Refresh(_, refresh) => {
                 self.delivered = self.delivered.take().map(|it| refreshed(it, &refresh));
             }
