@@ -292,6 +292,7 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
             let note = "The Secret that a deleted TechnicalUser of this name left was deleted.";
             tell(user, Severity::Normal, "LeftoverDeleted", note.to_owned(), context).await;
         }
+        Write::Discard(version) => cluster.delete_secret(secret_at, &version).await?,
         Write::Withdraw(version) => {
             cluster.delete_secret(secret_at, &version).await?;
             let note = "The Secret that was to be read once has had its time and was deleted.";

@@ -158,9 +158,7 @@ impl Content {
         }
         let mut labels = template.labels.clone();
         labels.extend(own_labels(name));
-        let mut annotations = template.annotations.clone();
-        annotations.remove(api::LAST_APPLIED);
-        Self { fields, secret_fields, labels, annotations }
+        Self { fields, secret_fields, labels, annotations: template.annotations.clone() }
     }
 
     /// What has to change in the Secret, or nothing when it is as it should be.
@@ -303,6 +301,13 @@ impl Delivered {
     /// The credential that it carries unaltered.
     pub fn unaltered_id(&self) -> Option<&CredentialId> {
         self.credential_id.as_ref().filter(|_| !self.is_altered())
+    }
+
+    /// Whether it is ours and certainly has no data.
+    pub fn is_empty(&self) -> bool {
+        let is_known = !self.ours.labels.is_empty();
+        let names_data = !self.ours.fields.is_empty() || !self.foreign_fields.is_empty();
+        self.belongs == Belongs::Ours && self.credential_id.is_none() && is_known && !names_data
     }
 
     /// What a record needs to know of it.

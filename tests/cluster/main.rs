@@ -34,4 +34,5 @@ mod rotation;
 mod signing_keys;
 mod token_service;
 mod victims;
+mod whole;
 mod world;

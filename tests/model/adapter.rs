@@ -50,6 +50,7 @@ pub(crate) enum Outcome {
     CreatePlaceholder,
     Put(Record, Why),
     Fence(Version),
+    /// Without a placeholder, the Secret is created with the client secret in it.
     Issue {
         record: Record,
         placeholder: Version,
@@ -123,11 +124,12 @@ impl Adapter {
             Write::Fence(version, _) => Outcome::Fence(small(version)),
             Write::Issue(issue) => Outcome::Issue {
                 record: small_record(&issue.record, small(&issue.record_version), owner),
-                placeholder: small(&issue.placeholder),
+                placeholder: issue.placeholder.as_ref().map_or(ANY, small),
             },
             Write::ClearImmutable(_) => Outcome::ClearImmutable,
             Write::Refresh(version, _) => Outcome::Refresh(small(version)),
             Write::Collect(version) => Outcome::Collect(small(version)),
+            Write::Discard(version) => Outcome::Withdraw(small(version), ANY),
             Write::Withdraw(version) => {
                 Outcome::Withdraw(small(version), look.secret.map_or(ANY, |secret| secret.id))
             }
@@ -139,7 +141,7 @@ impl Adapter {
         let more = self.record(record).with_pending(
             credential_id(id),
             self.verifier.clone(),
-            &secret_version(placeholder),
+            self::placeholder(placeholder),
             Self::now(),
         );
         small_record(&more, record.version, record.owner)
@@ -186,7 +188,7 @@ impl Adapter {
     fn record(&self, record: &Record) -> record::Record {
         let entry = |entry: &Entry| {
             let state = match entry.life {
-                Life::Pending(version) => State::Pending(secret_version(version)),
+                Life::Pending(version) => State::Pending(placeholder(version)),
                 Life::Current => State::Current,
                 Life::Old => State::Old(instant(OVERLAP)),
                 Life::Ended => State::Old(instant(-OVERLAP)),
@@ -261,7 +263,7 @@ fn small_record(record: &record::Record, version: Version, owner: u8) -> Record 
     let entry = |(id, entry): (&CredentialId, &record::Entry)| Entry {
         id: id.as_str().parse().unwrap(),
         life: match &entry.state {
-            State::Pending(version) => Life::Pending(small(version)),
+            State::Pending(version) => Life::Pending(version.as_ref().map_or(ANY, small)),
             State::Current => Life::Current,
             State::Old(not_after) if *not_after > instant(SignedDuration::ZERO) => Life::Old,
             State::Old(_) => Life::Ended,
@@ -311,6 +313,11 @@ fn owner_of(uid: u8) -> Owner {
 /// The API server never uses a version twice, so it tells the uid too.
 fn record_version(version: Version) -> record::Version {
     version_of("record", version)
+}
+
+/// Where a client secret is to be revealed; by the creation of the Secret when that is [`ANY`].
+fn placeholder(version: Version) -> Option<record::Version> {
+    (version != ANY).then(|| secret_version(version))
 }
 
 fn secret_version(version: Version) -> record::Version {

@@ -266,7 +266,7 @@ fn around_the_metadata() -> Vec<Flow> {
             "immutable",
             vec![issued()],
             vec![
-                step(vec![Act::SetImmutable(true), rotate()], Goal::Said("SecretImmutable")),
+                step(vec![Act::SetImmutable(true), rotate()], Goal::Unless("SecretImmutable", 2)),
                 step(vec![Act::DeleteSecret], Goal::delivered(2)),
             ],
         ),
@@ -285,6 +285,16 @@ fn around_the_metadata() -> Vec<Flow> {
             vec![
                 step(vec![Act::RestoreSecret], Goal::Kept(1)),
                 step(vec![rotate()], Goal::Kept(2)),
+            ],
+        ),
+        flow(
+            "secret-pruned",
+            vec![issued()],
+            vec![
+                step(vec![Act::DeleteSecret], Goal::delivered(2)),
+                step(vec![Act::DeleteSecret], Goal::delivered(3)),
+                step(vec![Act::DeleteSecret], Goal::delivered(4)),
+                step(vec![Act::DeleteSecret], Goal::delivered(5)),
             ],
         ),
         flow("secret-applied", vec![issued()], vec![step(vec![Act::ApplySecret], Goal::Kept(1))]),

@@ -25,6 +25,8 @@ pub(crate) enum Goal {
     Serial(i64),
     /// Not ready, for that reason.
     Blocked(&'static str),
+    /// The reason of `Ready` is that, unless something else brought a secret of that serial.
+    Unless(&'static str, i64),
     /// The reason of `Ready` is that.
     Said(&'static str),
     /// The Secret carries the new labels, and the status says that the alias has to wait.
@@ -86,7 +88,7 @@ impl Goal {
                 is(ready(sight, USER)?["status"] != "True", "it is ready")?;
                 says(sight, reason)
             }
-            Self::Said(reason) => says(sight, reason),
+            Self::Said(reason) | Self::Unless(reason, _) => says(sight, reason),
             Self::Labelled => {
                 is_ready(sight, USER)?;
                 let secret = secret(sight, USER)?;

@@ -395,11 +395,3 @@ fn the_copy_that_kubectl_apply_leaves_is_removed() {
     assert_eq!(refresh.annotations, BTreeMap::from([(api::LAST_APPLIED.to_owned(), None)]));
     assert!(refresh.fields.is_empty());
 }
-
-#[test]
-fn a_template_cannot_ask_for_the_annotation_of_kubectl_apply() {
-    let mut wishing = template(&[], &[]);
-    wishing.annotations.insert(api::LAST_APPLIED.to_owned(), "{}".to_owned());
-
-    assert!(content(&wishing).annotations.is_empty());
-}

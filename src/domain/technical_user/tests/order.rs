@@ -94,7 +94,7 @@ fn what_is_shown_is_promoted_although_the_secret_is_immutable() {
 
 #[test]
 fn an_immutable_secret_is_not_fenced() {
-    let immutable = Delivered { mutability: Mutability::Immutable, ..placeholder() };
+    let immutable = Delivered { mutability: Mutability::Immutable, ..altered('z', &user()) };
 
     let step = step(user(), record([('a', pending("7", 1))]), immutable);
 
