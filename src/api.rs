@@ -4,6 +4,8 @@
 
 #[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
 pub mod condition;
+#[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
+pub mod installation;
 pub mod schema;
 #[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
 pub mod signing_key;
@@ -16,6 +18,9 @@ pub const GROUP: &str = "iam.cyoda.com";
 pub const VERSION: &str = "v1alpha1";
 /// The field manager of every write, and the `provider` entry of a delivered Secret.
 pub const MANAGER: &str = "technical-user-operator";
+
+/// The controller that serves a `SigningKey` which names none.
+pub const CONTROLLER_NAME: &str = "iam.cyoda.com/technical-user-operator";
 
 /// Annotation on a `TechnicalUser`: a value that differs from the last handled one asks for a new client
 /// secret, with overlap. On a `SigningKey` it asks for a new key. An empty value asks for nothing.

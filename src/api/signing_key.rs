@@ -11,6 +11,7 @@ use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::CONTROLLER_NAME;
 use super::schema::{QUALIFIED_NAMES, compared, completed, duration_between};
 
 pub use self::status::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
@@ -39,6 +40,8 @@ mod status;
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
     printcolumn(name = "JWKS", type_ = "string", json_path = ".status.jwks.configMapName", priority = 1),
     printcolumn(name = "Namespaces", type_ = "integer", json_path = ".status.jwks.namespaces", priority = 1),
+    printcolumn(name = "Controller", type_ = "string", json_path = ".spec.controllerName", priority = 1),
+    printcolumn(name = "Installation", type_ = "string", json_path = ".status.installation.namespace", priority = 1),
     printcolumn(name = "Rotated", type_ = "date", json_path = ".status.lastRotationTime", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
     validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name is used as a label value and may have at most 63 characters")
@@ -48,6 +51,19 @@ mod status;
     validation = Rule::new("!has(self.rsaKeySize) || self.algorithm.startsWith('RS') || self.algorithm.startsWith('PS')").message("rsaKeySize belongs to the RSA algorithms (RS256 to PS512): the other algorithms say the size of their keys themselves, so leave it out")
 )]
 pub struct SigningKeySpec {
+    /// The controller that serves this object, as in Gateway API: an operator ignores every
+    /// SigningKey that names another controller than its flag `--controller-name`. It cannot be
+    /// changed later. Default: `iam.cyoda.com/technical-user-operator`.
+    #[serde(default = "default_controller_name")]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(
+            pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9/_.~-]+$"
+        )
+    )]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("controllerName is immutable: create another SigningKey with another name"))]
+    pub controller_name: String,
+
     /// The JWS algorithm (RFC 7518, RFC 8037): `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`,
     /// `ES256`, `ES384`, `ES512` or `EdDSA` (Ed25519). Every verifier knows `RS256`; kube-apiserver
     /// refuses `EdDSA`, Trino and Strimzi do not know it. It cannot be changed later: make another
@@ -295,6 +311,10 @@ impl Default for KeyRotation {
             accept_outage: false,
         }
     }
+}
+
+fn default_controller_name() -> String {
+    CONTROLLER_NAME.to_owned()
 }
 
 fn default_period() -> String {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::sync;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::installation::{self, ASKED_EVERY};
 use super::metrics::Load;
 use super::queue::{Need, Queue, spread};
 use super::tally::Sum;
@@ -112,6 +114,12 @@ pub(super) async fn run<C: Controller>(
         was_leading: false,
         chores_at: None,
     };
+    tokio::pin!(stop);
+    // Before anything is compared: every object at rest would look like one of somebody else.
+    tokio::select! {
+        () = &mut stop => return,
+        () = installation::resolve(&engine.context) => {}
+    }
     engine.run(watches, stop).await;
 }
 
@@ -139,9 +147,8 @@ impl<C: Controller> Engine<C> {
     async fn run(
         mut self,
         mut watches: SelectAll<BoxStream<'static, C::News>>,
-        stop: impl Future<Output = ()>,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
     ) {
-        tokio::pin!(stop);
         loop {
             self.lead();
             self.begin();
@@ -208,6 +215,9 @@ impl<C: Controller> Engine<C> {
         };
         self.context.metrics.gauge(C::NAME, load);
         self.context.metrics.leading(self.context.leads());
+        for (namespace, count) in self.context.installations.left(C::NAME) {
+            self.context.metrics.left(C::NAME, namespace, count);
+        }
     }
 
     fn begin_looks(&mut self) {
@@ -231,6 +241,11 @@ impl<C: Controller> Engine<C> {
         let now = self.context.cluster.now();
         match self.controller.check(key, now) {
             Check::Unsettled => false,
+            Check::Left => {
+                self.queue.confirm(key);
+                self.queue.wake(key, Need::Check, Instant::now() + ASKED_EVERY);
+                true
+            }
             Check::Absent => {
                 self.queue.forget(key, Instant::now());
                 true

@@ -17,6 +17,7 @@ use self::observation::Look;
 use super::cluster::{Conditional, Failure, Kind, Place, Redacted};
 use super::engine::{self, Settled, Synced};
 use super::event::Severity;
+use super::installation::{Settlement, settle};
 use super::{Context, Error};
 use crate::domain::key_pair::PublicKey;
 use crate::domain::object::Version;
@@ -98,6 +99,19 @@ async fn advance(
         let object = context.cluster.signing_key(name).await?;
         let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
         let Some(object) = object else { return Ok(Settled::default()) };
+        if object.spec.controller_name != context.settings.controller_name {
+            return Ok(Settled::default());
+        }
+        match settle(&object, context).await {
+            Ok(Settlement::Ours) => {}
+            Ok(Settlement::Claimed) => continue,
+            Ok(Settlement::Left) => return Ok(Settled::default()),
+            Err(Error::Call(failure)) if is_setback(&failure, setbacks) => {
+                setbacks += 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
         let Some(series) = observation::series(&object, &context.settings) else {
             report_invalid_spec(&object, context).await?;
             return Ok(Settled::default());

@@ -15,6 +15,7 @@ use self::news::{publish, record_changed, report_failure, report_invalid_spec, t
 use super::cluster::{Conditional, Failure, Kind, Place};
 use super::engine::{self, Synced};
 use super::event::Severity;
+use super::installation::{Settlement, settle};
 use super::queue::Settled;
 use super::{Context, Error};
 use crate::api;
@@ -94,7 +95,16 @@ async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Resul
     let (mut has_written, mut has_repaired) = (false, false);
     let mut tried = None;
     for _ in 0..ROUNDS {
-        let look = last.insert(observe(key, context).await?);
+        let look = match observe(key, context).await {
+            Ok(Sight::Look(look)) => last.insert(*look),
+            Ok(Sight::Claimed) => continue,
+            Ok(Sight::Left) => return Ok(Settled::default()),
+            Err(Error::Call(failure)) if is_setback(&failure, setbacks) => {
+                setbacks += 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         look.learn(tried.as_ref());
         let now = context.cluster.now();
         let write = match technical_user::decide(&look.observed, now) {
@@ -125,6 +135,17 @@ async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Resul
     Err(Error::Unsettled)
 }
 
+/// What a look at a user came to.
+#[derive(Debug)]
+enum Sight {
+    /// The user is ours, or gone.
+    Look(Box<Look>),
+    /// The user was claimed just now: look again.
+    Claimed,
+    /// Another installation holds the user.
+    Left,
+}
+
 /// What was looked at, and the object that its status goes to.
 #[derive(Debug)]
 struct Look {
@@ -133,9 +154,9 @@ struct Look {
 }
 
 impl Look {
-    fn of_nobody() -> Self {
+    fn of_nobody() -> Sight {
         let observed = Observed { user: None, record: Claim::Free, delivered: None };
-        Self { observed, object: None }
+        Sight::Look(Box::new(Self { observed, object: None }))
     }
 
     /// Adds what a write showed of the delivered Secret at exactly that version.
@@ -171,12 +192,17 @@ fn is_setback(failure: &Failure, setbacks: usize) -> bool {
 // === observe ===
 
 /// Looks at the user, then at what will be swapped, then at what the swap rests upon.
-async fn observe(key: &Key, context: &Context) -> Result<Look, Error> {
+async fn observe(key: &Key, context: &Context) -> Result<Sight, Error> {
     let cluster = &context.cluster;
     let at = Place { namespace: &key.namespace, name: &key.name };
     let object = cluster.technical_user(at).await?;
     let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
     let Some(object) = object else { return Ok(Look::of_nobody()) };
+    match settle(&object, context).await? {
+        Settlement::Ours => {}
+        Settlement::Claimed => return Ok(Sight::Claimed),
+        Settlement::Left => return Ok(Sight::Left),
+    }
     let Some(mut user) = observation::user(&object, &context.settings) else {
         return Err(Error::InvalidSpec(Box::new(object)));
     };
@@ -199,7 +225,8 @@ async fn observe(key: &Key, context: &Context) -> Result<Look, Error> {
     if is_left && !exists(&user.owner, context).await? {
         return Ok(Look::of_nobody());
     }
-    Ok(Look { observed: Observed { user: Some(user), record, delivered }, object: Some(object) })
+    let observed = Observed { user: Some(user), record, delivered };
+    Ok(Sight::Look(Box::new(Look { observed, object: Some(object) })))
 }
 
 /// The uid of the namespace that the user lives in; nothing when one of the two is gone.

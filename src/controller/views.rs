@@ -15,6 +15,8 @@ pub(super) enum Check {
     AtRest(Option<Timestamp>),
     /// The API server has to be asked.
     Unsettled,
+    /// Another installation holds it.
+    Left,
     /// There is no such resource.
     Absent,
 }

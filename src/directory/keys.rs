@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use crate::api;
 use crate::api::signing_key::SigningKey;
+use crate::domain::installation::is_served;
 use crate::domain::jwks::{self, Jwks};
 use crate::domain::key_pair::{Algorithm, Kid, PublicKey};
 use crate::domain::signer::{Aged, NoSigner, Use, Views, signer};
@@ -58,6 +59,8 @@ pub(super) struct Keys {
     maps: View<String, Map>,
     signing: BTreeMap<String, Arc<Signing>>,
     published: Option<Arc<Published>>,
+    /// The uid of this installation.
+    own: Option<String>,
 }
 
 /// One series, ready to sign.
@@ -79,6 +82,8 @@ pub(super) struct Series {
     algorithm: Algorithm,
     usage: Use,
     config_map: String,
+    /// The uid of the installation that holds the series.
+    holder: Option<String>,
 }
 
 /// A key pair as it is stored.
@@ -97,15 +102,20 @@ pub(super) struct Map {
 
 // === reading objects ===
 
-/// The series by its name.
-pub(super) fn read_series(object: &SigningKey) -> Option<(String, Series)> {
+/// The series by its name, unless it is one of another controller.
+pub(super) fn read_series(object: &SigningKey, controller: &str) -> Option<(String, Series)> {
     let name = object.metadata.name.clone()?;
     let spec = &object.spec;
+    if spec.controller_name != controller {
+        return None;
+    }
+    let holder = object.status.as_ref().and_then(|status| status.installation.as_ref());
     let series = Series {
         uid: object.metadata.uid.clone()?,
         algorithm: spec.algorithm,
         usage: if spec.suspend { Use::Suspended } else { Use::Signing },
         config_map: config_map_name(&name, spec),
+        holder: holder.map(|holder| holder.uid.clone()),
     };
     Some((name, series))
 }
@@ -147,7 +157,21 @@ impl Keys {
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        self.series.iter().map(|(name, _)| name.clone()).collect()
+        self.served().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The series that this installation serves.
+    fn served(&self) -> impl Iterator<Item = (&String, &Series)> {
+        let own = self.own.as_deref();
+        self.series.iter().filter(move |(_, series)| is_served(series.holder.as_deref(), own))
+    }
+
+    /// Takes in the uid of this installation.
+    pub(super) fn take_own(&mut self, own: Option<&str>) {
+        if self.own.as_deref() != own {
+            self.own = own.map(str::to_owned);
+            self.compose();
+        }
     }
 
     /// The series of that name, once all there is was told.
@@ -188,7 +212,7 @@ impl Keys {
         }
         let mut signing = BTreeMap::new();
         let mut published = Vec::new();
-        for (name, series) in self.series.iter() {
+        for (name, series) in self.served() {
             let one = self.signing_of(series, self.signing.get(name).map(AsRef::as_ref));
             published.extend(one.published.iter().flat_map(|it| it.keys.keys().cloned()));
             signing.insert(name.clone(), Arc::new(one));

@@ -14,6 +14,7 @@ mod admission;
 mod delivery;
 mod faults;
 mod figures;
+mod installations;
 mod issue;
 mod kills;
 mod leaks;

@@ -175,10 +175,16 @@ impl World {
 
     /// Starts an operator; one that takes another lease leads beside the first.
     pub(crate) fn start(self: &Arc<Self>, lease: &str) {
+        self.start_in(OPERATOR, lease);
+    }
+
+    /// Starts the operator of the installation in that namespace.
+    pub(crate) fn start_in(self: &Arc<Self>, namespace: &str, lease: &str) {
         let mut replicas = locked(&self.replicas);
         replicas.started += 1;
         let settings = Settings {
-            namespace: OPERATOR.to_owned(),
+            namespace: namespace.to_owned(),
+            controller_name: technical_user_operator::api::CONTROLLER_NAME.to_owned(),
             watch_namespaces: Vec::new(),
             endpoints: Endpoints { issuer: "https://iam.example.com".to_owned() },
             policy: technical_user_operator::domain::policy::Policy::unbounded(),
@@ -202,6 +208,7 @@ impl World {
             settings,
             hashing: Arc::new(Semaphore::new(1)),
             metrics: Metrics::register(&mut Registry::default()),
+            installations: Arc::default(),
         };
         let (synced, _) = watch::channel(Synced(false));
         let run = technical_user::run(client, Arc::new(context), synced, std::future::pending());
@@ -212,6 +219,13 @@ impl World {
             }
         };
         replicas.tasks.push(tokio::spawn(run));
+    }
+
+    /// Kills every replica.
+    pub(crate) fn kill(&self) {
+        for task in std::mem::take(&mut locked(&self.replicas).tasks) {
+            task.abort();
+        }
     }
 
     /// Kills every replica; one comes back later.

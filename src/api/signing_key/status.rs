@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::condition::Condition;
+use crate::api::installation::Installation;
 
 /// What the operator observed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -26,6 +27,12 @@ pub struct SigningKeyStatus {
     #[schemars(length(max = 96))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["kid".into()]))]
     pub keys: Vec<KeyStatus>,
+
+    /// The installation that this object belongs to. Only its operator writes for this object, and
+    /// only its token servers sign with its keys. Another installation takes over once that namespace
+    /// is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation: Option<Installation>,
 
     /// Where the public keys are published.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,7 @@ use super::{Memory, reconcile};
 use crate::api::signing_key::SigningKey;
 use crate::controller::cluster::Kind;
 use crate::controller::engine::{Controller, Settled, Touched};
+use crate::controller::installation::Installations;
 use crate::controller::tally::{Standing, Sum, Tally};
 use crate::controller::views::Check;
 use crate::controller::{Context, Error, Settings};
@@ -27,6 +28,7 @@ pub(super) struct SigningKeys {
     tally: Tally<String>,
     memories: BTreeMap<String, Memory>,
     settings: Settings,
+    installations: Arc<Installations>,
 }
 
 impl Controller for SigningKeys {
@@ -41,7 +43,8 @@ impl Controller for SigningKeys {
         let watches = watches::watches(client, &context.settings, &mut views);
         let settings = context.settings.clone();
         let (tally, memories) = (Tally::default(), BTreeMap::new());
-        (Self { views, tally, memories, settings }, watches)
+        let installations = Arc::clone(&context.installations);
+        (Self { views, tally, memories, settings, installations }, watches)
     }
 
     fn is_synced(&self) -> bool {
@@ -104,7 +107,7 @@ impl Controller for SigningKeys {
     fn check(&self, key: &String, now: Now) -> Check {
         let none = Memory::default();
         let memory = self.memories.get(key).unwrap_or(&none);
-        self.views.check(key, memory, &self.settings, now)
+        self.views.check(key, memory, (&self.settings, &self.installations), now)
     }
 
     fn reconcile(

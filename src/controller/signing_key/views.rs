@@ -11,6 +11,7 @@ use super::observation::{self, FoundMap, Namespaces, placed};
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
+use crate::controller::installation::{Held as _, Installations, Standing};
 use crate::controller::views::{Check, slim};
 use crate::domain::object::Version;
 use crate::domain::schedule::Now;
@@ -121,14 +122,22 @@ impl Views {
         &self,
         name: &String,
         memory: &Memory,
-        settings: &Settings,
+        (settings, installations): (&Settings, &Installations),
         now: Now,
     ) -> Check {
-        let Some(object) = self.series.get(name) else {
+        let object = self.series.get(name);
+        let object = object.filter(|it| it.spec.controller_name == settings.controller_name);
+        let Some(object) = object else {
+            installations.forget(SigningKey::CONTROLLER, name);
             return Check::Absent;
         };
         if object.metadata.deletion_timestamp.is_some() {
             return Check::AtRest(None);
+        }
+        match installations.standing(&**object) {
+            Standing::Ours => {}
+            Standing::Left => return Check::Left,
+            Standing::Unknown => return Check::Unsettled,
         }
         let Some(series) = observation::series(object, settings) else {
             return invalid(object, now);

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::{Key, observation};
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
+use crate::controller::installation::{Held as _, Installations, Standing};
 use crate::controller::ownership::Ownership;
 use crate::controller::views::{Check, slim};
 use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
@@ -77,12 +78,23 @@ impl Views {
     }
 
     /// Whether the user is at rest as far as the watches know.
-    pub(super) fn check(&self, key: &Key, settings: &Settings, now: Now) -> Check {
+    pub(super) fn check(
+        &self,
+        key: &Key,
+        (settings, installations): (&Settings, &Installations),
+        now: Now,
+    ) -> Check {
         let Some(object) = self.users.get(key) else {
+            installations.forget(TechnicalUser::CONTROLLER, &key.to_string());
             return Check::Absent;
         };
         if object.metadata.deletion_timestamp.is_some() {
             return Check::AtRest(None);
+        }
+        match installations.standing(&**object) {
+            Standing::Ours => {}
+            Standing::Left => return Check::Left,
+            Standing::Unknown => return Check::Unsettled,
         }
         let Some(user) = observation::user(object, settings) else {
             return invalid(object, now);

@@ -39,6 +39,7 @@ pub fn status(
             namespaces: i64::try_from(published).unwrap_or(i64::MAX),
         }),
         conditions,
+        installation: former.and_then(|former| former.installation.clone()),
         ..SigningKeyStatus::default()
     };
     let Held::Ledger(_, ledger) = &observed.ledger else {

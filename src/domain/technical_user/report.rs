@@ -41,6 +41,7 @@ pub fn status(
         observed_generation: user.generation,
         client_id: Some(user.client_id.to_string()),
         binding: is_shown.then(|| Binding { name: user.secret_name.clone() }),
+        installation: former.and_then(|former| former.installation.clone()),
         legal_entity_id: former.and_then(|former| former.legal_entity_id.clone()),
         serial: record.map(|record| record.serial),
         credentials: record.map(credentials).unwrap_or_default(),
