@@ -215,9 +215,7 @@ impl<C: Controller> Engine<C> {
         };
         self.context.metrics.gauge(C::NAME, load);
         self.context.metrics.leading(self.context.leads());
-        for (namespace, count) in self.context.installations.left(C::NAME) {
-            self.context.metrics.left(C::NAME, namespace, count);
-        }
+        self.context.metrics.left(C::NAME, self.context.installations.left(C::NAME));
     }
 
     fn begin_looks(&mut self) {

@@ -256,9 +256,11 @@ impl Metrics {
         self.leads.get_or_create(&Named { name }).set(i64::from(leads));
     }
 
-    pub(super) fn left(&self, controller: &'static str, installation: String, count: usize) {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.left.get_or_create(&Left { controller, installation }).set(count);
+    pub(super) fn left(&self, controller: &'static str, left: Vec<(String, usize)>) {
+        for (installation, count) in left {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.left.get_or_create(&Left { controller, installation }).set(count);
+        }
     }
 
     pub(super) fn clock_skew(&self, seconds: f64) {

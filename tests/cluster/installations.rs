@@ -98,6 +98,7 @@ async fn disjoint_scopes_with_different_controllers_do_not_meet() {
     series.apply(json!({"controllerName": "example.com/second", "algorithm": "ES256"})).await;
     series.ready().await;
     let default = Series::with(admin.clone(), "default", SYSTEM);
+    default.apply(json!({})).await;
     default.ready().await;
     shop.apply("orders", json!({})).await;
     billing.apply("orders", json!({"signingKeyRef": {"name": "second"}})).await;

@@ -11,6 +11,7 @@
 )]
 
 mod admission;
+mod definitions;
 mod delivery;
 mod faults;
 mod figures;
@@ -28,6 +29,7 @@ mod obstacles;
 mod operator;
 mod oracle;
 mod policy;
+mod protection;
 mod replica;
 mod replicas;
 mod rights;
