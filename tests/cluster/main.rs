@@ -11,11 +11,9 @@
 )]
 
 mod admission;
-mod definitions;
 mod delivery;
 mod faults;
 mod figures;
-mod installations;
 mod issue;
 mod kills;
 mod leaks;
@@ -29,7 +27,6 @@ mod obstacles;
 mod operator;
 mod oracle;
 mod policy;
-mod protection;
 mod replica;
 mod replicas;
 mod rights;
@@ -37,5 +34,4 @@ mod rotation;
 mod signing_keys;
 mod token_service;
 mod victims;
-mod whole;
 mod world;

@@ -22,7 +22,6 @@ mod figures;
 mod flow;
 mod gate;
 mod goal;
-mod installations;
 mod leases;
 mod mutant;
 mod oracle;

@@ -12,7 +12,6 @@ use super::watches::{self, News};
 use super::{Key, reconcile, sweep};
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::engine::{Controller, Settled, Touched};
-use crate::controller::installation::Installations;
 use crate::controller::tally::{Standing, Sum, Tally};
 use crate::controller::views::Check;
 use crate::controller::{Context, Error, Settings};
@@ -24,7 +23,6 @@ pub(super) struct TechnicalUsers {
     views: Views,
     tally: Tally<Key>,
     settings: Settings,
-    installations: Arc<Installations>,
 }
 
 impl TechnicalUsers {
@@ -51,9 +49,7 @@ impl Controller for TechnicalUsers {
         let mut views = Views::default();
         let watches = watches::watches(client, &context.settings, &mut views);
         let tally = Tally::default();
-        let (settings, installations) =
-            (context.settings.clone(), Arc::clone(&context.installations));
-        (Self { views, tally, settings, installations }, watches)
+        (Self { views, tally, settings: context.settings.clone() }, watches)
     }
 
     fn is_synced(&self) -> bool {
@@ -107,10 +103,11 @@ impl Controller for TechnicalUsers {
     }
 
     fn check(&self, key: &Key, now: Now) -> Check {
-        self.views.check(key, (&self.settings, &self.installations), now)
+        self.views.check(key, &self.settings, now)
     }
 
     fn reconcile(
+        &self,
         key: Key,
         context: Arc<Context>,
     ) -> BoxFuture<'static, Result<(Settled, ()), Error>> {

@@ -8,4 +8,3 @@ mod order;
 mod properties;
 mod reports;
 mod requests;
-mod whole;
