@@ -4,6 +4,8 @@
 
 #[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
 pub mod condition;
+#[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
+pub mod installation;
 pub mod schema;
 #[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
 pub mod signing_key;
@@ -17,6 +19,9 @@ pub const VERSION: &str = "v1alpha1";
 /// The field manager of every write, and the `provider` entry of a delivered Secret.
 pub const MANAGER: &str = "technical-user-operator";
 
+/// The controller that serves a `SigningKey` which names none.
+pub const CONTROLLER_NAME: &str = "iam.cyoda.com/technical-user-operator";
+
 /// Annotation on a `TechnicalUser`: a value that differs from the last handled one asks for a new client
 /// secret, with overlap. On a `SigningKey` it asks for a new key. An empty value asks for nothing.
 pub const ROTATE_REQUESTED_AT: &str = "iam.cyoda.com/rotate-requested-at";
@@ -27,13 +32,6 @@ pub const REVOKE_REQUESTED_AT: &str = "iam.cyoda.com/revoke-requested-at";
 /// The annotations that ask for something.
 pub const REQUESTS: [&str; 2] = [ROTATE_REQUESTED_AT, REVOKE_REQUESTED_AT];
 
-/// Annotation on a `SigningKey`: any new value revokes every key of the series at once.
-pub const REVOKE_ALL_REQUESTED_AT: &str = "iam.cyoda.com/revoke-all-requested-at";
-
-/// The annotations that ask for something of a `SigningKey`. They include those of a `TechnicalUser`.
-pub const SIGNING_KEY_REQUESTS: [&str; 3] =
-    [ROTATE_REQUESTED_AT, REVOKE_REQUESTED_AT, REVOKE_ALL_REQUESTED_AT];
-
 /// Annotation on a delivered Secret: the id of the credential that it carries.
 pub const CREDENTIAL_ID: &str = "iam.cyoda.com/credential-id";
 /// Annotation on a delivered Secret: the fields, separated by commas, that carry the client secret.
@@ -43,10 +41,9 @@ pub const CONTENT_DIGEST: &str = "iam.cyoda.com/content-digest";
 /// Annotation on a delivered Secret: moved to make a delivery that may be in flight impossible.
 pub const DELIVERY_ATTEMPT: &str = "iam.cyoda.com/delivery-attempt";
 
-/// Annotation on a ledger or a key pair: when it was first seen without its `SigningKey`.
-pub const OWNERLESS_SINCE: &str = "iam.cyoda.com/ownerless-since";
-/// Label on a key pair: its algorithm.
-pub const ALGORITHM: &str = "iam.cyoda.com/algorithm";
+/// Annotation of `kubectl apply`: a copy of the applied object. On a delivered Secret that copy can
+/// hold the client secret, so the operator removes the annotation.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Label on everything the operator makes. The watch on delivered Secrets selects by it.
 pub const MANAGED: &str = "iam.cyoda.com/managed";

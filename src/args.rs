@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use jiff::SignedDuration;
 
 use self::issuer::check_issuer;
-use self::values::{address, dns_label, lasting};
+use self::values::{address, controller_name, dns_label, lasting};
 use crate::api::technical_user::AccessTokenType;
 use crate::domain::policy::{Allowed, BadList, Policy};
 
@@ -57,6 +57,11 @@ pub struct Installation {
     /// The operator's own namespace: verifier records, signing keys and the Lease live there.
     #[arg(long, env = "TECHNICAL_USER_NAMESPACE", default_value = "technical-user-system", value_parser = dns_label, value_name = "NAME")]
     pub namespace: String,
+
+    /// The controller name of this installation. It serves the `SigningKey`s whose
+    /// `spec.controllerName` is this one, and ignores all others.
+    #[arg(long, env = "TECHNICAL_USER_CONTROLLER_NAME", default_value = crate::api::CONTROLLER_NAME, value_parser = controller_name, value_name = "DOMAIN/PATH")]
+    pub controller_name: String,
 
     /// The issuer of access tokens, an https URL without query or fragment, as delivered to users
     /// and named in tokens.
@@ -128,7 +133,7 @@ pub struct ControllerArguments {
     #[arg(long, env = "TECHNICAL_USER_BCRYPT_COST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(10..=14), value_name = "COST")]
     pub bcrypt_cost: u32,
 
-    /// Make a `SigningKey` named `default` whenever there is none of that name, whatever others there are.
+    /// Make a `SigningKey` named `default` where there is none at all.
     #[arg(long, env = "TECHNICAL_USER_BOOTSTRAP_SIGNING_KEY", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOLEAN")]
     pub bootstrap_signing_key: bool,
 }
@@ -344,6 +349,7 @@ mod tests {
         assert!(parse(&["--issuer", "https://a", "--bcrypt-cost", "4"]).contains("10..=14"));
         assert!(parse(&["--issuer", "https://a", "--namespace", "A_b"]).contains("lower-case"));
         assert!(parse(&["--issuer", "https://a", "--max-view-age", "0s"]).contains("at least 1s"));
+        assert!(parse(&["--issuer", "https://a", "--controller-name", "a"]).contains("DNS name"));
         assert!(parse(&["--issuer", "https://a", "--health-listen", "[::]"]).contains("[::]:8080"));
         let roles = parse(&["--issuer", "https://a", "--allowed-roles", "ROLE_M2M,*"]);
         assert!(roles.contains("\"*\" is not a role"), "{roles}");

@@ -19,6 +19,7 @@ use crate::environment::{Entropy, EntropyError};
 pub mod cluster;
 pub mod engine;
 pub mod event;
+pub mod installation;
 pub mod lease;
 pub mod metrics;
 mod ownership;
@@ -29,6 +30,7 @@ pub mod technical_user;
 mod views;
 
 use self::cluster::{Cluster, Failure, Kind};
+use self::installation::Installations;
 use self::lease::Leadership;
 use self::metrics::Metrics;
 use self::queue::Barrier;
@@ -50,6 +52,8 @@ pub struct Context {
     pub hashing: Arc<Semaphore>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Whose the objects are.
+    pub installations: Arc<Installations>,
 }
 
 /// What the operator was told at its start.
@@ -57,6 +61,8 @@ pub struct Context {
 pub struct Settings {
     /// The operator's own namespace, where verifier records live.
     pub namespace: String,
+    /// The `SigningKey`s that are served are those that name this controller.
+    pub controller_name: String,
     /// Where users are served; everywhere when empty.
     pub watch_namespaces: Vec<String>,
     /// What delivered Secrets say of the token service.
@@ -69,7 +75,7 @@ pub struct Settings {
     pub identity: String,
     /// How long a key stays in the JWKS, at least.
     pub limits: Limits,
-    /// Whether a `SigningKey` named `default` is made whenever there is none of that name.
+    /// Whether a `SigningKey` named `default` is made where there is none at all.
     pub bootstrap_signing_key: bool,
 }
 
@@ -103,6 +109,9 @@ pub enum Error {
     /// Somebody keeps changing what the operator writes.
     #[error("did not come to rest: somebody else keeps changing the same objects")]
     Unsettled,
+    /// The operator's own namespace does not exist.
+    #[error("namespace {0} of the operator does not exist: create it, or correct --namespace")]
+    NoNamespace(String),
     /// The spec passed admission but cannot be read.
     #[error("the spec cannot be read")]
     InvalidSpec(Box<TechnicalUser>),
@@ -171,7 +180,6 @@ impl Error {
             Self::Call(failure) => match failure.kind {
                 Kind::Unanswered => "unanswered",
                 Kind::Garbled => "garbled",
-                Kind::Oversized => "oversized",
                 Kind::NotFound => "not_found",
                 Kind::NamespaceGone | Kind::NamespaceTerminating => "namespace_terminating",
                 Kind::Outdated => "conflict",
@@ -185,6 +193,7 @@ impl Error {
             },
             Self::NotLeading => "not_leading",
             Self::Unsettled => "unsettled",
+            Self::NoNamespace(_) => "no_namespace",
             Self::InvalidSpec(_) => "invalid_spec",
             Self::Entropy(_) => "entropy",
             Self::Hashing => "hashing",
@@ -196,11 +205,9 @@ impl Error {
     pub(crate) fn retry(&self) -> Retry {
         match self {
             Self::Call(failure) => match &failure.kind {
-                Kind::Unanswered
-                | Kind::Garbled
-                | Kind::Oversized
-                | Kind::NotFound
-                | Kind::Outdated => Retry::Backoff,
+                Kind::Unanswered | Kind::Garbled | Kind::NotFound | Kind::Outdated => {
+                    Retry::Backoff
+                }
                 Kind::TooManyRequests(after) | Kind::Server(_, after) => {
                     after.map_or(Retry::Backoff, Retry::After)
                 }
@@ -214,6 +221,7 @@ impl Error {
             // A lease that was renewed a moment late is one that the queue never saw lost.
             Self::NotLeading
             | Self::Unsettled
+            | Self::NoNamespace(_)
             | Self::Entropy(_)
             | Self::Hashing
             | Self::Generating => Retry::Backoff,
@@ -227,6 +235,7 @@ impl Error {
             Self::Call(failure) => failure,
             Self::Unsettled => return Some(Obstacle::Contended),
             Self::NotLeading
+            | Self::NoNamespace(_)
             | Self::InvalidSpec(_)
             | Self::Entropy(_)
             | Self::Hashing

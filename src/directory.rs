@@ -44,6 +44,8 @@ pub struct Directory {
 pub struct Settings {
     /// The operator's namespace.
     pub namespace: String,
+    /// The `SigningKey`s that are served are those that name this controller.
+    pub controller_name: String,
     /// Where users are served; everywhere when empty.
     pub watch_namespaces: Vec<String>,
     /// S: how old the views may be for anything to be signed.
@@ -69,7 +71,7 @@ impl Directory {
     /// A directory that knows nothing yet.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let (mut clients, mut keys) = (Clients::default(), Keys::default());
-        clients.expect(&settings.watch_namespaces);
+        clients.expect(&settings.watch_namespaces, &settings.namespace);
         keys.expect();
         Self {
             clients: RwLock::new(clients),
@@ -199,8 +201,7 @@ impl Directory {
             self.believe(view, pulse, moment)?;
         }
         let signing = read(&self.keys).signing(series)?;
-        let Settings { view_age, token_lifetime, .. } = self.settings;
-        signing.signer(&self.ages(moment), moment.wall, view_age, token_lifetime)
+        signing.signer(&self.ages(moment), moment.wall, self.settings.view_age)
     }
 
     fn believe(&self, view: &'static str, pulse: &Pulse, moment: &Moment) -> Result<(), NoSigner> {

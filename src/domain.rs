@@ -6,6 +6,7 @@
 
 pub mod credential;
 pub mod delivery;
+pub mod installation;
 pub mod jwks;
 pub mod key_pair;
 pub mod news;

@@ -54,6 +54,7 @@ pub fn run(
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let settings = Settings {
         namespace: installation.namespace.clone(),
+        controller_name: installation.controller_name.clone(),
         watch_namespaces: installation.watch_namespaces.clone(),
         endpoints: Endpoints { issuer },
         policy: installation.policy(),
@@ -108,7 +109,9 @@ async fn operate(
     let health = bind(installation.health_listen, "health-listen")?;
     let signing = tokens.as_ref().map(|it| admin::signing(it.signing())).unwrap_or_default();
     let readiness = readiness(are_users_synced, are_keys_synced, tokens.map(|it| it.readiness()));
-    let probes = admin::health(heartbeats.clone(), readiness).merge(signing);
+    let installations = Arc::clone(&context.installations);
+    let notes = Arc::new(move || installations.notes());
+    let probes = admin::health_with(heartbeats.clone(), readiness, notes).merge(signing);
     let mut vital = Vital::start((health, probes), candidate.clone())?;
     started("operator", installation, &context.settings.identity);
     let synced = (users_synced, keys_synced);
@@ -150,6 +153,7 @@ fn context(
         settings,
         hashing: Arc::new(Semaphore::new(hashing_room())),
         metrics: Metrics::register(registry),
+        installations: Arc::default(),
     })
 }
 

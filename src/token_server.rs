@@ -108,6 +108,7 @@ impl TokenService {
         }
         let settings = directory::Settings {
             namespace: installation.namespace.clone(),
+            controller_name: installation.controller_name.clone(),
             watch_namespaces: installation.watch_namespaces.clone(),
             view_age: Duration::try_from(installation.max_view_age).unwrap_or_default(),
             token_lifetime: installation.max_access_token_ttl,

@@ -195,6 +195,7 @@ async fn populate(client: &Client, users: usize) {
     let clock = Arc::new(System::start());
     let settings = Settings {
         namespace: NAMESPACE.to_owned(),
+        controller_name: technical_user_operator::api::CONTROLLER_NAME.to_owned(),
         watch_namespaces: vec!["many".to_owned()],
         endpoints: Endpoints { issuer: ISSUER.to_owned() },
         policy: technical_user_operator::domain::policy::Policy::unbounded(),
@@ -213,6 +214,7 @@ async fn populate(client: &Client, users: usize) {
         leadership,
         hashing: Arc::new(Semaphore::new(2)),
         metrics: Metrics::register(&mut Registry::default()),
+        installations: Arc::default(),
     });
     let (synced, _) = watch::channel(Synced(false));
     let engine =

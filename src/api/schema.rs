@@ -80,9 +80,12 @@ fn is_date(value: &str) -> bool {
 /// Completes a derived definition.
 ///
 /// Beyond the derived schema: no `nullable` (a stored `null` never settles under server-side
-/// apply), descriptions in one line each, a default status, so that an object that no operator has
-/// seen yet is not taken for ready by kstatus, and descriptions of `spec` and `status`.
+/// apply), descriptions in one line each, annotations against pruning, a default status, so that an
+/// object that no operator has seen yet is not taken for ready by kstatus, and descriptions of `spec`
+/// and `status`.
 pub(super) fn completed(mut crd: CustomResourceDefinition, spec: &str) -> CustomResourceDefinition {
+    let kept = KEEP.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    crd.metadata.annotations.get_or_insert_default().extend(kept);
     for version in &mut crd.spec.versions {
         let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
         let Some(schema) = schema else { continue };
@@ -101,6 +104,14 @@ pub(super) fn completed(mut crd: CustomResourceDefinition, spec: &str) -> Custom
     }
     crd
 }
+
+/// Helm, Argo CD and Flux leave a definition with these annotations in the cluster: its deletion would
+/// delete every object of its kind.
+const KEEP: [(&str, &str); 3] = [
+    ("helm.sh/resource-policy", "keep"),
+    ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
+    ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+];
 
 fn untouched_status() -> serde_json::Value {
     json!({

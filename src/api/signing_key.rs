@@ -11,6 +11,7 @@ use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::CONTROLLER_NAME;
 use super::schema::{QUALIFIED_NAMES, compared, completed, duration_between};
 
 pub use self::status::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
@@ -32,29 +33,43 @@ mod status;
     doc = "A SigningKey is a series of key pairs that sign access tokens. Each is published in a JWKS ConfigMap before it signs, signs for one period, and stays published until the last token of its own has expired, so that no verifier meets an unknown key, unless its copy is older than prePublish or a key was revoked.",
     label("app.kubernetes.io/part-of", "technical-user-operator"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether a key of this series can sign and is published."),
-    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Why it is ready or not, or which request was refused."),
     printcolumn(name = "Algorithm", type_ = "string", json_path = ".spec.algorithm", description = "The JWS algorithm."),
     printcolumn(name = "Active Key", type_ = "string", json_path = ".status.activeKid", description = "The kid of the key that signs now."),
     printcolumn(name = "Next Rotation", type_ = "string", json_path = ".status.nextRotationTime", description = "When the next key takes over."),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
     printcolumn(name = "JWKS", type_ = "string", json_path = ".status.jwks.configMapName", priority = 1),
     printcolumn(name = "Namespaces", type_ = "integer", json_path = ".status.jwks.namespaces", priority = 1),
+    printcolumn(name = "Controller", type_ = "string", json_path = ".spec.controllerName", priority = 1),
+    printcolumn(name = "Installation", type_ = "string", json_path = ".status.installation.namespace", priority = 1),
     printcolumn(name = "Rotated", type_ = "date", json_path = ".status.lastRotationTime", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
-    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name is used as a label value and may have at most 63 characters"),
-    validation = Rule::new("self.spec.algorithm == oldSelf.spec.algorithm || (has(oldSelf.status) && has(oldSelf.status.bootstrapped) && oldSelf.status.bootstrapped)").message("spec.algorithm is immutable: create another SigningKey and let the TechnicalUsers refer to it").field_path(".spec.algorithm")
+    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name is used as a label value and may have at most 63 characters")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.rsaKeySize) || self.algorithm.startsWith('RS') || self.algorithm.startsWith('PS')").message("rsaKeySize belongs to the RSA algorithms (RS256 to PS512): the other algorithms say the size of their keys themselves, so leave it out")
 )]
 pub struct SigningKeySpec {
+    /// The controller that serves this object, as in Gateway API: an operator ignores every
+    /// SigningKey that names another controller than its flag `--controller-name`. It cannot be
+    /// changed later. Default: `iam.cyoda.com/technical-user-operator`.
+    #[serde(default = "default_controller_name")]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(
+            pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9/_.~-]+$"
+        )
+    )]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("controllerName is immutable: create another SigningKey with another name"))]
+    pub controller_name: String,
+
     /// The JWS algorithm (RFC 7518, RFC 8037): `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`,
     /// `ES256`, `ES384`, `ES512` or `EdDSA` (Ed25519). Every verifier knows `RS256`; kube-apiserver
     /// refuses `EdDSA`, Trino and Strimzi do not know it. It cannot be changed later: make another
-    /// `SigningKey`. The one exception is the `SigningKey` named `default` that the operator made, as
-    /// long as `status.bootstrapped` is true. Default: `RS256`.
+    /// `SigningKey`. Default: `RS256`.
     #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("algorithm is immutable: create another SigningKey and let the TechnicalUsers refer to it"))]
     pub algorithm: Algorithm,
 
     /// The size of new RSA keys in bits: 2048, 3072 or 4096. Default: 2048.
@@ -296,6 +311,10 @@ impl Default for KeyRotation {
             accept_outage: false,
         }
     }
+}
+
+fn default_controller_name() -> String {
+    CONTROLLER_NAME.to_owned()
 }
 
 fn default_period() -> String {

@@ -42,6 +42,7 @@ mod status;
     printcolumn(name = "Signing Key", type_ = "string", json_path = ".spec.signingKeyRef.name", priority = 1),
     printcolumn(name = "Roles", type_ = "string", json_path = ".spec.roles", priority = 1),
     printcolumn(name = "Serial", type_ = "integer", json_path = ".status.serial", priority = 1),
+    printcolumn(name = "Installation", type_ = "string", json_path = ".status.installation.namespace", priority = 1),
     printcolumn(name = "Rotated", type_ = "date", json_path = ".status.lastRotationTime", priority = 1),
     printcolumn(name = "Next Rotation", type_ = "string", json_path = ".status.nextRotationTime", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),

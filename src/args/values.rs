@@ -35,3 +35,14 @@ pub(super) fn dns_label(text: &str) -> Result<String, String> {
     let reason = "a namespace has 1 to 63 lower-case letters, digits and '-'";
     if is_valid { Ok(text.to_owned()) } else { Err(reason.to_owned()) }
 }
+/// A name like those of Gateway API: a DNS name and a path.
+pub(super) fn controller_name(text: &str) -> Result<String, String> {
+    let is_label = |label: &str| dns_label(label).is_ok();
+    let is_path = |b: u8| b.is_ascii_alphanumeric() || b"/_.~-".contains(&b);
+    let is_valid = text.len() <= 253
+        && text.split_once('/').is_some_and(|(domain, path)| {
+            domain.split('.').all(is_label) && !path.is_empty() && path.bytes().all(is_path)
+        });
+    let reason = "a controller name is a DNS name, a slash and a path, such as example.com/iam";
+    if is_valid { Ok(text.to_owned()) } else { Err(reason.to_owned()) }
+}

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::sync;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::installation::{self, ASKED_EVERY};
 use super::metrics::Load;
 use super::queue::{Need, Queue, spread};
 use super::tally::Sum;
@@ -63,7 +65,6 @@ pub(super) trait Controller: Send + Sized + 'static {
 
     /// Looks at the API server, writes and looks again until the resource is at rest.
     fn reconcile(
-        &self,
         key: Self::Key,
         context: Arc<Context>,
     ) -> BoxFuture<'static, Result<(Settled, Self::Memory), Error>>;
@@ -113,6 +114,12 @@ pub(super) async fn run<C: Controller>(
         was_leading: false,
         chores_at: None,
     };
+    tokio::pin!(stop);
+    // Before anything is compared: every object at rest would look like one of somebody else.
+    tokio::select! {
+        () = &mut stop => return,
+        () = installation::resolve(&engine.context) => {}
+    }
     engine.run(watches, stop).await;
 }
 
@@ -140,9 +147,8 @@ impl<C: Controller> Engine<C> {
     async fn run(
         mut self,
         mut watches: SelectAll<BoxStream<'static, C::News>>,
-        stop: impl Future<Output = ()>,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
     ) {
-        tokio::pin!(stop);
         loop {
             self.lead();
             self.begin();
@@ -209,6 +215,7 @@ impl<C: Controller> Engine<C> {
         };
         self.context.metrics.gauge(C::NAME, load);
         self.context.metrics.leading(self.context.leads());
+        self.context.metrics.left(C::NAME, self.context.installations.left(C::NAME));
     }
 
     fn begin_looks(&mut self) {
@@ -220,8 +227,7 @@ impl<C: Controller> Engine<C> {
                 continue;
             }
             self.queue.begin(&key);
-            let looking = self.controller.reconcile(key.clone(), Arc::clone(&self.context));
-            let looking = look::<C>(key.clone(), looking, Arc::clone(&self.context));
+            let looking = look::<C>(key.clone(), Arc::clone(&self.context));
             let task_key = key.clone();
             let task = self.running.spawn(async move { Finished::Reconcile(key, looking.await) });
             self.keys.insert(task.id(), task_key);
@@ -233,6 +239,11 @@ impl<C: Controller> Engine<C> {
         let now = self.context.cluster.now();
         match self.controller.check(key, now) {
             Check::Unsettled => false,
+            Check::Left => {
+                self.queue.confirm(key);
+                self.queue.wake(key, Need::Check, Instant::now() + ASKED_EVERY);
+                true
+            }
             Check::Absent => {
                 self.queue.forget(key, Instant::now());
                 true
@@ -322,10 +333,10 @@ impl<C: Controller> Engine<C> {
 /// One look with its deadline; a look that hangs is dropped as in a crash.
 async fn look<C: Controller>(
     key: C::Key,
-    looking: BoxFuture<'static, Result<(Settled, C::Memory), Error>>,
     context: Arc<Context>,
 ) -> Result<(Settled, C::Memory), Retry> {
     let began = Instant::now();
+    let looking = C::reconcile(key.clone(), Arc::clone(&context));
     let outcome = tokio::time::timeout(RECONCILE, looking).await;
     let trust = context.cluster.now().trust();
     context.metrics.clock_skew(skew_seconds(trust));

@@ -32,6 +32,14 @@ pub struct Metrics {
     standing: Family<Standing, Gauge>,
     due: Family<Controller, Gauge>,
     skew: Gauge<f64, AtomicU64>,
+    left: Family<Left, Gauge>,
+}
+
+/// The namespace is the one of another operator, as a status names it that only operators write.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Left {
+    controller: &'static str,
+    installation: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -109,6 +117,7 @@ impl Metrics {
             standing: Family::default(),
             due: Family::default(),
             skew: Gauge::default(),
+            left: Family::default(),
         };
         metrics.register_reconciles(registry);
         metrics.register_objects(registry);
@@ -173,6 +182,11 @@ impl Metrics {
             "technical_user_operator_objects_ready",
             "Objects by whether their condition Ready is true",
             self.standing.clone(),
+        );
+        registry.register(
+            "technical_user_operator_objects_left",
+            "Objects that another installation holds, by the namespace of that installation",
+            self.left.clone(),
         );
         // An instant and not a delay: it stays right while the operator has nothing to do.
         registry.register(
@@ -240,6 +254,13 @@ impl Metrics {
     pub(super) fn leading(&self, leads: bool) {
         let name = crate::api::MANAGER;
         self.leads.get_or_create(&Named { name }).set(i64::from(leads));
+    }
+
+    pub(super) fn left(&self, controller: &'static str, left: Vec<(String, usize)>) {
+        for (installation, count) in left {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.left.get_or_create(&Left { controller, installation }).set(count);
+        }
     }
 
     pub(super) fn clock_skew(&self, seconds: f64) {

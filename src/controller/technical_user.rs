@@ -15,11 +15,13 @@ use self::news::{publish, record_changed, report_failure, report_invalid_spec, t
 use super::cluster::{Conditional, Failure, Kind, Place};
 use super::engine::{self, Synced};
 use super::event::Severity;
+use super::installation::{Settlement, settle};
 use super::queue::Settled;
 use super::{Context, Error};
 use crate::api;
 use crate::api::technical_user::TechnicalUser;
-use crate::domain::credential::record::Owner;
+use crate::domain::credential::record::{Owner, Version};
+use crate::domain::delivery::Mutability;
 use crate::domain::object::Belongs;
 use crate::domain::technical_user::{self, Claim, Holder, Observed, Step, User, Write};
 
@@ -91,8 +93,19 @@ pub(super) async fn reconcile(key: &Key, context: &Context) -> Result<Settled, E
 async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Result<Settled, Error> {
     let mut setbacks = 0;
     let (mut has_written, mut has_repaired) = (false, false);
+    let mut tried = None;
     for _ in 0..ROUNDS {
-        let look = last.insert(observe(key, context).await?);
+        let look = match observe(key, context).await {
+            Ok(Sight::Look(look)) => last.insert(*look),
+            Ok(Sight::Claimed) => continue,
+            Ok(Sight::Left) => return Ok(Settled::default()),
+            Err(Error::Call(failure)) if is_setback(&failure, setbacks) => {
+                setbacks += 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        look.learn(tried.as_ref());
         let now = context.cluster.now();
         let write = match technical_user::decide(&look.observed, now) {
             Step::Rest(rest) => {
@@ -107,13 +120,30 @@ async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Resul
         if !context.leads() {
             return Err(Error::NotLeading);
         }
-        match apply(write, look, context).await {
+        let outcome = match &write {
+            Write::ClearImmutable(version) => {
+                clear_immutable(version, look, context).await.map(|found| tried = found)
+            }
+            _ => apply(write, look, context).await,
+        };
+        match outcome {
             Ok(()) => has_written = true,
             Err(Error::Call(failure)) if is_setback(&failure, setbacks) => setbacks += 1,
             Err(error) => return Err(error),
         }
     }
     Err(Error::Unsettled)
+}
+
+/// What a look at a user came to.
+#[derive(Debug)]
+enum Sight {
+    /// The user is ours, or gone.
+    Look(Box<Look>),
+    /// The user was claimed just now: look again.
+    Claimed,
+    /// Another installation holds the user.
+    Left,
 }
 
 /// What was looked at, and the object that its status goes to.
@@ -124,9 +154,19 @@ struct Look {
 }
 
 impl Look {
-    fn of_nobody() -> Self {
+    fn of_nobody() -> Sight {
         let observed = Observed { user: None, record: Claim::Free, delivered: None };
-        Self { observed, object: None }
+        Sight::Look(Box::new(Self { observed, object: None }))
+    }
+
+    /// Adds what a write showed of the delivered Secret at exactly that version.
+    fn learn(&mut self, tried: Option<&(Version, Mutability)>) {
+        if let (Some(delivered), Some((version, mutability))) =
+            (&mut self.observed.delivered, tried)
+            && delivered.version == *version
+        {
+            delivered.mutability = *mutability;
+        }
     }
 }
 
@@ -138,7 +178,6 @@ fn is_setback(failure: &Failure, setbacks: usize) -> bool {
         Kind::Invalid => setbacks < 1,
         Kind::Unanswered
         | Kind::Garbled
-        | Kind::Oversized
         | Kind::NamespaceGone
         | Kind::NamespaceTerminating
         | Kind::Forbidden
@@ -153,12 +192,17 @@ fn is_setback(failure: &Failure, setbacks: usize) -> bool {
 // === observe ===
 
 /// Looks at the user, then at what will be swapped, then at what the swap rests upon.
-async fn observe(key: &Key, context: &Context) -> Result<Look, Error> {
+async fn observe(key: &Key, context: &Context) -> Result<Sight, Error> {
     let cluster = &context.cluster;
     let at = Place { namespace: &key.namespace, name: &key.name };
     let object = cluster.technical_user(at).await?;
     let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
     let Some(object) = object else { return Ok(Look::of_nobody()) };
+    match settle(&object, context).await? {
+        Settlement::Ours => {}
+        Settlement::Claimed => return Ok(Sight::Claimed),
+        Settlement::Left => return Ok(Sight::Left),
+    }
     let Some(mut user) = observation::user(&object, &context.settings) else {
         return Err(Error::InvalidSpec(Box::new(object)));
     };
@@ -181,7 +225,8 @@ async fn observe(key: &Key, context: &Context) -> Result<Look, Error> {
     if is_left && !exists(&user.owner, context).await? {
         return Ok(Look::of_nobody());
     }
-    Ok(Look { observed: Observed { user: Some(user), record, delivered }, object: Some(object) })
+    let observed = Observed { user: Some(user), record, delivered };
+    Ok(Sight::Look(Box::new(Look { observed, object: Some(object) })))
 }
 
 /// The uid of the namespace that the user lives in; nothing when one of the two is gone.
@@ -263,6 +308,8 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
             cluster.patch_secret(secret_at, Conditional::new(patch, &version)).await?;
         }
         Write::Issue(issue) => return issue_secret(*issue, user, context).await,
+        // Its answer is needed by the next look.
+        Write::ClearImmutable(_) => {}
         Write::Refresh(version, refresh) => {
             let patch = Conditional::new(refresh_patch(&refresh), &version);
             cluster.patch_secret(secret_at, patch).await?;
@@ -272,6 +319,7 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
             let note = "The Secret that a deleted TechnicalUser of this name left was deleted.";
             tell(user, Severity::Normal, "LeftoverDeleted", note.to_owned(), context).await;
         }
+        Write::Discard(version) => cluster.delete_secret(secret_at, &version).await?,
         Write::Withdraw(version) => {
             cluster.delete_secret(secret_at, &version).await?;
             let note = "The Secret that was to be read once has had its time and was deleted.";
@@ -279,6 +327,26 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
         }
     }
     Ok(())
+}
+
+/// Removes the field `immutable` and returns what the answer shows, for the version it holds for.
+async fn clear_immutable(
+    version: &Version,
+    look: &Look,
+    context: &Context,
+) -> Result<Option<(Version, Mutability)>, Error> {
+    let Some(user) = &look.observed.user else {
+        return Ok(None);
+    };
+    let at = Place { namespace: &user.owner.namespace, name: &user.secret_name };
+    let patch = Conditional::new(json!({"immutable": null}), version);
+    match context.cluster.patch_secret(at, patch).await {
+        Ok(version) => Ok(Some((version, Mutability::Mutable))),
+        Err(failure) if failure.kind == Kind::Invalid => {
+            Ok(Some((version.clone(), Mutability::Immutable)))
+        }
+        Err(failure) => Err(failure.into()),
+    }
 }
 
 /// More rounds than any way from nothing to rest takes, with a few setbacks.

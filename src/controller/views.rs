@@ -6,8 +6,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::api::SIGNING_KEY_REQUESTS;
-use crate::domain::request::brief;
+use crate::api::RESERVED_PREFIX;
 
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,16 +15,16 @@ pub(super) enum Check {
     AtRest(Option<Timestamp>),
     /// The API server has to be asked.
     Unsettled,
+    /// Another installation holds it.
+    Left,
     /// There is no such resource.
     Absent,
 }
 
-/// Drops from the metadata of a resource what only the API server and others need. What is left has a
-/// bound: users write annotations of a quarter of a megabyte.
+/// Drops from the metadata of a resource what only the API server and others need.
 pub(super) fn slim(metadata: &mut ObjectMeta) {
     metadata.managed_fields = None;
     if let Some(annotations) = &mut metadata.annotations {
-        annotations.retain(|name, _| SIGNING_KEY_REQUESTS.contains(&name.as_str()));
-        annotations.values_mut().for_each(|value| *value = brief(value));
+        annotations.retain(|name, _| name.starts_with(RESERVED_PREFIX));
     }
 }

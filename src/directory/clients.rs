@@ -9,13 +9,14 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::api::technical_user::TechnicalUser;
 use crate::domain::credential::record::{Entry, Owner, Record};
 use crate::domain::credential::{ClientId, CredentialId, Verifier};
-use crate::domain::schedule::parse_duration;
 use crate::domain::token::Client;
-use crate::stored;
 use crate::watch::{Told, View};
+
+pub(super) use self::user::User;
+
+mod user;
 
 /// A client, and what proves a request to be its own.
 #[derive(Debug)]
@@ -75,6 +76,8 @@ pub(super) struct Clients {
     /// a watch delivers them.
     looked_up: BTreeMap<ClientId, (Duration, Arc<Known>)>,
     scopes: Vec<String>,
+    home: String,
+    holders: BTreeSet<Arc<str>>,
 }
 
 /// The place of a user.
@@ -93,10 +96,6 @@ pub(super) struct Verifiers {
     revoked_at: Option<Timestamp>,
     entries: Box<[(CredentialId, Entry)]>,
 }
-
-/// A user, as far as its tokens need it: a client without its tenant.
-#[derive(Clone, Debug)]
-pub(super) struct User(Client);
 
 // === impl Known ===
 
@@ -189,38 +188,6 @@ impl Verified {
     }
 }
 
-// === impl User ===
-
-impl User {
-    /// Reads a user with its place; nothing when it is on its way out or cannot be read.
-    pub(super) fn read(object: &TechnicalUser, most: SignedDuration) -> Option<Self> {
-        let metadata = &object.metadata;
-        if metadata.deletion_timestamp.is_some() {
-            return None;
-        }
-        let uid = metadata.uid.clone()?;
-        let spec = &object.spec;
-        Some(Self(Client {
-            id: stored::client_id(object, &uid)?,
-            uid,
-            tenant: String::new(),
-            roles: spec.roles.clone(),
-            audiences: spec.audiences.clone(),
-            lifetime: parse_duration(&spec.access_token_ttl)?.min(most),
-            token_type: spec.access_token_type,
-            signing_key: spec.signing_key_ref.name.clone(),
-            is_suspended: spec.suspend,
-            created_at: metadata.creation_timestamp.as_ref()?.0,
-            revoked_at: None,
-        }))
-    }
-
-    /// Whether the record is of this very user.
-    pub(super) fn owns(&self, record: &Verifiers) -> bool {
-        record.owner.uid == self.0.uid && record.client_id == self.0.id
-    }
-}
-
 // === impl Verifiers ===
 
 impl Verifiers {
@@ -253,8 +220,10 @@ impl From<Record> for Verifiers {
 // === impl Clients ===
 
 impl Clients {
-    /// Expects the watches: one of users for each of these namespaces, or one for all.
-    pub(super) fn expect(&mut self, scopes: &[String]) {
+    /// Expects the watches: one of users for each of these namespaces, or one for all. `home` is the
+    /// namespace of this installation.
+    pub(super) fn expect(&mut self, scopes: &[String], home: &str) {
+        home.clone_into(&mut self.home);
         (0..scopes.len().max(1)).for_each(|watch| self.users.expect(watch));
         scopes.clone_into(&mut self.scopes);
         self.records.expect(0);
@@ -302,6 +271,11 @@ impl Clients {
         self.scopes.iter().position(|scope| scope == namespace).unwrap_or_default()
     }
 
+    /// The uid of this installation, once its namespace is known.
+    pub(super) fn own(&self) -> Option<&str> {
+        self.namespaces.get(&self.home).map(String::as_str)
+    }
+
     /// The uid of a namespace.
     pub(super) fn tenant(&self, namespace: &str) -> Option<&String> {
         self.namespaces.get(&namespace.to_owned())
@@ -310,7 +284,7 @@ impl Clients {
     pub(super) fn take_user(&mut self, watch: usize, told: Told<Key, Option<User>>) {
         // One that cannot be read is none.
         let told = match told {
-            Told::Is(key, Some(user)) => Told::Is(key, user),
+            Told::Is(key, Some(user)) => Told::Is(key, self.shared(user)),
             Told::Is(key, None) | Told::Gone(key) => Told::Gone(key),
             Told::ListBegins => Told::ListBegins,
             Told::ListEnds => Told::ListEnds,
@@ -326,6 +300,18 @@ impl Clients {
         }
     }
 
+    /// The user with the one copy of the uid of its holder: there are many users and few holders.
+    fn shared(&mut self, User(client, holder): User) -> User {
+        let holder = holder.map(|holder| match self.holders.get(&holder) {
+            Some(known) => Arc::clone(known),
+            None => {
+                self.holders.insert(Arc::clone(&holder));
+                holder
+            }
+        });
+        User(client, holder)
+    }
+
     pub(super) fn take_record(&mut self, told: Told<String, Option<Verifiers>>) {
         for name in self.records.take(0, told) {
             let record = self.records.get(&name).and_then(Option::as_ref);
@@ -339,11 +325,16 @@ impl Clients {
     }
 
     pub(super) fn take_namespace(&mut self, told: Told<String, String>) {
+        let former = self.own().map(str::to_owned);
         for namespace in self.namespaces.take(0, told) {
             let first = Key { namespace: namespace.clone(), name: String::new() };
             let ids = self.ids.range(first..).take_while(|(key, _)| key.namespace == namespace);
             let ids: BTreeSet<_> = ids.map(|(_, id)| id.clone()).collect();
             self.refresh_all(ids);
+        }
+        if self.own() != former.as_deref() {
+            let all: BTreeSet<_> = self.ids.values().cloned().collect();
+            self.refresh_all(all);
         }
     }
 
@@ -366,7 +357,8 @@ impl Clients {
         let (namespace, name) = (record.owner.namespace.clone(), record.owner.name.clone());
         let tenant = record.tenant(self.namespaces.get(&namespace)?)?;
         let scope = self.scope(&namespace);
-        let user = self.users.get(&Key { namespace, name }).filter(|user| user.owns(record))?;
+        let user = self.users.get(&Key { namespace, name });
+        let user = user.filter(|user| user.owns(record) && user.is_served_by(self.own()))?;
         Some(Known::of(user, (tenant, scope), record, self.former(id).map(AsRef::as_ref)))
     }
 }

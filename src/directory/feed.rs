@@ -61,7 +61,7 @@ impl Directory {
         }
         watches.push(records(&felt(&pulses.records), home));
         watches.push(namespaces(&felt(&pulses.namespaces)));
-        watches.push(series(&felt(&pulses.series)));
+        watches.push(series(&felt(&pulses.series), &settings.controller_name));
         watches.push(ledgers(&felt(&pulses.ledgers), home));
         watches.push(pairs(&felt(&pulses.key_pairs), home));
         watches.push(maps(&felt(&pulses.jwks), home));
@@ -85,7 +85,13 @@ impl Directory {
         match news {
             News::User(watch, told) => write(&self.clients).take_user(watch, told),
             News::Record(told) => write(&self.clients).take_record(told),
-            News::Namespace(told) => write(&self.clients).take_namespace(told),
+            News::Namespace(told) => {
+                let mut clients = write(&self.clients);
+                clients.take_namespace(told);
+                let own = clients.own().map(str::to_owned);
+                drop(clients);
+                write(&self.keys).take_own(own.as_deref());
+            }
             News::Series(told) => write(&self.keys).take_series(told),
             News::Ledger(told) => write(&self.keys).take_ledger(told),
             News::Pair(told) => write(&self.keys).take_pair(told),
@@ -132,10 +138,12 @@ fn namespaces(client: &Client) -> BoxStream<'static, News> {
     watch("namespaces", open, read).map(News::Namespace).boxed()
 }
 
-fn series(client: &Client) -> BoxStream<'static, News> {
+fn series(client: &Client, controller: &str) -> BoxStream<'static, News> {
     let api: Api<DeserializeGuard<SigningKey>> = Api::all(client.clone());
     let open = move || watcher(api.clone(), watcher::Config::default());
-    let read = |object: DeserializeGuard<SigningKey>| read_series(&object.0.ok()?);
+    let controller = controller.to_owned();
+    let read =
+        move |object: DeserializeGuard<SigningKey>| read_series(&object.0.ok()?, &controller);
     watch("signingkeys", open, read).map(News::Series).boxed()
 }
 
@@ -157,8 +165,7 @@ fn pairs(client: &Client, home: &str) -> BoxStream<'static, News> {
 
 fn maps(client: &Client, home: &str) -> BoxStream<'static, News> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), home);
-    // Whatever else has that label may have a megabyte.
-    let selected = watcher::Config::default().labels(api::SIGNING_KEY).page_size(8);
+    let selected = watcher::Config::default().labels(api::SIGNING_KEY).page_size(100);
     let open = move || watcher(api.clone(), selected.clone());
     watch("configmaps", open, |map| read_map(&map)).map(News::Map).boxed()
 }

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use crate::api;
 use crate::api::signing_key::SigningKey;
+use crate::domain::installation::is_served;
 use crate::domain::jwks::{self, Jwks};
 use crate::domain::key_pair::{Algorithm, Kid, PublicKey};
-use crate::domain::signer::{Aged, NoSigner, Use, Views, agrees, signer};
+use crate::domain::signer::{Aged, NoSigner, Use, Views, signer};
 use crate::domain::signing_key::Ledger;
 use crate::domain::token;
 use crate::environment::private_key::{Pkcs8, PrivateKey};
-use crate::stored::{Names, algorithm_of, config_map_name, controller_of};
+use crate::stored::{Names, config_map_name, controller_of};
 use crate::watch::{Told, View};
 
 /// A key that signs, with the header of its tokens.
@@ -58,6 +59,8 @@ pub(super) struct Keys {
     maps: View<String, Map>,
     signing: BTreeMap<String, Arc<Signing>>,
     published: Option<Arc<Published>>,
+    /// The uid of this installation.
+    own: Option<String>,
 }
 
 /// One series, ready to sign.
@@ -79,13 +82,14 @@ pub(super) struct Series {
     algorithm: Algorithm,
     usage: Use,
     config_map: String,
+    /// The uid of the installation that holds the series.
+    holder: Option<String>,
 }
 
 /// A key pair as it is stored.
 #[derive(Debug)]
 pub(super) struct Pair {
     uid: String,
-    algorithm: Option<Algorithm>,
     der: Pkcs8,
 }
 
@@ -98,15 +102,20 @@ pub(super) struct Map {
 
 // === reading objects ===
 
-/// The series by its name.
-pub(super) fn read_series(object: &SigningKey) -> Option<(String, Series)> {
+/// The series by its name, unless it is one of another controller.
+pub(super) fn read_series(object: &SigningKey, controller: &str) -> Option<(String, Series)> {
     let name = object.metadata.name.clone()?;
     let spec = &object.spec;
+    if spec.controller_name != controller {
+        return None;
+    }
+    let holder = object.status.as_ref().and_then(|status| status.installation.as_ref());
     let series = Series {
         uid: object.metadata.uid.clone()?,
         algorithm: spec.algorithm,
         usage: if spec.suspend { Use::Suspended } else { Use::Signing },
         config_map: config_map_name(&name, spec),
+        holder: holder.map(|holder| holder.uid.clone()),
     };
     Some((name, series))
 }
@@ -114,9 +123,8 @@ pub(super) fn read_series(object: &SigningKey) -> Option<(String, Series)> {
 /// The key pair by the name of its Secret.
 pub(super) fn read_pair(mut secret: Secret) -> Option<(String, Pair)> {
     let uid = secret.metadata.uid.clone()?;
-    let algorithm = algorithm_of(&secret.metadata);
     let der = secret.data.as_mut()?.remove(api::KEY_PAIR_FIELD)?;
-    Some((secret.metadata.name?, Pair { uid, algorithm, der: Pkcs8::new(der.0) }))
+    Some((secret.metadata.name?, Pair { uid, der: Pkcs8::new(der.0) }))
 }
 
 /// The JWKS by the name of its ConfigMap.
@@ -149,7 +157,21 @@ impl Keys {
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        self.series.iter().map(|(name, _)| name.clone()).collect()
+        self.served().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The series that this installation serves.
+    fn served(&self) -> impl Iterator<Item = (&String, &Series)> {
+        let own = self.own.as_deref();
+        self.series.iter().filter(move |(_, series)| is_served(series.holder.as_deref(), own))
+    }
+
+    /// Takes in the uid of this installation.
+    pub(super) fn take_own(&mut self, own: Option<&str>) {
+        if self.own.as_deref() != own {
+            self.own = own.map(str::to_owned);
+            self.compose();
+        }
     }
 
     /// The series of that name, once all there is was told.
@@ -190,7 +212,7 @@ impl Keys {
         }
         let mut signing = BTreeMap::new();
         let mut published = Vec::new();
-        for (name, series) in self.series.iter() {
+        for (name, series) in self.served() {
             let one = self.signing_of(series, self.signing.get(name).map(AsRef::as_ref));
             published.extend(one.published.iter().flat_map(|it| it.keys.keys().cloned()));
             signing.insert(name.clone(), Arc::new(one));
@@ -208,15 +230,8 @@ impl Keys {
         let mut signers = BTreeMap::new();
         let mut read = BTreeMap::new();
         for (name, pair) in pairs {
-            // The keys of a series may have several algorithms: the one that signs is not the next.
-            let in_ledger = ledger.as_ref().and_then(|ledger| {
-                let entry = ledger.entries.get(&names.index(name)?)?;
-                Some(entry.key.algorithm())
-            });
-            let algorithm = in_ledger.or(pair.algorithm).unwrap_or(series.algorithm);
             let known = former.and_then(|former| former.signer_of(name, &pair.uid));
-            let known = known.filter(|it| it.key.public().algorithm() == algorithm);
-            let Some(signer) = known.or_else(|| Signer::of(algorithm, pair)) else {
+            let Some(signer) = known.or_else(|| Signer::of(series.algorithm, pair)) else {
                 tracing::warn!(
                     secret = name,
                     "a key pair is none of its algorithm and is left alone"
@@ -227,15 +242,14 @@ impl Keys {
             read.insert(name.clone(), (pair.uid.clone(), kid.clone()));
             signers.insert(kid, signer);
         }
-        let private: BTreeSet<Kid> = signers.keys().cloned().collect();
-        let public = self.public_keys(series, ledger.as_ref(), &private);
+        let public = self.public_keys(series, ledger.as_ref());
         let published = former.and_then(|former| former.published.as_ref());
         Signing {
             usage: series.usage,
             published: Published::renewed(published, public),
             ledger,
             jwks: self.jwks_of(series).iter().map(|key| key.kid().clone()).collect(),
-            private,
+            private: signers.keys().cloned().collect(),
             signers,
             pairs: read,
         }
@@ -247,18 +261,9 @@ impl Keys {
     }
 
     /// What verifiers shall find of one series: its ConfigMap, and what the ledger has, should the
-    /// ConfigMap be away for a moment; never what has left. A key of the ConfigMap alone counts only
-    /// with its private half in view: whoever may write ConfigMaps must not make tokens valid.
-    fn public_keys(
-        &self,
-        series: &Series,
-        ledger: Option<&Ledger>,
-        private: &BTreeSet<Kid>,
-    ) -> Vec<PublicKey> {
+    /// ConfigMap be away for a moment; never what has left.
+    fn public_keys(&self, series: &Series, ledger: Option<&Ledger>) -> Vec<PublicKey> {
         let mut keys = self.jwks_of(series).to_vec();
-        let known = ledger.into_iter().flat_map(|ledger| ledger.entries.values());
-        let known: BTreeSet<_> = known.map(|entry| entry.key.kid()).chain(private).collect();
-        keys.retain(|key| known.contains(key.kid()));
         let Some(ledger) = ledger else { return keys };
         keys.extend(ledger.live().map(|(_, entry)| entry.key.clone()));
         let gone = ledger.entries.values().filter(|entry| entry.withdrawal.is_some());
@@ -276,11 +281,7 @@ impl Signing {
         ages: &Ages,
         now: Timestamp,
         most_age: Duration,
-        token_lifetime: SignedDuration,
     ) -> Result<Arc<Signer>, NoSigner> {
-        if let Some(ledger) = &self.ledger {
-            agrees(ledger, most_age, token_lifetime)?;
-        }
         let views = Views {
             series: Aged { seen: Some(self.usage), age: ages.series },
             ledger: Aged { seen: self.ledger.as_ref(), age: ages.ledgers },

@@ -223,6 +223,10 @@ async fn observe(client: &Client, directory: &Directory, (credential, id): &Soug
     if !user.owns(&record) {
         return Ok(None);
     }
+    let own = own(client, directory).await?;
+    if !user.is_served_by(Some(&own)) {
+        return Ok(None);
+    }
     let tenant = tenant(client, directory, &record).await?;
     if !record.names_tenant() {
         // The namespace may have been made again since the user was read.
@@ -236,6 +240,18 @@ async fn observe(client: &Client, directory: &Directory, (credential, id): &Soug
     let known = Arc::new(Known::of(&user, (&tenant, scope), &record, former.as_deref()));
     write(&directory.clients).keep_former(&known, directory.clock.elapsed());
     Ok(Some(known))
+}
+
+/// The uid of this installation, from the view if it is there.
+async fn own(client: &Client, directory: &Directory) -> Result<String, CannotCheck> {
+    let known = read(&directory.clients).own().map(str::to_owned);
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let home = &directory.settings.namespace;
+    let metadata = Api::<Namespace>::all(client.clone()).get_metadata(home).await;
+    let metadata = existing(metadata, "namespaces", home)?;
+    metadata.and_then(|it| it.metadata.uid).ok_or(CannotCheck::NoNamespace)
 }
 
 /// The uid of the namespace that the record belongs to. The view is asked first, and believed only when

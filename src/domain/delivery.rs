@@ -33,6 +33,19 @@ pub struct Content {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// Whether the data of a Secret can be changed, as far as is known.
+///
+/// Metadata names the field `immutable` when somebody set it, but not its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutability {
+    /// Nobody set `immutable`, or it is `false`.
+    Mutable,
+    /// `immutable` may be `true`. A write that clears the field shows it.
+    Unknown,
+    /// `immutable` is `true`: the API server refused to clear it.
+    Immutable,
+}
+
 /// What the metadata of the delivered Secret shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
@@ -42,8 +55,8 @@ pub struct Delivered {
     pub belongs: Belongs,
     /// Whether it is being deleted and only waits for a finalizer.
     pub is_terminating: bool,
-    /// Whether somebody made it immutable, so that nothing can be delivered into it.
-    pub is_immutable: bool,
+    /// Whether a client secret can be delivered into it.
+    pub mutability: Mutability,
     /// The credential that its annotation names.
     pub credential_id: Option<CredentialId>,
     /// The fields that the annotation says carry the client secret.
@@ -54,12 +67,18 @@ pub struct Delivered {
     pub content_digest: Option<String>,
     /// All its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its annotations, but for those that the operator keeps its books in.
+    /// Its annotations, without those that the operator keeps its books in, and without the copy
+    /// that `kubectl apply` leaves.
     pub annotations: BTreeMap<String, String>,
+    /// Whether it has the annotation of `kubectl apply`, which may hold the client secret.
+    pub has_applied_copy: bool,
     /// What the operator wrote last, by `managedFields`.
     pub ours: Written,
     /// Who else wrote a field of data last, and when.
     pub foreign_fields: BTreeMap<String, String>,
+    /// Fields of data of which `managedFields` proves that somebody else wrote them last. A manager
+    /// that only took over an older account, or that created the Secret from a copy, is no proof.
+    pub rewritten_fields: BTreeSet<String>,
 }
 
 /// Names of what a field manager wrote last.
@@ -156,6 +175,9 @@ impl Content {
             ),
             ..Refresh::default()
         };
+        if delivered.has_applied_copy {
+            refresh.annotations.insert(api::LAST_APPLIED.to_owned(), None);
+        }
         let carried: BTreeSet<_> =
             delivered.secret_fields.intersection(&self.secret_fields).cloned().collect();
         if delivered.credential_id.is_some() {
@@ -190,7 +212,8 @@ impl Content {
         let is_known = |field: &String| {
             delivered.ours.fields.contains(field) || delivered.foreign_fields.contains_key(field)
         };
-        let is_whole = self.fields.keys().all(is_known);
+        // Without an account of the fields, the digest alone tells.
+        let is_whole = !delivered.is_tracked() || self.fields.keys().all(is_known);
         let surplus: Vec<_> = delivered
             .ours
             .fields
@@ -227,21 +250,64 @@ impl Content {
     }
 }
 
+// === impl Refresh ===
+
+impl Refresh {
+    /// Whether it changes data, which an immutable Secret does not allow.
+    pub fn changes_data(&self) -> bool {
+        !self.fields.is_empty()
+    }
+
+    /// The part that an immutable Secret allows, if there is any.
+    #[must_use]
+    pub fn of_metadata(mut self) -> Option<Self> {
+        if self.changes_data() {
+            self.fields.clear();
+            self.annotations.remove(api::CONTENT_DIGEST);
+            self.annotations.remove(api::CLIENT_SECRET_FIELDS);
+        }
+        (self != Self::default()).then_some(self)
+    }
+}
+
 // === impl Delivered ===
 
 impl Delivered {
-    /// Whether a field that carries the client secret was written by somebody else since, or
-    /// removed.
+    /// Whether it is proved that somebody else wrote a field that carries the client secret, or
+    /// removed it.
+    ///
+    /// `managedFields` that were reset, merged or lost in a restore prove nothing.
     pub fn is_altered(&self) -> bool {
-        let carries = |field: &str| self.ours.fields.contains(field);
-        let is_whole = SECRET_FIELDS.iter().all(|field| carries(field))
-            && self.secret_fields.iter().all(|field| carries(field));
-        self.credential_id.is_some() && !is_whole
+        let is_missed = |field: &str| {
+            let is_proved = self.has_witness() || self.rewritten_fields.contains(field);
+            is_proved && !self.ours.fields.contains(field)
+        };
+        let is_altered = SECRET_FIELDS.iter().any(|field| is_missed(field))
+            || self.secret_fields.iter().any(|field| is_missed(field));
+        self.credential_id.is_some() && is_altered
+    }
+
+    /// Whether the account of the delivery is still there. One write set the client secret and the
+    /// annotation with its id, so the manager that still owns the annotation wrote both.
+    fn has_witness(&self) -> bool {
+        self.ours.annotations.contains(api::CREDENTIAL_ID)
+    }
+
+    /// Whether `managedFields` says anything of the data.
+    fn is_tracked(&self) -> bool {
+        self.has_witness() || !self.ours.fields.is_empty() || !self.foreign_fields.is_empty()
     }
 
     /// The credential that it carries unaltered.
     pub fn unaltered_id(&self) -> Option<&CredentialId> {
         self.credential_id.as_ref().filter(|_| !self.is_altered())
+    }
+
+    /// Whether it is ours and certainly has no data.
+    pub fn is_empty(&self) -> bool {
+        let is_known = !self.ours.labels.is_empty();
+        let names_data = !self.ours.fields.is_empty() || !self.foreign_fields.is_empty();
+        self.belongs == Belongs::Ours && self.credential_id.is_none() && is_known && !names_data
     }
 
     /// What a record needs to know of it.

@@ -1,18 +1,19 @@
 //! Register, then reveal: the protocol that brings a client secret into a Secret.
 //!
 //! ```text
-//!            CREATE        PUT record          PATCH Secret        PUT record
-//!  (nothing) ------> empty ----------> pending ------------> shown ----------> current
-//!                    Secret  bcrypt      |  ^    client secret       promote      |
-//!                                  fence |  | register again                      | next promotion
-//!                                        v  |                                     v
-//!                                       dead ----------------------------------> old --> gone
-//!                                            perhaps seen: ends after the overlap    past its end
+//!             PUT record        CREATE Secret            PUT record
+//!  (nothing) ------------> pending ------------> shown ---------------> current
+//!               bcrypt      |  ^    or PATCH            promote           |
+//!                     fence |  | register again                           | next promotion
+//!                           v  |                                          v
+//!                          dead ----------------------------------------> old --> gone
+//!                               perhaps seen: ends after the overlap          past its end
 //! ```
 //!
 //! The verifier is stored before the client secret is shown, an old one ends only after its
 //! successor is shown, and a delivery that may still be in flight is made impossible (the fence)
-//! before another is tried. [`decide`] looks at the three objects and returns one conditional write;
+//! before another is tried. The fence of a PATCH is a new version. The fence of a CREATE is a Secret
+//! without a client secret, which is made only if the answer to the CREATE was lost. [`decide`] looks at the three objects and returns one conditional write;
 //! whoever carried it out, or died, looks again.
 
 use jiff::{SignedDuration, Timestamp};
@@ -26,9 +27,13 @@ use super::schedule::{Now, Trust, due_at, later};
 
 pub mod report;
 mod step;
+mod upkeep;
+mod waiting;
 
 pub use self::report::Verdict;
 pub use self::step::{Cause, Change, Issue, Rest, Step, Write};
+use self::upkeep::{secret_has_drifted, secret_is_immutable};
+use self::waiting::{losses_are_paced, record_is_full, secret_is_empty};
 
 /// What live reads showed: the `TechnicalUser` first, then the record, then the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,15 +162,17 @@ const CHECKS: &[fn(&View<'_>) -> Option<Step>] = &[
     namespace_is_unrecorded, // servers compare it before they issue a token
     secret_is_not_ours,      // never taken over, never written; what a predecessor left goes
     secret_is_going,         // a finalizer holds it: nothing can be made of it
-    placeholder_is_missing,  // there is something to deliver and nowhere to put it
+    creation_may_be_in_flight, // the placeholder is the fence
     pending_is_shown,        // the client secret was revealed: its verifier becomes current
     secret_is_immutable,     // nothing can be delivered into it
     delivery_may_be_in_flight, // fence before replace
+    losses_are_paced,        // whoever deletes the Secret again and again is a loop
     record_is_full,          // wait rather than forget
     client_secret_is_needed, // register, then reveal
     read_once_is_over,       // a one-time Secret goes
     secret_has_drifted,      // labels, annotations, URLs
     record_is_untidy,        // what has ended goes
+    secret_is_empty,         // a reader would start without a client secret
 ];
 
 struct View<'a> {
@@ -214,9 +221,14 @@ fn secret_is_going(view: &View<'_>) -> Option<Step> {
         .then(|| rest(Verdict::SecretTerminating, Some(recheck(view.now))))
 }
 
-fn placeholder_is_missing(view: &View<'_>) -> Option<Step> {
-    let is_wanted = view.delivered.is_none() && view.cause().is_some();
-    is_wanted.then_some(Step::Write(Write::CreatePlaceholder))
+fn creation_may_be_in_flight(view: &View<'_>) -> Option<Step> {
+    if view.delivered.is_some() || view.user.is_suspended || !view.record.awaits_creation() {
+        return None;
+    }
+    let tidy = view.tidied(view.record);
+    // Nothing could be delivered into it while the record is full, unless that never ends.
+    let has_use = tidy.has_room() || tidy.ends().next().is_none();
+    has_use.then_some(Step::Write(Write::CreatePlaceholder))
 }
 
 fn pending_is_shown(view: &View<'_>) -> Option<Step> {
@@ -229,11 +241,6 @@ fn pending_is_shown(view: &View<'_>) -> Option<Step> {
     Some(view.put(view.tidied(&promoted), Change::Promote))
 }
 
-fn secret_is_immutable(view: &View<'_>) -> Option<Step> {
-    let is_stuck = view.delivered?.is_immutable && view.cause().is_some();
-    is_stuck.then(|| rest(Verdict::SecretImmutable, Some(recheck(view.now))))
-}
-
 fn delivery_may_be_in_flight(view: &View<'_>) -> Option<Step> {
     let delivered = view.delivered?;
     view.cause()?;
@@ -241,26 +248,8 @@ fn delivery_may_be_in_flight(view: &View<'_>) -> Option<Step> {
     view.record.awaits(&delivered.version).then_some(Step::Write(write))
 }
 
-fn record_is_full(view: &View<'_>) -> Option<Step> {
-    view.cause()?;
-    let tidy = view.tidied(view.record);
-    let first_end = tidy.entries.values().filter_map(|entry| match entry.state {
-        State::Old(not_after) => Some(not_after),
-        State::Pending(_) | State::Current => None,
-    });
-    if tidy.has_room() {
-        return None;
-    }
-    // Dead entries get their end first: without one they would fill the record for ever.
-    if tidy != *view.record {
-        return Some(view.put(tidy, Change::Tidy));
-    }
-    Some(rest(Verdict::TooManyCredentials, first_end.min()))
-}
-
 fn client_secret_is_needed(view: &View<'_>) -> Option<Step> {
     let cause = view.cause()?;
-    let delivered = view.delivered?;
     let mut record = view.tidied(view.record);
     record.serial = view.next_serial();
     if let Some(token) = view.user.rotate_request.as_deref() {
@@ -269,25 +258,18 @@ fn client_secret_is_needed(view: &View<'_>) -> Option<Step> {
     Some(Step::Write(Write::Issue(Box::new(Issue {
         record_version: view.version.clone(),
         record,
-        placeholder: delivered.version.clone(),
+        placeholder: view.delivered.map(|delivered| delivered.version.clone()),
+        placeholder_is_empty: view.delivered.is_some_and(Delivered::is_empty),
         cause,
     }))))
 }
 
 fn read_once_is_over(view: &View<'_>) -> Option<Step> {
-    let delivered = view.delivered?;
+    // A fence goes only after what it stops has got its end.
+    let delivered = view.delivered.filter(|delivered| !delivered.is_empty())?;
     let ends_at = view.withdrawal_at()?;
     let is_over = view.now.has_reached(ends_at) && !view.user.is_suspended;
     is_over.then(|| Step::Write(Write::Withdraw(delivered.version.clone())))
-}
-
-fn secret_has_drifted(view: &View<'_>) -> Option<Step> {
-    let delivered = view.delivered?;
-    if delivered.is_immutable {
-        return None;
-    }
-    let refresh = view.user.content.refresh(delivered)?;
-    Some(Step::Write(Write::Refresh(delivered.version.clone(), Box::new(refresh))))
 }
 
 fn record_is_untidy(view: &View<'_>) -> Option<Step> {
@@ -364,10 +346,7 @@ impl View<'_> {
 
     /// Nothing to do: says so, and when time alone will change that.
     fn settled(&self) -> Step {
-        let ends = self.record.entries.values().filter_map(|entry| match entry.state {
-            State::Old(not_after) => Some(not_after),
-            State::Pending(_) | State::Current => None,
-        });
+        let ends = self.record.ends();
         let withdrawal = self.delivered.and_then(|_| self.withdrawal_at());
         let acts = self.due_at().into_iter().chain(withdrawal).filter(|_| !self.user.is_suspended);
         // What is due by a clock that cannot be trusted waits until it can.

@@ -22,14 +22,28 @@ pub fn signing(readiness: Readiness) -> Router {
     Router::new().route("/readyz/sign", get(answer)).with_state(readiness)
 }
 
+/// What an operator who reads `/readyz` shall know, which is no reason for its status.
+pub type Notes = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// `/livez` and `/readyz`, with `/healthz` and `/ready` for those who expect them. The process lives as
 /// long as none of its parts stands still.
 pub fn health(heartbeats: Heartbeats, readiness: Readiness) -> Router {
+    health_with(heartbeats, readiness, Arc::new(Vec::new))
+}
+
+/// The same, and `/readyz` lists the notes, whatever its status.
+pub fn health_with(heartbeats: Heartbeats, readiness: Readiness, notes: Notes) -> Router {
     let liveness: Readiness =
         Arc::new(move || heartbeats.stalled().map_or(Ok(()), |stalled| Err(stalled.to_string())));
     let live = Router::new().route("/livez", get(answer)).route("/healthz", get(answer));
-    let ready = Router::new().route("/readyz", get(answer)).route("/ready", get(answer));
-    live.with_state(liveness).merge(ready.with_state(readiness))
+    let ready = get(move || {
+        let (readiness, notes) = (Arc::clone(&readiness), Arc::clone(&notes));
+        async move {
+            let (status, text) = answer(State(readiness)).await;
+            (status, notes().into_iter().fold(text, |text, note| text + &note + "\n"))
+        }
+    });
+    live.with_state(liveness).route("/readyz", ready.clone()).route("/ready", ready)
 }
 
 async fn answer(State(readiness): State<Readiness>) -> (StatusCode, String) {

@@ -11,9 +11,11 @@
 )]
 
 mod admission;
+mod definitions;
 mod delivery;
 mod faults;
 mod figures;
+mod installations;
 mod issue;
 mod kills;
 mod leaks;
@@ -27,6 +29,7 @@ mod obstacles;
 mod operator;
 mod oracle;
 mod policy;
+mod protection;
 mod replica;
 mod replicas;
 mod rights;
@@ -34,4 +37,5 @@ mod rotation;
 mod signing_keys;
 mod token_service;
 mod victims;
+mod whole;
 mod world;

@@ -121,6 +121,7 @@ impl Replica {
 fn settings(system: &str, namespaces: Vec<String>, identity: &str, limits: Limits) -> Settings {
     Settings {
         namespace: system.to_owned(),
+        controller_name: technical_user_operator::api::CONTROLLER_NAME.to_owned(),
         watch_namespaces: namespaces,
         endpoints: Endpoints { issuer: ISSUER.to_owned() },
         policy: technical_user_operator::domain::policy::Policy::unbounded(),
@@ -152,6 +153,7 @@ fn prepared(
         settings,
         hashing: Arc::new(Semaphore::new(1)),
         metrics: Metrics::register(&mut Registry::default()),
+        installations: Arc::default(),
     });
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { candidate.run().await });

@@ -17,6 +17,9 @@ pub(crate) const EVERYWHERE: &str = include_str!("../../config/rbac.yaml");
 /// Those of one that serves some namespaces; what it needs in each is bound there.
 pub(crate) const NAMESPACED: &str = include_str!("../../config/rbac-namespaced.yaml");
 
+/// What bounds the writes of the operator beyond that.
+pub(crate) const BOUNDS: &str = include_str!("../../config/admission-policy.yaml");
+
 /// Installs the CRDs and these rights.
 pub(crate) async fn install(client: &Client, rights: &str) {
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());

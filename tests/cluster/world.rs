@@ -58,6 +58,10 @@ pub(crate) async fn bare_with(options: Options, rights: &str) -> Option<ControlP
 impl World {
     async fn start() -> Option<Self> {
         let control_plane = bare(Options { audit: true, ..Options::default() }).await?;
+        // Whatever the operator does in the tests that share it, it does under the policy.
+        for object in rights::shipped(rights::BOUNDS) {
+            rights::apply(&control_plane.client().await, object).await;
+        }
         let launch = launch(&control_plane, "operator.log");
         let operator = launch.start();
         operator.ready().await;

@@ -166,6 +166,7 @@ impl World {
         replicas.started += 1;
         let settings = Settings {
             namespace: OPERATOR.to_owned(),
+            controller_name: technical_user_operator::api::CONTROLLER_NAME.to_owned(),
             watch_namespaces: Vec::new(),
             endpoints: Endpoints { issuer: "https://iam.example.com".to_owned() },
             policy: technical_user_operator::domain::policy::Policy::unbounded(),
@@ -190,6 +191,7 @@ impl World {
             settings,
             hashing: Arc::new(Semaphore::new(1)),
             metrics: Metrics::register(&mut Registry::default()),
+            installations: Arc::default(),
         };
         let (synced, _) = watch::channel(Synced(false));
         let run = signing_key::run(client, Arc::new(context), synced, std::future::pending());

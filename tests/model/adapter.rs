@@ -3,7 +3,7 @@
 //! Nothing is decided here: what was observed is spelt out, the production code is asked, and what
 //! it says is turned back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use technical_user_operator::api;
@@ -11,7 +11,7 @@ use technical_user_operator::api::technical_user::SecretTemplate;
 use technical_user_operator::domain::credential::record::{self, Handled, Owner, State};
 use technical_user_operator::domain::credential::{ClientId, CredentialId, Verifier};
 use technical_user_operator::domain::delivery::{
-    Content, Delivered, Endpoints, SECRET_FIELDS, Written,
+    Content, Delivered, Endpoints, Mutability, SECRET_FIELDS, Written,
 };
 use technical_user_operator::domain::object::Belongs;
 use technical_user_operator::domain::schedule::Now;
@@ -50,10 +50,12 @@ pub(crate) enum Outcome {
     CreatePlaceholder,
     Put(Record, Why),
     Fence(Version),
+    /// Without a placeholder, the Secret is created with the client secret in it.
     Issue {
         record: Record,
         placeholder: Version,
     },
+    ClearImmutable,
     Refresh(Version),
     Withdraw(Version, u8),
     Collect(Version),
@@ -122,10 +124,12 @@ impl Adapter {
             Write::Fence(version, _) => Outcome::Fence(small(version)),
             Write::Issue(issue) => Outcome::Issue {
                 record: small_record(&issue.record, small(&issue.record_version), owner),
-                placeholder: small(&issue.placeholder),
+                placeholder: issue.placeholder.as_ref().map_or(ANY, small),
             },
+            Write::ClearImmutable(_) => Outcome::ClearImmutable,
             Write::Refresh(version, _) => Outcome::Refresh(small(version)),
             Write::Collect(version) => Outcome::Collect(small(version)),
+            Write::Discard(version) => Outcome::Withdraw(small(version), ANY),
             Write::Withdraw(version) => {
                 Outcome::Withdraw(small(version), look.secret.map_or(ANY, |secret| secret.id))
             }
@@ -137,7 +141,7 @@ impl Adapter {
         let more = self.record(record).with_pending(
             credential_id(id),
             self.verifier.clone(),
-            &secret_version(placeholder),
+            self::placeholder(placeholder),
             Self::now(),
         );
         small_record(&more, record.version, record.owner)
@@ -184,7 +188,7 @@ impl Adapter {
     fn record(&self, record: &Record) -> record::Record {
         let entry = |entry: &Entry| {
             let state = match entry.life {
-                Life::Pending(version) => State::Pending(secret_version(version)),
+                Life::Pending(version) => State::Pending(placeholder(version)),
                 Life::Current => State::Current,
                 Life::Old => State::Old(instant(OVERLAP)),
                 Life::Ended => State::Old(instant(-OVERLAP)),
@@ -217,6 +221,7 @@ impl Adapter {
         if carries {
             ours.fields.extend(self.content.fields.keys().cloned());
             ours.fields.extend(SECRET_FIELDS.map(str::to_owned));
+            ours.annotations.insert(api::CREDENTIAL_ID.to_owned());
         }
         if secret.is_altered {
             ours.fields.remove(SECRET_FIELDS[0]);
@@ -235,7 +240,9 @@ impl Adapter {
                 _ => Belongs::Predecessor,
             },
             is_terminating: false,
-            is_immutable: false,
+            mutability: Mutability::Mutable,
+            has_applied_copy: false,
+            rewritten_fields: BTreeSet::new(),
             credential_id: carries.then(|| credential_id(secret.id)),
             secret_fields: SECRET_FIELDS
                 .map(str::to_owned)
@@ -256,7 +263,7 @@ fn small_record(record: &record::Record, version: Version, owner: u8) -> Record 
     let entry = |(id, entry): (&CredentialId, &record::Entry)| Entry {
         id: id.as_str().parse().unwrap(),
         life: match &entry.state {
-            State::Pending(version) => Life::Pending(small(version)),
+            State::Pending(version) => Life::Pending(version.as_ref().map_or(ANY, small)),
             State::Current => Life::Current,
             State::Old(not_after) if *not_after > instant(SignedDuration::ZERO) => Life::Old,
             State::Old(_) => Life::Ended,
@@ -306,6 +313,11 @@ fn owner_of(uid: u8) -> Owner {
 /// The API server never uses a version twice, so it tells the uid too.
 fn record_version(version: Version) -> record::Version {
     version_of("record", version)
+}
+
+/// Where a client secret is to be revealed; by the creation of the Secret when that is [`ANY`].
+fn placeholder(version: Version) -> Option<record::Version> {
+    (version != ANY).then(|| secret_version(version))
 }
 
 fn secret_version(version: Version) -> record::Version {

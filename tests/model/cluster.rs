@@ -42,6 +42,7 @@ pub(crate) struct Secret {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Life {
+    /// To be revealed at that version; at [`ANY`], by the creation of the Secret.
     Pending(Version),
     Current,
     Old,
@@ -141,6 +142,8 @@ pub(crate) struct History {
     pub(crate) revealed: u64,
     /// Bits: the credentials that were in a record when it was revoked.
     pub(crate) revoked: u64,
+    /// Bits: the credentials that stand in a Secret by its creation and were never current.
+    pub(crate) created: u64,
     /// The highest serial of which a client secret was revealed, for each user.
     pub(crate) serials: [u8; USERS],
     pub(crate) ended_early: bool,
@@ -249,6 +252,9 @@ impl Server {
                 self.history.ended_early |= was_seen && !is_kept && entry.life != Life::Ended;
             }
         }
+        for entry in put.entries.iter().filter(|entry| entry.life == Life::Current) {
+            self.history.created &= !bit(entry.id);
+        }
         let version = self.next_version();
         let mut record = Record { version, ..put.clone() };
         record.entries.sort_unstable();
@@ -276,6 +282,7 @@ impl Server {
         self.cluster.secret =
             Some(Secret { version, owner, id, is_altered: false, has_drifted: false });
         self.reveal(owner, id, serial);
+        self.history.created |= bit(id) & !bit(ANY);
         Some(version)
     }
 

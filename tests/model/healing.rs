@@ -73,7 +73,7 @@ fn heals(operator: &Operator, mut state: State) -> bool {
             let look = operator.look(&state.server, user);
             match operator.decide(&look) {
                 // It waits for the first end, which comes.
-                Outcome::Rest("TooManyCredentials") => state.end(),
+                Outcome::Rest("TooManyCredentials" | "SecretLostRepeatedly") => state.end(),
                 Outcome::Rest(reason) => return is_goal(operator, &state.server, user, reason),
                 outcome => operator.send(&mut state, 0, user, &outcome),
             }
@@ -103,7 +103,8 @@ fn is_goal(operator: &Operator, server: &Server, user: User, reason: &str) -> bo
     if secret.is_some_and(|secret| secret.owner == FOREIGN) {
         return is_revoked && reason == "SecretConflict";
     }
-    let is_tidy = record.entries.iter().all(|entry| entry.life != Life::Ended);
+    let is_tidy = record.entries.iter().all(|entry| entry.life != Life::Ended)
+        && secret.is_none_or(|secret| secret.id != ANY);
     if user.is_suspended {
         return is_revoked && is_tidy && reason == "Suspended";
     }
@@ -128,10 +129,8 @@ fn is_delivered(
     }
     let expected = match (user.mode, secret) {
         (Mode::Retained, None) => return false,
-        // One that came late, for a delivery that was over, stays empty.
-        (Mode::Lenient, None | Some(Secret { id: 0, .. })) => "DeletionIgnored",
+        (Mode::Lenient, None) => "DeletionIgnored",
         (Mode::OneTime, None) => "DeliveredOnce",
-        (Mode::OneTime, Some(Secret { id: 0, .. })) if !current.is_aged => "DeliveredOnce",
         (_, Some(secret)) if secret.id != current.id || secret.has_drifted => return false,
         (Mode::OneTime, Some(_)) if current.is_aged => return false,
         (Mode::Retained, Some(secret)) if secret.is_altered => return false,

@@ -128,7 +128,8 @@ impl Operator {
         let owner = user.uid;
         let slot = u8::try_from(self.slot(owner)).unwrap();
         let request = match outcome {
-            Outcome::Rest(_) => return,
+            // No Secret of the model is immutable.
+            Outcome::Rest(_) | Outcome::ClearImmutable => return,
             Outcome::CreateRecord => Request::CreateRecord { slot, owner },
             Outcome::DeleteRecord(version) => Request::DeleteRecord { slot, version: *version },
             Outcome::CreatePlaceholder => Request::CreateSecret { owner, id: ANY, serial: 0 },
@@ -162,15 +163,14 @@ impl Operator {
         let register = self.put(slot, record, Why::Register);
         let version = if self.is(Wrong::RevealAtAnyVersion) { ANY } else { placeholder };
         let reveal = Request::Reveal { version, owner, id, serial };
+        let is_creation = placeholder == ANY;
         if self.is(Wrong::RevealBeforeRegister) {
+            let create = Request::CreateSecret { owner, id, serial };
+            let reveal = if is_creation { create } else { reveal };
             return post(state, index, reveal, Then::Send(register));
         }
-        if placeholder == ANY {
-            let create = Request::CreateSecret { owner, id, serial };
-            return post(state, index, register, Then::Send(create));
-        }
-        let then = Then::Reveal { placeholder: version, id };
-        post(state, index, register, then);
+        let reveal = Then::Reveal { placeholder: version, id };
+        post(state, index, register, if is_creation { Then::Create { id } } else { reveal });
     }
 
     fn put(&self, slot: u8, mut record: Record, why: Why) -> Request {
@@ -188,7 +188,7 @@ impl Operator {
             return;
         };
         let is_ignored = match message.then {
-            Then::Reveal { .. } => self.is(Wrong::RevealUnregistered),
+            Then::Reveal { .. } | Then::Create { .. } => self.is(Wrong::RevealUnregistered),
             Then::Promote { .. } => self.is(Wrong::PromoteUnrevealed),
             Then::Nothing | Then::Send(_) => false,
         };
@@ -236,12 +236,17 @@ impl Operator {
     fn go_on(&self, state: &mut State, sender: usize, message: Message, version: Option<Version>) {
         state.replicas[sender] = Replica::idle();
         match (message.then, message.request) {
-            (Then::Reveal { placeholder, id }, Request::PutRecord { slot, record, .. }) => {
-                let reveal = Request::Reveal {
-                    version: placeholder,
-                    owner: record.owner,
-                    id,
-                    serial: record.serial,
+            (
+                next @ (Then::Reveal { .. } | Then::Create { .. }),
+                Request::PutRecord { slot, record, .. },
+            ) => {
+                let Record { owner, serial, .. } = record;
+                let (reveal, id) = match next {
+                    Then::Reveal { placeholder: version, id } => {
+                        (Request::Reveal { version, owner, id, serial }, id)
+                    }
+                    Then::Create { id } => (Request::CreateSecret { owner, id, serial }, id),
+                    _ => return,
                 };
                 let version = version.unwrap_or(record.version);
                 let record = Record { version, ..record };
@@ -258,7 +263,7 @@ impl Operator {
                 post(state, sender, put, Then::Nothing);
             }
             (Then::Send(request), _) => post(state, sender, request, Then::Nothing),
-            (Then::Nothing | Then::Reveal { .. }, _) => {}
+            (Then::Nothing | Then::Reveal { .. } | Then::Create { .. }, _) => {}
         }
     }
 

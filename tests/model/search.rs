@@ -53,6 +53,9 @@ pub(crate) struct Setting {
     pub(crate) is_scheduled: bool,
     /// Whether a foreign Secret of the wanted name is there from the start.
     pub(crate) starts_foreign: bool,
+    /// Whether a creation arrives before its verifier ends, if ever, and is then noticed in time. The
+    /// API server ends a request after a minute, so only wrong variants go without it.
+    pub(crate) bounds_creations: bool,
     /// Whether nobody does anything for which a second secret of one serial were right.
     pub(crate) one_per_serial: bool,
 }
@@ -140,14 +143,16 @@ impl Search {
 
     fn time_actions(&self, state: &State, actions: &mut Vec<Action>) {
         let entries = state.server.cluster.records.iter().flatten();
+        let mut has_end = false;
         for entry in entries.flat_map(|record| &record.entries) {
-            if entry.life == Life::Old && !actions.contains(&Action::End) {
-                actions.push(Action::End);
-            }
+            has_end |= entry.life == Life::Old;
             let grows_old = self.setting.ages && entry.life == Life::Current && !entry.is_aged;
             if grows_old && !actions.contains(&Action::Age) {
                 actions.push(Action::Age);
             }
+        }
+        if has_end && !(self.setting.bounds_creations && state.awaits_creation()) {
+            actions.push(Action::End);
         }
         if state.left.restores > 0 {
             actions.push(match state.snapshot {

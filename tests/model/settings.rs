@@ -29,6 +29,7 @@ const BASE: Setting = Setting {
     reaches: &["delivered", "rotated"],
     is_scheduled: false,
     starts_foreign: false,
+    bounds_creations: true,
     one_per_serial: true,
 };
 
@@ -150,16 +151,17 @@ const LARGEST: Setting =
 /// Each wrong variant, the least trouble that brings it down, and the property that must catch it.
 pub(crate) const MUTANTS: &[(Wrong, Setting, &str)] = &[
     (Wrong::ReadSecretBeforeRecord, with(PAIR, 1, 0, 1), property::VISIBLE),
-    (Wrong::PruneWithoutFence, with(SOLE, 1, 0, 0), property::VISIBLE),
+    (Wrong::PruneWithoutFence, with(SOLE, 1, 0, 1), property::VISIBLE),
     (Wrong::RevealBeforeRegister, with(SOLE, 0, 0, 0), property::VISIBLE),
-    (Wrong::RevealAtAnyVersion, with(SOLE, 1, 0, 0), property::VISIBLE),
+    (Wrong::RevealAtAnyVersion, with(SOLE, 1, 0, 1), property::VISIBLE),
     (Wrong::NoPlaceholder, with(SOLE, 1, 0, 0), property::VISIBLE),
+    (Wrong::LateCreation, UNBOUNDED, property::VISIBLE),
     (Wrong::LostIsSuccess, with(SOLE, 1, 0, 0), property::VISIBLE),
-    (Wrong::OnePendingSlot, with(SOLE, 1, 0, 0), property::VISIBLE),
+    (Wrong::OnePendingSlot, with(SOLE, 1, 0, 1), property::VISIBLE),
     (Wrong::DropDeadPending, with(SOLE, 1, 1, 0), property::EARLY),
     (Wrong::TakenBackUnanswered, with(SOLE, 1, 0, 0), property::VISIBLE),
     (Wrong::TakenBackAtAnyVersion, refused(PAIR), property::VISIBLE),
-    (Wrong::FenceOmitted, with(SOLE, 1, 0, 0), property::VISIBLE),
+    (Wrong::FenceOmitted, with(SOLE, 1, 0, 1), property::VISIBLE),
     (Wrong::RevealUnregistered, with(SOLE, 1, 0, 0), property::VISIBLE),
     (Wrong::PromoteUnrevealed, with(PAIR, 0, 0, 1), property::VISIBLE),
     (Wrong::PutRecordAnyVersion, with(SOLE, 1, 0, 0), property::VISIBLE),
@@ -195,6 +197,9 @@ const PAIR: Setting = Setting { budget: STORM, acts: ACTS, one_per_serial: false
 
 /// One operator, which dies or loses an answer.
 const SOLE: Setting = Setting { replicas: 1, ..PAIR };
+
+/// A creation may arrive at any time after its verifier has ended.
+const UNBOUNDED: Setting = Setting { bounds_creations: false, ..with(SOLE, 1, 1, 0) };
 
 /// One operator, and its user edits the spec.
 const EDITED: Setting = Setting { acts: &[Act::Revoke, Act::Suspend, Act::ChangeMode], ..SOLE };

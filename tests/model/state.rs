@@ -4,7 +4,7 @@
 //! in nothing else are one. That keeps an endless history finite.
 
 use crate::adapter::Seen;
-use crate::cluster::{ANY, Cluster, Life, Record, Request, Secret, Server, User, Version};
+use crate::cluster::{ANY, Cluster, Life, Record, Request, Secret, Server, User, Version, bit};
 
 /// What a replica of the operator does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +46,10 @@ pub(crate) enum Then {
     /// The verifier is registered: reveal.
     Reveal {
         placeholder: Version,
+        id: u8,
+    },
+    /// The verifier is registered: create the Secret with the client secret in it.
+    Create {
         id: u8,
     },
     /// The client secret is revealed: its verifier becomes current.
@@ -116,6 +120,7 @@ impl State {
         let history = &mut self.server.history;
         history.revealed = renamed(history.revealed, ids);
         history.revoked = renamed(history.revoked, ids);
+        history.created = renamed(history.created, ids);
         self.order();
         self
     }
@@ -150,6 +155,24 @@ impl State {
         }
     }
 
+    /// Whether a creation is not over whose verifier has got its end: it is still under way, or it
+    /// arrived and no operator has looked since.
+    pub(crate) fn awaits_creation(&self) -> bool {
+        let under_way = self.in_flight.iter().filter_map(|message| match message.request {
+            Request::CreateSecret { id, .. } => Some(id),
+            _ => None,
+        });
+        let secret = self.server.cluster.secret.map(|secret| secret.id);
+        let arrived = secret.filter(|id| self.server.history.created & bit(*id) != 0);
+        let ids: Vec<u8> = under_way.chain(arrived).filter(|id| *id != ANY).collect();
+        if ids.is_empty() {
+            return false;
+        }
+        let mut state = self.clone();
+        let mut entries = state.records().flat_map(|record| &record.entries);
+        entries.any(|entry| entry.life == Life::Old && ids.contains(&entry.id))
+    }
+
     /// Every entry, wherever it is stored, held or under way.
     pub(crate) fn records(&mut self) -> impl Iterator<Item = &mut Record> {
         let stored = self.server.cluster.records.iter_mut().flatten();
@@ -162,7 +185,7 @@ impl State {
             let next = match &mut message.then {
                 Then::Promote { record, .. } => Some(record),
                 Then::Send(request) => of_request(request),
-                Then::Nothing | Then::Reveal { .. } => None,
+                Then::Nothing | Then::Reveal { .. } | Then::Create { .. } => None,
             };
             requested.into_iter().chain(next)
         });
@@ -198,7 +221,7 @@ impl State {
                     visitor(Kind::Version, placeholder);
                     visitor(Kind::Id, id);
                 }
-                Then::Promote { id, .. } => visitor(Kind::Id, id),
+                Then::Create { id } | Then::Promote { id, .. } => visitor(Kind::Id, id),
                 Then::Send(request) => visit_request(request, visitor),
             }
         }

@@ -21,8 +21,10 @@ pub(crate) enum Wrong {
     RevealBeforeRegister,
     /// The reveal is a forced apply.
     RevealAtAnyVersion,
-    /// The client secret is part of the first creation.
+    /// After a lost creation the next one follows at once, and the verifier of the first is dropped.
     NoPlaceholder,
+    /// The creation arrives after its verifier has ended: the protocol is right, the network is not.
+    LateCreation,
     /// No answer is taken for success.
     LostIsSuccess,
     /// A new pending entry replaces the former.
@@ -123,7 +125,7 @@ impl Wrong {
         }
         if let (Self::FenceOmitted, Claim::Held(_, record)) = (self, &mut seen.record) {
             for entry in record.entries.values_mut() {
-                if entry.state == State::Pending(delivered.version.clone()) {
+                if entry.state == State::Pending(Some(delivered.version.clone())) {
                     entry.state = State::Old(later(now.latest(), HOUR));
                 }
             }
@@ -217,7 +219,8 @@ fn without_placeholder(version: &Version, before: &Record, now: Now) -> Step {
     Step::Write(Write::Issue(Box::new(Issue {
         record_version: version.clone(),
         record,
-        placeholder: Version { uid: "secret".to_owned(), resource_version: "0".to_owned() },
+        placeholder: None,
+        placeholder_is_empty: false,
         cause: Cause::Unissued,
     })))
 }

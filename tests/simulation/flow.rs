@@ -34,6 +34,14 @@ pub(crate) enum Act {
     AlterSecret,
     DeleteRecord,
     PlantSecret,
+    /// The field `immutable` of the delivered Secret.
+    SetImmutable(bool),
+    /// The reset of `managedFields` that Kubernetes documents.
+    ResetOwnership,
+    /// A backup tool deletes the Secret and creates it again from a copy.
+    RestoreSecret,
+    /// `kubectl get secret -o yaml | kubectl apply -f -`.
+    ApplySecret,
     /// The garbage collector sees nothing any more.
     BlindCollector,
 }
@@ -83,6 +91,31 @@ impl Act {
                     }
                 }
             }
+            Self::SetImmutable(is) => {
+                world.ask(&Method::PATCH, &secret, &json!({"immutable": is}));
+            }
+            Self::ResetOwnership => {
+                let body = json!({"metadata": {"managedFields": [{}]}});
+                world.ask(&Method::PATCH, &secret, &body);
+            }
+            Self::RestoreSecret => {
+                let mut copy = world.server.get("secrets", NAMESPACE, SECRET).unwrap();
+                for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields"] {
+                    copy["metadata"].as_object_mut().unwrap().remove(field);
+                }
+                world.ask(&Method::DELETE, &secret, &Value::Null);
+                world.ask(&Method::POST, &format!("{secrets}?fieldManager=velero"), &copy);
+            }
+            Self::ApplySecret => {
+                let copy = world.server.get("secrets", NAMESPACE, SECRET).unwrap();
+                let annotations = json!({LAST_APPLIED: copy.to_string()});
+                let path = format!("{secret}?fieldManager=kubectl-client-side-apply");
+                world.ask(
+                    &Method::PATCH,
+                    &path,
+                    &json!({"metadata": {"annotations": annotations}}),
+                );
+            }
             Self::BlindCollector => world.stop_collecting(),
             Self::PlantSecret => {
                 let object = json!({
@@ -100,6 +133,7 @@ pub(crate) fn all() -> Vec<Flow> {
     let mut flows = basic();
     flows.extend(around_the_secret());
     flows.extend(around_the_user());
+    flows.extend(around_the_metadata());
     flows
 }
 
@@ -218,6 +252,55 @@ fn ignored() -> Flow {
     }
 }
 
+/// What somebody does to the Secret that leaves the client secret as it is.
+fn around_the_metadata() -> Vec<Flow> {
+    let rotate = || Act::Request("rotate", "one");
+    let labelled = || Act::Change(json!({"secretTemplate": {"labels": {"team": "shop"}}}));
+    vec![
+        flow(
+            "immutable-false",
+            vec![issued()],
+            vec![step(vec![Act::SetImmutable(false), rotate()], Goal::delivered(2))],
+        ),
+        flow(
+            "immutable",
+            vec![issued()],
+            vec![
+                step(vec![Act::SetImmutable(true), rotate()], Goal::Unless("SecretImmutable", 2)),
+                step(vec![Act::DeleteSecret], Goal::delivered(2)),
+            ],
+        ),
+        flow(
+            "ownership-reset",
+            vec![issued()],
+            vec![
+                step(vec![Act::ResetOwnership], Goal::Kept(1)),
+                step(vec![labelled()], Goal::Kept(1)),
+                step(vec![rotate()], Goal::Kept(2)),
+            ],
+        ),
+        flow(
+            "secret-restored",
+            vec![issued()],
+            vec![
+                step(vec![Act::RestoreSecret], Goal::Kept(1)),
+                step(vec![rotate()], Goal::Kept(2)),
+            ],
+        ),
+        flow(
+            "secret-pruned",
+            vec![issued()],
+            vec![
+                step(vec![Act::DeleteSecret], Goal::delivered(2)),
+                step(vec![Act::DeleteSecret], Goal::delivered(3)),
+                step(vec![Act::DeleteSecret], Goal::delivered(4)),
+                step(vec![Act::DeleteSecret], Goal::delivered(5)),
+            ],
+        ),
+        flow("secret-applied", vec![issued()], vec![step(vec![Act::ApplySecret], Goal::Kept(1))]),
+    ]
+}
+
 fn around_the_user() -> Vec<Flow> {
     let shared = || json!({"clientID": "Shared", "rotation": {"overlap": "2m"}});
     vec![
@@ -281,6 +364,9 @@ fn with(first: Act, mut rest: Vec<Act>) -> Vec<Act> {
     rest.insert(0, first);
     rest
 }
+
+/// Where `kubectl apply` keeps a copy of what it applied.
+pub(crate) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The user of the flows.
 pub(crate) const USER: &str = "billing";

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use support::fake_api_server::View;
 
-use crate::flow::USER;
+use crate::flow::{LAST_APPLIED, USER};
 use crate::oracle::{OPERATOR, agree, entries, field, owner_of, record_of_user};
 use crate::oracle::{shown, state_of, uid_of};
 use crate::world::{NAMESPACE, SECRET, World};
@@ -13,6 +13,8 @@ use crate::world::{NAMESPACE, SECRET, World};
 pub(crate) enum Goal {
     /// The Secret carries the current client secret, and nothing else is accepted.
     Delivered { serial: i64, alias: Option<&'static str> },
+    /// As delivered, and no other was issued since.
+    Kept(i64),
     /// As delivered, by name of the user alone.
     Served(&'static str),
     /// The client secret works, and its Secret is gone.
@@ -23,6 +25,8 @@ pub(crate) enum Goal {
     Serial(i64),
     /// Not ready, for that reason.
     Blocked(&'static str),
+    /// The reason of `Ready` is that, unless something else brought a secret of that serial.
+    Unless(&'static str, i64),
     /// The reason of `Ready` is that.
     Said(&'static str),
     /// The Secret carries the new labels, and the status says that the alias has to wait.
@@ -58,6 +62,13 @@ impl Goal {
                 has_alias(sight, *alias)?;
                 books_are_tidy(sight)
             }
+            Self::Kept(serial) => {
+                Self::delivered(*serial).holds(sight)?;
+                let secret = secret(sight, USER)?;
+                let annotations = &secret["metadata"]["annotations"];
+                is(annotations[LAST_APPLIED].is_null(), "a copy of the client secret is left")?;
+                is(current(&record(sight, USER)?)?.1["serial"].as_i64() == Some(*serial), "serial")
+            }
             Self::Served(name) => {
                 is_ready(sight, name)?;
                 is_delivered(sight, name, 1)
@@ -77,7 +88,7 @@ impl Goal {
                 is(ready(sight, USER)?["status"] != "True", "it is ready")?;
                 says(sight, reason)
             }
-            Self::Said(reason) => says(sight, reason),
+            Self::Said(reason) | Self::Unless(reason, _) => says(sight, reason),
             Self::Labelled => {
                 is_ready(sight, USER)?;
                 let secret = secret(sight, USER)?;

@@ -22,6 +22,7 @@ mod figures;
 mod flow;
 mod gate;
 mod goal;
+mod installations;
 mod leases;
 mod mutant;
 mod oracle;

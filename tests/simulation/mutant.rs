@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use support::fake_api_server::ResponseBody;
 
 use crate::gate::{whole, writes};
+use crate::world::NAMESPACE;
 
 /// A mistake that an operator could make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +116,12 @@ impl Spoiler {
 
     /// What it sends once something else was sent.
     pub(crate) fn afterwards(&mut self, method: &Method, path: &str) -> Option<Request<Body>> {
-        if *method != Method::PATCH || !path.contains("/secrets/") {
+        let reveals = match *method {
+            Method::PATCH => path.contains("/secrets/"),
+            Method::POST => path.ends_with(&format!("/namespaces/{NAMESPACE}/secrets")),
+            _ => false,
+        };
+        if !reveals {
             return None;
         }
         let (path, body) = self.held_back.take()?;

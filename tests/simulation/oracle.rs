@@ -287,12 +287,8 @@ impl Oracle {
     }
 
     fn accepts(&mut self, entry: &Value, text: &str) -> bool {
-        let is_open = match state_of(entry) {
-            "pending" | "current" => true,
-            _ => not_after(entry).is_some_and(|end| self.served.now() < end),
-        };
         let hash = entry["bcrypt"].as_str().unwrap_or_default();
-        is_open && agree(text, hash)
+        is_open(entry, self.served.now()) && agree(text, hash)
     }
 
     fn violate(&mut self, invariant: &str, what: &str) {
@@ -367,6 +363,14 @@ fn may_go(uid: &str, change: &Change<'_>) -> bool {
     let users = change.state.list("technicalusers");
     let owner = users.into_iter().find(|user| uid_of(user) == uid);
     change.new.is_some() || owner.is_none_or(|it| it["spec"]["delivery"]["mode"] == "OneTime")
+}
+
+/// Whether the entry is accepted at that instant.
+pub(crate) fn is_open(entry: &Value, now: Timestamp) -> bool {
+    match state_of(entry) {
+        "pending" | "current" => true,
+        _ => not_after(entry).is_some_and(|end| now < end),
+    }
 }
 
 fn not_after(entry: &Value) -> Option<Timestamp> {

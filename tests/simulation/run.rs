@@ -15,7 +15,7 @@ use crate::flow::{Flow, Step};
 use crate::goal::Goal;
 use crate::mutant::Mutant;
 use crate::trouble::{Case, Trouble};
-use crate::world::{LEASE, World};
+use crate::world::{LEASE, NAMESPACE, World};
 
 /// What came of a run.
 pub(crate) struct Outcome {
@@ -133,6 +133,15 @@ impl Run<'_> {
     /// Whether the goal is reached, as far as the case lets it be.
     fn check(&self, goal: &Goal) -> Result<(), String> {
         goal.check(&self.world).or_else(|missing| {
+            // A backup, or the deletion of the Secret, brings more client secrets than the story.
+            if self.case.undoes() {
+                match goal {
+                    Goal::Kept(serial) | Goal::Unless(_, serial) => {
+                        return Goal::delivered(*serial).check(&self.world);
+                    }
+                    _ => {}
+                }
+            }
             // Who reads once, or lets the time of a reading pass, finds no Secret any more; nor does
             // who wants nothing done about its deletion.
             let is_over = self.case.flow.starts_with("one-time") && self.case.ends_reading()
@@ -180,14 +189,19 @@ impl Run<'_> {
             (oracle.violations.clone(), oracle.revealed())
         };
         let passed = world.plan.passed();
-        let is_patch = |it: &&Passed| it.verb == Method::PATCH && it.path.contains("/secrets/");
+        let delivered = format!("/namespaces/{NAMESPACE}/secrets");
+        let reveals = |it: &&Passed| match it.verb {
+            Method::PATCH => it.path.contains("/secrets/"),
+            Method::POST => it.path.ends_with(&delivered),
+            _ => false,
+        };
         Outcome {
             violations,
             stuck: self.stuck,
             made,
             points: self.points,
             reads: passed.iter().map(|it| it.write.is_none()).collect(),
-            reveal: passed.iter().rfind(is_patch).map(|it| it.index),
+            reveal: passed.iter().rfind(reveals).map(|it| it.index),
             trace: world.gate.trace(),
             secrets: world.entropy.secrets(),
             public: public(&world),
@@ -199,6 +213,11 @@ impl Case {
     fn count(&self, disturbance: Disturbance) -> u32 {
         let times = self.troubles.iter().map(|(_, it)| *it == Trouble::Disturbance(disturbance));
         times.map(u32::from).sum()
+    }
+
+    fn undoes(&self) -> bool {
+        let undoes = |trouble: &Trouble| matches!(trouble, Trouble::Disturbance(it) if it.undoes());
+        self.troubles.iter().any(|(_, trouble)| undoes(trouble))
     }
 
     /// Whether a Secret that is read once may be gone, read or past its time.

@@ -32,7 +32,7 @@ use crate::environment::Seeded;
 use crate::gate::Gate;
 use crate::leases::Leases;
 use crate::mutant::Mutant;
-use crate::oracle::{OPERATOR, Oracle};
+use crate::oracle::{OPERATOR, Oracle, entries, is_open, owner_of, record_of_user, uid_of};
 use crate::trouble::{Case, Trouble};
 
 /// Where the users of the flows live.
@@ -101,9 +101,33 @@ impl World {
             with(&weak, |world| world.restart(Duration::from_secs(1)));
         }));
         let weak = Arc::downgrade(self);
+        self.plan.on_late(Arc::new(move |method, _, body| {
+            let world = weak.upgrade();
+            world.is_none_or(|world| *method != Method::POST || world.arrives(body))
+        }));
+        let weak = Arc::downgrade(self);
         self.gate.on_disturbance(Arc::new(move |disturbance| {
             with(&weak, |world| world.disturb(disturbance));
         }));
+    }
+
+    /// Whether a creation that comes late still arrives: before its verifier has ended, which is one
+    /// overlap after the fence at the earliest. No version could stop it afterwards.
+    fn arrives(&self, body: &[u8]) -> bool {
+        let object: Value = serde_json::from_slice(body).unwrap_or_default();
+        let id = object["metadata"]["annotations"]["iam.cyoda.com/credential-id"].as_str();
+        let (Some(id), Some(uid)) = (id, owner_of(&object)) else { return true };
+        let now = self.served.now();
+        let arrives = self.server.read(|state| {
+            let users = state.list("technicalusers");
+            let lives = users.into_iter().any(|user| uid_of(user) == uid);
+            let entry = record_of_user(state, &uid).and_then(|it| entries(&it).remove(id));
+            !lives || entry.is_some_and(|entry| is_open(&entry, now))
+        });
+        if !arrives {
+            self.gate.note("=== a creation came after the end of its verifier, and was dropped");
+        }
+        arrives
     }
 
     /// What the cluster does by itself.
@@ -151,10 +175,16 @@ impl World {
 
     /// Starts an operator; one that takes another lease leads beside the first.
     pub(crate) fn start(self: &Arc<Self>, lease: &str) {
+        self.start_in(OPERATOR, lease);
+    }
+
+    /// Starts the operator of the installation in that namespace.
+    pub(crate) fn start_in(self: &Arc<Self>, namespace: &str, lease: &str) {
         let mut replicas = locked(&self.replicas);
         replicas.started += 1;
         let settings = Settings {
-            namespace: OPERATOR.to_owned(),
+            namespace: namespace.to_owned(),
+            controller_name: technical_user_operator::api::CONTROLLER_NAME.to_owned(),
             watch_namespaces: Vec::new(),
             endpoints: Endpoints { issuer: "https://iam.example.com".to_owned() },
             policy: technical_user_operator::domain::policy::Policy::unbounded(),
@@ -178,6 +208,7 @@ impl World {
             settings,
             hashing: Arc::new(Semaphore::new(1)),
             metrics: Metrics::register(&mut Registry::default()),
+            installations: Arc::default(),
         };
         let (synced, _) = watch::channel(Synced(false));
         let run = technical_user::run(client, Arc::new(context), synced, std::future::pending());
@@ -188,6 +219,13 @@ impl World {
             }
         };
         replicas.tasks.push(tokio::spawn(run));
+    }
+
+    /// Kills every replica.
+    pub(crate) fn kill(&self) {
+        for task in std::mem::take(&mut locked(&self.replicas).tasks) {
+            task.abort();
+        }
     }
 
     /// Kills every replica; one comes back later.
@@ -241,7 +279,7 @@ impl World {
             }
             Disturbance::SecretDeleted => {
                 let delivered = self.server.get("secrets", NAMESPACE, SECRET);
-                if delivered.is_some_and(|secret| crate::oracle::owner_of(&secret).is_some()) {
+                if delivered.is_some_and(|secret| owner_of(&secret).is_some()) {
                     self.oracle().interfere();
                     self.server.delete_raw("secrets", NAMESPACE, SECRET);
                 }

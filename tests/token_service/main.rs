@@ -21,7 +21,6 @@ mod contract;
 mod discovery;
 mod first_use;
 mod introspection;
-mod keys;
 mod life;
 mod metrics;
 mod outage;

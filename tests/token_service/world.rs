@@ -129,6 +129,7 @@ impl World {
         for run in [true, false] {
             let settings = Settings {
                 namespace: SYSTEM.to_owned(),
+                controller_name: technical_user_operator::api::CONTROLLER_NAME.to_owned(),
                 watch_namespaces: Vec::new(),
                 endpoints: Endpoints { issuer: ISSUER.to_owned() },
                 policy: Policy::unbounded(),
@@ -149,6 +150,7 @@ impl World {
                 settings,
                 hashing: Arc::new(Semaphore::new(1)),
                 metrics: ControllerMetrics::register(&mut Registry::default()),
+                installations: Arc::default(),
             });
             let (synced, _) = watch::channel(Synced(false));
             let client = self.client();
@@ -184,12 +186,6 @@ impl World {
     pub(crate) fn token_server_of(&self, namespaces: &[&str]) -> TokenServer {
         let watch_namespaces = namespaces.iter().map(|&it| it.to_owned()).collect();
         let settings = directory::Settings { watch_namespaces, ..everywhere() };
-        self.run(settings, unbounded(Profile::Cloud), RATES, UNLIMITED)
-    }
-
-    /// One that believes its views for that long.
-    pub(crate) fn token_server_believing(&self, view_age: Duration) -> TokenServer {
-        let settings = directory::Settings { view_age, ..everywhere() };
         self.run(settings, unbounded(Profile::Cloud), RATES, UNLIMITED)
     }
 
@@ -536,6 +532,7 @@ impl tower::Service<Request<kube::client::Body>> for Remote {
 fn everywhere() -> directory::Settings {
     directory::Settings {
         namespace: SYSTEM.to_owned(),
+        controller_name: technical_user_operator::api::CONTROLLER_NAME.to_owned(),
         watch_namespaces: Vec::new(),
         view_age: VIEW_AGE,
         token_lifetime: Limits::default().token_lifetime,

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::condition::Condition;
+use crate::api::installation::Installation;
 
 /// What the operator observed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -26,6 +27,12 @@ pub struct SigningKeyStatus {
     #[schemars(length(max = 96))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["kid".into()]))]
     pub keys: Vec<KeyStatus>,
+
+    /// The installation that this object belongs to. Only its operator writes for this object, and
+    /// only its token servers sign with its keys. Another installation takes over once that namespace
+    /// is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation: Option<Installation>,
 
     /// Where the public keys are published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,16 +57,6 @@ pub struct SigningKeyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub last_handled_revoke_at: Option<String>,
-
-    /// The value of the annotation `iam.cyoda.com/revoke-all-requested-at` that was handled last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub last_handled_revoke_all_at: Option<String>,
-
-    /// True while this is the `SigningKey` named `default` that the operator made and nobody has
-    /// declared its algorithm. While it is true, `spec.algorithm` may change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bootstrapped: Option<bool>,
 
     /// The conditions. `kubectl wait --for=condition=Ready` waits for a key that can sign.
     #[serde(default)]
@@ -94,7 +91,7 @@ pub struct KeyStatus {
     /// is absent. `Grace`: signs no more, and its tokens verify. `Retired`: out of the JWKS. `Revoked`:
     /// out of the JWKS on request, and its tokens with it.
     pub state: KeyState,
-    /// When it begins, or began, to sign. Absent for a key that was revoked before it signed.
+    /// When it begins, or began, to sign.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub activation_time: Option<Time>,
@@ -102,10 +99,6 @@ pub struct KeyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub end_time: Option<Time>,
-    /// When it was revoked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
-    pub revocation_time: Option<Time>,
     /// When it leaves the JWKS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::condition::Condition;
+use crate::api::installation::Installation;
 
 /// What the operator observed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -24,6 +25,12 @@ pub struct TechnicalUserStatus {
     /// The delivered Secret, as the Service Binding specification asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<Binding>,
+
+    /// The installation that this object belongs to. Only its operator writes for this object, and
+    /// only its token servers accept the client secrets. Another installation takes over once that
+    /// namespace is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation: Option<Installation>,
 
     /// The legal entity (tenant) this identity belongs to.
     #[serde(default, rename = "legalEntityID", skip_serializing_if = "Option::is_none")]

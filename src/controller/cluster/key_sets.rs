@@ -1,7 +1,5 @@
 //! Signing keys, JWKS ConfigMaps and the namespaces that have them.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use http::Method;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -12,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::call::{CONFIG_MAPS, Call, NAMESPACES, SECRETS, SIGNING_KEYS};
 use super::{Cluster, Conditional, Failure, Kind, Metadata, Place, absent_as_none};
-use crate::api;
 use crate::api::signing_key::{SigningKey, SigningKeyStatus};
 use crate::domain::object::Version;
 
@@ -42,31 +39,15 @@ impl Cluster {
         absent_as_none(self.object(call.request(Method::GET), &call).await)
     }
 
-    /// Makes a `SigningKey` by server-side apply of one label and an empty spec. So whoever declares
-    /// the same object later meets no conflict. One that exists gets the label and nothing else.
+    /// Creates a `SigningKey`, never replaces one.
     ///
     /// # Errors
     ///
-    /// [`Failure`].
-    pub async fn apply_signing_key(&self, name: &str) -> Result<Version, Failure> {
-        let call = Call::on(SIGNING_KEYS, Place { namespace: "", name }, "patch").metadata_only();
-        let body = call.created(&json!({
-            "metadata": {"labels": {(api::MANAGED): "true"}},
-            "spec": {},
-        }));
-        let request = call.body(Method::PATCH, "application/apply-patch+yaml", body);
-        self.version(request, &call).await
-    }
-
-    /// The uids of all SigningKeys, by a whole live list.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure`].
-    pub async fn signing_key_uids(&self) -> Result<BTreeSet<String>, Failure> {
-        let call = Call::on(SIGNING_KEYS, Place { namespace: "", name: "" }, "list");
-        let all = self.metadata_list(&call.metadata_list(), ("labelSelector", "")).await?;
-        Ok(all.into_iter().filter_map(|it| it.uid).collect())
+    /// [`Failure`]; [`Kind::Outdated`] when it exists.
+    pub async fn create_signing_key(&self, name: &str) -> Result<Version, Failure> {
+        let call = Call::on(SIGNING_KEYS, Place { namespace: "", name }, "create").metadata_only();
+        let body = call.created(&json!({"spec": {}}));
+        self.version(call.body(Method::POST, "application/json", body), &call).await
     }
 
     /// Applies the status of a `SigningKey` at exactly that version.
@@ -133,32 +114,28 @@ impl Cluster {
         self.metadata_list(&call, ("fieldSelector", &selector)).await
     }
 
-    /// Reads a ConfigMap of at most so many bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure`]; [`Kind::Oversized`] when it is larger: anybody may fill a ConfigMap.
-    pub async fn config_map(
-        &self,
-        at: Place<'_>,
-        limit: usize,
-    ) -> Result<Option<ConfigMap>, Failure> {
-        let call = Call::on(CONFIG_MAPS, at, "get");
-        let answer = self.answer_within(limit, call.request(Method::GET), &call).await;
-        let map = answer.and_then(|bytes| {
-            serde_json::from_slice(&bytes).map_err(|_| call.failure(Kind::Garbled))
-        });
-        absent_as_none(map)
-    }
-
-    /// Reads the metadata of a ConfigMap.
+    /// The ConfigMaps that the selector matches, in one namespace or, when that is empty, in all.
     ///
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn config_map_metadata(&self, at: Place<'_>) -> Result<Option<ObjectMeta>, Failure> {
-        let call = Call::on(CONFIG_MAPS, at, "get").metadata_only();
-        absent_as_none(self.metadata(call.request(Method::GET), &call).await)
+    pub async fn config_maps(
+        &self,
+        namespace: &str,
+        selector: &str,
+    ) -> Result<Vec<ConfigMap>, Failure> {
+        let call = Call::on(CONFIG_MAPS, Place { namespace, name: "" }, "list");
+        self.whole_list(&call, ("labelSelector", selector), CONFIG_MAPS_A_PAGE).await
+    }
+
+    /// Reads a ConfigMap.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn config_map(&self, at: Place<'_>) -> Result<Option<ConfigMap>, Failure> {
+        let call = Call::on(CONFIG_MAPS, at, "get");
+        absent_as_none(self.object(call.request(Method::GET), &call).await)
     }
 
     /// Creates a ConfigMap, never replaces one.
@@ -208,7 +185,7 @@ impl Cluster {
         call: &Call<'_>,
         selector: (&str, &str),
     ) -> Result<Vec<ObjectMeta>, Failure> {
-        let items: Vec<Metadata> = self.whole_list(call, selector).await?;
+        let items: Vec<Metadata> = self.whole_list(call, selector, METADATA_A_PAGE).await?;
         Ok(items.into_iter().map(|item| item.metadata).collect())
     }
 
@@ -217,8 +194,8 @@ impl Cluster {
         &self,
         call: &Call<'_>,
         selector: (&str, &str),
+        page: usize,
     ) -> Result<Vec<T>, Failure> {
-        let mut page = METADATA_A_PAGE;
         let mut restarts = 0;
         let mut items = Vec::new();
         let mut next = String::new();
@@ -230,11 +207,6 @@ impl Cluster {
                     restarts += 1;
                     items.clear();
                     next.clear();
-                    continue;
-                }
-                // Whoever may write such objects may make them large.
-                Err(Failure { kind: Kind::Oversized, .. }) if page > 1 => {
-                    page = page.div_euclid(SMALLER).max(1);
                     continue;
                 }
                 answer => answer?,
@@ -250,7 +222,7 @@ impl Cluster {
 
 const METADATA_A_PAGE: usize = 500;
 
-/// A page that was too large is asked for in pages that are smaller by this.
-const SMALLER: usize = 4;
+/// Sixty-four keys of 4096 bits, twice, make a tenth of a megabyte.
+const CONFIG_MAPS_A_PAGE: usize = 100;
 
 const RESTARTS: usize = 2;

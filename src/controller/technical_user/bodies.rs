@@ -1,4 +1,4 @@
-//! The bodies of writes. One of them, [`delivery_patch`], carries a client secret.
+//! The bodies of writes. Two of them, [`delivery_patch`] and [`whole`], carry a client secret.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::api;
+use crate::controller::cluster::Redacted;
 use crate::domain::credential::record::Record;
 use crate::domain::credential::{ClientSecret, CredentialId};
 use crate::domain::delivery::Refresh;
@@ -42,6 +43,20 @@ pub(super) fn placeholder(user: &User) -> Value {
         },
         "type": api::DELIVERED_TYPE,
     })
+}
+
+/// The Secret with its client secret, to be created.
+pub(super) fn whole(id: &CredentialId, secret: &ClientSecret, user: &User) -> Redacted {
+    let mut whole = Redacted(placeholder(user));
+    let mut delivery = Redacted(delivery_patch(id, secret, user));
+    if let (Some(fields), Some(data)) = (whole.0.as_object_mut(), delivery.0.get_mut("data")) {
+        fields.insert("data".to_owned(), data.take());
+    }
+    if let Some(metadata) = whole.0.get_mut("metadata").and_then(Value::as_object_mut) {
+        let annotations = user.content.delivery_annotations(id);
+        metadata.insert("annotations".to_owned(), json!(annotations));
+    }
+    whole
 }
 
 pub(super) fn delivery_patch(id: &CredentialId, secret: &ClientSecret, user: &User) -> Value {

@@ -12,6 +12,7 @@ use super::watches::{self, News};
 use super::{Key, reconcile, sweep};
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::engine::{Controller, Settled, Touched};
+use crate::controller::installation::Installations;
 use crate::controller::tally::{Standing, Sum, Tally};
 use crate::controller::views::Check;
 use crate::controller::{Context, Error, Settings};
@@ -23,6 +24,7 @@ pub(super) struct TechnicalUsers {
     views: Views,
     tally: Tally<Key>,
     settings: Settings,
+    installations: Arc<Installations>,
 }
 
 impl TechnicalUsers {
@@ -49,7 +51,9 @@ impl Controller for TechnicalUsers {
         let mut views = Views::default();
         let watches = watches::watches(client, &context.settings, &mut views);
         let tally = Tally::default();
-        (Self { views, tally, settings: context.settings.clone() }, watches)
+        let (settings, installations) =
+            (context.settings.clone(), Arc::clone(&context.installations));
+        (Self { views, tally, settings, installations }, watches)
     }
 
     fn is_synced(&self) -> bool {
@@ -103,11 +107,10 @@ impl Controller for TechnicalUsers {
     }
 
     fn check(&self, key: &Key, now: Now) -> Check {
-        self.views.check(key, &self.settings, now)
+        self.views.check(key, (&self.settings, &self.installations), now)
     }
 
     fn reconcile(
-        &self,
         key: Key,
         context: Arc<Context>,
     ) -> BoxFuture<'static, Result<(Settled, ()), Error>> {

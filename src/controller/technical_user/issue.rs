@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use super::bodies::{delivery_patch, record_secret};
+use jiff::SignedDuration;
+
+use super::bodies::{delivery_patch, record_secret, whole};
 use super::news::{issued, severity, tell};
 use crate::controller::cluster::{Conditional, Place};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::Version;
 use crate::domain::credential::{ClientSecret, CredentialId, Verifier};
+use crate::domain::schedule::Now;
 use crate::domain::technical_user::{Issue, User};
 use crate::stored::version_of;
 
@@ -24,18 +27,36 @@ pub(super) async fn issue_secret(
     let secret_at = Place { namespace: &user.owner.namespace, name: &user.secret_name };
     let (id, secret, verifier) = draw(&issue, user, context).await?;
     let now = cluster.now();
-    let record = issue.record.with_pending(id.clone(), verifier, &issue.placeholder, now);
+    let placeholder = issue.placeholder.clone();
+    let record = issue.record.with_pending(id.clone(), verifier, placeholder, now);
     let registered =
         cluster.put_secret(record_at, &issue.record_version, &record_secret(&record)).await?;
-    let patch = Conditional::new(delivery_patch(&id, &secret, user), &issue.placeholder);
-    drop(secret);
-    if let Err(failure) = cluster.patch_secret(secret_at, patch).await {
+    let revealed = match &issue.placeholder {
+        Some(version) => {
+            let patch = Conditional::new(delivery_patch(&id, &secret, user), version);
+            drop(secret);
+            cluster.patch_secret(secret_at, patch).await
+        }
+        // A creation carries no version that could stop it: it leaves at once or not at all.
+        None if has_paused(now, cluster.now()) => return Err(Error::Unsettled),
+        None => {
+            let whole = whole(&id, &secret, user);
+            drop(secret);
+            cluster.create_secret(secret_at, &whole.0).await
+        }
+    };
+    if let Err(failure) = revealed {
+        let untouched = issue.placeholder.as_ref();
         let is_unseen =
-            failure.kind.is_refusal() && is_untouched(secret_at, &issue.placeholder, context).await;
+            failure.kind.is_refusal() && is_untouched(secret_at, untouched, context).await;
         if is_unseen {
             // Else each look would leave another one behind. What fails here is left to the fence.
             let record = record_secret(&record.taken_back(&id));
             let _ = cluster.put_secret(record_at, &registered, &record).await;
+            // What stays blocked leaves no Secret without a client secret behind.
+            if let Some(empty) = untouched.filter(|_| issue.placeholder_is_empty) {
+                let _ = cluster.delete_secret(secret_at, empty).await;
+            }
         }
         return Err(failure.into());
     }
@@ -55,11 +76,20 @@ pub(super) async fn issue_secret(
     Ok(())
 }
 
-/// Whether the Secret is still what was to be written over. A refusal alone does not tell: a proxy
-/// may have sent the patch twice, and a policy looks before the version is compared.
-async fn is_untouched(at: Place<'_>, placeholder: &Version, context: &Context) -> bool {
-    let found = context.cluster.secret_metadata(at).await;
-    found.is_ok_and(|it| it.and_then(|it| version_of(&it)).as_ref() == Some(placeholder))
+/// Whether the process stood still since the verifier was registered, by the clocks.
+fn has_paused(before: Now, after: Now) -> bool {
+    after.likely().duration_since(before.likely()).abs() > PROMPT
+}
+
+/// Whether the Secret is still what was to be written over, or absent if it was to be created. A
+/// refusal alone does not tell: a proxy may have sent the request twice, and a policy looks before
+/// the version is compared.
+async fn is_untouched(at: Place<'_>, placeholder: Option<&Version>, context: &Context) -> bool {
+    match (context.cluster.secret_metadata(at).await, placeholder) {
+        (Ok(Some(found)), Some(placeholder)) => version_of(&found).as_ref() == Some(placeholder),
+        (Ok(None), None) => true,
+        (Ok(_) | Err(_), _) => false,
+    }
 }
 
 /// Draws on this thread, hashes on the blocking pool: bcrypt would hold up a worker.
@@ -91,6 +121,9 @@ async fn draw(
     let (secret, verifier) = hashing.await.map_err(|_| Error::Hashing)?;
     Ok((id, secret, verifier.map_err(|_| Error::Hashing)?))
 }
+
+/// More than the deadline of the registration, which lies between.
+const PROMPT: SignedDuration = SignedDuration::from_secs(30);
 
 const ID_BYTES: usize = 20;
 

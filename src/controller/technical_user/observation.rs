@@ -9,7 +9,7 @@ use crate::api;
 use crate::api::technical_user::{DeliveryMode, OnDeleted, TechnicalUser};
 use crate::controller::Settings;
 use crate::controller::ownership::Ownership;
-use crate::domain::delivery::{Content, Delivered, Written};
+use crate::domain::delivery::{Content, Delivered, Mutability, Written};
 use crate::domain::object::Belongs;
 use crate::domain::request::{ignored, requested};
 use crate::domain::schedule::parse_duration;
@@ -67,7 +67,7 @@ pub(super) fn delivered(metadata: &ObjectMeta, belongs: Belongs) -> Option<Deliv
         version: version_of(metadata)?,
         belongs,
         is_terminating: metadata.deletion_timestamp.is_some(),
-        is_immutable: fields.iter().any(|entry| names(entry, &["f:immutable"])),
+        mutability: mutability(fields),
         credential_id: annotations.get(api::CREDENTIAL_ID).and_then(|id| id.parse().ok()),
         secret_fields: secret_fields.map(str::to_owned).collect(),
         attempt: annotations
@@ -77,12 +77,21 @@ pub(super) fn delivered(metadata: &ObjectMeta, belongs: Belongs) -> Option<Deliv
         content_digest: annotations.get(api::CONTENT_DIGEST).cloned(),
         labels: metadata.labels.clone().unwrap_or_default(),
         foreign_fields: foreign_fields(fields, &ours.fields),
+        rewritten_fields: rewritten_fields(fields),
         ours,
+        has_applied_copy: annotations.contains_key(api::LAST_APPLIED),
         annotations: annotations
             .into_iter()
             .filter(|(name, _)| !name.starts_with(api::RESERVED_PREFIX))
+            .filter(|(name, _)| name != api::LAST_APPLIED)
             .collect(),
     })
+}
+
+/// The names of the fields are all there is to go by. Without any, nothing can be excluded.
+fn mutability(entries: &[ManagedFieldsEntry]) -> Mutability {
+    let may_be_set = entries.is_empty() || entries.iter().any(|it| names(it, &["f:immutable"]));
+    if may_be_set { Mutability::Unknown } else { Mutability::Mutable }
 }
 
 /// Who owns a delivered Secret.
@@ -117,6 +126,28 @@ fn foreign_fields(
     foreign
 }
 
+/// Fields that have an owner, and none that may be the operator under another name: a manager of the
+/// API server that takes over older accounts, or one that wrote our annotation along with the data.
+fn rewritten_fields(entries: &[ManagedFieldsEntry]) -> BTreeSet<String> {
+    let id = format!("f:{}", api::CREDENTIAL_ID);
+    let is_harmless = |entry: &&ManagedFieldsEntry| {
+        let manager = entry.manager.as_deref().unwrap_or_default();
+        manager == api::MANAGER
+            || HEIRS.contains(&manager)
+            || names(entry, &["f:metadata", "f:annotations", &id])
+    };
+    let (harmless, others): (Vec<_>, Vec<_>) = entries.iter().partition(is_harmless);
+    let fields = |entries: Vec<&ManagedFieldsEntry>| -> BTreeSet<String> {
+        entries.into_iter().flat_map(|entry| children(entry, &["f:data"])).collect()
+    };
+    let known = fields(harmless);
+    fields(others).into_iter().filter(|field| !known.contains(field)).collect()
+}
+
+/// The managers of the API server that take over what others own: when there are too many, and when
+/// the first server-side apply finds no account.
+const HEIRS: [&str; 2] = ["ancient-changes", "before-first-apply"];
+
 fn names(entry: &ManagedFieldsEntry, path: &[&str]) -> bool {
     at(entry, path).is_some()
 }
@@ -130,4 +161,99 @@ fn children<'a>(entry: &'a ManagedFieldsEntry, path: &[&str]) -> impl Iterator<I
 fn at<'a>(entry: &'a ManagedFieldsEntry, path: &[&str]) -> Option<&'a Value> {
     let fields = &entry.fields_v1.as_ref()?.0;
     path.iter().try_fold(fields, |value, field| value.get(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const DATA: [&str; 2] = ["f:client_secret", "f:client-secret"];
+
+    /// What `manager` owns: the client secret, and our annotation with its id.
+    fn entry(manager: &str, fields: &[&str], owns_annotation: bool) -> Value {
+        let data: serde_json::Map<_, _> =
+            fields.iter().map(|field| ((*field).to_owned(), json!({}))).collect();
+        let mut metadata = json!({});
+        if owns_annotation {
+            metadata = json!({"f:annotations": {"f:iam.cyoda.com/credential-id": {}}});
+        }
+        json!({
+            "manager": manager, "operation": "Update", "apiVersion": "v1",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:data": data, "f:metadata": metadata},
+        })
+    }
+
+    fn seen(entries: &[Value]) -> Delivered {
+        let metadata: ObjectMeta = serde_json::from_value(json!({
+            "uid": "uid", "resourceVersion": "7", "managedFields": entries,
+            "annotations": {
+                "iam.cyoda.com/credential-id": "aaaaaaaaaa",
+                "iam.cyoda.com/client-secret-fields": "client-secret,client_secret",
+                "kubectl.kubernetes.io/last-applied-configuration": "{\"data\": \"hunter2\"}",
+            },
+        }))
+        .unwrap();
+        delivered(&metadata, Belongs::Ours).unwrap()
+    }
+
+    #[test]
+    fn only_a_proof_of_another_writer_is_an_alteration() {
+        let ours = || entry(api::MANAGER, &DATA, true);
+        let half = || entry(api::MANAGER, &DATA[..1], true);
+        let table = [
+            ("as delivered", vec![ours()], false),
+            ("somebody wrote one field", vec![half(), entry("kubectl", &DATA[1..], false)], true),
+            ("somebody removed one field", vec![half()], true),
+            ("the ownership was reset", vec![], false),
+            ("too many managers", vec![entry("ancient-changes", &DATA, true)], false),
+            (
+                "the first apply after a reset",
+                vec![entry("before-first-apply", &DATA, true)],
+                false,
+            ),
+            ("a copy was restored", vec![entry("velero-server", &DATA, true)], false),
+            (
+                "somebody wrote it after a reset",
+                vec![
+                    entry("before-first-apply", &DATA[..1], true),
+                    entry("kubectl", &DATA[1..], false),
+                ],
+                true,
+            ),
+            (
+                "somebody applied the same value after a reset",
+                vec![entry("before-first-apply", &DATA, true), entry("kubectl", &DATA[1..], false)],
+                false,
+            ),
+            (
+                "an apply of the whole Secret with another value",
+                vec![half(), entry("kubectl", &DATA[1..], true)],
+                true,
+            ),
+        ];
+        for (what, entries, is_altered) in table {
+            assert_eq!(seen(&entries).is_altered(), is_altered, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_secret_may_be_immutable_when_somebody_set_the_field_or_nobody_can_tell() {
+        let mut set = entry("kubectl", &[], false);
+        set["fieldsV1"]["f:immutable"] = json!({});
+
+        assert_eq!(seen(&[entry(api::MANAGER, &DATA, true)]).mutability, Mutability::Mutable);
+        assert_eq!(seen(&[set]).mutability, Mutability::Unknown);
+        assert_eq!(seen(&[]).mutability, Mutability::Unknown);
+    }
+
+    #[test]
+    fn the_copy_that_kubectl_apply_leaves_is_noticed_and_not_kept() {
+        let seen = seen(&[]);
+
+        assert!(seen.has_applied_copy);
+        assert!(!format!("{seen:?}").contains("hunter2"));
+    }
 }

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::{Key, observation};
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
+use crate::controller::installation::{Held as _, Installations, Standing};
 use crate::controller::ownership::Ownership;
 use crate::controller::views::{Check, slim};
 use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
@@ -51,15 +52,13 @@ pub(super) fn read_record(secret: &Secret) -> Option<(String, Readable)> {
     Some((name, observation::record(secret, None)))
 }
 
-/// The delivered Secret by its own place. Anybody may put our label on a Secret, so one that no
-/// TechnicalUser owns is not kept.
-pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(Key, Option<Seen>)> {
+/// The delivered Secret by its own place.
+pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(Key, Seen)> {
     let key = Key { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
     let delivered = observation::delivered(metadata, Belongs::Foreign)?;
     let ownership = observation::ownership(metadata);
-    let is_owned = ownership.as_ref().is_some_and(|it| it.name.is_some());
     let namespace = key.namespace.clone();
-    Some((key, is_owned.then_some(Seen { namespace, delivered, ownership })))
+    Some((key, Seen { namespace, delivered, ownership }))
 }
 
 impl Seen {
@@ -79,12 +78,23 @@ impl Views {
     }
 
     /// Whether the user is at rest as far as the watches know.
-    pub(super) fn check(&self, key: &Key, settings: &Settings, now: Now) -> Check {
+    pub(super) fn check(
+        &self,
+        key: &Key,
+        (settings, installations): (&Settings, &Installations),
+        now: Now,
+    ) -> Check {
         let Some(object) = self.users.get(key) else {
+            installations.forget(TechnicalUser::CONTROLLER, &key.to_string());
             return Check::Absent;
         };
         if object.metadata.deletion_timestamp.is_some() {
             return Check::AtRest(None);
+        }
+        match installations.standing(&**object) {
+            Standing::Ours => {}
+            Standing::Left => return Check::Left,
+            Standing::Unknown => return Check::Unsettled,
         }
         let Some(user) = observation::user(object, settings) else {
             return invalid(object, now);

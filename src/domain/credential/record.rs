@@ -72,8 +72,9 @@ pub struct Entry {
 /// Where a client secret is in its life. It is accepted in all three.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// About to be revealed in the Secret at exactly this version.
-    Pending(Version),
+    /// About to be revealed: in the Secret at exactly this version, or, without a version, by the
+    /// creation of the Secret.
+    Pending(Option<Version>),
     /// Revealed, without an end.
     Current,
     /// Replaced, or perhaps revealed: accepted until then.
@@ -144,7 +145,20 @@ impl Record {
     pub fn awaits(&self, version: &Version) -> bool {
         self.entries
             .values()
-            .any(|entry| matches!(&entry.state, State::Pending(at) if at == version))
+            .any(|entry| matches!(&entry.state, State::Pending(Some(at)) if at == version))
+    }
+
+    /// Whether a creation of the Secret that reveals a pending entry may still be under way.
+    pub fn awaits_creation(&self) -> bool {
+        self.entries.values().any(|entry| entry.state == State::Pending(None))
+    }
+
+    /// When entries end that have an end.
+    pub fn ends(&self) -> impl Iterator<Item = Timestamp> {
+        self.entries.values().filter_map(|entry| match entry.state {
+            State::Old(not_after) => Some(not_after),
+            State::Pending(_) | State::Current => None,
+        })
     }
 
     /// Without what has ended; pending entries that can no longer be revealed, but may have been
@@ -159,6 +173,9 @@ impl Record {
         tidy.entries.retain(|_, entry| !entry.has_ended(now));
         for (id, entry) in &mut tidy.entries {
             if entry.is_dead(id, shown) {
+                // A creation carries no version: it could still arrive if the Secret is deleted.
+                let is_late = entry.state == State::Pending(None);
+                let overlap = if is_late { overlap.max(LATENESS) } else { overlap };
                 entry.state = State::Old(later(now.latest(), overlap));
             }
         }
@@ -191,19 +208,20 @@ impl Record {
         ended
     }
 
-    /// With one more verifier, to be revealed in the Secret at exactly `placeholder`.
+    /// With one more verifier, to be revealed in the Secret at exactly `placeholder`, or by the
+    /// creation of the Secret.
     #[must_use]
     pub fn with_pending(
         &self,
         id: CredentialId,
         verifier: Verifier,
-        placeholder: &Version,
+        placeholder: Option<Version>,
         now: Now,
     ) -> Self {
         let mut more = self.clone();
         let entry = Entry {
             verifier,
-            state: State::Pending(placeholder.clone()),
+            state: State::Pending(placeholder),
             serial: self.serial,
             issued_at: now.likely(),
         };
@@ -270,16 +288,27 @@ impl Entry {
         }
     }
 
-    /// Whether it is pending, can no longer be revealed, and is not what the Secret shows. Somebody
-    /// may have seen it all the same, before the Secret was deleted or altered.
+    /// Whether it is pending, cannot be revealed now, and is not what the Secret shows. Somebody may
+    /// have seen it all the same, before the Secret was deleted or altered.
     pub fn is_dead(&self, id: &CredentialId, shown: Option<Shown<'_>>) -> bool {
         let State::Pending(placeholder) = &self.state else {
             return false;
         };
-        let Some(shown) = shown else { return true };
-        shown.version != placeholder && shown.unaltered_id != Some(id)
+        match (placeholder, shown) {
+            (Some(_), None) => true,
+            (Some(placeholder), Some(shown)) => {
+                shown.version != placeholder && shown.unaltered_id != Some(id)
+            }
+            // As long as there is no Secret, its creation may arrive.
+            (None, None) => false,
+            (None, Some(shown)) => shown.unaltered_id != Some(id),
+        }
     }
 }
+
+/// How long a creation may be under way at most. The API server ends a request after one minute;
+/// this is twice as long, for whatever stands in between.
+const LATENESS: SignedDuration = SignedDuration::from_mins(2);
 
 #[cfg(test)]
 mod tests;

@@ -30,7 +30,7 @@ fn delivered(content: &Content) -> Delivered {
         version: Version { uid: "uid".to_owned(), resource_version: "7".to_owned() },
         belongs: Belongs::Ours,
         is_terminating: false,
-        is_immutable: false,
+        mutability: Mutability::Mutable,
         credential_id: Some(id),
         secret_fields: content.secret_fields.clone(),
         attempt: 0,
@@ -40,9 +40,14 @@ fn delivered(content: &Content) -> Delivered {
         ours: Written {
             fields: content.fields.keys().chain(&content.secret_fields).cloned().collect(),
             labels: content.labels.keys().cloned().collect(),
-            annotations: content.annotations.keys().cloned().collect(),
+            annotations: content
+                .delivery_annotations(&"aaaaaaaaaa".parse().unwrap())
+                .into_keys()
+                .collect(),
         },
         foreign_fields: BTreeMap::new(),
+        rewritten_fields: BTreeSet::new(),
+        has_applied_copy: false,
     }
 }
 
@@ -325,8 +330,68 @@ fn a_foreign_hand_on_another_field_is_no_alteration() {
 fn a_secret_without_a_client_secret_is_not_altered() {
     let mut secret = delivered(&plain());
     secret.credential_id = None;
-    secret.ours.fields.clear();
+    secret.ours = Written::default();
 
     assert!(!secret.is_altered());
     assert!(plain().pending_aliases(&secret).is_empty());
+}
+
+/// As after a reset of `managedFields`, which Kubernetes documents.
+fn untracked(content: &Content) -> Delivered {
+    let mut secret = delivered(content);
+    secret.ours = Written::default();
+    secret
+}
+
+#[test]
+fn lost_ownership_of_the_client_secret_proves_nothing() {
+    let secret = untracked(&plain());
+
+    assert!(!secret.is_altered());
+    assert_eq!(plain().refresh(&secret), None, "nothing is known to be wrong");
+}
+
+#[test]
+fn ownership_that_another_manager_inherited_proves_nothing() {
+    let mut secret = untracked(&plain());
+    let content = plain();
+    let fields: Vec<&str> = content.fields.keys().map(String::as_str).collect();
+    let all = fields.iter().copied().chain(SECRET_FIELDS);
+    let hand = "ancient-changes at noon".to_owned();
+    secret.foreign_fields = all.map(|field| (field.to_owned(), hand.clone())).collect();
+
+    assert!(!secret.is_altered());
+    assert_eq!(refreshes(&content, &mut secret, &fields), 1, "written over once");
+}
+
+#[test]
+fn a_proved_writer_of_the_client_secret_shows_although_our_ownership_is_lost() {
+    let mut secret = untracked(&plain());
+    secret.rewritten_fields.insert("client_secret".to_owned());
+
+    assert!(secret.is_altered());
+}
+
+#[test]
+fn a_new_value_reaches_a_secret_whose_ownership_is_lost() {
+    let mut secret = untracked(&plain());
+    let mut moved = plain();
+    moved.fields.insert("issuer".to_owned(), "https://elsewhere.example".to_owned());
+
+    let refresh = moved.refresh(&secret).unwrap();
+    secret.content_digest = refresh.annotations[api::CONTENT_DIGEST].clone();
+
+    assert_eq!(refresh.fields["issuer"].as_deref(), Some("https://elsewhere.example"));
+    assert_eq!(moved.refresh(&secret), None);
+}
+
+#[test]
+fn the_copy_that_kubectl_apply_leaves_is_removed() {
+    let mut secret = delivered(&plain());
+    secret.has_applied_copy = true;
+
+    let refresh = plain().refresh(&secret).unwrap();
+
+    assert_eq!(refresh.annotations, BTreeMap::from([(api::LAST_APPLIED.to_owned(), None)]));
+    assert!(refresh.fields.is_empty());
 }

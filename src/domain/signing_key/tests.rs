@@ -5,5 +5,4 @@ mod life;
 mod news;
 mod recovery;
 mod requests;
-mod sight;
 mod trouble;

@@ -41,6 +41,7 @@ pub fn status(
         observed_generation: user.generation,
         client_id: Some(user.client_id.to_string()),
         binding: is_shown.then(|| Binding { name: user.secret_name.clone() }),
+        installation: former.and_then(|former| former.installation.clone()),
         legal_entity_id: former.and_then(|former| former.legal_entity_id.clone()),
         serial: record.map(|record| record.serial),
         credentials: record.map(credentials).unwrap_or_default(),
@@ -157,6 +158,9 @@ fn conditions(observed: &Observed, user: &User, verdict: &Verdict, now: Now) -> 
         let message = format!("The previous client secret works until {}.", seconds(ends_at));
         conditions.hold("RotationInProgress", "OverlapActive", message);
     }
+    if let Some(message) = waiting_request(observed, user, verdict) {
+        conditions.hold("RequestPending", verdict.reason(), message);
+    }
     let aliases = observed.delivered.as_ref().map(|it| user.content.pending_aliases(it));
     if let Some(aliases) = aliases.filter(|aliases| !aliases.is_empty()) {
         let message = format!(
@@ -175,14 +179,28 @@ fn conditions(observed: &Observed, user: &User, verdict: &Verdict, now: Now) -> 
     conditions
 }
 
+/// What a request to rotate waits for, if it waits.
+fn waiting_request(observed: &Observed, user: &User, verdict: &Verdict) -> Option<String> {
+    let Claim::Held(_, record) = &observed.record else {
+        return None;
+    };
+    let token = user.rotate_request.as_deref()?;
+    if *verdict != Verdict::TooManyCredentials || record.rotated.includes(token) {
+        return None;
+    }
+    let ends_at = record.ends().min()?;
+    Some(format!(
+        "The request in the annotation iam.cyoda.com/rotate-requested-at waits: {} client secrets \
+         still work, which is the most. It is carried out at {}, when the first of them ends.",
+        Record::CAPACITY,
+        seconds(ends_at)
+    ))
+}
+
 fn overlap_end(observed: &Observed) -> Option<Timestamp> {
     let Claim::Held(_, record) = &observed.record else {
         return None;
     };
     record.current()?;
-    let ends = record.entries.values().filter_map(|entry| match entry.state {
-        State::Old(not_after) => Some(not_after),
-        State::Pending(_) | State::Current => None,
-    });
-    ends.max()
+    record.ends().max()
 }

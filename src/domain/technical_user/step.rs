@@ -31,7 +31,7 @@ pub enum Write {
     CreateRecord(Box<Record>),
     /// Delete the record of a user that is gone, at exactly that version.
     DeleteRecord(Version),
-    /// Create the Secret without a client secret.
+    /// Create the Secret without a client secret: while it exists, no late creation can reveal one.
     CreatePlaceholder,
     /// Replace the record at exactly that version.
     PutRecord(Version, Box<Record>, Change),
@@ -39,10 +39,14 @@ pub enum Write {
     Fence(Version, u64),
     /// Draw a client secret, register its verifier and reveal it.
     Issue(Box<Issue>),
+    /// Remove the field `immutable` of the Secret. The API server refuses that when it is `true`.
+    ClearImmutable(Version),
     /// Correct everything in the Secret but the client secret.
     Refresh(Version, Box<Refresh>),
     /// Delete the Secret that was to be read once.
     Withdraw(Version),
+    /// Delete the Secret without a client secret, since none can be delivered into it now.
+    Discard(Version),
     /// Delete the Secret that a predecessor left.
     Collect(Version),
 }
@@ -67,8 +71,11 @@ pub struct Issue {
     pub record_version: Version,
     /// The record as it shall be, still without the new verifier.
     pub record: Record,
-    /// The version of the Secret that the client secret goes to.
-    pub placeholder: Version,
+    /// The version of the Secret that the client secret goes to. Without one, the Secret is created
+    /// with the client secret in it.
+    pub placeholder: Option<Version>,
+    /// Whether that Secret is empty, so that it goes when the client secret is refused.
+    pub placeholder_is_empty: bool,
     /// Why.
     pub cause: Cause,
 }

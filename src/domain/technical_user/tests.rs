@@ -8,3 +8,4 @@ mod order;
 mod properties;
 mod reports;
 mod requests;
+mod whole;

@@ -173,6 +173,21 @@ impl Launch {
         .await
     }
 
+    /// Asks where probes ask.
+    pub(crate) async fn probe(&self, path: &str) -> Option<Answer> {
+        ask(self.health, &get(path)).await
+    }
+
+    /// Asks for the metrics.
+    pub(crate) async fn scrape(&self) -> Option<Answer> {
+        ask(self.metrics, &get("/metrics")).await
+    }
+
+    /// Where its log is.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.log.clone()
+    }
+
     /// Fetches the JWKS.
     pub(crate) async fn jwks(&self) -> Option<Answer> {
         ask(self.port, &get("/.well-known/jwks.json")).await

@@ -19,7 +19,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tower::{BoxError, Layer, Service, ServiceExt as _};
 
-pub use self::plan::{FaultPlan, Kill, Passed, Point};
+pub use self::plan::{FaultPlan, Kill, Passed, Point, Screen};
 use crate::fake_api_server::ResponseBody;
 
 /// What can go wrong with one request.
@@ -214,8 +214,16 @@ where
             Err(broken())
         }
         Fault::Late { after } => {
-            let send =
-                Box::new(move || -> BoxFuture<'static, ()> { Box::pin(complete(inner, request)) });
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            let screen = plan.clone();
+            let send = Box::new(move || -> BoxFuture<'static, ()> {
+                Box::pin(async move {
+                    if screen.admits(&parts, &body) {
+                        complete(inner, Request::from_parts(parts, Body::from(body))).await;
+                    }
+                })
+            });
             plan.park(after, send);
             Err(broken())
         }

@@ -99,7 +99,7 @@ impl Stored {
 impl From<&Entry> for StoredEntry {
     fn from(entry: &Entry) -> Self {
         let (state, placeholder, not_after) = match &entry.state {
-            State::Pending(version) => (StoredState::Pending, Some(version.clone()), None),
+            State::Pending(version) => (StoredState::Pending, version.clone(), None),
             State::Current => (StoredState::Current, None, None),
             State::Old(not_after) => (StoredState::Old, None, Some(*not_after)),
         };
@@ -117,7 +117,7 @@ impl From<&Entry> for StoredEntry {
 impl StoredEntry {
     fn into_entry(self) -> Option<Entry> {
         let state = match (self.state, self.placeholder, self.not_after) {
-            (StoredState::Pending, Some(version), None) => State::Pending(version),
+            (StoredState::Pending, version, None) => State::Pending(version),
             (StoredState::Current, None, None) => State::Current,
             (StoredState::Old, None, Some(not_after)) => State::Old(not_after),
             (StoredState::Pending | StoredState::Current | StoredState::Old, _, _) => return None,

@@ -39,7 +39,7 @@ fn record() -> Record {
     record.entries = [
         (id('a'), entry(State::Old(at(5)))),
         (id('b'), entry(State::Current)),
-        (id('c'), entry(State::Pending(version("7")))),
+        (id('c'), entry(State::Pending(Some(version("7"))))),
     ]
     .into();
     record.rotated = record.rotated.with("one");
@@ -146,8 +146,8 @@ fn a_record_that_contradicts_itself_is_refused() {
         ("current with an end", |it| {
             it["entries"]["bbbbbbbbbb"]["notAfter"] = json!("2026-11-24T11:00:00Z");
         }),
-        ("pending without a placeholder", |it| {
-            it["entries"]["cccccccccc"]["placeholder"].take();
+        ("pending with an end", |it| {
+            it["entries"]["cccccccccc"]["notAfter"] = json!("2026-11-24T12:00:00Z");
         }),
         ("no hash", |it| it["entries"]["aaaaaaaaaa"]["bcrypt"] = json!("plaintext")),
         ("an unknown state", |it| it["entries"]["aaaaaaaaaa"]["state"] = json!("new")),
@@ -240,7 +240,7 @@ fn tidying_forgets_only_what_has_ended() {
 
 #[test]
 fn an_entry_is_dead_once_its_secret_moved_on_without_it() {
-    let pending = entry(State::Pending(version("7")));
+    let pending = entry(State::Pending(Some(version("7"))));
     let (at_seven, at_eight) = (version("7"), version("8"));
     let (former, own) = (id('b'), id('c'));
     let shown = |version, unaltered_id| Some(Shown { version, unaltered_id });
@@ -266,10 +266,30 @@ fn promotion_leaves_one_current_and_nothing_else_changed() {
 fn a_new_verifier_is_pending_at_exactly_its_placeholder() {
     let record = record();
 
-    let more = record.with_pending(id('d'), verifier(), &version("9"), Now::at(at(0)));
+    let more = record.with_pending(id('d'), verifier(), Some(version("9")), Now::at(at(0)));
 
     assert!(more.awaits(&version("9")) && !record.awaits(&version("9")));
     assert_eq!(more.entries[&id('d')].serial, record.serial);
+}
+
+/// A creation that may be under way, and what ends it.
+#[test]
+fn a_creation_is_awaited_until_the_secret_shows_something_else() {
+    let created = record().with_pending(id('d'), verifier(), None, Now::at(at(0)));
+    let (fence, other, own) = (version("8"), id('x'), id('d'));
+    let shown = |unaltered_id| Some(Shown { version: &fence, unaltered_id });
+    let state = |shown, overlap| {
+        created.tidied(shown, overlap, Now::at(at(0))).entries[&id('d')].state.clone()
+    };
+    let minute = SignedDuration::from_mins(1);
+
+    assert!(created.awaits_creation() && !created.awaits(&fence));
+    assert_eq!(state(None, OVERLAP), State::Pending(None));
+    assert_eq!(state(shown(Some(&own)), OVERLAP), State::Pending(None));
+    assert_eq!(state(shown(None), OVERLAP), State::Old(later(at(0), OVERLAP)));
+    assert_eq!(state(shown(Some(&other)), OVERLAP), State::Old(later(at(0), OVERLAP)));
+    assert_eq!(state(shown(None), minute), State::Old(later(at(0), LATENESS)));
+    assert_eq!(Record::from_json(&bytes(&created), None), Ok(created));
 }
 
 #[test]

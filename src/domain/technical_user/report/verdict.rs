@@ -1,11 +1,13 @@
 //! One sentence for each way a decision can rest: condition, reason and words together, so that
 //! they cannot drift apart.
 
+use jiff::Timestamp;
+
 use crate::api::condition::ConditionStatus;
 use crate::domain::credential::record::{Owner, Unreadable};
 use crate::domain::obstacle::Obstacle;
 use crate::domain::policy::Excess;
-use crate::domain::readiness::{Progress, Readiness, working};
+use crate::domain::readiness::{Progress, Readiness, seconds, working};
 
 /// How things stand when there is nothing to do, or nothing can be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +45,13 @@ pub enum Verdict {
     SecretImmutable,
     /// The record is full of client secrets that still work.
     TooManyCredentials,
+    /// The Secret was lost so often that its next client secret has to wait.
+    LossesPaced {
+        /// How many client secrets were replaced that still work.
+        replaced: usize,
+        /// When the next one follows.
+        resumes_at: Timestamp,
+    },
     /// The spec passed admission but cannot be read.
     InvalidSpec,
     /// The API server did not let the operator do its work.
@@ -69,6 +78,7 @@ impl Verdict {
             | Self::SecretImmutable
             | Self::NotAllowed { .. }
             | Self::InvalidSpec => (ConditionStatus::False, Stalled),
+            Self::LossesPaced { .. } => (ConditionStatus::False, Reconciling),
             Self::Blocked(obstacle) => (working(works), obstacle.progress()),
         };
         Readiness { status, reason: self.reason(), message: self.message(), progress }
@@ -91,6 +101,7 @@ impl Verdict {
             Self::SecretTerminating => "SecretTerminating",
             Self::SecretImmutable => "SecretImmutable",
             Self::TooManyCredentials => "TooManyCredentials",
+            Self::LossesPaced { .. } => "SecretLostRepeatedly",
             Self::InvalidSpec => "InvalidSpec",
             Self::Blocked(obstacle) => obstacle.reason(),
         }
@@ -130,6 +141,16 @@ impl Verdict {
                 return excess.message(&user.namespace, &user.name);
             }
             Self::Blocked(obstacle) => return obstacle.message(),
+            Self::LossesPaced { replaced, resumes_at } => {
+                return format!(
+                    "The delivered Secret was deleted or altered again and again: {replaced} \
+                     client secrets were replaced and still work. Something in the cluster acts in \
+                     a loop, often a GitOps tool that prunes the Secret. The next client secret is \
+                     issued at {}. Stop the loop, then set the annotation \
+                     iam.cyoda.com/rotate-requested-at to have it at once.",
+                    seconds(*resumes_at)
+                );
+            }
             Self::ClientIdTaken
             | Self::AwaitingCollection
             | Self::SecretConflict
@@ -183,6 +204,7 @@ impl Verdict {
             | Self::Suspended
             | Self::NotAllowed { .. }
             | Self::Unreadable(_)
+            | Self::LossesPaced { .. }
             | Self::Blocked(_) => "",
         }
     }

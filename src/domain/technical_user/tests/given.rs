@@ -8,7 +8,9 @@ use crate::api;
 use crate::api::technical_user::SecretTemplate;
 use crate::domain::credential::CredentialId;
 use crate::domain::credential::record::{Entry, Owner, Record, State, Version};
-use crate::domain::delivery::{Content, Delivered, Endpoints, Refresh, SECRET_FIELDS, Written};
+use crate::domain::delivery::{
+    Content, Delivered, Endpoints, Mutability, Refresh, SECRET_FIELDS, Written,
+};
 use crate::domain::object::Belongs;
 use crate::domain::schedule::{Now, later};
 use crate::domain::technical_user::{Cause, Change, Claim, Delivery, Observed, Step, User, Write};
@@ -77,9 +79,14 @@ pub(super) fn current(serial: i64) -> Entry {
     entry(State::Current, serial)
 }
 
+/// About to be revealed by the creation of the Secret.
+pub(super) fn created(serial: i64) -> Entry {
+    entry(State::Pending(None), serial)
+}
+
 /// About to be revealed in the Secret at that version.
 pub(super) fn pending(resource_version: &str, serial: i64) -> Entry {
-    entry(State::Pending(version(resource_version)), serial)
+    entry(State::Pending(Some(version(resource_version))), serial)
 }
 
 pub(super) fn old(ends_in_hours: i64) -> Entry {
@@ -101,14 +108,16 @@ pub(super) fn placeholder() -> Delivered {
         version: version("7"),
         belongs: Belongs::Ours,
         is_terminating: false,
-        is_immutable: false,
+        mutability: Mutability::Mutable,
         credential_id: None,
         secret_fields: BTreeSet::new(),
         attempt: 4,
         content_digest: None,
         annotations: BTreeMap::new(),
+        has_applied_copy: false,
         ours: Written { labels: content.labels.keys().cloned().collect(), ..Written::default() },
         foreign_fields: BTreeMap::new(),
+        rewritten_fields: BTreeSet::new(),
         labels: content.labels,
     }
 }
@@ -117,6 +126,7 @@ pub(super) fn placeholder() -> Delivered {
 pub(super) fn showing(letter: char, user: &User) -> Delivered {
     let mut delivered = placeholder();
     let mut annotations = user.content.delivery_annotations(&id(letter));
+    delivered.ours.annotations = annotations.keys().cloned().collect();
     delivered.content_digest = annotations.remove(api::CONTENT_DIGEST);
     delivered.credential_id = Some(id(letter));
     delivered.secret_fields.clone_from(&user.content.secret_fields);
@@ -219,7 +229,7 @@ pub(super) fn issued(step: &Step) -> Option<(&Record, Cause)> {
     match step {
         Step::Write(Write::Issue(issue)) => {
             assert_eq!(issue.record_version, record_version());
-            assert_eq!(issue.placeholder, version("7"));
+            assert!(issue.placeholder.as_ref().is_none_or(|it| *it == version("7")));
             Some((&issue.record, issue.cause))
         }
         Step::Write(_) | Step::Rest(_) => None,

@@ -1,10 +1,10 @@
 //! How the client secret reaches its user, and when nothing does.
 
 use super::given::{
-    altered, at, cause, current, hours, id, issued, now, observed, old, pending, placeholder, put,
-    record, rests, showing, step, user, verdict, version,
+    altered, at, cause, created, current, hours, id, issued, now, observed, old, pending,
+    placeholder, put, record, rests, showing, step, user, verdict, version,
 };
-use crate::domain::delivery::Delivered;
+use crate::domain::delivery::{Delivered, Written};
 use crate::domain::technical_user::{
     Cause, Change, Claim, Delivery, Step, User, Verdict, Write, decide,
 };
@@ -50,14 +50,37 @@ fn a_one_time_secret_that_its_reader_deleted_is_not_written_again() {
 }
 
 #[test]
-fn a_one_time_secret_is_made_again_for_a_rotation() {
+fn a_one_time_secret_is_created_again_for_a_rotation() {
     let requesting = User { rotate_request: Some("new".to_owned()), ..once() };
 
-    let without = step(requesting.clone(), record([('a', current(1))]), None);
-    let with = step(requesting, record([('a', current(1))]), placeholder());
+    for delivered in [None, Some(placeholder())] {
+        let step = step(requesting.clone(), record([('a', current(1))]), delivered);
 
-    assert_eq!(without, Step::Write(Write::CreatePlaceholder));
-    assert_eq!(cause(&with), Some(Cause::Requested));
+        assert_eq!(cause(&step), Some(Cause::Requested));
+    }
+}
+
+#[test]
+fn a_secret_without_a_client_secret_does_not_stay_when_none_is_needed() {
+    for user in [once(), lenient(), suspended()] {
+        let step = step(user.clone(), record([('a', current(1))]), placeholder());
+
+        assert_eq!(step, Step::Write(Write::Discard(version("7"))), "{:?}", user.delivery);
+    }
+}
+
+#[test]
+fn a_secret_that_may_have_data_is_not_discarded() {
+    let mut unnamed = showing('a', &lenient());
+    unnamed.credential_id = None;
+    let untracked = Delivered { ours: Written::default(), ..placeholder() };
+
+    for delivered in [unnamed, untracked] {
+        let delivered = Delivered { content_digest: None, ..delivered };
+        let step = step(lenient(), record([('a', current(1))]), delivered);
+
+        assert!(!matches!(step, Step::Write(Write::Discard(_))), "{step:?}");
+    }
 }
 
 #[test]
@@ -104,7 +127,7 @@ fn an_altered_secret_may_be_ignored_until_the_next_rotation() {
 
 #[test]
 fn who_ignores_losses_still_gets_the_first_client_secret() {
-    assert_eq!(step(lenient(), record([]), None), Step::Write(Write::CreatePlaceholder));
+    assert_eq!(cause(&step(lenient(), record([]), None)), Some(Cause::Unissued));
     assert_eq!(cause(&step(lenient(), record([]), placeholder())), Some(Cause::Unissued));
 }
 
@@ -129,8 +152,8 @@ fn nothing_is_issued_rotated_or_withdrawn_while_suspended() {
         rotate_request: Some("new".to_owned()),
         ..suspended()
     };
-    let secrets: [Option<Delivered>; 4] =
-        [None, Some(placeholder()), Some(altered('a', &wishes)), Some(showing('a', &wishes))];
+    let secrets: [Option<Delivered>; 3] =
+        [None, Some(altered('a', &wishes)), Some(showing('a', &wishes))];
     for delivered in secrets {
         for record in [record([]), record([('a', aged.clone())])] {
             let step = step(wishes.clone(), record, delivered.clone());
@@ -161,9 +184,11 @@ fn what_has_ended_is_tidied_although_suspended() {
 
 #[test]
 fn a_delivery_that_suspension_overtook_keeps_its_entry() {
-    let step = step(suspended(), record([('a', pending("7", 1))]), placeholder());
+    let shown = step(suspended(), record([('a', pending("7", 1))]), placeholder());
+    let created = step(suspended(), record([('a', created(1))]), None);
 
-    assert_eq!(verdict(&step), Some(&Verdict::Suspended));
+    assert_eq!(shown, Step::Write(Write::Discard(version("7"))));
+    assert_eq!(verdict(&created), Some(&Verdict::Suspended));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::given::{
     altered, at, cause, current, hours, id, issued, now, old, pending, placeholder, put, record,
     rests, showing, step, user, verdict, version,
 };
-use crate::domain::delivery::Delivered;
+use crate::domain::delivery::{Delivered, Mutability};
 use crate::domain::object::Belongs;
 use crate::domain::technical_user::{Cause, Change, Delivery, Step, User, Verdict, Write};
 
@@ -19,7 +19,7 @@ fn revocation_comes_before_every_obstacle() {
         Some(Delivered { belongs: Belongs::Foreign, ..placeholder() }),
         Some(Delivered { belongs: Belongs::Predecessor, ..placeholder() }),
         Some(Delivered { is_terminating: true, ..placeholder() }),
-        Some(Delivered { is_immutable: true, ..showing('b', &user()) }),
+        Some(Delivered { mutability: Mutability::Immutable, ..showing('b', &user()) }),
     ];
     for delivered in obstacles {
         let record = record([('a', current(1)), ('b', pending("7", 2)), ('c', old(4))]);
@@ -84,7 +84,7 @@ fn what_is_shown_is_promoted_before_a_request_is_answered() {
 
 #[test]
 fn what_is_shown_is_promoted_although_the_secret_is_immutable() {
-    let immutable = Delivered { is_immutable: true, ..showing('b', &user()) };
+    let immutable = Delivered { mutability: Mutability::Immutable, ..showing('b', &user()) };
     let record = record([('a', current(1)), ('b', pending("6", 2))]);
 
     let step = step(user(), record, immutable);
@@ -94,7 +94,7 @@ fn what_is_shown_is_promoted_although_the_secret_is_immutable() {
 
 #[test]
 fn an_immutable_secret_is_not_fenced() {
-    let immutable = Delivered { is_immutable: true, ..placeholder() };
+    let immutable = Delivered { mutability: Mutability::Immutable, ..altered('z', &user()) };
 
     let step = step(user(), record([('a', pending("7", 1))]), immutable);
 

@@ -11,7 +11,7 @@ use super::given::{
 };
 use crate::domain::credential::CredentialId;
 use crate::domain::credential::record::{Entry, Record, State};
-use crate::domain::delivery::Delivered;
+use crate::domain::delivery::{Delivered, Mutability};
 use crate::domain::object::Belongs;
 use crate::domain::technical_user::{
     Change, Claim, Delivery, Issue, Observed, Rest, Step, User, Verdict, Write, decide,
@@ -55,10 +55,11 @@ impl World {
                 self.touch(|delivered| delivered.attempt = attempt);
             }
             Write::Issue(issue) => self.issue(&issue, crash),
+            Write::ClearImmutable(_) => self.touch(|it| it.mutability = Mutability::Mutable),
             Write::Refresh(_, refresh) => {
                 self.delivered = self.delivered.take().map(|it| refreshed(it, &refresh));
             }
-            Write::Withdraw(_) | Write::Collect(_) => self.delivered = None,
+            Write::Withdraw(_) | Write::Discard(_) | Write::Collect(_) => self.delivered = None,
         }
     }
 
@@ -67,10 +68,15 @@ impl World {
         let id = id(drawn.to_ascii_uppercase());
         self.drawn += 1;
         let verifier = entry(State::Current, 1).verifier;
-        let registered = issue.record.with_pending(id.clone(), verifier, &issue.placeholder, now());
+        let placeholder = issue.placeholder.clone();
+        let is_creation = placeholder.is_none();
+        let registered = issue.record.with_pending(id.clone(), verifier, placeholder, now());
         self.record = Some(registered.clone());
         if crash == Crash::AfterRequest(1) {
             return;
+        }
+        if is_creation {
+            self.delivered = Some(self::placeholder());
         }
         let shown = showing('x', &self.user);
         self.touch(|delivered| {
@@ -116,14 +122,15 @@ impl World {
 }
 
 /// More than the longest way: claim, placeholder, promote, fence, tidy, issue, refresh, withdraw.
-const MOST_STEPS: usize = 12;
+const MOST_STEPS: usize = 16;
 
 // === what there is ===
 
 fn any_state() -> impl Strategy<Value = State> {
     prop_oneof![
-        2 => Just(State::Pending(version("7"))),
-        2 => Just(State::Pending(version("6"))),
+        2 => Just(State::Pending(Some(version("7")))),
+        2 => Just(State::Pending(Some(version("6")))),
+        1 => Just(State::Pending(None)),
         3 => (-30_i64..30).prop_map(|ends_in| State::Old(at(ends_in))),
     ]
 }
@@ -217,7 +224,7 @@ fn ends(world: &World, id: &CredentialId) -> bool {
 /// A readable pending entry was revealed at an earlier version than the present one.
 fn awaits_rightly(world: &World) -> bool {
     let entry = world.visible().and_then(|id| world.record.as_ref()?.entries.get(id));
-    entry.is_none_or(|entry| entry.state != State::Pending(version("7")))
+    entry.is_none_or(|entry| entry.state != State::Pending(Some(version("7"))))
 }
 
 proptest! {
@@ -250,6 +257,7 @@ proptest! {
             Verdict::AlterationIgnored => current.is_some() && visible.is_none(),
             Verdict::Suspended => world.user.is_suspended && world.drawn == 0,
             Verdict::TooManyCredentials => !record.has_room() && rest.wake_at.is_some(),
+            Verdict::LossesPaced { .. } => record.has_room() && rest.wake_at.is_some(),
             Verdict::Gone
             | Verdict::ClientIdTaken
             | Verdict::Unreadable(_)
@@ -261,6 +269,8 @@ proptest! {
             | Verdict::NotAllowed { .. }
             | Verdict::Blocked(_) => false,
         };
+        let is_empty = world.delivered.as_ref().is_some_and(Delivered::is_empty);
+        prop_assert!(!is_empty, "a Secret without a client secret stays: {:?}", world);
         prop_assert!(is_kept, "{:?} with {:?}", rest, world);
     }
 
@@ -285,7 +295,10 @@ proptest! {
         let visible = world.visible();
         // Nothing is issued into a full record or for a suspended user, whatever the Secret shows.
         let waits = world.user.is_suspended
-            || rest.is_some_and(|rest| rest.verdict == Verdict::TooManyCredentials);
+            || rest.is_some_and(|rest| match rest.verdict {
+                Verdict::TooManyCredentials | Verdict::LossesPaced { .. } => true,
+                _ => false,
+            });
         prop_assert!(visible.is_none_or(|id| world.accepts(id)) || waits);
     }
 

@@ -59,6 +59,11 @@ fn each_verdict_has_its_conditions() {
         (Verdict::SecretTerminating, "SecretTerminating", (True, true, false)),
         (Verdict::SecretImmutable, "SecretImmutable", (False, false, true)),
         (Verdict::TooManyCredentials, "TooManyCredentials", (True, true, false)),
+        (
+            Verdict::LossesPaced { replaced: 3, resumes_at: at(5) },
+            "SecretLostRepeatedly",
+            (False, true, false),
+        ),
         (Verdict::InvalidSpec, "InvalidSpec", (False, false, true)),
         (Verdict::Blocked(forbidden), "Forbidden", (True, false, true)),
         (Verdict::Blocked(quota), "QuotaExceeded", (True, false, true)),
@@ -371,4 +376,21 @@ fn what_the_installation_does_not_allow_makes_a_delivered_user_unready_and_is_na
         assert_eq!(summary(&status), (False, false, true));
         assert!(status.binding.is_some(), "the client secret is delivered all the same");
     }
+}
+
+#[test]
+fn a_request_that_waits_for_a_full_record_is_shown() {
+    let requesting = User { rotate_request: Some("new".to_owned()), ..user() };
+    let record = record([('a', current(1)), ('b', old(3)), ('c', old(5))]);
+    let waiting = observed(requesting.clone(), record.clone(), showing('a', &requesting));
+    let mut answered = record;
+    answered.rotated = answered.rotated.with("new");
+    let answered = observed(requesting, answered, showing('a', &user()));
+
+    let shown = told(&waiting, &Verdict::TooManyCredentials);
+    let settled = told(&answered, &Verdict::TooManyCredentials);
+
+    let pending = condition(&shown, "RequestPending").unwrap();
+    assert!(pending.message.contains("2026-11-24T09:00:00Z"), "{}", pending.message);
+    assert!(condition(&settled, "RequestPending").is_none());
 }

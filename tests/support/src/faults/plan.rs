@@ -37,6 +37,9 @@ pub struct Passed {
 /// Kills the process under test.
 pub type Kill = Arc<dyn Fn() + Send + Sync>;
 
+/// Whether a late request still arrives, by its method, path and body.
+pub type Screen = Arc<dyn Fn(&Method, &str, &[u8]) -> bool + Send + Sync>;
+
 /// Which requests go wrong, and what has passed so far. Clones share one plan.
 #[derive(Clone, Default)]
 pub struct FaultPlan {
@@ -50,6 +53,7 @@ struct Inner {
     writes: usize,
     late: Vec<Parked>,
     kill: Option<Kill>,
+    screen: Option<Screen>,
 }
 
 /// Sends a request that was held back.
@@ -99,6 +103,16 @@ impl FaultPlan {
     /// Sets what kills the process under test.
     pub fn on_kill(&self, kill: Kill) {
         self.locked().kill = Some(kill);
+    }
+
+    /// Sets which late requests still arrive; without it, all do.
+    pub fn on_late(&self, screen: Screen) {
+        self.locked().screen = Some(screen);
+    }
+
+    pub(super) fn admits(&self, parts: &Parts, body: &[u8]) -> bool {
+        let screen = self.locked().screen.clone();
+        screen.is_none_or(|screen| screen(&parts.method, parts.uri.path(), body))
     }
 
     /// Every request so far, in order, watches left out.

@@ -1,0 +1,323 @@
+//! Whose an object is: settled for every object before anything else is written for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tokio::time::Instant;
+
+use super::cluster::{Cluster, Failure, Place};
+use super::{Context, Error};
+use crate::api::installation::Installation;
+use crate::api::signing_key::SigningKey;
+use crate::api::technical_user::TechnicalUser;
+use crate::domain::installation::{Hold, Presence, hold, presence};
+use crate::stored::version_of;
+
+/// What the operator knows of its own installation and of others in the cluster.
+#[derive(Debug, Default)]
+pub struct Installations(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    own: Option<(Installation, Instant)>,
+    others: BTreeMap<Installation, Other>,
+}
+
+/// Another installation, and the objects of this operator's scope that it holds.
+#[derive(Debug, Default)]
+struct Other {
+    presence: Option<(Presence, Instant)>,
+    asked_at: Option<Instant>,
+    objects: BTreeMap<&'static str, BTreeSet<String>>,
+}
+
+/// What the watches can say about whose an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It belongs to this installation.
+    Ours,
+    /// It belongs to another one, which lives.
+    Left,
+    /// The API server has to be asked.
+    Unknown,
+}
+
+/// An object that an installation can hold.
+pub(super) trait Held {
+    /// The word for metrics and logs.
+    const CONTROLLER: &'static str;
+
+    /// Its metadata.
+    fn metadata(&self) -> &ObjectMeta;
+
+    /// The installation that its status names.
+    fn holder(&self) -> Option<&Installation>;
+
+    /// Writes the installation into the status at the version that was read.
+    async fn claim(&self, own: Installation, cluster: &Cluster) -> Result<(), Failure>;
+}
+
+/// What became of an object whose holder was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settlement {
+    /// It belongs to this installation: go on.
+    Ours,
+    /// It was claimed just now: look again.
+    Claimed,
+    /// It belongs to another installation: write nothing.
+    Left,
+}
+
+/// Returns once the operator knows its own installation.
+pub(super) async fn resolve(context: &Context) {
+    let mut pause = FIRST_PAUSE;
+    while let Err(error) =
+        context.installations.own(&context.settings.namespace, &context.cluster).await
+    {
+        tracing::warn!(%error, "the operator's own namespace cannot be read, trying again");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(MOST_PAUSE);
+    }
+}
+
+/// Settles whose the object is, by live reads, and claims it if it is free.
+///
+/// # Errors
+///
+/// The namespace of an installation could not be read, or the claim was not written.
+pub(super) async fn settle<T: Held>(object: &T, context: &Context) -> Result<Settlement, Error> {
+    let (cluster, installations) = (&context.cluster, &context.installations);
+    let own = installations.own(&context.settings.namespace, cluster).await?;
+    let holder = object.holder();
+    let mut known = holder.and_then(|holder| installations.recent(holder));
+    loop {
+        match (hold(holder, &own, known), holder) {
+            (Hold::Ours, _) => {
+                installations.forget(T::CONTROLLER, &key(object.metadata()));
+                return Ok(Settlement::Ours);
+            }
+            (Hold::Ask, Some(holder)) => {
+                let namespace = cluster.namespace(&holder.namespace).await?;
+                let uid = namespace.and_then(|metadata| metadata.uid);
+                let answer = presence(holder, uid.as_deref());
+                installations.learn(holder, answer);
+                known = Some(answer);
+            }
+            (Hold::Leave, Some(holder)) => {
+                installations.leave(object, holder);
+                return Ok(Settlement::Left);
+            }
+            (Hold::Claim | Hold::Ask | Hold::Leave, _) => break,
+        }
+    }
+    if !context.leads() {
+        return Err(Error::NotLeading);
+    }
+    object.claim(own, cluster).await?;
+    if let Some(holder) = holder {
+        tracing::warn!(
+            controller = T::CONTROLLER,
+            object = key(object.metadata()),
+            former = holder.namespace,
+            "object taken over from an installation whose namespace is gone"
+        );
+    }
+    installations.forget(T::CONTROLLER, &key(object.metadata()));
+    Ok(Settlement::Claimed)
+}
+
+/// The name of an object with its namespace, as the controllers name it.
+fn key(metadata: &ObjectMeta) -> String {
+    let name = metadata.name.as_deref().unwrap_or_default();
+    match &metadata.namespace {
+        Some(namespace) => format!("{namespace}/{name}"),
+        None => name.to_owned(),
+    }
+}
+
+// === impl Installations ===
+
+impl Installations {
+    /// What the watches can say. One object for each other installation is sent to the API server a
+    /// minute, so that its end is noticed and thousands of objects cost one request.
+    pub(super) fn standing<T: Held>(&self, object: &T) -> Standing {
+        let Some(holder) = object.holder() else { return Standing::Unknown };
+        let now = Instant::now();
+        let mut known = self.locked();
+        let is_ours = known.own.as_ref().map(|(own, _)| own == holder);
+        match is_ours {
+            None => return Standing::Unknown,
+            Some(true) => {
+                known.forget(T::CONTROLLER, &key(object.metadata()));
+                return Standing::Ours;
+            }
+            Some(false) => {}
+        }
+        let other = known.others.entry(holder.clone()).or_default();
+        let is_gone = other.presence.is_some_and(|(presence, _)| presence == Presence::Gone);
+        let is_asked = other.asked_at.is_some_and(|at| now.duration_since(at) < ASKED_EVERY);
+        if is_gone || !is_asked {
+            other.asked_at = Some(now);
+            return Standing::Unknown;
+        }
+        other.leave(T::CONTROLLER, key(object.metadata()), holder);
+        Standing::Left
+    }
+
+    /// The namespaces of the other installations, each with how many objects it holds.
+    pub(super) fn left(&self, controller: &str) -> Vec<(String, usize)> {
+        let known = self.locked();
+        let count = |other: &Other| other.objects.get(controller).map_or(0, BTreeSet::len);
+        known.others.iter().map(|(it, other)| (it.namespace.clone(), count(other))).collect()
+    }
+
+    /// One sentence for each kind and other installation that holds objects in the scope of this
+    /// operator.
+    pub fn notes(&self) -> Vec<String> {
+        let known = self.locked();
+        let mut notes = Vec::new();
+        for (other, of) in &known.others {
+            for (controller, objects) in of.objects.iter().filter(|(_, it)| !it.is_empty()) {
+                let first = objects.first().map(String::as_str).unwrap_or_default();
+                notes.push(format!(
+                    "{} objects of controller {controller} belong to the installation in namespace \
+                     {} (uid {}) and are left alone, the first is {first}",
+                    objects.len(),
+                    other.namespace,
+                    other.uid,
+                ));
+            }
+        }
+        notes
+    }
+
+    /// The object is gone, or is held by this installation.
+    pub(super) fn forget(&self, controller: &'static str, object: &str) {
+        self.locked().forget(controller, object);
+    }
+
+    /// This installation, by a live read of its namespace that is not older than a minute.
+    async fn own(&self, namespace: &str, cluster: &Cluster) -> Result<Installation, Error> {
+        let now = Instant::now();
+        let known = self.locked().own.clone();
+        if let Some((own, _)) = known.filter(|(_, at)| now.duration_since(*at) < ASKED_EVERY) {
+            return Ok(own);
+        }
+        let metadata = cluster.namespace(namespace).await?;
+        let uid = metadata.and_then(|metadata| metadata.uid);
+        let uid = uid.ok_or_else(|| Error::NoNamespace(namespace.to_owned()))?;
+        let own = Installation { namespace: namespace.to_owned(), uid };
+        self.locked().own = Some((own.clone(), now));
+        Ok(own)
+    }
+
+    /// A presence that is recent enough to leave an object alone. Taking over needs a fresh answer.
+    fn recent(&self, holder: &Installation) -> Option<Presence> {
+        let now = Instant::now();
+        let (presence, at) = self.locked().others.get(holder)?.presence?;
+        let is_recent = now.duration_since(at) < ASKED_EVERY / 2;
+        (is_recent && presence == Presence::Lives).then_some(presence)
+    }
+
+    fn learn(&self, holder: &Installation, presence: Presence) {
+        let now = Instant::now();
+        let mut known = self.locked();
+        let other = known.others.entry(holder.clone()).or_default();
+        other.presence = Some((presence, now));
+        other.asked_at = Some(now);
+    }
+
+    fn leave<T: Held>(&self, object: &T, holder: &Installation) {
+        let mut known = self.locked();
+        let other = known.others.entry(holder.clone()).or_default();
+        other.leave(T::CONTROLLER, key(object.metadata()), holder);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    fn forget(&mut self, controller: &'static str, object: &str) {
+        for other in self.others.values_mut() {
+            if let Some(objects) = other.objects.get_mut(controller) {
+                objects.remove(object);
+            }
+        }
+    }
+}
+
+// === impl Other ===
+
+impl Other {
+    fn leave(&mut self, controller: &'static str, object: String, holder: &Installation) {
+        let objects = self.objects.entry(controller).or_default();
+        // One warning for each kind and installation: the metric counts the others.
+        if objects.is_empty() {
+            tracing::warn!(
+                controller,
+                object,
+                installation = holder.namespace,
+                uid = holder.uid,
+                "object left alone, since another installation holds it: give the operators \
+                 different --watch-namespaces and --controller-name"
+            );
+        }
+        objects.insert(object);
+    }
+}
+
+// === impl Held ===
+
+impl Held for TechnicalUser {
+    const CONTROLLER: &'static str = "technicaluser";
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn holder(&self) -> Option<&Installation> {
+        self.status.as_ref()?.installation.as_ref()
+    }
+
+    async fn claim(&self, own: Installation, cluster: &Cluster) -> Result<(), Failure> {
+        let Some(version) = version_of(&self.metadata) else { return Ok(()) };
+        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
+        let name = self.metadata.name.as_deref().unwrap_or_default();
+        let mut status = self.status.clone().unwrap_or_default();
+        status.installation = Some(own);
+        cluster.apply_status(Place { namespace, name }, &version, &status).await
+    }
+}
+
+impl Held for SigningKey {
+    const CONTROLLER: &'static str = "signingkey";
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn holder(&self) -> Option<&Installation> {
+        self.status.as_ref()?.installation.as_ref()
+    }
+
+    async fn claim(&self, own: Installation, cluster: &Cluster) -> Result<(), Failure> {
+        let Some(version) = version_of(&self.metadata) else { return Ok(()) };
+        let name = self.metadata.name.as_deref().unwrap_or_default();
+        let mut status = self.status.clone().unwrap_or_default();
+        status.installation = Some(own);
+        cluster.apply_signing_key_status(name, &version, &status).await
+    }
+}
+
+/// How often one object asks whether another installation still exists.
+pub(super) const ASKED_EVERY: Duration = Duration::from_mins(1);
+
+/// The pauses while the operator's own namespace cannot be read.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const MOST_PAUSE: Duration = Duration::from_secs(10);
