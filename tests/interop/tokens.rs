@@ -38,7 +38,7 @@ fn libraries_of_every_language_get_tokens_and_verify_them() {
         world.apply_user(peer.user, &json!({"roles": ROLES}));
     }
     let own = peers.iter().map(|peer| peer.user);
-    let users = own.chain(SHARED.map(|(name, ..)| name));
+    let users = own.chain(SHARED.map(|(name, ..)| name)).chain([RFC_9068]);
     let users: Users = users
         .map(|name| (name, until(&format!("a Secret of {name}"), || world.credential(name))))
         .collect();
@@ -86,6 +86,9 @@ fn libraries_of_every_language_get_tokens_and_verify_them() {
 /// A name, the algorithm that signs for it, and how many audiences it has.
 const SHARED: [(&str, &str, usize); 2] = [("es256", "ES256", 1), ("eddsa", "EdDSA", 2)];
 
+/// A user whose tokens have `typ: at+jwt`.
+const RFC_9068: &str = "rfc9068";
+
 /// Makes a key of each kind, and a user for each; the default key takes over at once, for nobody to
 /// wait an hour.
 fn furnish(world: &World) {
@@ -97,6 +100,11 @@ fn furnish(world: &World) {
         let key = json!({"name": name});
         world.apply_user(name, &json!({"signingKeyRef": key, "audiences": audiences}));
     }
+    let (key, audiences) = (json!({"name": "es256"}), &AUDIENCES[..1]);
+    let spec = json!({
+        "signingKeyRef": key, "audiences": audiences, "roles": ROLES, "accessTokenType": "at+jwt",
+    });
+    world.apply_user(RFC_9068, &spec);
     for series in ["default", "es256", "eddsa"] {
         until(&format!("a key of {series}"), || world.active_kid(series));
     }

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { createRemoteJWKSet, errors, jwtVerify } from "jose";
+import { createRemoteJWKSet, decodeProtectedHeader, errors, jwtVerify } from "jose";
 import * as client from "openid-client";
 
 const say = (line) => console.log(JSON.stringify(line));
@@ -41,10 +41,23 @@ async function token({ client_id, client_secret, method, scope, audience }) {
   }
 }
 
+// Whether the token says that it is one of RFC 9068, which demands more claims.
+function isAccessTokenProfile(token) {
+  try {
+    return decodeProtectedHeader(token).typ === "at+jwt";
+  } catch {
+    return false;
+  }
+}
+
 async function verify({ token, audience }) {
   const requiredClaims = ["sub", "exp", "iat", "jti"];
   const algorithms = server.id_token_signing_alg_values_supported;
   const options = { issuer, typ: "JWT", requiredClaims, algorithms };
+  if (isAccessTokenProfile(token)) {
+    options.typ = "at+jwt";
+    requiredClaims.push("aud", "client_id", "scope");
+  }
   if (audience) options.audience = audience;
   try {
     return { claims: (await jwtVerify(token, keys, options)).payload };

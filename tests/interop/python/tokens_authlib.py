@@ -8,6 +8,7 @@ from importlib.metadata import version
 import requests
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
+from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata, get_well_known_url
 from joserfc import errors, jwt
 from joserfc.jwk import KeySet
@@ -18,6 +19,8 @@ from asked import parameters, serve
 os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
 # RFC 9864 has a new name for it, which few know yet.
 warnings.filterwarnings("ignore", "EdDSA is deprecated")
+# Authlib's own validator has not followed joserfc yet.
+warnings.filterwarnings("ignore", "Please `KeySet.import_key_set`")
 
 issuer = sys.argv[1]
 metadata = AuthorizationServerMetadata(requests.get(get_well_known_url(issuer, True)).json())
@@ -37,6 +40,18 @@ def token(client_id, client_secret, method, scope, audience):
     except Exception as error:
         return {"failed": repr(error)}
     return {"token": answer["access_token"]}
+
+
+class Validator(JWTBearerTokenValidator):
+    """What a resource server has that follows RFC 9068."""
+
+    def get_jwks(self):
+        return requests.get(metadata["jwks_uri"]).json()
+
+
+def follows_profile(token, audience):
+    validator = Validator(issuer=issuer, resource_server=audience)
+    validator.validate_token(validator.authenticate_token(token), ["ROLE_M2M"], None)
 
 
 def verify(token, audience):
@@ -60,6 +75,11 @@ def verify(token, audience):
         return {"refused": names.get(error.claim, repr(error))}
     except Exception as error:
         return {"refused": repr(error)}
+    if decoded.header.get("typ") == "at+jwt":
+        try:
+            follows_profile(token, audience)
+        except Exception as error:
+            return {"refused": repr(error)}
     return {"claims": decoded.claims}
 
 

@@ -8,7 +8,7 @@ use technical_user_operator::domain::credential::ClientSecret;
 use super::forgeries::{Forgery, forgeries};
 use super::peer::{Bearer, FAILED, Peer, Request};
 use super::world::{Credential, World};
-use super::{AUDIENCES, ROLES};
+use super::{AUDIENCES, RFC_9068, ROLES};
 
 /// The credentials of all users, by their names.
 pub(crate) type Users = BTreeMap<&'static str, Credential>;
@@ -40,6 +40,7 @@ impl<'a> Trial<'a> {
         self.every_method(peer);
         self.part_of_the_roles(peer);
         self.audiences(peer);
+        self.access_token_profile(peer);
         self.wrong_secrets(peer);
         self.forged_tokens(peer, world);
     }
@@ -83,6 +84,18 @@ impl<'a> Trial<'a> {
             let request = Request { audience: Some(first), ..of(&two) };
             self.good(peer, "EdDSA, one audience of two", &request, &expected);
         }
+    }
+
+    /// What verifiers that follow RFC 9068 accept. The other libraries here know `JWT` alone.
+    fn access_token_profile(&mut self, peer: &mut Peer) {
+        if !["authlib", "node"].contains(&peer.user) {
+            return;
+        }
+        let own = self.users[RFC_9068].clone();
+        let expected = Expected { roles: &ROLES, audience: Some(json!(AUDIENCES[0])) };
+        let token = self.good(peer, "RFC 9068", &of(&own), &expected).unwrap_or_default();
+        let bearer = Bearer { token: &token, audience: Some("elsewhere") };
+        self.refused(peer, "RFC 9068, another audience", bearer, "audience");
     }
 
     /// Gets a token and has it verified.
