@@ -193,3 +193,21 @@ async fn refusals_hold_up_nothing_else_on_their_connection() {
     // Held back by a rate, they would take far longer than a busy machine does.
     assert!(began.elapsed() < Duration::from_secs(10));
 }
+
+#[tokio::test]
+async fn a_connection_that_is_only_refused_is_read_a_moment_later_until_one_succeeds() {
+    let served = served(Limits::default());
+    let (mut guessing, mut other) = (served.connect().await, served.connect().await);
+    let began = Instant::now();
+
+    for _ in 0..26 {
+        assert_eq!(guessing.get("/none").await.status, 404);
+        assert_eq!(other.get("/none").await.status, 404);
+        assert_eq!(other.get("/hello").await.status, 200);
+    }
+
+    // Ten of them after sixteen, of 20 ms at least, and none of a connection on which something succeeds.
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    assert_eq!(guessing.get("/hello").await.status, 200);
+    assert_eq!(guessing.get("/none").await.status, 404);
+}

@@ -36,6 +36,10 @@ impl Connection {
         Self { stream, answer: vec![0; 32 * 1024] }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.stream.peer_addr().unwrap().port()
+    }
+
     /// The status of the answer, once all of it is there.
     pub(crate) fn ask(&mut self, request: &[u8]) -> u16 {
         self.stream.write_all(request).unwrap();

@@ -5,11 +5,12 @@
 
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
@@ -22,6 +23,9 @@ pub(super) struct Activity {
     phase: Mutex<Phase>,
     order: AtomicU8,
     waker: AtomicWaker,
+    /// How many answers in a row were refusals.
+    refused: AtomicU32,
+    pause: Duration,
     /// How many requests run on all connections of the source.
     requests_of_source: Arc<AtomicUsize>,
     /// Where the client, or the last proxy before it, connects from.
@@ -81,7 +85,7 @@ pub(super) enum Due {
 
 impl Activity {
     pub(super) fn new(
-        age: Duration,
+        (age, pause): (Duration, Duration),
         source: IpAddr,
         requests_of_source: Arc<AtomicUsize>,
         responses: Responses,
@@ -100,6 +104,8 @@ impl Activity {
             phase: Mutex::new(phase),
             order: AtomicU8::new(0),
             waker: AtomicWaker::new(),
+            refused: AtomicU32::new(0),
+            pause,
             requests_of_source,
             source,
             responses,
@@ -144,6 +150,24 @@ impl Activity {
     /// Whether more requests run for the source than that.
     pub(super) fn is_beyond(&self, most_of_source: usize) -> bool {
         self.requests_of_source.load(Ordering::Relaxed) > most_of_source
+    }
+
+    /// Counts an answer.
+    pub(super) fn answered(&self, status: StatusCode) {
+        self.responses.count(status);
+        if status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.refused.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How long the next request waits: a moment on a connection that is only refused, so that guesses
+    /// take no time from the others. Requests of HTTP/2 never wait: a proxy has those of all clients on one
+    /// connection.
+    pub(super) fn pause(&self, protocol: Protocol) -> Option<Duration> {
+        let is_only_refused = self.refused.load(Ordering::Relaxed) >= REFUSALS_IN_A_ROW;
+        (protocol == Protocol::OneByOne && is_only_refused).then_some(self.pause)
     }
 
     /// Whether the answer to an HTTP/1.1 request should be the last.
@@ -244,6 +268,9 @@ fn number(order: Order) -> u8 {
         Order::Cut => 2,
     }
 }
+
+/// More than a client that is set up badly needs to be seen, and none on a connection that works.
+const REFUSALS_IN_A_ROW: u32 = 16;
 
 /// Some round trips: for a client to hear that the connection ends, and to end it.
 const GOODBYE: Duration = Duration::from_secs(1);

@@ -111,14 +111,18 @@ impl Speaker {
         };
         let running = activity.begin(protocol);
         let activity = Arc::clone(activity);
+        let pause = activity.pause(protocol);
         let response = if activity.is_beyond(self.limits.of_source) {
             Either::Left(ready(too_many(protocol)))
         } else {
             Either::Right(self.handler.handle(request, activity.source))
         };
         async move {
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
             let mut response = response.await;
-            activity.responses.count(response.status());
+            activity.answered(response.status());
             if protocol == Protocol::OneByOne {
                 if response.headers().contains_key(CONNECTION) {
                     activity.leave_unread();

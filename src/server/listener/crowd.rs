@@ -88,7 +88,9 @@ impl Crowd {
         let (age, responses) = (age / 100 * percent, self.responses.clone());
         let of_source = members.sources.entry(network(source)).or_default();
         let requests = Arc::clone(&of_source.requests);
-        let activity = Arc::new(Activity::new(age, source, requests, responses));
+        // Nor do those of a flood come back from their pauses at once.
+        let pause = PAUSE + PAUSE / 32 * u32::try_from(number % 32).unwrap_or_default();
+        let activity = Arc::new(Activity::new((age, pause), source, requests, responses));
         of_source.activities.insert(number, Arc::clone(&activity));
         members.activities.insert(number, Arc::clone(&activity));
         self.open.0.open.fetch_add(1, Ordering::Relaxed);
@@ -180,6 +182,9 @@ fn network(source: IpAddr) -> IpAddr {
         }
     }
 }
+
+/// No client that is worth an answer notices it.
+const PAUSE: Duration = Duration::from_millis(20);
 
 fn lock(members: &Mutex<Members>) -> MutexGuard<'_, Members> {
     members.lock().unwrap_or_else(PoisonError::into_inner)
