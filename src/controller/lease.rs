@@ -84,11 +84,20 @@ impl Candidate {
         name: &str,
         clock: Arc<dyn Clock>,
     ) -> (Self, Leadership) {
+        let leases = Api::namespaced(client, &settings.namespace);
+        Self::of(leases, (name, &settings.identity), clock)
+    }
+
+    fn of(
+        leases: Api<Lease>,
+        (name, identity): (&str, &str),
+        clock: Arc<dyn Clock>,
+    ) -> (Self, Leadership) {
         let (held_until, leadership) = watch::channel(None);
         let candidate = Self {
-            leases: Api::namespaced(client, &settings.namespace),
+            leases,
             name: name.to_owned(),
-            identity: settings.identity.clone(),
+            identity: identity.to_owned(),
             clock,
             held_until,
             heartbeats: Heartbeats::default(),
@@ -282,3 +291,49 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use support::fake_api_server::FakeApiServer;
+
+    use super::*;
+    use crate::environment::System;
+
+    fn candidate(server: &FakeApiServer, identity: &str) -> (Candidate, Leadership) {
+        let leases = Api::namespaced(Client::new(server.service(), "system"), "system");
+        Candidate::of(leases, ("operator", identity), Arc::new(System::start()))
+    }
+
+    async fn leads(leadership: &Leadership) {
+        while !leadership.holds() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operator_that_stands_still_leaves_its_lease_to_another() {
+        let server = FakeApiServer::builder().namespace("system").build();
+        let heartbeats = Heartbeats::default();
+        let (blocked, leadership) = candidate(&server, "blocked");
+        let blocked = blocked.only_with(heartbeats.clone());
+        let mut part =
+            Box::pin(heartbeats.keep("the controller of TechnicalUsers", pending::<()>()));
+        assert!(futures::poll!(&mut part).is_pending());
+        tokio::spawn(async move { blocked.run().await });
+        leads(&leadership).await;
+
+        // From now on nobody polls the part, and the thread of the lease goes on.
+        let (other, other_leadership) = candidate(&server, "other");
+        let began = Instant::now();
+        let taking_over = tokio::spawn(async move { other.run().await });
+        leads(&other_leadership).await;
+
+        assert!(!leadership.holds());
+        assert!(began.elapsed() < Duration::from_mins(1));
+        taking_over.abort();
+        assert!(futures::poll!(&mut part).is_pending());
+        leads(&leadership).await;
+    }
+}
