@@ -12,6 +12,7 @@ use self::issuer::check_issuer;
 use self::values::{address, controller_name, dns_label, lasting};
 use crate::api::technical_user::AccessTokenType;
 use crate::domain::policy::{Allowed, BadList, Policy};
+use crate::process::ProxyVariables;
 
 pub use self::issuer::IssuerError;
 
@@ -29,7 +30,8 @@ mod values;
     version,
     propagate_version = true,
     styles = Styles::styled().header(AnsiColor::Green.on_default().bold()).literal(AnsiColor::Cyan.on_default()),
-    after_help = "The cluster is that of `KUBECONFIG` or ~/.kube/config, or the one the operator runs in."
+    after_help = "The cluster is that of `KUBECONFIG` or ~/.kube/config, or the one the operator runs in. \
+        The way to it can be a proxy: `proxy-url` there, or HTTPS_PROXY, HTTP_PROXY and NO_PROXY."
 )]
 pub struct Arguments {
     /// What to run.
@@ -321,6 +323,17 @@ pub fn host_name() -> String {
     let name = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
     let name = name.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());
     name.map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned())
+}
+
+/// The proxies that the environment names, each by its variable in upper or lower case, as curl and kubectl
+/// read them.
+#[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
+pub fn proxy_variables() -> ProxyVariables {
+    let of = |name: &str| {
+        let names = [name.to_owned(), name.to_ascii_lowercase()];
+        names.iter().filter_map(|name| std::env::var(name).ok()).find(|value| !value.is_empty())
+    };
+    ProxyVariables { https: of("HTTPS_PROXY"), http: of("HTTP_PROXY"), none_for: of("NO_PROXY") }
 }
 
 /// The filter of logs, `RUST_LOG`.

@@ -76,7 +76,7 @@ async fn operate(
     service: Option<&ServiceArguments>,
 ) -> Result<(), ProcessError> {
     let mut stopped = Signals::new()?;
-    let config = cluster().await?;
+    let config = cluster()?;
     let client = client(&config, SILENCE)?;
     if service.is_some() {
         make_what_is_missing(&client, &settings.namespace).await?;

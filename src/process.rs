@@ -17,6 +17,15 @@ use crate::args::{Installation, IssuerError};
 use crate::environment::EntropyError;
 use crate::server::listener::{CertificateError, Limits, Listener};
 
+pub use self::cluster::ClusterError;
+use self::cluster::client_of;
+pub(crate) use self::cluster::cluster;
+pub use self::proxy::{ProxyError, ProxyVariables};
+
+mod cluster;
+mod proxy;
+mod tunnel;
+
 /// Why the process could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
@@ -24,10 +33,8 @@ pub enum ProcessError {
     #[error(transparent)]
     Issuer(#[from] IssuerError),
     /// No way to the cluster is known.
-    #[error(
-        "no cluster is configured: set KUBECONFIG to a kubeconfig file, or run in a cluster ({0})"
-    )]
-    NoCluster(String),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The cluster cannot be used.
     #[error("the API server cannot be used: {0}")]
     Unusable(String),
@@ -77,7 +84,7 @@ pub(crate) fn client(config: &Config, silence: Duration) -> Result<Client, Proce
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = Some(silence);
-    Client::try_from(config).map_err(|error| ProcessError::Unusable(error.to_string()))
+    Ok(client_of(config)?)
 }
 
 pub(crate) fn bind(
@@ -160,11 +167,6 @@ const OWN_FILES: usize = 2 * ADMIN_CONNECTIONS + 128;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longer than a watch can be silent: the API server ends each within five minutes.
 pub(crate) const SILENCE: Duration = Duration::from_mins(6);
-
-/// The cluster of `KUBECONFIG`, or the one that the process runs in.
-pub(crate) async fn cluster() -> Result<Config, ProcessError> {
-    Config::infer().await.map_err(|error| ProcessError::NoCluster(error.to_string()))
-}
 
 #[cfg(test)]
 mod tests {

@@ -51,7 +51,7 @@ pub fn run(arguments: &TokenServerArguments) -> Result<(), ProcessError> {
 
 async fn operate(arguments: &TokenServerArguments, issuer: String) -> Result<(), ProcessError> {
     let mut stopped = Signals::new()?;
-    let client = client(&cluster().await?, SILENCE)?;
+    let client = client(&cluster()?, SILENCE)?;
     let (installation, settings) = (&arguments.installation, &arguments.service);
     let mut registry = Registry::default();
     let service = TokenService::new(&client, installation, settings, issuer, &mut registry)?;
