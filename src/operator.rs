@@ -124,9 +124,7 @@ async fn operate(
         _ = parts.join_next() => Some("a listener or a watch"),
         () = stopped.next() => None,
     };
-    if let Some(part) = ended {
-        return Err(ProcessError::Ended(part));
-    }
+    ended.map_or(Ok(()), |part| Err(ProcessError::Ended(part)))?;
     tracing::info!("stopping: running work ends, then the lease is released");
     drop(stop);
     tokio::select! {

@@ -185,7 +185,7 @@ pub(crate) fn listen(
     let connections = connections(Limits::default().connections);
     let of_source = of_source(arguments.source_limit, connections);
     let idle = Duration::try_from(arguments.idle_timeout).unwrap_or_default();
-    let limits = Limits { of_source, connections, idle, ..Limits::default() };
+    let limits = Limits { connections, of_source, idle, ..Limits::default() };
     let is_encrypted = arguments.tls_certificate.is_some();
     if !is_encrypted && !arguments.listen.ip().is_loopback() {
         let text = "HTTP without TLS at an address that other machines reach: client secrets and tokens \

@@ -73,7 +73,7 @@ enum Endpoint {
     Token,
     Introspection,
     Metadata,
-    /// The keys of all SigningKeys.
+    /// The keys of every `SigningKey`.
     Jwks,
     /// The keys of the one that the path names.
     JwksOfOne,
