@@ -224,8 +224,8 @@ impl Authenticator {
 
     /// The share of the lookups that a source draws from.
     fn share_of(&self, network: Option<&IpAddr>, elapsed: Duration) -> Share {
-        let is_first = |it: &&IpAddr| !lock(&self.repeaters).contains(it, elapsed);
-        if network.filter(is_first).is_some() { Share::First } else { Share::Repeated }
+        let is_first = |it| !lock(&self.repeaters).contains(it, elapsed);
+        if network.is_some_and(is_first) { Share::First } else { Share::Repeated }
     }
 
     async fn check(

@@ -11,6 +11,7 @@ use technical_user_operator::server::limits::Rate;
 use crate::world::{Credential, GRANT, RATES, TOKEN, TokenServer, World, basic, until};
 
 const INTROSPECT: &str = "/iam/oauth2/introspect";
+const SUPPRESSED: &str = "technical_user_audit_records_suppressed_total";
 
 async fn server_with_one_client(world: &World) -> (TokenServer, Credential) {
     let limits = (Rate::a_second(1, 1), Rate::a_second(0, 0));
@@ -29,12 +30,12 @@ async fn one_more(server: &TokenServer, former: &mut usize, request: Request<Bod
     records.last().unwrap().clone()
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_refusal_is_on_record_with_its_client_if_there_is_one() {
-    let world = World::start().await;
-    let (server, who) = server_with_one_client(&world).await;
-    let tenant = world.server.get("namespaces", "", "orders").unwrap()["metadata"]["uid"].clone();
-    let user = world.server.get("technicalusers", "orders", "billing").unwrap();
+/// Requests of `who`, each with the event, the error and the reason of its record, and whether that
+/// names the client.
+fn refusals(
+    who: &Credential,
+    other: &Credential,
+) -> Vec<(&'static str, &'static str, &'static str, bool, Request<Body>)> {
     let post = |path: &str, who: &Credential, form: &str| basic(Request::post(path), who, form);
     let wrong = Credential { secret: "tuswrong".to_owned(), ..who.clone() };
     let swapped = Credential { id: who.secret.clone(), secret: who.id.clone() };
@@ -44,12 +45,10 @@ async fn a_refusal_is_on_record_with_its_client_if_there_is_one() {
         request.body(Body::from(form.to_owned())).unwrap()
     };
     let named = format!("{GRANT}&client_id={}&client_secret=wrong", who.id);
-    let other = world.user("orders", "other", &json!({})).await;
-    until("the other client", || server.directory.count() == 2).await;
-    let anothers = Credential { secret: other.secret, ..who.clone() };
+    let anothers = Credential { secret: other.secret.clone(), ..who.clone() };
     let unknown = Credential { id: "nobody".to_owned(), ..who.clone() };
     let invalid = "invalid_client";
-    let cases = [
+    vec![
         ("token_refused", invalid, "malformed_credentials", true, post(TOKEN, &wrong, GRANT)),
         ("token_refused", invalid, "malformed_credentials", true, in_body(&named)),
         ("token_refused", invalid, "malformed_credentials", false, post(TOKEN, &swapped, GRANT)),
@@ -57,14 +56,8 @@ async fn a_refusal_is_on_record_with_its_client_if_there_is_one() {
         ("token_refused", invalid, "secret_ended_or_revoked", true, post(TOKEN, &anothers, GRANT)),
         ("token_refused", invalid, "unknown_client", false, post(TOKEN, &unknown, GRANT)),
         ("token_refused", invalid, "no_credentials", false, in_body(GRANT)),
-        ("token_refused", "unsupported_grant_type", "", true, post(TOKEN, &who, "grant_type=x")),
-        (
-            "token_refused",
-            "invalid_scope",
-            "",
-            true,
-            post(TOKEN, &who, &format!("{GRANT}&scope=x")),
-        ),
+        ("token_refused", "unsupported_grant_type", "", true, post(TOKEN, who, "grant_type=x")),
+        ("token_refused", "invalid_scope", "", true, post(TOKEN, who, &format!("{GRANT}&scope=x"))),
         (
             "introspection_refused",
             invalid,
@@ -72,11 +65,21 @@ async fn a_refusal_is_on_record_with_its_client_if_there_is_one() {
             true,
             post(INTROSPECT, &wrong, "token=a"),
         ),
-        ("introspection_refused", "invalid_request", "", true, post(INTROSPECT, &who, "")),
-    ];
+        ("introspection_refused", "invalid_request", "", true, post(INTROSPECT, who, "")),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_on_record_with_its_client_if_there_is_one() {
+    let world = World::start().await;
+    let (server, who) = server_with_one_client(&world).await;
+    let tenant = world.server.get("namespaces", "", "orders").unwrap()["metadata"]["uid"].clone();
+    let user = world.server.get("technicalusers", "orders", "billing").unwrap();
+    let other = world.user("orders", "other", &json!({})).await;
+    until("the other client", || server.directory.count() == 2).await;
     let mut records = 0;
 
-    for (event, error, reason, is_known, request) in cases {
+    for (event, error, reason, is_known, request) in refusals(&who, &other) {
         let shown = format!("{request:?}");
         let record = one_more(&server, &mut records, request).await;
         assert_eq!((&record["event"], &record["error"]), (&json!(event), &json!(error)), "{shown}");
@@ -97,7 +100,7 @@ async fn a_refusal_is_on_record_with_its_client_if_there_is_one() {
 
     server.token(&who).await;
     records += 1;
-    let record = one_more(&server, &mut records, post(TOKEN, &who, GRANT)).await;
+    let record = one_more(&server, &mut records, basic(Request::post(TOKEN), &who, GRANT)).await;
     assert_eq!((&record["error"], &record["reason"]), (&json!("slow_down"), &json!("client_rate")));
 }
 
@@ -174,6 +177,7 @@ async fn a_flood_in_the_name_of_one_client_hides_no_refusal_of_another() {
     for _ in 0..1000 {
         server.token(&wrong(&loud)).await;
     }
+    assert_eq!(server.metric(SUPPRESSED), [" 890"], "10 of its own and 100 that all clients share");
     let flood = server.audited(110).len();
     for _ in 0..3 {
         server.token(&wrong(&quiet)).await;
@@ -183,7 +187,7 @@ async fn a_flood_in_the_name_of_one_client_hides_no_refusal_of_another() {
     server.token(&wrong(&loud)).await;
     let last = server.audited(flood + 4).pop().unwrap();
 
-    assert_eq!(flood, 110, "10 of its own and 100 that all clients share");
+    assert_eq!(flood, 110);
     let of_quiet = records.iter().filter(|it| it["client_id"] == quiet.id.as_str());
     assert_eq!(of_quiet.count(), 3);
     assert_eq!((&last["client_id"], &last["suppressed"]), (&json!(loud.id), &json!(890)));
@@ -195,7 +199,6 @@ async fn a_flood_of_refusals_is_counted_and_hides_no_client() {
     let (server, who) = server_with_one_client(&world).await;
     let nobody = Credential { id: "nobody".to_owned(), secret: "x".to_owned() };
     let wrong = Credential { secret: "wrong".to_owned(), ..who.clone() };
-    let suppressed = "technical_user_audit_records_suppressed_total";
 
     for _ in 0..1000 {
         server.token(&nobody).await;
@@ -211,5 +214,5 @@ async fn a_flood_of_refusals_is_counted_and_hides_no_client() {
     assert_eq!(records[100]["client_id"], who.id.as_str());
     assert_eq!(records[101]["event"], "token_issued");
     assert_eq!(last["suppressed"], 900);
-    assert_eq!(server.metric(suppressed), [" 900"]);
+    assert_eq!(server.metric(SUPPRESSED), [" 900"]);
 }
