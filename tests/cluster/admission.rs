@@ -5,6 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use technical_user_operator::api::signing_key::SigningKey;
 
 use crate::namespace::Namespace;
 use crate::world::shared;
@@ -99,6 +100,38 @@ async fn mistakes_are_refused_with_words_that_help() {
     namespace.apply("typed", typed).await;
     namespace.apply(&"n".repeat(63), json!({})).await;
     namespace.ready(&"n".repeat(63)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_can_refer_to_every_name_that_a_signing_key_can_have() {
+    let Some(world) = shared().await else { return };
+    let namespace = Namespace::new(world, "dotted").await;
+    let keys = Api::<SigningKey>::all(namespace.client.clone());
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let dotted = format!("{}.b", "a".repeat(61));
+    for (name, is_a_name) in [
+        ("acme.2026", true),
+        (dotted.as_str(), true),
+        ("a", true),
+        ("Acme", false),
+        ("a..b", false),
+        ("a_b", false),
+        ("-a", false),
+    ] {
+        let key = json!({
+            "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "SigningKey",
+            "metadata": {"name": name}, "spec": {},
+        });
+        let key = serde_json::from_value(key).unwrap();
+        let user = json!({
+            "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser",
+            "metadata": {"name": "orders"}, "spec": {"signingKeyRef": {"name": name}},
+        });
+        let user = serde_json::from_value(user).unwrap();
+
+        assert_eq!(keys.create(&dry_run, &key).await.is_ok(), is_a_name, "{name}");
+        assert_eq!(namespace.users().create(&dry_run, &user).await.is_ok(), is_a_name, "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kube::ResourceExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use technical_user_operator::api;
 
 use crate::namespace::{Namespace, accepts, field};
@@ -29,6 +29,31 @@ async fn an_applied_user_gets_a_client_secret_that_works() {
     let stored = namespace.stored(&client_id).await;
     assert!(stored.contains("$2b$10$") && !stored.contains(secret.reveal()));
     namespace.has_event("orders", "CredentialIssued").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_has_the_uid_of_the_namespace_and_one_of_an_earlier_version_gets_it() {
+    let Some(world) = shared().await else { return };
+    let namespace = Namespace::new(world, "recorded").await;
+    namespace.apply("orders", json!({})).await;
+    namespace.ready("orders").await;
+    let client_id = namespace.client_id("orders").await;
+    let secret = namespace.shown("orders-credentials").await;
+    let uid = namespace.uid().await;
+
+    let mut earlier: Value = serde_json::from_str(&namespace.stored(&client_id).await).unwrap();
+    let recorded = earlier["owner"].as_object_mut().unwrap().remove("namespaceUID");
+    earlier["ofANewerVersion"] = json!(true);
+    namespace.write_record(&client_id, &earlier.to_string()).await;
+
+    assert_eq!(recorded, Some(json!(uid)));
+    until("the record is complete again", || async {
+        let record = namespace.record(&client_id).await?;
+        (record.owner.namespace_uid.as_ref() == Some(&uid)).then_some(())
+    })
+    .await;
+    assert!(namespace.stored(&client_id).await.contains("ofANewerVersion"));
+    assert!(namespace.accepts(&client_id, &secret).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
