@@ -290,9 +290,8 @@ impl<C: Controller> Engine<C> {
                     wake_in: Some(settled.wake_in.unwrap_or(resync).min(resync)),
                     ..settled
                 });
-                let is_settled = settled.is_ok();
-                self.queue.finish(&key, settled, now);
-                if is_settled {
+                self.queue.finish(&key, &settled, now);
+                if settled.is_ok() {
                     self.queue.compare(&key, now);
                 }
             }
@@ -300,7 +299,7 @@ impl<C: Controller> Engine<C> {
             Err(error) => {
                 tracing::error!(controller = C::NAME, "a reconciliation panicked");
                 if let Some(key) = self.keys.remove(&error.id()) {
-                    self.queue.finish(&key, Err(Retry::Backoff), now);
+                    self.queue.finish(&key, &Err(Retry::Backoff), now);
                 }
             }
         }

@@ -156,7 +156,7 @@ impl<K: Clone + Display + Ord> Queue<K> {
     }
 
     /// A look at `key` ended. What the watches told meanwhile is checked once they have caught up.
-    pub(super) fn finish(&mut self, key: &K, outcome: Result<Settled, Retry>, now: Instant) {
+    pub(super) fn finish(&mut self, key: &K, outcome: &Result<Settled, Retry>, now: Instant) {
         if outcome.as_ref().is_ok_and(|settled| settled.is_in_trouble) {
             self.troubled.insert(key.clone());
         } else {
@@ -168,10 +168,10 @@ impl<K: Clone + Display + Ord> Queue<K> {
         };
         task.is_running = false;
         let former = task.barrier.take();
-        if let Err(Retry::Blocked(barrier)) = &outcome {
+        if let Err(Retry::Blocked(barrier)) = outcome {
             task.barrier = Some(barrier.clone());
         }
-        let next = match &outcome {
+        let next = match outcome {
             Ok(settled) => {
                 task.failures = 0;
                 task.failed_with = None;
@@ -194,7 +194,7 @@ impl<K: Clone + Display + Ord> Queue<K> {
         let mut quiet = calm(task.failures.max(task.repairs.saturating_sub(FEW)));
         if let Err(Retry::After(wait)) = outcome {
             // The server said when; no event makes it earlier.
-            quiet = quiet.max(wait.min(MOST));
+            quiet = quiet.max((*wait).min(MOST));
         }
         task.quiet_until = now.checked_add(quiet);
         let next = next.and_then(|next| now.checked_add(next));
@@ -202,14 +202,14 @@ impl<K: Clone + Display + Ord> Queue<K> {
         task.check_at = task.check_at.map(|at| at.max(now + quiet));
         let due_at = task.due_at();
         self.enter(key, None, due_at);
-        self.pass(key, former, &outcome, now);
+        self.pass(key, former.as_ref(), outcome, now);
     }
 
     /// Keeps account of who waits behind which barrier, and who tries next.
     fn pass(
         &mut self,
         key: &K,
-        former: Option<Barrier>,
+        former: Option<&Barrier>,
         outcome: &Result<Settled, Retry>,
         now: Instant,
     ) {
@@ -220,7 +220,7 @@ impl<K: Clone + Display + Ord> Queue<K> {
         if let Some(barrier) = present {
             self.barriers.join(barrier, key);
         }
-        if let Some(former) = former.as_ref().filter(|former| present != Some(*former)) {
+        if let Some(former) = former.filter(|former| present != Some(*former)) {
             self.barriers.leave(former, key);
             if outcome.is_ok() {
                 self.release(former, now);

@@ -48,7 +48,7 @@ pub struct SigningKeyStatus {
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub next_rotation_time: Option<Time>,
 
-    /// The token of the annotation `iam.cyoda.com/rotate-requested-at` that was answered last.
+    /// The last handled value of the annotation `iam.cyoda.com/rotate-requested-at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub last_handled_rotate_at: Option<String>,

@@ -58,12 +58,12 @@ pub struct TechnicalUserStatus {
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub next_rotation_time: Option<Time>,
 
-    /// The token of the annotation `iam.cyoda.com/rotate-requested-at` that was answered last.
+    /// The last handled value of the annotation `iam.cyoda.com/rotate-requested-at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub last_handled_rotate_at: Option<String>,
 
-    /// The token of the annotation `iam.cyoda.com/revoke-requested-at` that was answered last.
+    /// The last handled value of the annotation `iam.cyoda.com/revoke-requested-at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub last_handled_revoke_at: Option<String>,

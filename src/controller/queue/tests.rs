@@ -35,7 +35,7 @@ async fn a_running_key_is_not_given_out_again_before_it_finished() {
 
     queue.wake(&key("a"), Need::Check, now);
     let meanwhile = queue.next(now);
-    queue.finish(&key("a"), Ok(Settled::default()), now);
+    queue.finish(&key("a"), &Ok(Settled::default()), now);
     let after = queue.next(now + SETTLE);
 
     assert_eq!(meanwhile, None);
@@ -52,7 +52,7 @@ async fn what_the_watches_never_show_at_rest_is_compared_ever_more_rarely() {
     while let Some(at) = queue.next_at().filter(|at| *at < began + Duration::from_hours(1)) {
         queue.next(at).unwrap();
         queue.begin(&key("a"));
-        queue.finish(&key("a"), Ok(Settled::default()), at);
+        queue.finish(&key("a"), &Ok(Settled::default()), at);
         queue.compare(&key("a"), at);
         looks += 1;
     }
@@ -74,13 +74,13 @@ async fn failures_wait_ever_longer_up_to_five_minutes_and_success_forgets_them()
         queue.wake(&key("a"), Need::Look, now);
         queue.next(now).unwrap();
         queue.begin(&key("a"));
-        queue.finish(&key("a"), Err(Retry::Backoff), now);
+        queue.finish(&key("a"), &Err(Retry::Backoff), now);
         waits.push(queue.next_at().unwrap() - now);
     }
     queue.wake(&key("a"), Need::Look, now);
     queue.next(now).unwrap();
     queue.begin(&key("a"));
-    queue.finish(&key("a"), Ok(Settled::default()), now);
+    queue.finish(&key("a"), &Ok(Settled::default()), now);
 
     assert!(waits.is_sorted());
     assert!(waits[0] <= Duration::from_secs(1));
@@ -98,7 +98,7 @@ async fn waits_of_one_kind_do_not_lengthen_those_of_another() {
         queue.wake(&key("a"), Need::Look, now);
         queue.next(now).unwrap();
         queue.begin(&key("a"));
-        queue.finish(&key("a"), Err(retry), now);
+        queue.finish(&key("a"), &Err(retry), now);
     }
 
     assert!(queue.next_at().unwrap() - now <= Duration::from_secs(17));
@@ -116,7 +116,7 @@ async fn the_return_of_the_api_server_hastens_those_that_failed() {
         let (key, _) = queue.next(now).unwrap();
         queue.begin(&key);
         let outcome = if key == "a" { Err(blocked()) } else { Ok(later) };
-        queue.finish(&key, outcome, now);
+        queue.finish(&key, &outcome, now);
     }
 
     queue.hasten(now, Duration::from_secs(1));
@@ -136,7 +136,7 @@ fn play(
     while let Some(at) = queue.next_at().filter(|at| *at <= began + during) {
         let (key, _) = queue.next(at).unwrap();
         queue.begin(&key);
-        queue.finish(&key, outcome(&key), at);
+        queue.finish(&key, &outcome(&key), at);
         looks += 1;
     }
     looks
@@ -209,7 +209,7 @@ async fn a_number_of_the_api_server_is_believed_within_a_bound() {
     queue.next(now).unwrap();
     queue.begin(&key("00000"));
 
-    queue.finish(&key("00000"), Err(Retry::After(Duration::from_hours(24))), now);
+    queue.finish(&key("00000"), &Err(Retry::After(Duration::from_hours(24))), now);
     queue.wake(&key("00000"), Need::Check, now);
 
     assert!(queue.next_at().unwrap() <= now + MOST * 2);
