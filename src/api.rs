@@ -32,6 +32,13 @@ pub const REVOKE_REQUESTED_AT: &str = "iam.cyoda.com/revoke-requested-at";
 /// The annotations that ask for something.
 pub const REQUESTS: [&str; 2] = [ROTATE_REQUESTED_AT, REVOKE_REQUESTED_AT];
 
+/// Annotation on a `SigningKey`: any new value revokes every key of the series at once.
+pub const REVOKE_ALL_REQUESTED_AT: &str = "iam.cyoda.com/revoke-all-requested-at";
+
+/// The annotations that ask for something of a `SigningKey`. They include those of a `TechnicalUser`.
+pub const SIGNING_KEY_REQUESTS: [&str; 3] =
+    [ROTATE_REQUESTED_AT, REVOKE_REQUESTED_AT, REVOKE_ALL_REQUESTED_AT];
+
 /// Annotation on a delivered Secret: the id of the credential that it carries.
 pub const CREDENTIAL_ID: &str = "iam.cyoda.com/credential-id";
 /// Annotation on a delivered Secret: the fields, separated by commas, that carry the client secret.
@@ -44,6 +51,11 @@ pub const DELIVERY_ATTEMPT: &str = "iam.cyoda.com/delivery-attempt";
 /// Annotation of `kubectl apply`: a copy of the applied object. On a delivered Secret that copy can
 /// hold the client secret, so the operator removes the annotation.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Annotation on a ledger or a key pair: when it was first seen without its `SigningKey`.
+pub const OWNERLESS_SINCE: &str = "iam.cyoda.com/ownerless-since";
+/// Label on a key pair: its algorithm.
+pub const ALGORITHM: &str = "iam.cyoda.com/algorithm";
 
 /// Label on everything the operator makes. The watch on delivered Secrets selects by it.
 pub const MANAGED: &str = "iam.cyoda.com/managed";

@@ -135,7 +135,7 @@ pub struct ControllerArguments {
     #[arg(long, env = "TECHNICAL_USER_BCRYPT_COST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(10..=14), value_name = "COST")]
     pub bcrypt_cost: u32,
 
-    /// Make a `SigningKey` named `default` where there is none at all.
+    /// Make a `SigningKey` named `default` whenever there is none of that name, whatever others there are.
     #[arg(long, env = "TECHNICAL_USER_BOOTSTRAP_SIGNING_KEY", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOLEAN")]
     pub bootstrap_signing_key: bool,
 }

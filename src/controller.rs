@@ -75,7 +75,7 @@ pub struct Settings {
     pub identity: String,
     /// How long a key stays in the JWKS, at least.
     pub limits: Limits,
-    /// Whether a `SigningKey` named `default` is made where there is none at all.
+    /// Whether a `SigningKey` named `default` is made whenever there is none of that name.
     pub bootstrap_signing_key: bool,
 }
 
@@ -180,6 +180,7 @@ impl Error {
             Self::Call(failure) => match failure.kind {
                 Kind::Unanswered => "unanswered",
                 Kind::Garbled => "garbled",
+                Kind::Oversized => "oversized",
                 Kind::NotFound => "not_found",
                 Kind::NamespaceGone | Kind::NamespaceTerminating => "namespace_terminating",
                 Kind::Outdated => "conflict",
@@ -205,9 +206,11 @@ impl Error {
     pub(crate) fn retry(&self) -> Retry {
         match self {
             Self::Call(failure) => match &failure.kind {
-                Kind::Unanswered | Kind::Garbled | Kind::NotFound | Kind::Outdated => {
-                    Retry::Backoff
-                }
+                Kind::Unanswered
+                | Kind::Garbled
+                | Kind::Oversized
+                | Kind::NotFound
+                | Kind::Outdated => Retry::Backoff,
                 Kind::TooManyRequests(after) | Kind::Server(_, after) => {
                     after.map_or(Retry::Backoff, Retry::After)
                 }

@@ -201,7 +201,8 @@ impl Directory {
             self.believe(view, pulse, moment)?;
         }
         let signing = read(&self.keys).signing(series)?;
-        signing.signer(&self.ages(moment), moment.wall, self.settings.view_age)
+        let Settings { view_age, token_lifetime, .. } = self.settings;
+        signing.signer(&self.ages(moment), moment.wall, view_age, token_lifetime)
     }
 
     fn believe(&self, view: &'static str, pulse: &Pulse, moment: &Moment) -> Result<(), NoSigner> {

@@ -103,6 +103,18 @@ impl<'a> Names<'a> {
     }
 }
 
+/// The uid of the series whose ledger or key pair has that name.
+pub(crate) fn series_of(name: &str) -> Option<&str> {
+    // A uid has hyphens as well; only a key pair has a number behind it that is no part of a uid.
+    let rest = name.strip_prefix("sk-")?;
+    let (uid, last) = rest.split_at_checked(UID)?;
+    let is_index = || last.strip_prefix('-').is_some_and(|index| index.parse::<u32>().is_ok());
+    (last.is_empty() || is_index()).then_some(uid)
+}
+
+/// The length of a uid.
+const UID: usize = 36;
+
 /// The owner of an object that controls it.
 pub(crate) fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     let references = metadata.owner_references.as_deref().unwrap_or_default();
@@ -114,11 +126,19 @@ pub(crate) fn config_map_name(name: &str, spec: &SigningKeySpec) -> String {
     spec.jwks.config_map_name.clone().unwrap_or_else(|| format!("{name}-jwks"))
 }
 
-/// Reads the private half of a key pair; nothing when the Secret holds none of that algorithm.
+/// The algorithm of a key pair, by its label. Earlier versions wrote none: then it is that of the series.
+pub(crate) fn algorithm_of(metadata: &ObjectMeta) -> Option<Algorithm> {
+    let label = metadata.labels.as_ref()?.get(api::ALGORITHM)?;
+    Algorithm::ALL.into_iter().find(|it| it.name() == label)
+}
+
+/// Reads the private half of a key pair; nothing when the Secret holds none of its algorithm, which is
+/// `algorithm` unless a label says otherwise.
 pub(crate) fn private_key(secret: &Secret, algorithm: Algorithm) -> Option<PrivateKey> {
     if secret.type_.as_deref() != Some(api::KEY_PAIR_TYPE) {
         return None;
     }
     let stored = secret.data.as_ref()?.get(api::KEY_PAIR_FIELD)?;
+    let algorithm = algorithm_of(&secret.metadata).unwrap_or(algorithm);
     PrivateKey::from_pkcs8(algorithm, &stored.0).ok()
 }

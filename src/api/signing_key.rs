@@ -33,18 +33,19 @@ mod status;
     doc = "A SigningKey is a series of key pairs that sign access tokens. Each is published in a JWKS ConfigMap before it signs, signs for one period, and stays published until the last token of its own has expired, so that no verifier meets an unknown key, unless its copy is older than prePublish or a key was revoked.",
     label("app.kubernetes.io/part-of", "technical-user-operator"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether a key of this series can sign and is published."),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Why it is ready or not, or which request was refused."),
     printcolumn(name = "Algorithm", type_ = "string", json_path = ".spec.algorithm", description = "The JWS algorithm."),
     printcolumn(name = "Active Key", type_ = "string", json_path = ".status.activeKid", description = "The kid of the key that signs now."),
     printcolumn(name = "Next Rotation", type_ = "string", json_path = ".status.nextRotationTime", description = "When the next key takes over."),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
     printcolumn(name = "JWKS", type_ = "string", json_path = ".status.jwks.configMapName", priority = 1),
     printcolumn(name = "Namespaces", type_ = "integer", json_path = ".status.jwks.namespaces", priority = 1),
     printcolumn(name = "Controller", type_ = "string", json_path = ".spec.controllerName", priority = 1),
     printcolumn(name = "Installation", type_ = "string", json_path = ".status.installation.namespace", priority = 1),
     printcolumn(name = "Rotated", type_ = "date", json_path = ".status.lastRotationTime", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
-    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name is used as a label value and may have at most 63 characters")
+    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name is used as a label value and may have at most 63 characters"),
+    validation = Rule::new("self.spec.algorithm == oldSelf.spec.algorithm || (has(oldSelf.status) && has(oldSelf.status.bootstrapped) && oldSelf.status.bootstrapped)").message("spec.algorithm is immutable: create another SigningKey and let the TechnicalUsers refer to it").field_path(".spec.algorithm")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -67,9 +68,9 @@ pub struct SigningKeySpec {
     /// The JWS algorithm (RFC 7518, RFC 8037): `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`,
     /// `ES256`, `ES384`, `ES512` or `EdDSA` (Ed25519). Every verifier knows `RS256`; kube-apiserver
     /// refuses `EdDSA`, Trino and Strimzi do not know it. It cannot be changed later: make another
-    /// `SigningKey`. Default: `RS256`.
+    /// `SigningKey`. The one exception is the `SigningKey` named `default` that the operator made, as
+    /// long as `status.bootstrapped` is true. Default: `RS256`.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("algorithm is immutable: create another SigningKey and let the TechnicalUsers refer to it"))]
     pub algorithm: Algorithm,
 
     /// The size of new RSA keys in bits: 2048, 3072 or 4096. Default: 2048.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, Method, Request};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Status};
@@ -245,13 +245,25 @@ impl Cluster {
     }
 
     async fn answer(&self, request: Request<Body>, call: &Call<'_>) -> Result<Bytes, Failure> {
+        self.answer_within(MOST_BYTES, request, call).await
+    }
+
+    /// The answer, if it has at most so many bytes.
+    async fn answer_within(
+        &self,
+        limit: usize,
+        request: Request<Body>,
+        call: &Call<'_>,
+    ) -> Result<Bytes, Failure> {
         let exchange = async {
             let unanswered = || (Kind::Unanswered, None);
             let response = self.client.0.send(request).await.map_err(|_| unanswered())?;
             let (head, body) = response.into_parts();
             self.keep_time(&head.headers);
-            let body = Limited::new(body, MOST_BYTES).collect().await;
-            let bytes = body.map_err(|_| unanswered())?.to_bytes();
+            let body = Limited::new(body, limit).collect().await;
+            let too_large = |error: &BoxedError| error.is::<LengthLimitError>();
+            let kind = |error| if too_large(&error) { Kind::Oversized } else { Kind::Unanswered };
+            let bytes = body.map_err(|error| (kind(error), None))?.to_bytes();
             if head.status.is_success() {
                 return Ok(bytes);
             }
@@ -303,6 +315,9 @@ impl std::fmt::Debug for DebuglessClient {
     }
 }
 
+/// What a body that is read within a limit can fail with.
+type BoxedError = Box<dyn std::error::Error + Send + Sync>;
+
 fn conditional(object: &Value, version: &Version) -> Value {
     let mut object = object.clone();
     if let Some(fields) = object.as_object_mut() {
@@ -328,8 +343,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     value.parse().ok().map(Duration::from_secs)
 }
 
-/// Nothing that the operator asks for is larger: etcd takes 1.5 MiB an object, and a page of JWKS
-/// ConfigMaps has fewer.
+/// No single object is larger: etcd takes 1.5 MiB, and escaped characters make six times that. A page
+/// of a list that is larger is asked for in smaller pages.
 const MOST_BYTES: usize = 16 << 20;
 
 /// No call may hang: an answer later than this is as good as lost.

@@ -65,6 +65,7 @@ pub(super) trait Controller: Send + Sized + 'static {
 
     /// Looks at the API server, writes and looks again until the resource is at rest.
     fn reconcile(
+        &self,
         key: Self::Key,
         context: Arc<Context>,
     ) -> BoxFuture<'static, Result<(Settled, Self::Memory), Error>>;
@@ -227,7 +228,8 @@ impl<C: Controller> Engine<C> {
                 continue;
             }
             self.queue.begin(&key);
-            let looking = look::<C>(key.clone(), Arc::clone(&self.context));
+            let looking = self.controller.reconcile(key.clone(), Arc::clone(&self.context));
+            let looking = look::<C>(key.clone(), looking, Arc::clone(&self.context));
             let task_key = key.clone();
             let task = self.running.spawn(async move { Finished::Reconcile(key, looking.await) });
             self.keys.insert(task.id(), task_key);
@@ -332,10 +334,10 @@ impl<C: Controller> Engine<C> {
 /// One look with its deadline; a look that hangs is dropped as in a crash.
 async fn look<C: Controller>(
     key: C::Key,
+    looking: BoxFuture<'static, Result<(Settled, C::Memory), Error>>,
     context: Arc<Context>,
 ) -> Result<(Settled, C::Memory), Retry> {
     let began = Instant::now();
-    let looking = C::reconcile(key.clone(), Arc::clone(&context));
     let outcome = tokio::time::timeout(RECONCILE, looking).await;
     let trust = context.cluster.now().trust();
     context.metrics.clock_skew(skew_seconds(trust));

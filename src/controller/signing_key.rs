@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::stream::{self, StreamExt};
 use kube::Client;
 use tokio::sync::watch;
 
-use self::bodies::{JwksMap, jwks_patch, key_pair_secret, ledger_secret};
+use self::bodies::{key_pair_secret, ledger_secret};
 use self::news::{ledger_changed, ledger_made, publish, report_failure, report_invalid_spec, tell};
 use self::observation::Look;
-use super::cluster::{Conditional, Failure, Kind, Place, Redacted};
+use self::publishing::publish_all;
+use super::cluster::{Failure, Kind, Place, Redacted};
 use super::engine::{self, Settled, Synced};
 use super::event::Severity;
 use super::installation::{Settlement, settle};
@@ -22,13 +22,16 @@ use super::{Context, Error};
 use crate::domain::key_pair::PublicKey;
 use crate::domain::object::Version;
 use crate::domain::obstacle::Obstacle;
-use crate::domain::signing_key::{self, Publication, Series, Step, Write};
+use crate::domain::signing_key::{self, Change, Publication, Series, Step, Write};
 use crate::stored::Names;
 
 mod bodies;
 mod driver;
 mod news;
 pub mod observation;
+mod placement;
+mod publishing;
+mod sweep;
 mod views;
 mod watches;
 
@@ -53,14 +56,30 @@ pub(super) struct Memory {
     blocked: BTreeMap<String, Obstacle>,
     /// Namespaces where the operator may not look, with what to tell of it.
     hidden: BTreeMap<String, Obstacle>,
-    /// Namespaces where something of that name exists without our label.
-    unlabelled: BTreeSet<String>,
+    /// ConfigMaps of the name of the JWKS that are somebody else's.
+    foreign: BTreeSet<signing_key::Place>,
+    /// What was in each ConfigMap, which the watch on metadata cannot tell.
+    contents: BTreeMap<signing_key::Place, signing_key::Published>,
     /// How often the JWKS of a namespace could not be written in this reconcile alone.
     failures: BTreeMap<String, usize>,
+    /// How often each JWKS was written to each namespace in this reconcile alone.
+    writes: BTreeMap<(String, String), usize>,
+    /// Namespaces that let a write hang, and those that did so in the reconcile before.
+    slow: BTreeSet<String>,
+    was_slow: BTreeSet<String>,
     /// The next key pair with its public half, which the watch on metadata cannot tell.
     next: Option<(Version, PublicKey)>,
     /// JWKS ConfigMaps that are not wanted any more and could not be deleted.
     undeletable: BTreeMap<signing_key::Place, Obstacle>,
+}
+
+/// What the watches and the former reconcile know. It says where to look, and never what is true.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hints {
+    /// ConfigMaps that the series seems to own where none shall be.
+    pub(super) known: BTreeSet<signing_key::Place>,
+    /// Namespaces that let a write hang.
+    pub(super) slow: BTreeSet<String>,
 }
 
 /// Brings one series to its desired state and returns when to look again.
@@ -73,10 +92,15 @@ pub(super) struct Memory {
 /// # Errors
 ///
 /// The world did not obey. What the user can do about it is already in the status.
-async fn reconcile(name: &str, context: &Context) -> Result<(Settled, Memory), Error> {
-    let mut memory = Memory::default();
+async fn reconcile(
+    name: &str,
+    hints: Hints,
+    context: &Context,
+) -> Result<(Settled, Memory), Error> {
+    let Hints { known, slow } = hints;
+    let mut memory = Memory { was_slow: slow, ..Memory::default() };
     let mut last = None;
-    match advance(name, context, &mut memory, &mut last).await {
+    match advance((name, &known), context, &mut memory, &mut last).await {
         Ok(settled) => Ok((settled, memory)),
         Err(error) => {
             if let Some(look) = &last {
@@ -88,7 +112,7 @@ async fn reconcile(name: &str, context: &Context) -> Result<(Settled, Memory), E
 }
 
 async fn advance(
-    name: &str,
+    (name, known): (&str, &BTreeSet<signing_key::Place>),
     context: &Context,
     memory: &mut Memory,
     last: &mut Option<Look>,
@@ -118,10 +142,13 @@ async fn advance(
         };
         // What goes wrong from here on is told in the status of this object.
         let look = last.insert(Look::begun(object, series));
-        look.complete(memory, context).await?;
+        let trouble = look.complete(known, memory, context).await?;
         let now = context.cluster.now();
         let write = match signing_key::decide(&look.observed, now) {
             Step::Rest(rest) => {
+                if let Some(trouble) = trouble {
+                    return Err(trouble);
+                }
                 let settled = publish(look, &rest, context).await?;
                 memory.next = look.next();
                 // A JWKS or a status that alone was wrong is what somebody else keeps writing.
@@ -135,6 +162,8 @@ async fn advance(
         }
         let is_repair = match &write {
             Write::Publish(_, all) => Some(all.iter().any(undoes)),
+            // Two operators with different settings would write it in turn.
+            Write::PutLedger(_, _, Change::Agree) => Some(true),
             Write::CreateLedger(_)
             | Write::Stage(_)
             | Write::PutLedger(..)
@@ -223,135 +252,8 @@ async fn stage(index: u32, series: &Series, context: &Context) -> Result<(), Err
     Ok(())
 }
 
-/// Writes to every place; one that cannot be written does not hold up the others.
-async fn publish_all(
-    jwks: &str,
-    publications: Vec<Publication>,
-    series: &Series,
-    memory: &mut Memory,
-    context: &Context,
-) -> Result<(), Error> {
-    let map = JwksMap::of(jwks, series);
-    let map = &map;
-    let writes = publications.into_iter().map(|publication| async move {
-        let outcome = publish_one(&publication, map, series, context).await;
-        (publication, outcome)
-    });
-    let outcomes: Vec<_> = stream::iter(writes).buffered(AT_ONCE).collect().await;
-    let is_outage = outcomes.iter().all(|(_, outcome)| outcome.is_err())
-        && is_outage(map, series, context).await;
-    let mut trouble = Ok(());
-    for (publication, outcome) in outcomes {
-        let Err(failure) = outcome else { continue };
-        match (&publication, &failure.kind) {
-            (Publication::Create(namespace), Kind::Outdated) => {
-                memory.unlabelled.insert(namespace.clone());
-            }
-            (_, Kind::Outdated | Kind::NotFound) => {}
-            (
-                Publication::Create(namespace) | Publication::Replace(namespace, ..),
-                Kind::Forbidden
-                | Kind::Denied(_)
-                | Kind::Quota
-                | Kind::NamespaceGone
-                | Kind::NamespaceTerminating
-                | Kind::Invalid
-                | Kind::Refused(..),
-            ) => {
-                memory.blocked.insert(namespace.clone(), failure.obstacle());
-            }
-            (
-                Publication::Delete(place, _),
-                Kind::Forbidden
-                | Kind::Denied(_)
-                | Kind::Invalid
-                | Kind::Refused(..)
-                | Kind::NamespaceGone,
-            ) => {
-                tracing::warn!(namespace = place.namespace, %failure, "JWKS not deleted");
-                memory.undeletable.insert(place.clone(), failure.obstacle());
-            }
-            (
-                Publication::Create(namespace) | Publication::Replace(namespace, ..),
-                Kind::Server(..) | Kind::Unanswered | Kind::Garbled,
-            ) if *namespace != series.home && !is_outage => {
-                // A webhook of that namespace, perhaps: the others need not wait for it.
-                let failures = memory.failures.entry(namespace.clone()).or_default();
-                *failures += 1;
-                if *failures >= MOST_FAILURES {
-                    memory.blocked.insert(namespace.clone(), failure.obstacle());
-                }
-            }
-            _ => trouble = Err(failure.into()),
-        }
-    }
-    trouble
-}
-
-/// Whether the API server takes no write at all: it does when it refuses to make the JWKS at home,
-/// which is there already.
-async fn is_outage(map: &JwksMap, series: &Series, context: &Context) -> bool {
-    let at_home = Publication::Create(series.home.clone());
-    let outcome = publish_one(&at_home, map, series, context).await;
-    outcome.is_err_and(|failure| {
-        matches!(
-            failure.kind,
-            Kind::Server(..) | Kind::Unanswered | Kind::Garbled | Kind::TooManyRequests(_)
-        )
-    })
-}
-
-async fn publish_one(
-    publication: &Publication,
-    map: &JwksMap,
-    series: &Series,
-    context: &Context,
-) -> Result<(), Failure> {
-    let cluster = &context.cluster;
-    match publication {
-        Publication::Create(namespace) => {
-            let at = Place { namespace, name: &series.config_map_name };
-            cluster.create_config_map(at, &map.object).await
-        }
-        Publication::Replace(namespace, version, surplus) => {
-            let at = Place { namespace, name: &series.config_map_name };
-            let patch = Conditional::new(jwks_patch(map, surplus), version);
-            match cluster.patch_config_map(at, patch).await {
-                Err(failure) if failure.kind == Kind::Invalid => {
-                    replace_immutable(at, version, failure, context).await
-                }
-                outcome => outcome,
-            }
-        }
-        Publication::Delete(place, version) => {
-            let at = Place { namespace: &place.namespace, name: &place.name };
-            cluster.delete_config_map(at, version).await
-        }
-    }
-}
-
-/// Somebody made it immutable: it is deleted at exactly that version, and made anew.
-async fn replace_immutable(
-    at: Place<'_>,
-    version: &Version,
-    failure: Failure,
-    context: &Context,
-) -> Result<(), Failure> {
-    let map = context.cluster.config_map(at).await?;
-    if map.is_some_and(|map| map.immutable == Some(true)) {
-        return context.cluster.delete_config_map(at, version).await;
-    }
-    Err(failure)
-}
-
 /// More rounds than any way to rest takes, with a few setbacks: each key that is gone takes one.
 const ROUNDS: usize = 96;
 
-/// A namespace that refuses that often in one reconcile waits for the next.
-const MOST_FAILURES: usize = 2;
-
 /// Whoever loses that often in a row is fighting somebody.
 const MOST_SETBACKS: usize = 3;
-
-/// So many ConfigMaps are written at once.
-const AT_ONCE: usize = 8;

@@ -178,6 +178,7 @@ fn is_setback(failure: &Failure, setbacks: usize) -> bool {
         Kind::Invalid => setbacks < 1,
         Kind::Unanswered
         | Kind::Garbled
+        | Kind::Oversized
         | Kind::NamespaceGone
         | Kind::NamespaceTerminating
         | Kind::Forbidden

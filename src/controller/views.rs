@@ -6,7 +6,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::api::RESERVED_PREFIX;
+use crate::api::SIGNING_KEY_REQUESTS;
+use crate::domain::request::brief;
 
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +22,12 @@ pub(super) enum Check {
     Absent,
 }
 
-/// Drops from the metadata of a resource what only the API server and others need.
+/// Drops from the metadata of a resource what only the API server and others need. What is left has a
+/// bound: users write annotations of a quarter of a megabyte.
 pub(super) fn slim(metadata: &mut ObjectMeta) {
     metadata.managed_fields = None;
     if let Some(annotations) = &mut metadata.annotations {
-        annotations.retain(|name, _| name.starts_with(RESERVED_PREFIX));
+        annotations.retain(|name, _| SIGNING_KEY_REQUESTS.contains(&name.as_str()));
+        annotations.values_mut().for_each(|value| *value = brief(value));
     }
 }

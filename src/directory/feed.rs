@@ -165,7 +165,8 @@ fn pairs(client: &Client, home: &str) -> BoxStream<'static, News> {
 
 fn maps(client: &Client, home: &str) -> BoxStream<'static, News> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), home);
-    let selected = watcher::Config::default().labels(api::SIGNING_KEY).page_size(100);
+    // Whatever else has that label may have a megabyte.
+    let selected = watcher::Config::default().labels(api::SIGNING_KEY).page_size(8);
     let open = move || watcher(api.clone(), selected.clone());
     watch("configmaps", open, |map| read_map(&map)).map(News::Map).boxed()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use crate::api;
@@ -12,11 +12,11 @@ use crate::api::signing_key::SigningKey;
 use crate::domain::installation::is_served;
 use crate::domain::jwks::{self, Jwks};
 use crate::domain::key_pair::{Algorithm, Kid, PublicKey};
-use crate::domain::signer::{Aged, NoSigner, Use, Views, signer};
+use crate::domain::signer::{Aged, NoSigner, Use, Views, agrees, signer};
 use crate::domain::signing_key::Ledger;
 use crate::domain::token;
 use crate::environment::private_key::{Pkcs8, PrivateKey};
-use crate::stored::{Names, config_map_name, controller_of};
+use crate::stored::{Names, algorithm_of, config_map_name, controller_of};
 use crate::watch::{Told, View};
 
 /// A key that signs, with the header of its tokens.
@@ -90,6 +90,7 @@ pub(super) struct Series {
 #[derive(Debug)]
 pub(super) struct Pair {
     uid: String,
+    algorithm: Option<Algorithm>,
     der: Pkcs8,
 }
 
@@ -123,8 +124,9 @@ pub(super) fn read_series(object: &SigningKey, controller: &str) -> Option<(Stri
 /// The key pair by the name of its Secret.
 pub(super) fn read_pair(mut secret: Secret) -> Option<(String, Pair)> {
     let uid = secret.metadata.uid.clone()?;
+    let algorithm = algorithm_of(&secret.metadata);
     let der = secret.data.as_mut()?.remove(api::KEY_PAIR_FIELD)?;
-    Some((secret.metadata.name?, Pair { uid, der: Pkcs8::new(der.0) }))
+    Some((secret.metadata.name?, Pair { uid, algorithm, der: Pkcs8::new(der.0) }))
 }
 
 /// The JWKS by the name of its ConfigMap.
@@ -230,8 +232,15 @@ impl Keys {
         let mut signers = BTreeMap::new();
         let mut read = BTreeMap::new();
         for (name, pair) in pairs {
+            // The keys of a series may have several algorithms: the one that signs is not the next.
+            let in_ledger = ledger.as_ref().and_then(|ledger| {
+                let entry = ledger.entries.get(&names.index(name)?)?;
+                Some(entry.key.algorithm())
+            });
+            let algorithm = in_ledger.or(pair.algorithm).unwrap_or(series.algorithm);
             let known = former.and_then(|former| former.signer_of(name, &pair.uid));
-            let Some(signer) = known.or_else(|| Signer::of(series.algorithm, pair)) else {
+            let known = known.filter(|it| it.key.public().algorithm() == algorithm);
+            let Some(signer) = known.or_else(|| Signer::of(algorithm, pair)) else {
                 tracing::warn!(
                     secret = name,
                     "a key pair is none of its algorithm and is left alone"
@@ -242,14 +251,15 @@ impl Keys {
             read.insert(name.clone(), (pair.uid.clone(), kid.clone()));
             signers.insert(kid, signer);
         }
-        let public = self.public_keys(series, ledger.as_ref());
+        let private: BTreeSet<Kid> = signers.keys().cloned().collect();
+        let public = self.public_keys(series, ledger.as_ref(), &private);
         let published = former.and_then(|former| former.published.as_ref());
         Signing {
             usage: series.usage,
             published: Published::renewed(published, public),
             ledger,
             jwks: self.jwks_of(series).iter().map(|key| key.kid().clone()).collect(),
-            private: signers.keys().cloned().collect(),
+            private,
             signers,
             pairs: read,
         }
@@ -261,9 +271,18 @@ impl Keys {
     }
 
     /// What verifiers shall find of one series: its ConfigMap, and what the ledger has, should the
-    /// ConfigMap be away for a moment; never what has left.
-    fn public_keys(&self, series: &Series, ledger: Option<&Ledger>) -> Vec<PublicKey> {
+    /// ConfigMap be away for a moment; never what has left. A key of the ConfigMap alone counts only
+    /// with its private half in view: whoever may write ConfigMaps must not make tokens valid.
+    fn public_keys(
+        &self,
+        series: &Series,
+        ledger: Option<&Ledger>,
+        private: &BTreeSet<Kid>,
+    ) -> Vec<PublicKey> {
         let mut keys = self.jwks_of(series).to_vec();
+        let known = ledger.into_iter().flat_map(|ledger| ledger.entries.values());
+        let known: BTreeSet<_> = known.map(|entry| entry.key.kid()).chain(private).collect();
+        keys.retain(|key| known.contains(key.kid()));
         let Some(ledger) = ledger else { return keys };
         keys.extend(ledger.live().map(|(_, entry)| entry.key.clone()));
         let gone = ledger.entries.values().filter(|entry| entry.withdrawal.is_some());
@@ -281,7 +300,11 @@ impl Signing {
         ages: &Ages,
         now: Timestamp,
         most_age: Duration,
+        token_lifetime: SignedDuration,
     ) -> Result<Arc<Signer>, NoSigner> {
+        if let Some(ledger) = &self.ledger {
+            agrees(ledger, most_age, token_lifetime)?;
+        }
         let views = Views {
             series: Aged { seen: Some(self.usage), age: ages.series },
             ledger: Aged { seen: self.ledger.as_ref(), age: ages.ledgers },

@@ -194,6 +194,17 @@ impl PublicKey {
         fits.then(|| Self::new(algorithm, numbers))
     }
 
+    /// What a key pair with this public half is like.
+    pub fn shape(&self) -> Option<KeyShape> {
+        match &self.numbers {
+            Numbers::Rsa { n, .. } => {
+                let bytes = i32::try_from(n.len()).ok()?;
+                KeyShape::of(self.algorithm, Some(bytes.checked_mul(8)?))
+            }
+            Numbers::Ec { .. } | Numbers::Ed25519 { .. } => KeyShape::of(self.algorithm, None),
+        }
+    }
+
     /// A public key of Ed25519 (RFC 8032 section 5.1.5).
     pub fn ed25519(x: &[u8]) -> Option<Self> {
         let numbers = Numbers::Ed25519 { x: x.to_vec() };

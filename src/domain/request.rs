@@ -39,7 +39,7 @@ impl Handled {
     /// With this value handled.
     #[must_use]
     pub fn with(&self, value: &str) -> Self {
-        Self(Some(Last { digest: digest(value), shown: Some(shown(value)) }))
+        Self(Some(Last { digest: digest(value), shown: Some(brief(value)) }))
     }
 
     /// The text for a status.
@@ -67,10 +67,10 @@ impl From<Handled> for Stored {
 /// The annotations of an object.
 pub type Annotations = BTreeMap<String, String>;
 
-/// The value of an annotation that asks for something. A blank value asks for nothing: a script whose
+/// The value of an annotation that asks for something, in its brief form. A blank value asks for nothing: a script whose
 /// variable is empty writes one.
 pub fn requested(annotations: Option<&Annotations>, name: &str) -> Option<String> {
-    annotations?.get(name).filter(|value| !is_blank(value)).cloned()
+    annotations?.get(name).filter(|value| !is_blank(value)).map(|value| brief(value))
 }
 
 /// The annotations among `names` that are ignored since their values are blank.
@@ -105,7 +105,7 @@ pub(super) fn digest(value: &str) -> String {
 
 /// The value as far as the CRD has room. A longer value ends with its digest: two of them must not
 /// look alike in a status.
-fn shown(value: &str) -> String {
+pub fn brief(value: &str) -> String {
     if value.chars().count() <= MOST_SHOWN {
         return value.to_owned();
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::key_pair::Kid;
 use super::signing_key::Ledger;
@@ -62,6 +62,11 @@ pub enum NoSigner {
     /// No ledger is in view.
     #[error("the ledger of the SigningKey is not in view")]
     NoLedger,
+    /// The operator runs with other settings, by which keys would leave the JWKS too early.
+    #[error(
+        "{0} of this token server is larger than that of the operator: give both the same value"
+    )]
+    Settings(&'static str),
     /// No key of the ledger that could sign now is published and at hand.
     #[error("no key that may sign now is published and at hand")]
     NoKey,
@@ -96,12 +101,36 @@ pub fn signer<'a>(
         Some(Use::Signing) => {}
     }
     let ledger = views.ledger.seen.ok_or(NoSigner::NoLedger)?;
+    agrees(ledger, most_age, SignedDuration::ZERO)?;
     let is_usable = |entry: &Entry| {
         let kid = entry.key.kid();
         views.jwks.seen.contains(kid) && views.private.seen.contains(kid)
     };
     let mut able = ledger.live().rev().map(|(_, entry)| entry).filter(|it| it.signs_at(now));
     able.find(|entry| is_usable(entry)).ok_or(NoSigner::NoKey)
+}
+
+/// Whether a server with these settings may sign by that ledger: a key stays in the JWKS as long as
+/// the settings of the operator say (K2).
+///
+/// # Errors
+///
+/// [`NoSigner::Settings`] names the setting that is larger.
+pub fn agrees(
+    ledger: &Ledger,
+    view_age: Duration,
+    token_lifetime: SignedDuration,
+) -> Result<(), NoSigner> {
+    let Some(agreement) = &ledger.agreement else { return Ok(()) };
+    let is_within = |it: SignedDuration, most: i64| it <= SignedDuration::from_secs(most);
+    let view_age = SignedDuration::try_from(view_age).unwrap_or(SignedDuration::MAX);
+    if !is_within(view_age, agreement.view_age_seconds) {
+        return Err(NoSigner::Settings("--max-view-age"));
+    }
+    if !is_within(token_lifetime, agreement.token_lifetime_seconds) {
+        return Err(NoSigner::Settings("--max-access-token-ttl"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

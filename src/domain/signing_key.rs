@@ -24,18 +24,24 @@ use super::obstacle::Obstacle;
 use super::schedule::{Now, TOLERANCE, Trust, later};
 
 pub mod ledger;
+pub mod leftover;
 mod observed;
 pub mod report;
+mod requests;
+mod sight;
 mod step;
 mod succession;
 pub mod vanished;
 
 pub use self::ledger::Ledger;
 use self::ledger::{Entry, Withdrawal};
-pub use self::observed::{Held, KeyPair, Observed, Place, Published, Series, Surplus, Target};
+pub use self::observed::{
+    Held, KeyPair, Observed, Origin, Place, Published, Series, Sight, Surplus, Target,
+};
 pub use self::report::Verdict;
+use self::requests::{revocation_of_all_requested, revocation_requested};
 pub use self::step::{Change, Publication, Rest, Step, Write};
-use self::succession::{bridge, inherit, recovered};
+use self::succession::{bridge, recovered};
 use self::vanished::Vanished;
 
 /// How long the clocks of two machines that are in order may differ.
@@ -73,30 +79,43 @@ pub fn decide(observed: &Observed, now: Now) -> Step {
     };
     let (version, ledger) = match &observed.ledger {
         Held::Ledger(version, ledger) => (version, ledger.as_ref()),
+        Held::Unread => return rest(Verdict::Gone, None),
+        // What was published decides how a ledger is recovered, so all of it has to be in sight.
+        Held::Absent if observed.sight == Sight::Home => {
+            return rest(Verdict::NoActiveKey(None), Some(later(now.earliest(), RECHECK)));
+        }
         Held::Absent => {
-            let empty = Ledger::empty(&series.uid, &series.name);
+            let mut empty = Ledger::empty(&series.uid, &series.name);
+            empty.agreement = Some(series.agreement.clone());
             let ledger = recovered(&empty, observed, now).unwrap_or(empty);
             return Step::Write(Write::CreateLedger(Box::new(ledger)));
         }
         Held::Unreadable(reason) => {
-            return rest(Verdict::LedgerUnreadable(*reason), Some(later(now.earliest(), RECHECK)));
+            let verdict = Verdict::LedgerUnreadable { secret: series.ledger(), reason: *reason };
+            return rest(verdict, Some(later(now.earliest(), RECHECK)));
         }
     };
     let view = View { series, observed, version, ledger, now };
-    CHECKS.iter().find_map(|check| check(&view)).unwrap_or_else(|| view.settled())
+    let checks = match observed.sight {
+        Sight::Everywhere => CHECKS,
+        Sight::Home => sight::CHECKS_AT_HOME,
+    };
+    checks.iter().find_map(|check| check(&view)).unwrap_or_else(|| view.settled())
 }
 
 /// Checks run in this order; the first that answers decides.
 const CHECKS: &[fn(&View<'_>) -> Option<Step>] = &[
-    ledger_was_lost,         // what exists is enough to know what must stay published
-    revocation_requested,    // before anything that could hold it up
-    key_has_vanished,        // before it is unpublished: its time may still be on its way
-    published_differs,       // publish, heal, unpublish: a pure projection of ledger and key pairs
-    key_is_published,        // schedule, with the end of the former key
-    end_was_seen,            // drain counts from when a live read showed the end
-    key_is_drained,          // remove; the next look unpublishes
+    ledger_was_lost,             // what exists is enough to know what must stay published
+    revocation_of_all_requested, // before anything that could hold it up
+    revocation_requested,        // the same
+    key_has_vanished,            // before it is unpublished: its time may still be on its way
+    published_differs, // publish, heal, unpublish: a pure projection of ledger and key pairs
+    key_is_published,  // schedule, with the end of the former key
+    end_was_seen,      // drain counts from when a live read showed the end
+    key_is_drained,    // remove; the next look unpublishes
     key_pair_is_superfluous, // delete, after no JWKS has it any more
-    key_is_needed,           // stage, last: where nothing can be made, all the rest still happens
+    settings_differ,   // say which settings token servers have to share
+    key_is_needed,     // stage, last: where nothing can be made, all the rest still happens
 ];
 
 struct View<'a> {
@@ -112,22 +131,14 @@ fn ledger_was_lost(view: &View<'_>) -> Option<Step> {
     Some(view.put(ledger, Change::Recover))
 }
 
-fn revocation_requested(view: &View<'_>) -> Option<Step> {
-    let kid = view.series.revoke_request.as_deref()?;
-    if view.ledger.revoked.includes(kid) {
+fn settings_differ(view: &View<'_>) -> Option<Step> {
+    let agreement = Some(view.series.agreement.clone());
+    if view.ledger.agreement == agreement {
         return None;
     }
-    let next = view.next().filter(|(_, key)| key.kid().as_str() == kid);
     let mut ledger = view.ledger.clone();
-    if let Some((index, key)) = next {
-        let entry = Entry::never_used(key.clone(), view.now.latest());
-        ledger.entries.insert(index, view.observed.paired(index, entry));
-    }
-    let found = ledger.entries.values_mut().find(|entry| entry.key.kid().as_str() == kid)?;
-    found.withdrawal = Some(Withdrawal::Revoked);
-    ledger.revoked = ledger.revoked.with(kid);
-    inherit(&mut ledger, view.observed, view.now);
-    Some(view.put(ledger, Change::Revoke))
+    ledger.agreement = agreement;
+    Some(view.put(ledger, Change::Agree))
 }
 
 fn key_is_needed(view: &View<'_>) -> Option<Step> {
@@ -295,7 +306,8 @@ impl View<'_> {
         }
         // One rotation at a time.
         let may_rotate = self.now.has_reached(newest.activate_at) && self.has_room();
-        may_rotate && (self.is_requested() || self.now.has_reached(self.stage_at(newest)))
+        let is_due = || self.now.has_reached(self.stage_at(newest));
+        may_rotate && (self.is_requested() || !self.series.fits(&newest.key) || is_due())
     }
 
     /// How many places could not be written.

@@ -91,6 +91,7 @@ impl Reason {
             Self::Signer(NoSigner::Suspended) => "signing_key_suspended",
             Self::Signer(NoSigner::NoLedger) => "no_ledger",
             Self::Signer(NoSigner::NoKey) => "no_active_key",
+            Self::Signer(NoSigner::Settings(_)) => "settings_differ",
             Self::SigningFailed => "signing_failed",
             Self::NothingPublished => "nothing_published",
             Self::RolesNotAllowed => "roles_not_allowed",
@@ -117,7 +118,7 @@ impl Reason {
                 "the SigningKey that this client names does not exist"
             }
             Self::Signer(NoSigner::Suspended) => "the SigningKey of this client is suspended",
-            Self::Signer(NoSigner::NoLedger | NoSigner::NoKey) => {
+            Self::Signer(NoSigner::NoLedger | NoSigner::NoKey | NoSigner::Settings(_)) => {
                 "no key may sign for this client at the moment"
             }
             Self::SigningFailed => "signing failed",

@@ -116,6 +116,19 @@ pub(crate) enum Told<K, V> {
     Refused,
 }
 
+impl<K, V> Told<K, Option<V>> {
+    /// An object that is no business of ours any more is gone.
+    pub(crate) fn or_gone(self) -> Told<K, V> {
+        match self {
+            Self::Is(key, Some(object)) => Told::Is(key, object),
+            Self::Is(key, None) | Self::Gone(key) => Told::Gone(key),
+            Self::ListBegins => Told::ListBegins,
+            Self::ListEnds => Told::ListEnds,
+            Self::Refused => Told::Refused,
+        }
+    }
+}
+
 impl<K, V> Told<K, V> {
     /// The object that it is about.
     pub(crate) fn key(&self) -> Option<&K> {

@@ -10,6 +10,8 @@ pub(crate) enum Act {
     RequestRotation,
     /// Any key that could be meant.
     Revoke,
+    /// Every key that exists may have leaked.
+    RevokeAll,
     DeleteJwks,
     /// Its keys are taken out.
     EmptyJwks,
@@ -27,7 +29,7 @@ pub(crate) fn ways(act: Act, cluster: &Cluster) -> Vec<u8> {
     };
     let is_exact = |at: usize| cluster.maps[at].is_some_and(|map| map.is_exact);
     match act {
-        Act::RequestRotation => numbers(1, &|_| cluster.ledger.is_some()),
+        Act::RequestRotation | Act::RevokeAll => numbers(1, &|_| cluster.ledger.is_some()),
         Act::Revoke => revocable(cluster).iter().collect(),
         Act::DeleteJwks => numbers(2, &|at| cluster.maps[at].is_some()),
         Act::EmptyJwks | Act::AddToJwks => numbers(2, &is_exact),
@@ -44,6 +46,13 @@ pub(crate) fn perform(operator: &Operator, state: &mut State, act: Act, way: u8)
             let kid: Kid = way;
             state.cluster.requests.revoke = kid;
             state.history.marks.revoked.insert(kid);
+        }
+        Act::RevokeAll => {
+            state.cluster.requests.revoke_all += 1;
+            let leaked = revocable(&state.cluster);
+            let marks = &mut state.history.marks;
+            marks.leaked = marks.leaked.union(leaked);
+            marks.revoked = marks.revoked.union(leaked);
         }
         Act::DeleteJwks => {
             open_gap(state, at);

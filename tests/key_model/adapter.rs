@@ -15,8 +15,8 @@ use technical_user_operator::domain::schedule::{Now, Watchman};
 use technical_user_operator::domain::signer::{Aged, Use, Views, signer};
 use technical_user_operator::domain::signing_key::ledger::{self, Withdrawal};
 use technical_user_operator::domain::signing_key::{
-    self, Change, Held, KeyPair, Observed, Publication, Published, Series, Step, Target, Write,
-    drain,
+    self, Change, Held, KeyPair, Observed, Origin, Publication, Published, Series, Step, Target,
+    Write, drain,
 };
 
 use crate::cluster::{Entry, Ledger, Life, Map, Pairs, Requests, TICK, Time, Why};
@@ -132,6 +132,7 @@ impl Adapter {
                 .map(|(name, it)| ((*name).to_owned(), self.target(name, it)))
                 .collect(),
             surplus: BTreeMap::new(),
+            sight: signing_key::Sight::Everywhere,
             ledger: spelt.map_or(Held::Absent, |spelt| {
                 Held::Ledger(version(LEDGER, look.ledger.is_current), Box::new(spelt))
             }),
@@ -151,7 +152,12 @@ impl Adapter {
                 why: match change {
                     Change::Schedule => Why::Schedule,
                     Change::Recover => Why::Recover,
-                    Change::Drain | Change::Remove | Change::Revoke | Change::Fence => Why::Other,
+                    Change::Drain
+                    | Change::Remove
+                    | Change::Revoke
+                    | Change::RevokeAll
+                    | Change::Fence
+                    | Change::Agree => Why::Other,
                 },
                 is_current: version == self::version(LEDGER, true),
             },
@@ -197,7 +203,7 @@ impl Adapter {
 
     fn series(&self, look: &Look) -> Series {
         let period = self.timing.period.filter(|_| !look.is_patient);
-        let Requests { rotate, revoke } = look.requests;
+        let Requests { rotate, revoke, revoke_all } = look.requests;
         Series {
             uid: "u".to_owned(),
             name: "default".to_owned(),
@@ -213,6 +219,18 @@ impl Adapter {
             is_suspended: false,
             rotate_request: (rotate > 0).then(|| token(rotate)),
             revoke_request: (revoke != NOBODY).then(|| self.key(revoke).kid().to_string()),
+            revoke_all_request: (revoke_all > 0).then(|| token(revoke_all)),
+            ignored_requests: Vec::new(),
+            origin: Origin::Declared,
+            agreement: self.agreement(),
+        }
+    }
+
+    fn agreement(&self) -> ledger::Agreement {
+        ledger::Agreement {
+            view_age_seconds: span(self.timing.view_age).as_secs(),
+            token_lifetime_seconds: span(self.timing.token).as_secs(),
+            issuer: "https://iam.example.com".to_owned(),
         }
     }
 
@@ -246,17 +264,24 @@ impl Adapter {
                     Life::Drained => Some(Withdrawal::Drained),
                     Life::Revoked => Some(Withdrawal::Revoked),
                 },
+                // For the status alone.
+                revoked_at: None,
             };
             (u32::from(entry.index), spelt)
         };
         let mut spelt = signing_key::Ledger::empty("u", "default");
         spelt.entries = ledger.entries.iter().map(entry).collect::<BTreeMap<_, _>>();
         spelt.next_from = u32::from(ledger.next_from);
+        // It never changes here: whoever writes a ledger would write it as well.
+        spelt.agreement = Some(self.agreement());
         for number in (1..TOKENS).filter(|number| ledger.rotated & (1 << number) != 0) {
             spelt.rotated = spelt.rotated.with(&token(number));
         }
         for kid in ledger.revoked.iter() {
             spelt.revoked = spelt.revoked.with(self.key(kid).kid().as_str());
+        }
+        if ledger.revoked_all > 0 {
+            spelt.revoked_all = spelt.revoked_all.with(&token(ledger.revoked_all));
         }
         for kid in ledger.vanished.iter() {
             spelt.vanished = spelt.vanished.with(self.key(kid).kid().as_str());
@@ -289,6 +314,9 @@ impl Adapter {
             entries: ledger.entries.iter().map(entry).collect(),
             rotated: (1..TOKENS).filter(is_rotated).fold(0, |bits, number| bits | (1 << number)),
             revoked: (1..=MOST_KIDS).filter(is_revoked).collect(),
+            revoked_all: (1..TOKENS)
+                .find(|number| ledger.revoked_all.includes(&token(*number)))
+                .unwrap_or_default(),
             vanished: (1..=MOST_KIDS).filter(has_vanished).collect(),
             next_from: u8::try_from(ledger.next_from).unwrap(),
         }

@@ -22,6 +22,8 @@ pub(crate) struct Requests {
     pub(crate) rotate: u8,
     /// The kid that is to be revoked.
     pub(crate) revoke: Kid,
+    /// The number of the request to revoke every key.
+    pub(crate) revoke_all: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +50,8 @@ pub(crate) struct Ledger {
     pub(crate) rotated: u8,
     /// The kids whose revocation was answered.
     pub(crate) revoked: Kids,
+    /// The request to revoke every key that was handled last.
+    pub(crate) revoked_all: u8,
     /// The kids that leave the JWKS without having had their time.
     pub(crate) vanished: Kids,
     /// The next key has no lower index.
@@ -111,6 +115,7 @@ impl Ledger {
             entries: live.collect(),
             rotated: 0,
             revoked: Kids::default(),
+            revoked_all: 0,
             vanished: Kids::default(),
             next_from: 0,
         }

@@ -99,7 +99,9 @@ fn is_goal(operator: &Operator, servers: &Servers, cluster: &Cluster) -> bool {
     });
     let requests = cluster.requests;
     let is_rotated = requests.rotate == 0 || ledger.rotated & (1 << requests.rotate) != 0;
+    let are_all_revoked = ledger.revoked_all == requests.revoke_all;
     signer.until.is_none()
+        && are_all_revoked
         && are_gone
         && is_published
         && is_rotated

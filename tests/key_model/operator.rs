@@ -170,6 +170,13 @@ impl Operator {
                 self.restore(state, ledger);
             }
             Request::PutLedger(ledger, why) if cluster.ledger.is_some() => {
+                if cluster.ledger.as_ref().is_some_and(|it| it.revoked_all != ledger.revoked_all) {
+                    // A key that came between the request and its answer goes with the others.
+                    let revoked = ledger.entries.iter().filter(|it| it.life == Life::Revoked);
+                    let revoked = revoked.map(|entry| entry.kid).collect();
+                    let marks = &mut state.history.marks;
+                    marks.revoked = marks.revoked.union(revoked);
+                }
                 match why {
                     Why::Schedule => self.excuse(state, ledger),
                     Why::Recover => self.restore(state, ledger),

@@ -22,6 +22,8 @@ pub(crate) mod property {
     pub(crate) const KNOWN: &str = "K3 known before it signs";
     /// Ledger and material agree, with one material for each index in use.
     pub(crate) const MATERIAL: &str = "K4 one material";
+    /// Once every key was revoked, none that was there before comes to sign.
+    pub(crate) const WITHDRAWN: &str = "K6 what leaked is withdrawn";
     /// Once faults stop, one operator reaches the goal and rests.
     pub(crate) const HEALS: &str = "K5 heals";
 }
@@ -66,7 +68,8 @@ pub(crate) enum Action {
 
 impl Search {
     pub(crate) fn new(setting: Setting, wrong: Option<Wrong>) -> Self {
-        let asks = [Act::RequestRotation, Act::Revoke].iter().any(|it| setting.acts.contains(it));
+        let requests = [Act::RequestRotation, Act::Revoke, Act::RevokeAll];
+        let asks = requests.iter().any(|it| setting.acts.contains(it));
         let Timing { token, view_age, .. } = setting.timing;
         let adapter = Adapter::new(setting.timing);
         Self {
@@ -175,6 +178,7 @@ impl Model for Search {
             Property::always(property::MATERIAL, |_, state: &State| {
                 operator::material_is_right(state)
             }),
+            Property::always(property::WITHDRAWN, |_, state: &State| is_withdrawn(state)),
             Property::always(property::HEALS, |search: &Self, state: &State| {
                 search.healed.check(&search.operator, &search.servers, state)
             }),
@@ -199,6 +203,15 @@ impl Model for Search {
             }),
         ]
     }
+}
+
+/// Whether the ledger that says that every key was revoked has none of them.
+fn is_withdrawn(state: &State) -> bool {
+    let Some(ledger) = &state.cluster.ledger else { return true };
+    let wanted = state.cluster.requests.revoke_all;
+    let is_handled = wanted > 0 && ledger.revoked_all == wanted;
+    let leaked = state.history.marks.leaked;
+    !is_handled || ledger.live().all(|entry| !leaked.contains(entry.kid))
 }
 
 fn of_index(cluster: &Cluster, index: u8) -> Option<(Kid, Life)> {

@@ -47,6 +47,8 @@ pub(crate) struct Marks {
     pub(crate) gaps: [Kids; 2],
     /// Asked to be revoked.
     pub(crate) revoked: Kids,
+    /// There when every key was asked to be revoked.
+    pub(crate) leaked: Kids,
     /// Neither a ledger nor a pair tells of them.
     pub(crate) untold: Kids,
     /// Their pair was deleted.
@@ -243,6 +245,7 @@ impl Marks {
     pub(crate) fn sets(&mut self, visitor: &mut impl FnMut(&mut Kids)) {
         self.gaps.iter_mut().for_each(&mut *visitor);
         visitor(&mut self.revoked);
+        visitor(&mut self.leaked);
         visitor(&mut self.untold);
         visitor(&mut self.lost);
         visitor(&mut self.dropped);
@@ -253,6 +256,7 @@ impl Marks {
         Self {
             gaps: self.gaps.map(|gap| gap.intersection(present)),
             revoked: self.revoked.intersection(present),
+            leaked: self.leaked.intersection(present),
             untold: self.untold.intersection(present),
             lost: self.lost.intersection(present),
             dropped: self.dropped.intersection(present),

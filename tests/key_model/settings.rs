@@ -80,6 +80,10 @@ pub(crate) const SMALL: &[Setting] = &[
         name: "one operator, a revocation",
         ..acting(SOLE, &[Act::Revoke], &[SETTLED, REVOKED])
     },
+    Setting {
+        name: "one operator, every key revoked",
+        ..acting(SOLE, &[Act::RevokeAll], &[SETTLED, REVOKED])
+    },
     Setting { name: "one operator, the JWKS deleted or edited", ..acting(SOLE, JWKS, NORMAL) },
     Setting { name: "one operator, the ledger deleted", ..acting(SOLE, LEDGER, RECOVERY) },
     Setting { name: "one operator, a key pair deleted", ..acting(SOLE, PAIRS, NORMAL) },
@@ -118,6 +122,16 @@ pub(crate) const LARGE: &[Setting] = &[
         name: "one operator, one loss, a revocation",
         room: ROOMY,
         ..lossy(acting(SOLE, &[Act::Revoke], &[SETTLED, REVOKED]))
+    },
+    Setting {
+        name: "one operator, one loss, every key revoked",
+        room: ROOMY,
+        ..lossy(acting(SOLE, &[Act::RevokeAll], &[SETTLED, REVOKED]))
+    },
+    Setting {
+        name: "two operators, every key revoked",
+        replicas: 2,
+        ..acting(SOLE, &[Act::RevokeAll], &[SETTLED, REVOKED])
     },
     Setting {
         name: "one operator, one loss, the JWKS deleted or edited",
@@ -198,6 +212,9 @@ pub(crate) const MUTANTS: &[(Wrong, Setting, &str)] = &[
     (Wrong::EditUnseen, acting(SOLE, JWKS, &[]), property::HEALS),
     (Wrong::RotateTokenForgotten, ASKED, property::HEALS),
     (Wrong::RevokeTokenForgotten, acting(SOLE, &[Act::Revoke], &[]), property::HEALS),
+    (Wrong::RevokeAllButNext, acting(SOLE, &[Act::RevokeAll], &[]), property::WITHDRAWN),
+    (Wrong::RevokeActiveAlone, acting(SOLE, &[Act::RevokeAll], &[]), property::WITHDRAWN),
+    (Wrong::RevokeAllForgotten, acting(SOLE, &[Act::RevokeAll], &[]), property::HEALS),
     (Wrong::RecoverNewest, acting(SOLE, LEDGER, &[]), property::KNOWN),
     (Wrong::AnyPair, Setting { room: ROOMY, ..lossy(acting(SOLE, PAIRS, &[])) }, property::HEALS),
 ];

@@ -48,6 +48,12 @@ pub(crate) enum Wrong {
     RotateTokenForgotten,
     /// The ledger does not say that the request to revoke was answered.
     RevokeTokenForgotten,
+    /// When every key is revoked, the one that is not in the ledger yet stays.
+    RevokeAllButNext,
+    /// When every key is revoked, those that do not sign stay.
+    RevokeActiveAlone,
+    /// The ledger does not say that the request to revoke every key was handled.
+    RevokeAllForgotten,
     /// A lost ledger begins anew.
     RecoverAsNew,
     /// After a lost ledger the newest key signs.
@@ -118,7 +124,7 @@ impl Wrong {
     fn spoil(self, step: Step, observed: &Observed, now: Now) -> Step {
         let before = match &observed.ledger {
             Held::Ledger(_, ledger) => Some(ledger.as_ref()),
-            Held::Absent | Held::Unreadable(_) => None,
+            Held::Absent | Held::Unreadable(_) | Held::Unread => None,
         };
         match (self, step) {
             (Self::RecoverAsNew, Step::Write(Write::CreateLedger(ledger))) => {
@@ -163,6 +169,16 @@ impl Wrong {
         match self {
             Self::RotateTokenForgotten => after.rotated = before.rotated.clone(),
             Self::RevokeTokenForgotten => after.revoked = before.revoked.clone(),
+            Self::RevokeAllForgotten => after.revoked_all = before.revoked_all.clone(),
+            Self::RevokeAllButNext if after.revoked_all != before.revoked_all => {
+                after.entries.retain(|index, _| before.entries.contains_key(index));
+            }
+            Self::RevokeActiveAlone if after.revoked_all != before.revoked_all => {
+                let newest = before.newest().map(|(index, _)| index);
+                let stays = |index: &u32| Some(*index) != newest;
+                let former = before.entries.iter().filter(|(index, _)| stays(index));
+                after.entries.extend(former.map(|(index, entry)| (*index, entry.clone())));
+            }
             Self::GapForgotten => after.next_from = 0,
             _ => {}
         }

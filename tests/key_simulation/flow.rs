@@ -33,6 +33,7 @@ pub(crate) enum Act {
     Rotate(&'static str),
     /// Revokes the newest key that the ledger has.
     RevokeNewest,
+    RevokeAll(&'static str),
     Delete,
     DeleteJwks(&'static str),
     EditJwks(&'static str),
@@ -66,6 +67,7 @@ impl Act {
             }
             Self::Change(spec) => world.ask(&Method::PATCH, &one, &json!({"spec": spec})),
             Self::Rotate(token) => annotate("rotate", token),
+            Self::RevokeAll(token) => annotate("revoke-all", token),
             Self::RevokeNewest => {
                 let ledger = crate::goal::ledger(world).unwrap();
                 let newest = ledger.newest().unwrap().1.key.kid().to_string();
@@ -220,6 +222,16 @@ fn around_the_series() -> Vec<Flow> {
             vec![step(vec![plain()], Goal::Scheduled(1)), step(vec![Act::Delete], Goal::Gone)],
         ),
         flow("recreate", vec![made()], vec![step(vec![Act::Delete, plain()], settled(1))]),
+        flow(
+            "orphaned",
+            vec![made()],
+            vec![step(vec![Act::BlindCollector, Act::Delete], Goal::Swept)],
+        ),
+        flow(
+            "revoke-all",
+            vec![made(), step(vec![Act::Rotate("one")], Goal::Scheduled(2))],
+            vec![step(vec![Act::RevokeAll("one")], settled(3))],
+        ),
         flow(
             "recreate-uncollected",
             vec![made()],

@@ -28,6 +28,8 @@ pub(crate) enum Goal {
     Incomplete { reason: &'static str },
     /// Nothing is left.
     Gone,
+    /// No ledger and no private key is left.
+    Swept,
 }
 
 impl Goal {
@@ -56,6 +58,7 @@ impl Goal {
                 is(said["reason"] == *reason, &format!("the reason is {}", said["reason"]))?;
                 signs(world, 1)
             }
+            Self::Swept => is(world.server.list("secrets").is_empty(), "a Secret is left"),
             Self::Gone => {
                 is(world.server.list("signingkeys").is_empty(), "the series is left")?;
                 is(world.server.list("secrets").is_empty(), "a Secret is left")?;
@@ -85,6 +88,7 @@ fn is_ready(world: &World) -> Result<(), String> {
     for (annotation, field) in [
         ("iam.cyoda.com/rotate-requested-at", "lastHandledRotateAt"),
         ("iam.cyoda.com/revoke-requested-at", "lastHandledRevokeAt"),
+        ("iam.cyoda.com/revoke-all-requested-at", "lastHandledRevokeAllAt"),
     ] {
         let asked = &series["metadata"]["annotations"][annotation];
         // A ledger that is made anew knows no kid whose pair went with its revocation.

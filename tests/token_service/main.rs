@@ -21,6 +21,7 @@ mod contract;
 mod discovery;
 mod first_use;
 mod introspection;
+mod keys;
 mod life;
 mod metrics;
 mod outage;

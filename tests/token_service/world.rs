@@ -189,6 +189,12 @@ impl World {
         self.run(settings, unbounded(Profile::Cloud), RATES, UNLIMITED)
     }
 
+    /// One that believes its views for that long.
+    pub(crate) fn token_server_believing(&self, view_age: Duration) -> TokenServer {
+        let settings = directory::Settings { view_age, ..everywhere() };
+        self.run(settings, unbounded(Profile::Cloud), RATES, UNLIMITED)
+    }
+
     pub(crate) fn token_server_with(
         &self,
         profile: Profile,

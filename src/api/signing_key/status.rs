@@ -58,6 +58,16 @@ pub struct SigningKeyStatus {
     #[schemars(length(max = 253))]
     pub last_handled_revoke_at: Option<String>,
 
+    /// The value of the annotation `iam.cyoda.com/revoke-all-requested-at` that was handled last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub last_handled_revoke_all_at: Option<String>,
+
+    /// True while this is the `SigningKey` named `default` that the operator made and nobody has
+    /// declared its algorithm. While it is true, `spec.algorithm` may change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrapped: Option<bool>,
+
     /// The conditions. `kubectl wait --for=condition=Ready` waits for a key that can sign.
     #[serde(default)]
     #[schemars(length(max = 16))]
@@ -91,7 +101,7 @@ pub struct KeyStatus {
     /// is absent. `Grace`: signs no more, and its tokens verify. `Retired`: out of the JWKS. `Revoked`:
     /// out of the JWKS on request, and its tokens with it.
     pub state: KeyState,
-    /// When it begins, or began, to sign.
+    /// When it begins, or began, to sign. Absent for a key that was revoked before it signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub activation_time: Option<Time>,
@@ -99,6 +109,10 @@ pub struct KeyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub end_time: Option<Time>,
+    /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub revocation_time: Option<Time>,
     /// When it leaves the JWKS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]

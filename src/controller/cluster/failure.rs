@@ -31,6 +31,8 @@ pub enum Kind {
     Unanswered,
     /// The answer was no JSON of the expected form. The call was carried out.
     Garbled,
+    /// The answer was larger than the caller takes.
+    Oversized,
     /// There is no such object.
     NotFound,
     /// There is no such namespace.
@@ -73,9 +75,11 @@ impl Failure {
             Kind::Invalid => refused("Invalid"),
             Kind::Refused(_, reason) => refused(reason),
             Kind::Outdated | Kind::NotFound => Obstacle::Contended,
-            Kind::Unanswered | Kind::Garbled | Kind::TooManyRequests(_) | Kind::Server(..) => {
-                Obstacle::Unavailable
-            }
+            Kind::Unanswered
+            | Kind::Garbled
+            | Kind::Oversized
+            | Kind::TooManyRequests(_)
+            | Kind::Server(..) => Obstacle::Unavailable,
         }
     }
 }
@@ -99,6 +103,7 @@ impl Kind {
             | Self::Quota => true,
             Self::Unanswered
             | Self::Garbled
+            | Self::Oversized
             | Self::NotFound
             | Self::NamespaceGone
             | Self::Outdated
@@ -148,6 +153,7 @@ impl fmt::Display for Kind {
         match self {
             Self::Unanswered => formatter.write_str("no answer in time"),
             Self::Garbled => formatter.write_str("an answer that cannot be read"),
+            Self::Oversized => formatter.write_str("an answer that is too large"),
             Self::NotFound => formatter.write_str("not found"),
             Self::NamespaceGone => formatter.write_str("the namespace does not exist"),
             Self::NamespaceTerminating => formatter.write_str("the namespace is being deleted"),
@@ -197,6 +203,7 @@ pub(super) fn culprit(kind: &Kind, status: &Status) -> Option<String> {
         }
         Kind::Unanswered
         | Kind::Garbled
+        | Kind::Oversized
         | Kind::NotFound
         | Kind::NamespaceGone
         | Kind::NamespaceTerminating

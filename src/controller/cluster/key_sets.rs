@@ -1,5 +1,7 @@
 //! Signing keys, JWKS ConfigMaps and the namespaces that have them.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use http::Method;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -10,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::call::{CONFIG_MAPS, Call, NAMESPACES, SECRETS, SIGNING_KEYS};
 use super::{Cluster, Conditional, Failure, Kind, Metadata, Place, absent_as_none};
+use crate::api;
 use crate::api::signing_key::{SigningKey, SigningKeyStatus};
 use crate::domain::object::Version;
 
@@ -39,15 +42,40 @@ impl Cluster {
         absent_as_none(self.object(call.request(Method::GET), &call).await)
     }
 
-    /// Creates a `SigningKey`, never replaces one.
+    /// Makes a `SigningKey` by server-side apply of one label and an empty spec. So whoever declares
+    /// the same object later meets no conflict. One that exists gets the label and nothing else.
     ///
     /// # Errors
     ///
-    /// [`Failure`]; [`Kind::Outdated`] when it exists.
-    pub async fn create_signing_key(&self, name: &str) -> Result<Version, Failure> {
-        let call = Call::on(SIGNING_KEYS, Place { namespace: "", name }, "create").metadata_only();
-        let body = call.created(&json!({"spec": {}}));
-        self.version(call.body(Method::POST, "application/json", body), &call).await
+    /// [`Failure`].
+    pub async fn apply_signing_key(
+        &self,
+        name: &str,
+        controller_name: &str,
+    ) -> Result<Version, Failure> {
+        let call = Call::on(SIGNING_KEYS, Place { namespace: "", name }, "patch").metadata_only();
+        // The default is left out: nobody else can want another one.
+        let spec = match controller_name {
+            api::CONTROLLER_NAME => json!({}),
+            other => json!({"controllerName": other}),
+        };
+        let body = call.created(&json!({
+            "metadata": {"labels": {(api::MANAGED): "true"}},
+            "spec": spec,
+        }));
+        let request = call.body(Method::PATCH, "application/apply-patch+yaml", body);
+        self.version(request, &call).await
+    }
+
+    /// The uids of all SigningKeys, by a whole live list.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn signing_key_uids(&self) -> Result<BTreeSet<String>, Failure> {
+        let call = Call::on(SIGNING_KEYS, Place { namespace: "", name: "" }, "list");
+        let all = self.metadata_list(&call.metadata_list(), ("labelSelector", "")).await?;
+        Ok(all.into_iter().filter_map(|it| it.uid).collect())
     }
 
     /// Applies the status of a `SigningKey` at exactly that version.
@@ -114,28 +142,32 @@ impl Cluster {
         self.metadata_list(&call, ("fieldSelector", &selector)).await
     }
 
-    /// The ConfigMaps that the selector matches, in one namespace or, when that is empty, in all.
+    /// Reads a ConfigMap of at most so many bytes.
     ///
     /// # Errors
     ///
-    /// [`Failure`].
-    pub async fn config_maps(
+    /// [`Failure`]; [`Kind::Oversized`] when it is larger: anybody may fill a ConfigMap.
+    pub async fn config_map(
         &self,
-        namespace: &str,
-        selector: &str,
-    ) -> Result<Vec<ConfigMap>, Failure> {
-        let call = Call::on(CONFIG_MAPS, Place { namespace, name: "" }, "list");
-        self.whole_list(&call, ("labelSelector", selector), CONFIG_MAPS_A_PAGE).await
+        at: Place<'_>,
+        limit: usize,
+    ) -> Result<Option<ConfigMap>, Failure> {
+        let call = Call::on(CONFIG_MAPS, at, "get");
+        let answer = self.answer_within(limit, call.request(Method::GET), &call).await;
+        let map = answer.and_then(|bytes| {
+            serde_json::from_slice(&bytes).map_err(|_| call.failure(Kind::Garbled))
+        });
+        absent_as_none(map)
     }
 
-    /// Reads a ConfigMap.
+    /// Reads the metadata of a ConfigMap.
     ///
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn config_map(&self, at: Place<'_>) -> Result<Option<ConfigMap>, Failure> {
-        let call = Call::on(CONFIG_MAPS, at, "get");
-        absent_as_none(self.object(call.request(Method::GET), &call).await)
+    pub async fn config_map_metadata(&self, at: Place<'_>) -> Result<Option<ObjectMeta>, Failure> {
+        let call = Call::on(CONFIG_MAPS, at, "get").metadata_only();
+        absent_as_none(self.metadata(call.request(Method::GET), &call).await)
     }
 
     /// Creates a ConfigMap, never replaces one.
@@ -185,7 +217,7 @@ impl Cluster {
         call: &Call<'_>,
         selector: (&str, &str),
     ) -> Result<Vec<ObjectMeta>, Failure> {
-        let items: Vec<Metadata> = self.whole_list(call, selector, METADATA_A_PAGE).await?;
+        let items: Vec<Metadata> = self.whole_list(call, selector).await?;
         Ok(items.into_iter().map(|item| item.metadata).collect())
     }
 
@@ -194,8 +226,8 @@ impl Cluster {
         &self,
         call: &Call<'_>,
         selector: (&str, &str),
-        page: usize,
     ) -> Result<Vec<T>, Failure> {
+        let mut page = METADATA_A_PAGE;
         let mut restarts = 0;
         let mut items = Vec::new();
         let mut next = String::new();
@@ -207,6 +239,11 @@ impl Cluster {
                     restarts += 1;
                     items.clear();
                     next.clear();
+                    continue;
+                }
+                // Whoever may write such objects may make them large.
+                Err(Failure { kind: Kind::Oversized, .. }) if page > 1 => {
+                    page = page.div_euclid(SMALLER).max(1);
                     continue;
                 }
                 answer => answer?,
@@ -222,7 +259,7 @@ impl Cluster {
 
 const METADATA_A_PAGE: usize = 500;
 
-/// Sixty-four keys of 4096 bits, twice, make a tenth of a megabyte.
-const CONFIG_MAPS_A_PAGE: usize = 100;
+/// A page that was too large is asked for in pages that are smaller by this.
+const SMALLER: usize = 4;
 
 const RESTARTS: usize = 2;

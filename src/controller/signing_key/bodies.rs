@@ -15,6 +15,7 @@ use crate::environment::private_key::Pkcs8;
 pub(super) struct JwksMap {
     pub(super) object: Value,
     labels: Value,
+    owners: Value,
     data: Map<String, Value>,
 }
 
@@ -24,20 +25,26 @@ impl JwksMap {
         // Envoy Gateway reads the one, whoever mounts the ConfigMap the other.
         let data = [api::JWKS_FIELD, api::JWKS_FILE].map(|field| (field.to_owned(), json!(jwks)));
         let data = Map::from_iter(data);
+        let owners = owner_references(series);
         let object = json!({
-            "metadata": {"labels": labels, "ownerReferences": owner_references(series)},
+            "metadata": {"labels": labels, "ownerReferences": owners},
             "data": data,
         });
-        Self { object, labels, data }
+        Self { object, labels, owners, data }
     }
 }
 
-/// What brings a ConfigMap of ours back to what it shall be; labels of others survive.
-pub(super) fn jwks_patch(map: &JwksMap, surplus: &BTreeSet<String>) -> Value {
+/// What brings a ConfigMap of ours back to what it shall be; labels of others survive. At home it
+/// gets its owner back as well.
+pub(super) fn jwks_patch(map: &JwksMap, surplus: &BTreeSet<String>, is_home: bool) -> Value {
     let mut data: Map<String, Value> =
         surplus.iter().map(|field| (field.clone(), Value::Null)).collect();
     data.extend(map.data.clone());
-    json!({"metadata": {"labels": map.labels}, "data": data, "binaryData": null})
+    let mut metadata = json!({"labels": map.labels});
+    if let Some(fields) = metadata.as_object_mut().filter(|_| is_home) {
+        fields.insert("ownerReferences".to_owned(), map.owners.clone());
+    }
+    json!({"metadata": metadata, "data": data, "binaryData": null})
 }
 
 pub(super) fn ledger_secret(ledger: &Ledger, series: &Series) -> Value {
@@ -52,7 +59,11 @@ pub(super) fn ledger_secret(ledger: &Ledger, series: &Series) -> Value {
 }
 
 pub(super) fn key_pair_secret(key_pair: &Pkcs8, index: u32, series: &Series) -> Value {
-    let its_own = Map::from_iter([(api::KEY_INDEX.to_owned(), json!(index.to_string()))]);
+    let its_own = [
+        (api::KEY_INDEX.to_owned(), json!(index.to_string())),
+        (api::ALGORITHM.to_owned(), json!(series.algorithm.name())),
+    ];
+    let its_own = Map::from_iter(its_own);
     let labels = labels(series, "signing-key-pair", its_own);
     let mut secret = json!({
         "metadata": {"labels": labels, "ownerReferences": owner_references(series)},

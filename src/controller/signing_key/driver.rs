@@ -8,11 +8,13 @@ use futures::future::BoxFuture;
 use futures::stream::{BoxStream, SelectAll};
 use kube::Client;
 
+use super::observation::DEFAULT;
+use super::sweep::sweep;
 use super::views::Views;
 use super::watches::{self, News};
-use super::{Memory, reconcile};
+use super::{Hints, Memory, reconcile};
 use crate::api::signing_key::SigningKey;
-use crate::controller::cluster::Kind;
+use crate::controller::cluster::Failure;
 use crate::controller::engine::{Controller, Settled, Touched};
 use crate::controller::installation::Installations;
 use crate::controller::tally::{Standing, Sum, Tally};
@@ -65,6 +67,7 @@ impl Controller for SigningKeys {
 
     fn take(&mut self, news: News) -> Touched<String> {
         let is_whole_list = news.ends_a_list();
+        let had_default = self.views.has(DEFAULT);
         let views = &mut self.views;
         let keys = match news {
             News::Series(told) => {
@@ -101,7 +104,8 @@ impl Controller for SigningKeys {
                 if is_same || touched.is_empty() { Vec::new() } else { views.selecting() }
             }
         };
-        Touched { keys, is_whole_list, is_chore: false }
+        let is_chore = had_default && !self.views.has(DEFAULT);
+        Touched { keys, is_whole_list, is_chore }
     }
 
     fn check(&self, key: &String, now: Now) -> Check {
@@ -111,10 +115,15 @@ impl Controller for SigningKeys {
     }
 
     fn reconcile(
+        &self,
         key: String,
         context: Arc<Context>,
     ) -> BoxFuture<'static, Result<(Settled, Memory), Error>> {
-        async move { reconcile(&key, &context).await }.boxed()
+        let none = Memory::default();
+        let memory = self.memories.get(&key).unwrap_or(&none);
+        let known = self.views.surplus(&key, memory, &self.settings);
+        let hints = Hints { known, slow: memory.slow.clone() };
+        async move { reconcile(&key, hints, &context).await }.boxed()
     }
 
     fn remember(&mut self, key: &String, memory: Memory) {
@@ -123,19 +132,23 @@ impl Controller for SigningKeys {
         }
     }
 
-    /// Makes the `SigningKey` that every `TechnicalUser` refers to by default, where there is none.
+    /// Makes the `SigningKey` that every `TechnicalUser` refers to by default, where it is missing,
+    /// whatever others there are. Sweeps what SigningKeys left that are gone.
     fn chores(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>> {
-        if !self.settings.bootstrap_signing_key || self.views.series.len() > 0 {
+        let is_missing = self.settings.bootstrap_signing_key && !self.views.has(DEFAULT);
+        let leftovers = self.views.leftovers();
+        if !is_missing && leftovers.is_empty() {
             return None;
         }
-        let making = async move {
-            match context.cluster.create_signing_key(DEFAULT).await {
-                Ok(_) => tracing::info!(name = DEFAULT, "SigningKey made, since there was none"),
-                Err(failure) if failure.kind == Kind::Outdated => {}
-                Err(failure) => tracing::warn!(%failure, "no SigningKey could be made"),
+        let chores = async move {
+            if is_missing {
+                bootstrap(&context).await;
+            }
+            if let Err(error) = sweep(&leftovers, &context).await {
+                tracing::warn!(%error, "what SigningKeys left behind was not swept");
             }
         };
-        Some(making.boxed())
+        Some(chores.boxed())
     }
 }
 
@@ -145,10 +158,28 @@ impl SigningKeys {
     fn unhide(&mut self, watch: usize) -> Vec<String> {
         let scopes = self.settings.scopes_of_jwks();
         let Some(&scope) = scopes.get(watch) else { return Vec::new() };
+        let is_in_scope = |namespace: &String| scope.is_empty() || namespace == scope;
         let memories = self.memories.iter_mut();
-        let unhidden =
-            memories.filter_map(|(name, it)| it.hidden.remove(scope).map(|_| name.clone()));
+        let unhidden = memories.filter_map(|(name, it)| {
+            let hidden = it.hidden.len();
+            it.hidden.retain(|namespace, _| !is_in_scope(namespace));
+            (it.hidden.len() < hidden).then(|| name.clone())
+        });
         unhidden.collect()
+    }
+}
+
+async fn bootstrap(context: &Context) {
+    let outcome = async {
+        if context.cluster.signing_key(DEFAULT).await?.is_none() && context.leads() {
+            let controller_name = &context.settings.controller_name;
+            context.cluster.apply_signing_key(DEFAULT, controller_name).await?;
+            tracing::info!(name = DEFAULT, "SigningKey made, since there was none of that name");
+        }
+        Ok::<(), Failure>(())
+    };
+    if let Err(failure) = outcome.await {
+        tracing::warn!(name = DEFAULT, %failure, "the SigningKey could not be made");
     }
 }
 
@@ -171,6 +202,3 @@ fn owners<V>(
     let touched: Vec<_> = present.chain(former).collect();
     (names.is_empty() || !touched.is_empty()).then_some(touched)
 }
-
-/// The `SigningKey` of a `TechnicalUser` that names none.
-const DEFAULT: &str = "default";

@@ -1,13 +1,14 @@
 //! Tells the user: the status, and an Event for every change of state.
 
 use super::observation::Look;
-use crate::api::signing_key::SigningKey;
+use crate::api::condition::ConditionStatus;
+use crate::api::signing_key::{SigningKey, SigningKeyStatus};
 use crate::controller::cluster::Kind;
 use crate::controller::engine::{Settled, wait_until};
 use crate::controller::event::{self, Happening, Severity, Subject};
 use crate::controller::{Context, Error};
 use crate::domain::news::News;
-use crate::domain::signing_key::{Change, Ledger, Rest, Series, Verdict, report};
+use crate::domain::signing_key::{Change, Held, Ledger, Rest, Series, Verdict, report};
 use crate::stored::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
@@ -23,11 +24,22 @@ pub(super) async fn report_failure(look: &Look, error: &Error, context: &Context
     let Some(obstacle) = error.obstacle() else {
         return;
     };
-    let signs = report::signs(&look.series, &look.observed, context.cluster.now());
+    let signs = match &look.observed.ledger {
+        // Nothing says that the key which signs has stopped.
+        Held::Unread => was_ready(look.object.status.as_ref()),
+        Held::Absent | Held::Ledger(..) | Held::Unreadable(_) => {
+            report::signs(&look.series, &look.observed, context.cluster.now())
+        }
+    };
     let verdict = Verdict::Blocked { obstacle, signs };
     if let Err(failure) = write_status(look, &verdict, context).await {
         tracing::debug!(%failure, "status not written");
     }
+}
+
+fn was_ready(status: Option<&SigningKeyStatus>) -> bool {
+    let mut conditions = status.into_iter().flat_map(|status| &status.conditions);
+    conditions.any(|it| it.type_ == "Ready" && it.status == ConditionStatus::True)
 }
 
 /// A spec that only a weakened CRD lets through is a mistake, not an error.
@@ -98,12 +110,19 @@ pub(super) async fn ledger_changed(
             tracing::info!(name = series.name, "next key scheduled");
             context.metrics.key_scheduled();
         }
-        Change::Drain | Change::Remove | Change::Fence => {}
+        Change::Drain | Change::Remove | Change::Fence | Change::Agree => {}
         Change::Revoke => {
             let kid = series.revoke_request.as_deref().unwrap_or_default();
             tracing::warn!(name = series.name, kid, "key revoked");
             let note = report::revoked(kid, &look.observed, ledger);
             tell(series, Severity::Warning, "KeyRevoked", note, context).await;
+        }
+        Change::RevokeAll => {
+            tracing::warn!(name = series.name, "all keys revoked");
+            if let Held::Ledger(_, former) = &look.observed.ledger {
+                let note = report::all_revoked(former, ledger);
+                tell(series, Severity::Warning, "AllKeysRevoked", note, context).await;
+            }
         }
         Change::Recover => ledger_made(look, ledger, context).await,
     }

@@ -2,24 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use kube::core::Selector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use zeroize::Zeroize;
 
 use super::Memory;
+use super::placement::{Placement, placement};
 use crate::api;
 use crate::api::signing_key::SigningKey;
-use crate::controller::cluster::{Kind, Place as At};
-use crate::controller::ownership::Ownership;
+use crate::controller::cluster::Place as At;
 use crate::controller::{Context, Error, Settings};
-use crate::domain::jwks::{self, Jwks};
-use crate::domain::key_pair::{KeyShape, PublicKey};
-use crate::domain::object::{Belongs, Version};
-use crate::domain::obstacle::Obstacle;
+use crate::domain::key_pair::{Algorithm, KeyShape, PublicKey};
+use crate::domain::object::Version;
+use crate::domain::request::{ignored, requested};
 use crate::domain::schedule::parse_duration;
+use crate::domain::signing_key::ledger::Agreement;
 use crate::domain::signing_key::{
-    FIRST, Held, KeyPair, Observed, Place, Published, Series, Surplus, Target, drain,
+    FIRST, Held, KeyPair, Observed, Origin, Place, Series, Sight, Target, drain,
 };
 use crate::stored::{Names, config_map_name, ledger, private_key, version_of};
 
@@ -38,21 +36,24 @@ impl Look {
             series: Some(series.clone()),
             targets: BTreeMap::new(),
             surplus: BTreeMap::new(),
-            ledger: Held::Absent,
+            sight: Sight::Home,
+            ledger: Held::Unread,
             key_pairs: BTreeMap::new(),
         };
         Self { observed, object, series }
     }
 
     /// Looks at every JWKS, which will be swapped, then at the ledger, which will be swapped as
-    /// well, then at what both rest upon.
+    /// well, then at what both rest upon. Returns why only the JWKS at home was read, if so.
     pub(super) async fn complete(
         &mut self,
+        known: &BTreeSet<Place>,
         memory: &mut Memory,
         context: &Context,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Error>, Error> {
         let series = &self.series;
-        let (targets, surplus) = published(&self.object, series, memory, context).await?;
+        let Placement { targets, surplus, sight, trouble } =
+            placement(&self.object, series, known, memory, context).await?;
         let ledger_name = Names::of(&series.uid).ledger();
         let at = At { namespace: &series.home, name: &ledger_name };
         let secret = context.cluster.own_secret(at).await?;
@@ -68,8 +69,8 @@ impl Look {
             present.is_some_and(|it| it.metadata.uid.as_ref() == Some(&series.uid))
         };
         let series = lives.then(|| series.clone());
-        self.observed = Observed { series, targets, surplus, ledger: held, key_pairs };
-        Ok(())
+        self.observed = Observed { series, targets, surplus, sight, ledger: held, key_pairs };
+        Ok(trouble)
     }
 
     /// The next key pair, if it exists and is not in the ledger yet.
@@ -80,126 +81,6 @@ impl Look {
         let next = self.observed.key_pairs.get(&ledger.next_index())?;
         Some((next.version.clone(), next.public.clone()?))
     }
-}
-
-/// Where the JWKS shall be, by a live list. A namespace that is being deleted needs none.
-async fn namespaces(
-    object: &SigningKey,
-    series: &Series,
-    context: &Context,
-) -> Result<Namespaces, Error> {
-    let Some(selector) = selector(object) else {
-        return Ok(Namespaces::of(series, []));
-    };
-    let listed = context.cluster.namespaces(&selector.to_string()).await?;
-    let selected = listed.into_iter().filter_map(|metadata| {
-        let is_going = metadata.deletion_timestamp.is_some();
-        let name = metadata.name.filter(|name| context.settings.publishes_in(name))?;
-        Some((name, is_going))
-    });
-    Ok(Namespaces::of(series, selected))
-}
-
-/// Where the JWKS shall be, and where nothing can be done any more.
-#[derive(Debug)]
-pub(super) struct Namespaces {
-    wanted: BTreeSet<String>,
-    going: BTreeSet<String>,
-}
-
-impl Namespaces {
-    /// The operator's own, and those that are selected, each with whether it is being deleted.
-    pub(super) fn of(series: &Series, selected: impl IntoIterator<Item = (String, bool)>) -> Self {
-        let mut namespaces =
-            Self { wanted: BTreeSet::from([series.home.clone()]), going: BTreeSet::new() };
-        for (name, is_going) in selected {
-            let set = if is_going { &mut namespaces.going } else { &mut namespaces.wanted };
-            set.insert(name);
-        }
-        namespaces
-    }
-}
-
-async fn published(
-    object: &SigningKey,
-    series: &Series,
-    memory: &mut Memory,
-    context: &Context,
-) -> Result<(BTreeMap<String, Target>, BTreeMap<Place, Surplus>), Error> {
-    let cluster = &context.cluster;
-    let selector = format!("{}={}", api::SIGNING_KEY, series.name);
-    let mut maps = Vec::new();
-    memory.hidden.clear();
-    for scope in context.settings.scopes_of_jwks() {
-        match cluster.config_maps(scope, &selector).await {
-            Ok(found) => maps.extend(found),
-            // One namespace whose rights are gone does not hold up the others.
-            Err(failure) if failure.kind == Kind::Forbidden && is_foreign(scope, series) => {
-                memory.hidden.insert(scope.to_owned(), failure.obstacle());
-            }
-            Err(failure) => return Err(failure.into()),
-        }
-    }
-    for namespace in &memory.unlabelled {
-        let at = At { namespace, name: &series.config_map_name };
-        maps.extend(cluster.config_map(at).await?);
-    }
-    // Afterwards: what was published before a namespace was selected is not too much.
-    let namespaces = namespaces(object, series, context).await?;
-    let mut found = BTreeMap::new();
-    for map in &maps {
-        if let Some(map) = FoundMap::of(map) {
-            found.insert(map.place.clone(), map.seen_by(series));
-        }
-    }
-    Ok(placed(found, series, &namespaces, memory))
-}
-
-/// Whether it is one namespace of several, and not the operator's own.
-fn is_foreign(scope: &str, series: &Series) -> bool {
-    !scope.is_empty() && scope != series.home
-}
-
-/// Sorts what was found into what is wanted and what is too much.
-pub(super) fn placed(
-    mut found: BTreeMap<Place, Target>,
-    series: &Series,
-    namespaces: &Namespaces,
-    memory: &Memory,
-) -> (BTreeMap<String, Target>, BTreeMap<Place, Surplus>) {
-    found.retain(|place, _| !memory.hidden.contains_key(&place.namespace));
-    let mut targets = BTreeMap::new();
-    for namespace in &namespaces.wanted {
-        let name = series.config_map_name.clone();
-        let place = Place { namespace: namespace.clone(), name };
-        let target = found.remove(&place).unwrap_or(Target::Absent);
-        let hindered = match &target {
-            Target::Absent | Target::Ours(_) => {
-                memory.hidden.get(namespace).or_else(|| memory.blocked.get(namespace))
-            }
-            Target::Left(_) => memory.undeletable.get(&place),
-            Target::Foreign | Target::Blocked(..) => None,
-        };
-        let target = match (hindered, target) {
-            (Some(obstacle), Target::Ours(published)) => {
-                Target::Blocked(obstacle.clone(), published.kids)
-            }
-            (Some(obstacle), _) => Target::Blocked(obstacle.clone(), BTreeSet::new()),
-            (None, target) => target,
-        };
-        targets.insert(namespace.clone(), target);
-    }
-    found.retain(|place, _| !namespaces.going.contains(&place.namespace));
-    let surplus = found.into_iter().filter_map(|(place, target)| match target {
-        Target::Ours(published) => {
-            let hindered = memory.undeletable.get(&place).cloned();
-            let deletable = || Surplus::Deletable(published.version);
-            let surplus = hindered.map_or_else(deletable, Surplus::Blocked);
-            Some((place, surplus))
-        }
-        Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(..) => None,
-    });
-    (targets, surplus.collect())
 }
 
 /// The key pairs of the ledger, by their metadata, and the next one with its public half. Without a
@@ -213,7 +94,7 @@ async fn key_pairs(
     let names = Names::of(&series.uid);
     let mut key_pairs = BTreeMap::new();
     let (known, unknown): (Vec<u32>, BTreeSet<u32>) = match ledger {
-        Held::Unreadable(_) => return Ok(key_pairs),
+        Held::Unreadable(_) | Held::Unread => return Ok(key_pairs),
         Held::Ledger(_, ledger) if !ledger.entries.is_empty() => {
             (ledger.entries.keys().copied().collect(), BTreeSet::from([ledger.next_index()]))
         }
@@ -250,7 +131,7 @@ pub fn series(object: &SigningKey, settings: &Settings) -> Option<Series> {
     let spec = &object.spec;
     let name = object.metadata.name.clone()?;
     let grace = parse_duration(&spec.rotation.grace)?;
-    let annotation = |name: &str| object.metadata.annotations.as_ref()?.get(name).cloned();
+    let annotations = object.metadata.annotations.as_ref();
     Some(Series {
         uid: object.metadata.uid.clone()?,
         created_at: object.metadata.creation_timestamp.as_ref()?.0,
@@ -263,16 +144,18 @@ pub fn series(object: &SigningKey, settings: &Settings) -> Option<Series> {
         home: settings.namespace.clone(),
         config_map_name: config_map_name(&name, spec),
         is_suspended: spec.suspend,
-        rotate_request: annotation(api::ROTATE_REQUESTED_AT),
-        revoke_request: annotation(api::REVOKE_REQUESTED_AT).filter(|kid| !kid.is_empty()),
+        rotate_request: requested(annotations, api::ROTATE_REQUESTED_AT),
+        revoke_request: requested(annotations, api::REVOKE_REQUESTED_AT),
+        revoke_all_request: requested(annotations, api::REVOKE_ALL_REQUESTED_AT),
+        ignored_requests: ignored(annotations, &api::SIGNING_KEY_REQUESTS),
+        origin: origin(object),
+        agreement: Agreement {
+            view_age_seconds: settings.limits.view_age.as_secs(),
+            token_lifetime_seconds: settings.limits.token_lifetime.as_secs(),
+            issuer: settings.endpoints.issuer.clone(),
+        },
         name,
     })
-}
-
-/// The selector of namespaces, if the JWKS is to be anywhere but at home.
-pub(super) fn selector(object: &SigningKey) -> Option<Selector> {
-    let selector = LabelSelector::from(object.spec.jwks.namespace_selector.as_ref()?);
-    selector.try_into().ok()
 }
 
 /// The version of a key pair, unless it is on its way out.
@@ -280,68 +163,85 @@ pub(super) fn existing(metadata: &ObjectMeta) -> Option<Version> {
     if metadata.deletion_timestamp.is_some() { None } else { version_of(metadata) }
 }
 
-/// A ConfigMap that may be the JWKS of a series, in its small form.
-#[derive(Debug)]
-pub(super) struct FoundMap {
-    pub(super) place: Place,
-    ownership: Option<Ownership>,
-    is_going: bool,
-    published: Published,
-}
-
-impl FoundMap {
-    pub(super) fn of(map: &ConfigMap) -> Option<Self> {
-        let metadata = &map.metadata;
-        let place = Place { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
-        let ownership = Ownership::of("SigningKey", metadata);
-        let series = ownership.as_ref().and_then(|it| it.name.as_deref());
-        let (digest, kids) = content(map, series.unwrap_or_default());
-        let fields = map.data.iter().flat_map(BTreeMap::keys);
-        let surplus_fields = fields.filter(|field| !FIELDS.contains(&field.as_str())).cloned();
-        let surplus_fields = surplus_fields.collect();
-        let version = version_of(metadata)?;
-        let published = Published { version, digest, kids, surplus_fields };
-        let is_going = metadata.deletion_timestamp.is_some();
-        Some(Self { place, ownership, is_going, published })
-    }
-
-    /// Without the ids of its keys, for whoever compares digests alone.
-    pub(super) fn small(mut self) -> Self {
-        self.published.kids = BTreeSet::new();
-        self
-    }
-
-    /// What it is to that series.
-    pub(super) fn seen_by(&self, series: &Series) -> Target {
-        let Some(ownership) = &self.ownership else { return Target::Foreign };
-        match ownership.seen_by(&series.uid, &series.name) {
-            Belongs::Ours if self.is_going => {
-                Target::Blocked(Obstacle::Contended, self.published.kids.clone())
-            }
-            Belongs::Ours => Target::Ours(self.published.clone()),
-            Belongs::Predecessor if self.is_going => {
-                Target::Blocked(Obstacle::AwaitingCollection, BTreeSet::new())
-            }
-            Belongs::Predecessor => Target::Left(self.published.version.clone()),
-            Belongs::Foreign => Target::Foreign,
-        }
-    }
-}
-
-/// The digest of a key set that is exactly as the operator writes it, and the keys in it.
-fn content(map: &ConfigMap, series: &str) -> (Option<String>, BTreeSet<jwks::Kid>) {
-    let data = map.data.clone().unwrap_or_default();
-    let field = data.get(api::JWKS_FIELD).map(String::as_str).unwrap_or_default();
-    let kids = jwks::kids_of(field);
-    let labels = map.metadata.labels.clone().unwrap_or_default();
-    let is_labelled = [(api::MANAGED, "true"), (api::SIGNING_KEY, series)]
+/// Whose object it is: what the operator marked in its status, or has just made.
+fn origin(object: &SigningKey) -> Origin {
+    let fields = object.metadata.managed_fields.as_deref().unwrap_or_default();
+    let (ours, others): (Vec<_>, Vec<_>) = fields
         .iter()
-        .all(|(name, value)| labels.get(*name).map(String::as_str) == Some(*value));
-    let is_exact = is_labelled
-        && data.len() == FIELDS.len()
-        && data.get(api::JWKS_FILE).map(String::as_str) == Some(field)
-        && map.binary_data.as_ref().is_none_or(BTreeMap::is_empty);
-    (is_exact.then(|| Jwks::digest_of(field)), kids)
+        .filter(|entry| entry.subresource.is_none())
+        .partition(|entry| entry.manager.as_deref() == Some(api::MANAGER));
+    let status = object.status.as_ref();
+    let is_marked = status.and_then(|status| status.bootstrapped) == Some(true);
+    // A generation begins at 1.
+    let is_untouched = status.is_none_or(|status| status.observed_generation < 1);
+    let is_applied = ours.iter().any(|entry| entry.operation.as_deref() == Some("Apply"));
+    let is_made_by_us = is_untouched
+        && object.metadata.name.as_deref() == Some(DEFAULT)
+        && is_applied
+        && !others.iter().any(|entry| writes(entry, &["f:spec"]));
+    if !is_marked && !is_made_by_us {
+        return Origin::Declared;
+    }
+    let spec = &object.spec;
+    let is_plain = spec.algorithm == Algorithm::default() && spec.rsa_key_size.is_none();
+    let says = |field| others.iter().any(|entry| writes(entry, &["f:spec", field]));
+    if is_plain && !says("f:algorithm") && !says("f:rsaKeySize") {
+        Origin::Bootstrapped
+    } else {
+        Origin::Claimed
+    }
 }
 
-const FIELDS: [&str; 2] = [api::JWKS_FIELD, api::JWKS_FILE];
+fn writes(entry: &ManagedFieldsEntry, path: &[&str]) -> bool {
+    let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+    fields.is_some_and(|fields| path.iter().try_fold(fields, |it, name| it.get(name)).is_some())
+}
+
+/// The `SigningKey` of a `TechnicalUser` that names none.
+pub(super) const DEFAULT: &str = "default";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn of(spec: &Value, status: &Value, others: &[Value]) -> Origin {
+        let ours = json!({
+            "manager": api::MANAGER, "operation": "Apply", "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:metadata": {"f:labels": {}}, "f:spec": {}},
+        });
+        let fields: Vec<&Value> = std::iter::once(&ours).chain(others).collect();
+        let object = json!({
+            "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "SigningKey", "spec": spec,
+            "metadata": {"name": "default", "managedFields": fields}, "status": status,
+        });
+        let mut object: SigningKey = serde_json::from_value(object).unwrap();
+        object.spec.suspend = false;
+        origin(&object)
+    }
+
+    fn written(manager: &str, fields: &Value) -> Value {
+        json!({"manager": manager, "operation": "Apply", "fieldsV1": fields})
+    }
+
+    #[test]
+    fn what_the_operator_made_is_its_own_until_somebody_says_which_algorithm_it_shall_have() {
+        let (untouched, marked) =
+            (json!({}), json!({"bootstrapped": true, "observedGeneration": 1}));
+        let (plain, other) =
+            (json!({"rotation": {}}), json!({"algorithm": "ES256", "rotation": {}}));
+        let annotated = written("kubectl-annotate", &json!({"f:metadata": {"f:annotations": {}}}));
+        let declared = written("git", &json!({"f:spec": {"f:algorithm": {}}}));
+        let suspended = written("kubectl-patch", &json!({"f:spec": {"f:suspend": {}}}));
+
+        assert_eq!(of(&plain, &untouched, &[]), Origin::Bootstrapped);
+        assert_eq!(of(&plain, &untouched, &[annotated]), Origin::Bootstrapped);
+        assert_eq!(of(&plain, &marked, &[suspended]), Origin::Bootstrapped);
+        assert_eq!(of(&plain, &marked, std::slice::from_ref(&declared)), Origin::Claimed);
+        assert_eq!(of(&other, &marked, &[]), Origin::Claimed);
+        assert_eq!(of(&other, &untouched, &[declared]), Origin::Declared);
+        let seen = json!({"observedGeneration": 1});
+        assert_eq!(of(&plain, &seen, &[]), Origin::Declared);
+    }
+}

@@ -1,13 +1,14 @@
 //! What the watches told of signing keys, their ledgers, key pairs and JWKS, and of namespaces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::SelectorExt;
 
 use super::Memory;
-use super::observation::{self, FoundMap, Namespaces, placed};
+use super::observation;
+use super::placement::{self, FoundMap, Namespaces, placed};
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
@@ -17,7 +18,7 @@ use crate::domain::object::Version;
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::{
-    Held, KeyPair, Ledger, Observed, Place, Series, Step, Surplus, Target, decide, report,
+    Held, KeyPair, Ledger, Observed, Place, Series, Sight, Step, Surplus, Target, decide, report,
 };
 use crate::stored::{self, Names};
 use crate::watch::{Told, View};
@@ -65,7 +66,10 @@ pub(super) struct Namespace {
 
 /// The series without what only the API server needs.
 pub(super) fn read_series(mut series: SigningKey) -> Option<(String, Box<SigningKey>)> {
+    // Who wrote the algorithm says whether somebody has declared it.
+    let fields = series.metadata.managed_fields.take();
     slim(&mut series.metadata);
+    series.metadata.managed_fields = fields;
     Some((series.metadata.name.clone()?, Box::new(series)))
 }
 
@@ -85,13 +89,17 @@ pub(super) fn read_key_pair(metadata: &ObjectMeta) -> Option<(String, Belonging)
     Some((metadata.name.clone()?, Belonging { series, version }))
 }
 
-/// The ConfigMap by the series that its label names, and its place. Which keys it has matters at home
-/// alone.
-pub(super) fn read_map(map: &ConfigMap, home: &str) -> Option<(MapKey, Box<FoundMap>)> {
-    let series = labelled(&map.metadata)?;
-    let map = FoundMap::of(map)?;
-    let map = if map.place.namespace == home { map } else { map.small() };
-    Some((MapKey { series, place: map.place.clone() }, Box::new(map)))
+/// The ConfigMap by the series that its label names, and its place. Anybody may set that label: what
+/// no SigningKey owns matters at home alone.
+pub(super) fn read_map(
+    metadata: &ObjectMeta,
+    home: &str,
+) -> Option<(MapKey, Option<Box<FoundMap>>)> {
+    let series = labelled(metadata)?;
+    let map = FoundMap::of_metadata(metadata)?;
+    let is_of_interest = map.place.namespace == home || map.is_of_a_series();
+    let key = MapKey { series, place: map.place.clone() };
+    Some((key, is_of_interest.then(|| Box::new(map))))
 }
 
 /// The namespace by its name.
@@ -145,7 +153,9 @@ impl Views {
         let (targets, surplus) = self.published(object, &series, memory, settings);
         let ledger = self.ledger(&series);
         let key_pairs = self.key_pairs(&series, memory);
-        let observed = Observed { series: Some(series), targets, surplus, ledger, key_pairs };
+        let sight = Sight::Everywhere;
+        let observed =
+            Observed { series: Some(series), targets, surplus, sight, ledger, key_pairs };
         let Step::Rest(rest) = decide(&observed, now) else {
             return Check::Unsettled;
         };
@@ -165,6 +175,14 @@ impl Views {
         watch: usize,
         told: Told<MapKey, Box<FoundMap>>,
     ) -> Vec<String> {
+        let told = match told {
+            Told::Is(key, map) if self.is_crowded(&key) => {
+                tracing::debug!(namespace = key.place.namespace, "ConfigMap passed over");
+                drop(map);
+                return Vec::new();
+            }
+            told => told,
+        };
         let key = told.key().cloned();
         let former = key.as_ref().and_then(|key| {
             let series = self.labelled.get(&key.place)?.clone();
@@ -186,6 +204,32 @@ impl Views {
         moved.into_iter().chain(touched).map(|key| key.series).collect()
     }
 
+    /// Whether the namespace has more ConfigMaps with our label than it can have series.
+    fn is_crowded(&self, key: &MapKey) -> bool {
+        if self.labelled.contains_key(&key.place) {
+            return false;
+        }
+        let first = Place { namespace: key.place.namespace.clone(), name: String::new() };
+        let neighbours = self.labelled.range(first..);
+        let neighbours = neighbours.take_while(|(it, _)| it.namespace == key.place.namespace);
+        neighbours.take(MOST_IN_A_NAMESPACE).count() >= MOST_IN_A_NAMESPACE
+    }
+
+    /// Whether there is a series of that name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.series.get(&name.to_owned()).is_some()
+    }
+
+    /// Secrets of series that the watches do not know: the sweep looks whether they are gone.
+    pub(super) fn leftovers(&self) -> Vec<String> {
+        let uids = self.series.iter().filter_map(|(_, it)| it.metadata.uid.as_deref());
+        let uids: BTreeSet<&str> = uids.collect();
+        let ledgers = self.ledgers.iter().map(|(name, _)| name);
+        let names = ledgers.chain(self.key_pairs.iter().map(|(name, _)| name));
+        let is_left = |name: &&String| stored::series_of(name).is_some_and(|it| !uids.contains(it));
+        names.filter(is_left).cloned().collect()
+    }
+
     /// The names of all series.
     pub(super) fn everybody(&self) -> Vec<String> {
         self.series.iter().map(|(name, _)| name.clone()).collect()
@@ -198,6 +242,30 @@ impl Views {
         selecting.map(|(name, _)| name.clone()).collect()
     }
 
+    /// ConfigMaps that the series of that name seems to own where none shall be: a few for each
+    /// namespace, since anybody can make some there that look so.
+    pub(super) fn surplus(
+        &self,
+        name: &str,
+        memory: &Memory,
+        settings: &Settings,
+    ) -> BTreeSet<Place> {
+        let object = self.series.get(&name.to_owned());
+        let Some((object, series)) =
+            object.and_then(|it| Some((it, observation::series(it, settings)?)))
+        else {
+            return BTreeSet::new();
+        };
+        let (_, surplus) = self.published(object, &series, memory, settings);
+        let mut counts = BTreeMap::new();
+        let few = surplus.into_keys().filter(|place| {
+            let count: &mut usize = counts.entry(place.namespace.clone()).or_default();
+            *count += 1;
+            *count <= MOST_HINTS_EACH
+        });
+        few.take(MOST_HINTS).collect()
+    }
+
     fn published(
         &self,
         object: &SigningKey,
@@ -205,7 +273,7 @@ impl Views {
         memory: &Memory,
         settings: &Settings,
     ) -> (BTreeMap<String, Target>, BTreeMap<Place, Surplus>) {
-        let selector = observation::selector(object);
+        let selector = placement::selector(object);
         let matches = |labels| selector.as_ref().is_some_and(|selector| selector.matches(labels));
         let selected = self
             .namespaces
@@ -215,12 +283,10 @@ impl Views {
         let namespaces = Namespaces::of(series, selected);
         let mut found = BTreeMap::new();
         for (key, map) in self.maps_of(&series.name) {
-            found.insert(key.place.clone(), map.seen_by(series));
+            found.insert(key.place.clone(), map.with(&memory.contents).seen_by(series));
         }
-        for namespace in &memory.unlabelled {
-            let place =
-                Place { namespace: namespace.clone(), name: series.config_map_name.clone() };
-            found.entry(place).or_insert(Target::Foreign);
+        for place in &memory.foreign {
+            found.entry(place.clone()).or_insert(Target::Foreign);
         }
         placed(found, series, &namespaces, memory)
     }
@@ -254,6 +320,14 @@ impl Views {
         .collect()
     }
 }
+
+/// So many ConfigMaps a look reads that shall not be there, in all and in each namespace. The next look
+/// has others.
+const MOST_HINTS: usize = 64;
+const MOST_HINTS_EACH: usize = 4;
+
+/// More than there are series in any cluster: whoever makes more of them gains nothing.
+const MOST_IN_A_NAMESPACE: usize = 256;
 
 /// Whether the mistake in the spec has been told.
 fn invalid(object: &SigningKey, now: Now) -> Check {

@@ -1,4 +1,4 @@
-//! The five watches: series, ledgers, key pairs and namespaces as metadata, JWKS ConfigMaps.
+//! The five watches: series and ledgers; key pairs, namespaces and JWKS ConfigMaps as metadata.
 
 use futures::stream::{BoxStream, SelectAll, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
@@ -7,7 +7,7 @@ use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client};
 
-use super::observation::FoundMap;
+use super::placement::FoundMap;
 use super::views::{
     self, Belonging, MapKey, Readable, Views, read_key_pair, read_ledger, read_map, read_namespace,
     read_series,
@@ -86,17 +86,18 @@ fn key_pairs(client: &Client, namespace: &str) -> BoxStream<'static, News> {
     watch("key pairs", open, read).map(News::KeyPair).boxed()
 }
 
+/// Metadata alone, in small pages: anybody may put that label on a ConfigMap of a megabyte.
 fn maps(client: &Client, scope: &str, (index, home): (usize, &str)) -> BoxStream<'static, News> {
-    let api: Api<ConfigMap> = match scope {
+    let api: Api<PartialObjectMeta<ConfigMap>> = match scope {
         "" => Api::all(client.clone()),
         namespace => Api::namespaced(client.clone(), namespace),
     };
-    let selected = watcher::Config::default().labels(api::SIGNING_KEY).page_size(100);
+    let selected = watcher::Config::default().labels(api::SIGNING_KEY).page_size(MAPS_A_PAGE);
     let open = move || watcher(api.clone(), selected.clone());
     let home = home.to_owned();
-    let read = move |map| read_map(&map, &home);
+    let read = move |map: PartialObjectMeta<ConfigMap>| read_map(&map.metadata, &home);
     watch(scoped("configmaps", Some(scope).filter(|it| !it.is_empty())), open, read)
-        .map(move |it| News::Map(index, it))
+        .map(move |it| News::Map(index, it.or_gone()))
         .boxed()
 }
 
@@ -106,3 +107,6 @@ fn namespaces(client: &Client) -> BoxStream<'static, News> {
     let read = |namespace: PartialObjectMeta<Namespace>| read_namespace(&namespace.metadata);
     watch("namespaces", open, read).map(News::Namespace).boxed()
 }
+
+/// The metadata of one object has a megabyte at most.
+const MAPS_A_PAGE: u32 = 50;

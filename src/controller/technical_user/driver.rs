@@ -111,6 +111,7 @@ impl Controller for TechnicalUsers {
     }
 
     fn reconcile(
+        &self,
         key: Key,
         context: Arc<Context>,
     ) -> BoxFuture<'static, Result<(Settled, ()), Error>> {

@@ -52,13 +52,15 @@ pub(super) fn read_record(secret: &Secret) -> Option<(String, Readable)> {
     Some((name, observation::record(secret, None)))
 }
 
-/// The delivered Secret by its own place.
-pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(Key, Seen)> {
+/// The delivered Secret by its own place. Anybody may put our label on a Secret, so one that no
+/// TechnicalUser owns is not kept.
+pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(Key, Option<Seen>)> {
     let key = Key { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
     let delivered = observation::delivered(metadata, Belongs::Foreign)?;
     let ownership = observation::ownership(metadata);
+    let is_owned = ownership.as_ref().is_some_and(|it| it.name.is_some());
     let namespace = key.namespace.clone();
-    Some((key, Seen { namespace, delivered, ownership }))
+    Some((key, is_owned.then_some(Seen { namespace, delivered, ownership })))
 }
 
 impl Seen {

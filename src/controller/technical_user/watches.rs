@@ -75,11 +75,11 @@ fn secrets(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let selected = watcher::Config::default().labels(api::TECHNICAL_USER);
+    let selected = watcher::Config::default().labels(api::TECHNICAL_USER).page_size(SECRETS_A_PAGE);
     let open = move || watcher(api.clone(), selected.clone());
     let read = |secret: PartialObjectMeta<Secret>| read_secret(&secret.metadata);
     watch(scoped("secrets", namespace), open, read)
-        .map(move |told| News::Secret(index, told))
+        .map(move |told| News::Secret(index, told.or_gone()))
         .boxed()
 }
 
@@ -89,3 +89,6 @@ fn records(client: &Client, namespace: &str) -> BoxStream<'static, News> {
     let open = move || watcher(api.clone(), selected.clone());
     watch("verifier records", open, |secret| read_record(&secret)).map(News::Record).boxed()
 }
+
+/// The metadata of one object has a megabyte at most.
+const SECRETS_A_PAGE: u32 = 50;

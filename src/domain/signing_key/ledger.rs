@@ -32,6 +32,9 @@ pub struct Ledger {
     /// Requests to revoke that were answered.
     #[serde(default)]
     pub revoked: Handled,
+    /// The last request to revoke every key that was handled.
+    #[serde(default, skip_serializing_if = "is_blank")]
+    pub revoked_all: Handled,
     /// Keys that leave the JWKS without having had their time, since their pair is gone.
     #[serde(default)]
     pub vanished: Vanished,
@@ -39,9 +42,24 @@ pub struct Ledger {
     /// the next.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub next_from: u32,
+    /// The settings of the operator that token servers have to share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Agreement>,
     /// Fields of a newer version. They stay when the ledger is rewritten.
     #[serde(skip)]
     pub unknown: Unknown,
+}
+
+/// The settings of the operator that token servers have to share.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Agreement {
+    /// How old the views of a server may be for it to sign, in seconds.
+    pub view_age_seconds: i64,
+    /// How long a token lives at most, in seconds.
+    pub token_lifetime_seconds: i64,
+    /// The issuer in delivered Secrets.
+    pub issuer: String,
 }
 
 /// One key, without its private half.
@@ -67,6 +85,9 @@ pub struct Entry {
     /// Why it is in no JWKS any more, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawal: Option<Withdrawal>,
+    /// When it was revoked, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
 }
 
 /// Why a key left the JWKS.
@@ -124,8 +145,10 @@ impl Ledger {
             entries: BTreeMap::new(),
             rotated: Handled::default(),
             revoked: Handled::default(),
+            revoked_all: Handled::default(),
             vanished: Vanished::default(),
             next_from: 0,
+            agreement: None,
             unknown: Unknown::default(),
         }
     }
@@ -203,6 +226,7 @@ impl Entry {
             kept_until: None,
             pair_uid: None,
             withdrawal: None,
+            revoked_at: None,
         }
     }
 
@@ -210,6 +234,18 @@ impl Entry {
     pub fn never_used(key: PublicKey, now: Timestamp) -> Self {
         let (until, end_seen_at) = (Some(now), Some(now));
         Self { until, end_seen_at, ..Self::scheduled(key, now) }
+    }
+
+    /// Leaves every JWKS on request, and stops signing now.
+    pub(super) fn revoke(&mut self, now: Timestamp) {
+        self.withdrawal = Some(Withdrawal::Revoked);
+        self.revoked_at = Some(now);
+        self.until = Some(self.until.map_or(now, |until| until.min(now)));
+    }
+
+    /// Whether it ever came to sign.
+    pub fn has_signed(&self) -> bool {
+        self.revoked_at.is_none_or(|revoked_at| self.activate_at < revoked_at)
     }
 
     /// Whether it may sign at that instant.
@@ -233,6 +269,10 @@ impl Entry {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+fn is_blank(handled: &Handled) -> bool {
+    *handled == Handled::default()
 }
 
 const FORMAT_VERSION: i64 = 1;

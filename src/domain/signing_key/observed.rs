@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::ledger::{Entry, Unreadable};
+use super::ledger::{Agreement, Entry, Unreadable};
 use super::{APART, Ledger};
 use crate::domain::key_pair::{Algorithm, KeyShape, Kid, PublicKey};
 use crate::domain::object::Version;
@@ -20,10 +20,23 @@ pub struct Observed {
     pub targets: BTreeMap<String, Target>,
     /// JWKS ConfigMaps of this series where none shall be any more.
     pub surplus: BTreeMap<Place, Surplus>,
+    /// Whether the JWKS of every namespace was read.
+    pub sight: Sight,
     /// The ledger.
     pub ledger: Held,
     /// The key pairs that exist: those of the ledger, and the next.
     pub key_pairs: BTreeMap<u32, KeyPair>,
+}
+
+/// Which JWKS ConfigMaps a look has read.
+///
+/// The namespaces are a list that users can grow. A revocation must not wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Those of every namespace.
+    Everywhere,
+    /// The one at home alone: the others could not be read.
+    Home,
 }
 
 /// A `SigningKey`, parsed: it cannot be wrong any more.
@@ -57,6 +70,25 @@ pub struct Series {
     pub rotate_request: Option<String>,
     /// The kid that is to be revoked, if there is one.
     pub revoke_request: Option<String>,
+    /// The value of the request to revoke every key, if there is one.
+    pub revoke_all_request: Option<String>,
+    /// The annotations of requests whose values are empty, so that they ask for nothing.
+    pub ignored_requests: Vec<&'static str>,
+    /// Whose object the `SigningKey` is.
+    pub origin: Origin,
+    /// The settings of the operator that token servers have to share.
+    pub agreement: Agreement,
+}
+
+/// Whose object a `SigningKey` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Somebody declared it: its algorithm is immutable.
+    Declared,
+    /// The operator made it, and nobody has said which algorithm it shall have.
+    Bootstrapped,
+    /// The operator made it, and somebody has said since which algorithm it shall have.
+    Claimed,
 }
 
 /// What is under the name of the JWKS in one namespace.
@@ -114,6 +146,8 @@ pub enum Held {
     Ledger(Version, Box<Ledger>),
     /// There is something that cannot be read. It is never written over.
     Unreadable(Unreadable),
+    /// The look failed before it was read.
+    Unread,
 }
 
 /// A key pair that exists.
@@ -159,9 +193,30 @@ impl Observed {
 // === impl Series ===
 
 impl Series {
+    /// The Secret that holds the ledger, as `namespace/name`.
+    pub fn ledger(&self) -> String {
+        format!("{}/sk-{}", self.home, self.uid)
+    }
+
+    /// The Secret that holds that key pair, as `namespace/name`.
+    pub fn key_pair(&self, index: u32) -> String {
+        format!("{}-{index}", self.ledger())
+    }
+
     /// How long before it signs a key gets its time: `prePublish`, by every clock (K3).
     pub(super) fn lead(&self) -> SignedDuration {
         self.pre_publish.saturating_add(APART)
+    }
+
+    /// Whether a key is as the spec wants it. The size of the keys of a declared series may change
+    /// without a rotation.
+    pub(super) fn fits(&self, key: &PublicKey) -> bool {
+        match self.origin {
+            Origin::Declared => key.algorithm() == self.algorithm,
+            Origin::Bootstrapped | Origin::Claimed => {
+                key.algorithm() == self.algorithm && key.shape() == Some(self.shape)
+            }
+        }
     }
 
     /// When the successor of a key that began at `activate_at` is to take over.

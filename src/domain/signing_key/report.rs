@@ -3,14 +3,15 @@
 //! Status is never an input of a decision. Whatever is lost of it is written again.
 
 use super::ledger::{Entry, Withdrawal};
-use super::{Held, Ledger, Observed, Series, Surplus, Target};
+use super::{Held, Ledger, Observed, Origin, Series, Sight, Surplus, Target};
 use crate::api::signing_key::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
 use crate::domain::key_pair::Kid;
 use crate::domain::obstacle::Obstacle;
 use crate::domain::readiness::{Conditions, doubt, seconds, time};
+use crate::domain::request::ignored_message;
 use crate::domain::schedule::Now;
 
-pub use self::news::{ledger_made, news, revoked};
+pub use self::news::{all_revoked, ledger_made, news, revoked};
 pub(super) use self::verdict::verdict;
 pub use self::verdict::{Verdict, signs};
 
@@ -31,13 +32,9 @@ pub fn status(
         conditions.keep(type_, former_conditions);
     }
     let conditions = conditions.since(former_conditions);
-    let published = observed.targets.values().filter(|it| matches!(it, Target::Ours(_))).count();
     let blank = SigningKeyStatus {
         observed_generation: series.generation,
-        jwks: Some(JwksStatus {
-            config_map_name: series.config_map_name.clone(),
-            namespaces: i64::try_from(published).unwrap_or(i64::MAX),
-        }),
+        jwks: Some(jwks(observed, series, former)),
         conditions,
         installation: former.and_then(|former| former.installation.clone()),
         ..SigningKeyStatus::default()
@@ -55,13 +52,37 @@ pub fn status(
     let planned = ledger.newest().map(|(_, newest)| series.takeover_after(newest.activate_at));
     Some(SigningKeyStatus {
         active_kid: signer.map(|signer| signer.key.kid().to_string()),
+        bootstrapped: is_bootstrapped(series, ledger).then_some(true),
         keys: keys(observed, series, ledger, now),
         last_rotation_time: active.map(|active| time(active.activate_at)),
         next_rotation_time: next.or(planned).filter(|_| !series.is_suspended).map(time),
         last_handled_rotate_at: ledger.rotated.shown(),
         last_handled_revoke_at: ledger.revoked.shown(),
+        last_handled_revoke_all_at: ledger.revoked_all.shown(),
         ..blank
     })
+}
+
+/// Whether the operator made the series, and its algorithm may still be declared. That ends once the
+/// newest key is as it was declared.
+fn is_bootstrapped(series: &Series, ledger: &Ledger) -> bool {
+    match series.origin {
+        Origin::Declared => false,
+        Origin::Bootstrapped => true,
+        Origin::Claimed => !ledger.newest().is_some_and(|(_, newest)| series.fits(&newest.key)),
+    }
+}
+
+/// Where the JWKS is. A look at home alone does not count the namespaces again.
+fn jwks(observed: &Observed, series: &Series, former: Option<&SigningKeyStatus>) -> JwksStatus {
+    let published = observed.targets.values().filter(|it| matches!(it, Target::Ours(_))).count();
+    let counted = i64::try_from(published).unwrap_or(i64::MAX);
+    let former = former.and_then(|former| former.jwks.as_ref());
+    let kept = former.filter(|_| observed.sight == Sight::Home).map(|former| former.namespaces);
+    JwksStatus {
+        config_map_name: series.config_map_name.clone(),
+        namespaces: kept.unwrap_or(counted),
+    }
 }
 
 /// The status of a `SigningKey` whose spec cannot be read: the mistake, and what was known before.
@@ -107,6 +128,7 @@ fn keys(observed: &Observed, series: &Series, ledger: &Ledger, now: Now) -> Vec<
         state: state_of_next(key.kid()),
         activation_time: None,
         end_time: None,
+        revocation_time: None,
         removal_time: None,
     });
     let active = ledger.active(now.likely()).map(|(index, _)| index);
@@ -116,8 +138,9 @@ fn keys(observed: &Observed, series: &Series, ledger: &Ledger, now: Now) -> Vec<
             kid: entry.key.kid().to_string(),
             index: i64::from(*index),
             state: state(entry, Some(*index) == active, now),
-            activation_time: Some(time(entry.activate_at)),
+            activation_time: entry.has_signed().then(|| time(entry.activate_at)),
             end_time: entry.until.map(time),
+            revocation_time: entry.revoked_at.map(time),
             removal_time: removal_at.filter(|_| entry.withdrawal.is_none()).map(time),
         }
     });
@@ -137,7 +160,13 @@ fn state(entry: &Entry, is_active: bool, now: Now) -> KeyState {
 // === conditions ===
 
 fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now) -> Conditions {
-    let readiness = verdict.readiness();
+    let refused = refused(observed, series);
+    let mut readiness = verdict.readiness();
+    if let (Some(message), Verdict::Signing(_)) = (&refused, verdict) {
+        // A request to revoke is urgent: the first thing that a user sees is that it did nothing.
+        readiness.reason = REFUSED;
+        readiness.message = format!("{message} {}", readiness.message);
+    }
     let mut conditions = Conditions::of(readiness, series.generation, now);
     if let Some(message) = rotation(observed, now) {
         conditions.hold("RotationInProgress", "KeyPublished", message);
@@ -151,8 +180,15 @@ fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now)
     if let Some(message) = exposed(observed, series) {
         conditions.hold("RevokedKeyPublished", "JWKSNotWritten", message);
     }
-    if let Some(message) = refused(observed, series) {
-        conditions.hold("RequestRefused", "UnknownKeyID", message);
+    if let Some(message) = refused {
+        conditions.hold(REFUSED, "UnknownKeyID", message);
+    }
+    if let Some(message) = ignored_message(&series.ignored_requests) {
+        conditions.hold("RequestIgnored", "EmptyValue", message);
+    }
+    if series.is_suspended {
+        let message = Verdict::Suspended.readiness().message;
+        conditions.hold("Suspended", "Suspended", message);
     }
     if let Some((reason, _)) = doubt(now.trust()) {
         conditions.hold("ClockSkew", reason, CLOCKS.to_owned());
@@ -163,10 +199,11 @@ fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now)
 /// The conditions of which this look can tell nothing, since it was cut short: those stay.
 fn unseen<'a>(observed: &Observed, series: &Series) -> impl Iterator<Item = &'a str> + use<'a> {
     // There is always one target, at home.
-    let targets = observed.targets.is_empty().then_some(["JWKSIncomplete", "JWKSSurplus"]);
+    let is_cut_short = observed.targets.is_empty() || observed.sight == Sight::Home;
+    let targets = is_cut_short.then_some(["JWKSIncomplete", "JWKSSurplus"]);
     let is_asked = series.revoke_request.is_some();
     let requests = match observed.ledger {
-        Held::Absent | Held::Unreadable(_) => {
+        Held::Absent | Held::Unreadable(_) | Held::Unread => {
             let refused = is_asked.then_some("RequestRefused");
             [Some("RevokedKeyPublished"), refused]
         }
@@ -186,9 +223,15 @@ fn rotation(observed: &Observed, now: Now) -> Option<String> {
 
 /// The namespaces that lack the JWKS, and what is to be done about the first of them.
 fn incomplete(observed: &Observed) -> Option<(&'static str, String)> {
+    let (name, map) =
+        observed.series.as_ref().map_or(("", ""), |it| (&it.name, &it.config_map_name));
+    let foreign = format!(
+        "ConfigMap {map} exists there and is not owned by SigningKey {name}. It was not changed. \
+         Delete it, or set spec.jwks.configMapName of SigningKey {name} to another name."
+    );
     let hindrance = |target: &Target| match target {
         Target::Absent | Target::Ours(_) => None,
-        Target::Foreign => Some(("ConfigMapConflict", FOREIGN.to_owned())),
+        Target::Foreign => Some(("ConfigMapConflict", foreign.clone())),
         Target::Blocked(obstacle, _) => Some((obstacle.reason(), obstacle.message())),
         Target::Left(_) => {
             let obstacle = Obstacle::AwaitingCollection;
@@ -254,19 +297,23 @@ fn refused(observed: &Observed, series: &Series) -> Option<String> {
     if ledger.revoked.includes(wanted) {
         return None;
     }
-    Some(
-        "The annotation iam.cyoda.com/revoke-requested-at names a kid that is none of this series, or \
-         no longer: status.keys lists those that are. Nothing was revoked."
-            .to_owned(),
-    )
+    // What cannot be a kid may be anything, and is not repeated.
+    let is_kid = wanted.parse::<Kid>().is_ok();
+    let value =
+        if is_kid { format!("is \"{wanted}\", which") } else { "has a value that".to_owned() };
+    Some(format!(
+        "Nothing was revoked: the annotation iam.cyoda.com/revoke-requested-at of SigningKey {} \
+         {value} is no kid of this series. status.keys lists the kids. To revoke every key, use \
+         iam.cyoda.com/revoke-all-requested-at with any new value.",
+        series.name
+    ))
 }
+
+const REFUSED: &str = "RequestRefused";
 
 const CLOCKS: &str = "The clocks of the operator and of the API server differ by more than 5 \
     seconds, or jumped. No key is scheduled and none leaves the JWKS until they agree and have held \
     still; the key that signs goes on.";
-
-const FOREIGN: &str = "a ConfigMap of that name exists and does not belong to this SigningKey: \
-    delete it, or choose another jwks.configMapName";
 
 /// So many namespaces are named in a message.
 const SHOWN: usize = 10;

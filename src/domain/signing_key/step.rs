@@ -52,6 +52,16 @@ pub enum Publication {
     Delete(Place, Version),
 }
 
+impl Publication {
+    /// The namespace of the ConfigMap.
+    pub fn namespace(&self) -> &str {
+        match self {
+            Self::Create(namespace) | Self::Replace(namespace, ..) => namespace,
+            Self::Delete(place, _) => &place.namespace,
+        }
+    }
+}
+
 /// Why the ledger is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -63,6 +73,10 @@ pub enum Change {
     Remove,
     /// A key leaves the JWKS on request.
     Revoke,
+    /// Every key leaves the JWKS on request.
+    RevokeAll,
+    /// It says which settings the token servers have to share.
+    Agree,
     /// No write that was decided before can give its time to a key whose pair is gone.
     Fence,
     /// The ledger was lost and is made anew from the key pairs.

@@ -5,4 +5,5 @@ mod life;
 mod news;
 mod recovery;
 mod requests;
+mod sight;
 mod trouble;

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use technical_user_operator::api::signing_key::{Algorithm, KeyState};
+use technical_user_operator::api::signing_key::{Algorithm, KeyState, SigningKey};
 use technical_user_operator::api::{
     JWKS_FIELD, KEY_PAIR_FIELD, KEY_PAIR_TYPE, LEDGER_TYPE, MANAGED, SIGNING_KEY,
 };
@@ -116,6 +117,35 @@ async fn a_cluster_without_a_signing_key_gets_one_named_default() {
     assert_eq!(object.spec.rotation.pre_publish, "1h");
     assert!(object.spec.jwks.namespace_selector.is_none());
     series.signs(1).await;
+    a_declared_default_wins(&series).await;
+}
+
+/// Git wants another algorithm, and the operator was faster.
+async fn a_declared_default_wins(series: &Series) {
+    let first = series.kid(1).await;
+    assert_eq!(series.object().await.status.unwrap().bootstrapped, Some(true));
+
+    // Without force: there is no conflict.
+    let declared = json!({
+        "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "SigningKey",
+        "metadata": {"name": "default"}, "spec": {"algorithm": "ES256"},
+    });
+    let parameters = PatchParams::apply("git");
+    series.api().patch("default", &parameters, &Patch::Apply(declared)).await.unwrap();
+
+    let second = series.kid_when(2).await;
+    let object = series.when("no mark", |it| bootstrapped(it).is_none()).await;
+    assert_eq!(object.status.unwrap().active_kid.as_deref(), Some(first.as_str()), "no gap");
+    series.publishes(&[SYSTEM], &[&first, &second]).await;
+    let jwks = series.jwks().await;
+    let algorithm = |kid| jwks.iter().find(|key| key.kid() == kid).unwrap().algorithm();
+    assert_eq!((algorithm(&first), algorithm(&second)), (Algorithm::RS256, Algorithm::ES256));
+    let again = series.try_apply(json!({"algorithm": "ES384"})).await.unwrap_err().to_string();
+    assert!(again.contains("spec.algorithm is immutable"), "{again}");
+}
+
+fn bootstrapped(object: &SigningKey) -> Option<bool> {
+    object.status.as_ref()?.bootstrapped
 }
 
 #[tokio::test(flavor = "multi_thread")]

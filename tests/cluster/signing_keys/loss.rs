@@ -1,6 +1,7 @@
 //! What is left when somebody deletes what the operator keeps, or the series itself.
 
 use kube::ResourceExt;
+use kube::api::{DeleteParams, PropagationPolicy};
 use serde_json::{Value, json};
 use technical_user_operator::api::ROTATE_REQUESTED_AT;
 use technical_user_operator::api::signing_key::KeyState::{Active, Grace, Published};
@@ -129,4 +130,42 @@ async fn a_series_recreated_at_once_takes_over_when_its_predecessor_is_collected
         series.kept(&uid).await.is_empty().then_some(())
     })
     .await;
+}
+
+/// Its successor takes over what is at home, and names what anybody could have written elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_series_that_is_made_again_after_its_things_were_orphaned_works() {
+    let Some(world) = shared().await else { return };
+    let series = Series::new(world, "orphaned").await;
+    series.namespace("orphaned-1", true).await;
+    let spec = || selecting("orphaned", json!({"algorithm": "ES256"}));
+    series.apply(spec()).await;
+    series.ready().await;
+    let (former, lost) = (series.uid().await, series.kid(1).await);
+    let orphan = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Orphan),
+        ..DeleteParams::default()
+    };
+    series.api().delete("orphaned", &orphan).await.unwrap();
+    until("it is gone", || async {
+        series.api().get_opt("orphaned").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    assert!(series.map(SYSTEM).await.owner_references().is_empty());
+
+    series.apply(spec()).await;
+
+    series.ready().await;
+    let uid = series.uid().await;
+    let kid = series.kid(1).await;
+    assert!(uid != former && kid != lost);
+    series.publishes(&[SYSTEM], &[&kid]).await;
+    assert_eq!(series.map(SYSTEM).await.owner_references()[0].uid, uid);
+    let incomplete = series.says("JWKSIncomplete", "ConfigMapConflict").await;
+    for words in ["orphaned-1", "orphaned-jwks"] {
+        assert!(incomplete.message.contains(words), "{}", incomplete.message);
+    }
+    assert!(!series.kept(&former).await.is_empty(), "their last token has not expired yet");
+    series.delete_map("orphaned-1").await;
+    series.publishes(&["orphaned-1"], &[&kid]).await;
 }

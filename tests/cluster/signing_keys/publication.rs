@@ -2,11 +2,12 @@
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use technical_user_operator::api::{
-    JWKS_FIELD, JWKS_FILE, MANAGED, ROTATE_REQUESTED_AT, SIGNING_KEY,
+    JWKS_FIELD, JWKS_FILE, MANAGED, REVOKE_REQUESTED_AT, ROTATE_REQUESTED_AT, SIGNING_KEY,
 };
+use technical_user_operator::domain::jwks::kids_of;
 
 use super::series::{Series, condition, field, is_well_formed, namespaces, selecting};
 use crate::rights;
@@ -90,7 +91,7 @@ async fn a_namespace_that_cannot_be_written_is_named_and_holds_up_nobody() {
     let kid = series.kid(1).await;
     series.publishes(&[SYSTEM, "obstructed-3", "obstructed-4"], &[&kid]).await;
     let incomplete = series.says("JWKSIncomplete", "ConfigMapConflict").await;
-    for words in ["obstructed-1, obstructed-2.", "does not belong to this SigningKey"] {
+    for words in ["obstructed-1, obstructed-2.", "ConfigMap obstructed-jwks exists there"] {
         assert!(incomplete.message.contains(words), "{}", incomplete.message);
     }
     series.has_event("JWKSIncomplete").await;
@@ -182,6 +183,11 @@ async fn a_namespace_whose_webhook_is_down_holds_up_nobody() {
 
 /// A webhook that never answers for ConfigMaps there, and whose answer is required.
 async fn ask_nobody_about_config_maps(series: &Series, namespace: &str) {
+    ask_nobody(series, namespace, &["CREATE", "UPDATE"]).await;
+    until_refused(series, namespace).await;
+}
+
+async fn ask_nobody(series: &Series, namespace: &str, operations: &[&str]) {
     let webhook = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
         "metadata": {"name": namespace},
@@ -190,13 +196,12 @@ async fn ask_nobody_about_config_maps(series: &Series, namespace: &str) {
             "clientConfig": {"url": "https://127.0.0.1:1/"}, "failurePolicy": "Fail",
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
             "rules": [{
-                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": operations,
                 "resources": ["configmaps"],
             }],
         }],
     });
     rights::apply(&series.client, webhook).await;
-    until_refused(series, namespace).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,7 +217,8 @@ async fn a_foreign_config_map_at_home_is_left_alone_and_named() {
     series.apply(json!({"algorithm": "ES256"})).await;
 
     let ready = series.says("Ready", "ConfigMapConflict").await;
-    assert!(ready.message.contains("left alone"), "{}", ready.message);
+    let named = format!("ConfigMap {SYSTEM}/squatted-jwks");
+    assert!(ready.message.contains(&named), "{}", ready.message);
     series.has_event("ConfigMapConflict").await;
     assert!(condition(&series.object().await, "Stalled").is_some());
     // Nothing signs that nobody could verify.
@@ -220,7 +226,7 @@ async fn a_foreign_config_map_at_home_is_left_alone_and_named() {
     assert_eq!(field(&series.map(SYSTEM).await, JWKS_FIELD), "{\"keys\":[]}");
 
     series.delete_map(SYSTEM).await;
-    // Without our label, nothing tells that it is gone: whoever cannot wait changes the spec.
+    // Without our label, no watch tells that it is gone: the operator looks again within a minute.
     series.apply(json!({"algorithm": "ES256", "rotation": {"period": "1000h"}})).await;
     series.ready().await;
     series.signs(1).await;
@@ -274,4 +280,84 @@ async fn a_jwks_that_is_deleted_or_edited_heals() {
     }
     series.ready().await;
     assert_eq!(series.ledger().await.unwrap().entries.len(), 1);
+}
+
+/// An editor of any namespace may put our label on ConfigMaps of a megabyte. Six megabytes of JSON each,
+/// they were once more than one answer may have, and no key could be revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_config_maps_with_our_label_hold_up_no_revocation() {
+    let Some(world) = shared().await else { return };
+    let (series, one, two) = fanned_out(world, "weighted").await;
+    let first = series.kid(1).await;
+    let large = "<".repeat(1_000_000);
+    series.namespace("weighted-evil", false).await;
+    for number in 1..=3 {
+        let map = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": {"big": large},
+            "metadata": {
+                "name": format!("big-{number}"), "namespace": "weighted-evil",
+                "labels": {SIGNING_KEY: "weighted", MANAGED: "true"},
+            },
+        });
+        rights::apply(&series.client, map).await;
+    }
+    // In a selected namespace, the very JWKS.
+    series.patch_map(&one, json!({"data": {"big": large}})).await;
+
+    series.annotate(REVOKE_REQUESTED_AT, first.as_str()).await;
+
+    let second = series.kid_when(2).await;
+    series.publishes(&[SYSTEM, &two], &[&second]).await;
+    let leaked = || async {
+        let map = series.map(&one).await;
+        (kids_of(field(&map, JWKS_FIELD)) == [second.clone()].into()).then_some(())
+    };
+    until("the revoked key leaves the JWKS that somebody filled", leaked).await;
+    series.says("Ready", "KeyActive").await;
+}
+
+/// Whoever edits a copy all the time is left alone after a few repairs, and no key waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_somebody_edits_all_the_time_holds_up_nobody() {
+    let Some(world) = shared().await else { return };
+    let (series, one, two) = fanned_out(world, "quarrel").await;
+    let first = series.kid(1).await;
+    let editor = {
+        let (series, one) = (series.clone(), one.clone());
+        tokio::spawn(async move {
+            for number in 0.. {
+                let patch = Patch::Merge(json!({"data": {"mine": format!("{number}")}}));
+                let maps = series.maps(&one);
+                maps.patch(&series.map_name(), &PatchParams::default(), &patch).await.ok();
+            }
+        })
+    };
+
+    series.annotate(ROTATE_REQUESTED_AT, "1").await;
+
+    let second = series.kid_when(2).await;
+    series.publishes(&[SYSTEM, &two], &[&first, &second]).await;
+    let incomplete = series.says("JWKSIncomplete", "Contended").await;
+    assert!(incomplete.message.contains(&one), "{}", incomplete.message);
+    editor.abort();
+    series.publishes(&[&one], &[&first, &second]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_fails_on_deletion_holds_up_nobody() {
+    let Some(world) = shared().await else { return };
+    let (series, one, two) = fanned_out(world, "undeleted").await;
+    let first = series.kid(1).await;
+    ask_nobody(&series, &one, &["DELETE"]).await;
+    series.namespace(&one, false).await;
+    series.says("JWKSSurplus", "ApiServerUnavailable").await;
+
+    series.annotate(ROTATE_REQUESTED_AT, "1").await;
+
+    let second = series.kid_when(2).await;
+    series.publishes(&[SYSTEM, &two], &[&first, &second]).await;
+    assert!(series.has_map(&one).await);
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(series.client.clone());
+    webhooks.delete(&one, &DeleteParams::default()).await.unwrap();
+    until("the JWKS is deleted", || async { (!series.has_map(&one).await).then_some(()) }).await;
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Verdict;
+use crate::api::condition::Condition;
 use crate::api::signing_key::{KeyState, KeyStatus, SigningKeyStatus};
 use crate::domain::key_pair::{Kid, PublicKey};
 use crate::domain::news::{News, troubles, was_in_trouble};
@@ -22,7 +23,7 @@ pub fn news(
         // A key that begins is told as such; one that signs again ends the trouble that was told.
         Verdict::Signing(kid) => {
             let is_former = known(kid.as_str()).is_some_and(|it| it.state == KeyState::Active);
-            is_former && was_in_trouble(conditions)
+            is_former && (was_in_trouble(conditions) || was_suspended(conditions))
         }
         Verdict::Gone
         | Verdict::Suspended
@@ -30,13 +31,17 @@ pub fn news(
         | Verdict::KeyLost(..)
         | Verdict::KeyUnreadable { .. }
         | Verdict::TooManyKeys
-        | Verdict::LedgerUnreadable(_)
-        | Verdict::JwksConflict
+        | Verdict::LedgerUnreadable { .. }
+        | Verdict::JwksConflict(_)
         | Verdict::InvalidSpec
         | Verdict::Blocked { .. } => true,
     };
     let ready = is_told.then(|| News::of(verdict.readiness(), conditions)).flatten();
     keys.chain(ready).chain(troubles(conditions, &present.conditions)).collect()
+}
+
+fn was_suspended(conditions: &[Condition]) -> bool {
+    conditions.iter().any(|condition| condition.type_ == "Suspended")
 }
 
 /// A change of the state of a key.
@@ -79,6 +84,17 @@ pub fn revoked(kid: &str, observed: &Observed, ledger: &Ledger) -> String {
         "Key {kid} was revoked on request: it leaves the JWKS now, and every token of it fails as \
          soon as a verifier has noticed. Istio and Trino need up to 20 minutes; kube-apiserver \
          forgets it only when it meets another unknown kid."
+    )
+}
+
+/// What the revocation of every key comes to.
+pub fn all_revoked(former: &Ledger, ledger: &Ledger) -> String {
+    let added = ledger.entries.len().saturating_sub(former.entries.len());
+    let count = former.live().count().saturating_add(added);
+    format!(
+        "All keys of this series were revoked on request, {count} in all. No token of them is valid \
+         any more. A new key signs as soon as it is in the JWKS, without prePublish. Verifiers refuse \
+         its tokens until they fetch the JWKS again: Istio and Trino need up to 20 minutes."
     )
 }
 

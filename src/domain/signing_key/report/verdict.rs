@@ -10,7 +10,7 @@ use crate::domain::obstacle::Obstacle;
 use crate::domain::readiness::{Progress, Readiness, seconds, working};
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::{Entry, Unreadable};
-use crate::domain::signing_key::{Held, Ledger, Observed, Series, Target};
+use crate::domain::signing_key::{Held, Ledger, Observed, Place, Series, Target};
 
 /// How things stand when there is nothing to do, or nothing can be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,17 +27,22 @@ pub enum Verdict {
     KeyLost(Kid, Option<Timestamp>),
     /// The next key pair cannot be read.
     KeyUnreadable {
-        /// Its index.
-        index: u32,
+        /// Its Secret, as `namespace/name`.
+        secret: String,
         /// Whether another signs meanwhile.
         signs: bool,
     },
     /// As many keys are published as may be.
     TooManyKeys,
     /// The ledger cannot be read.
-    LedgerUnreadable(Unreadable),
-    /// A ConfigMap of the name of the JWKS belongs to somebody else.
-    JwksConflict,
+    LedgerUnreadable {
+        /// Its Secret, as `namespace/name`.
+        secret: String,
+        /// Why.
+        reason: Unreadable,
+    },
+    /// This ConfigMap has the name of the JWKS and belongs to somebody else.
+    JwksConflict(Place),
     /// The spec passed admission but cannot be read.
     InvalidSpec,
     /// The API server did not let the operator do its work.
@@ -59,7 +64,10 @@ pub(in crate::domain::signing_key) fn verdict(
     let active = ledger.active(now.likely());
     let signs = signs(series, observed, now);
     match observed.targets.get(&series.home) {
-        Some(Target::Foreign) => return Verdict::JwksConflict,
+        Some(Target::Foreign) => {
+            let (namespace, name) = (series.home.clone(), series.config_map_name.clone());
+            return Verdict::JwksConflict(Place { namespace, name });
+        }
         Some(Target::Blocked(obstacle, _)) => {
             return Verdict::Blocked { obstacle: obstacle.clone(), signs };
         }
@@ -70,7 +78,7 @@ pub(in crate::domain::signing_key) fn verdict(
     }
     let next = ledger.next_index();
     if observed.key_pairs.get(&next).is_some_and(|key_pair| key_pair.public.is_none()) {
-        return Verdict::KeyUnreadable { index: next, signs };
+        return Verdict::KeyUnreadable { secret: series.key_pair(next), signs };
     }
     if series.is_suspended {
         return Verdict::Suspended;
@@ -99,12 +107,13 @@ impl Verdict {
     pub fn readiness(&self) -> Readiness {
         use Progress::{Done, Reconciling, Stalled};
         let (status, progress) = match self {
-            Self::Signing(_) => (ConditionStatus::True, Done),
-            Self::Gone | Self::Suspended => (ConditionStatus::False, Done),
+            // What the spec says is so: nothing is left to wait for.
+            Self::Signing(_) | Self::Suspended => (ConditionStatus::True, Done),
+            Self::Gone => (ConditionStatus::False, Done),
             Self::TooManyKeys => (ConditionStatus::True, Reconciling),
             Self::NoActiveKey(_) | Self::KeyLost(..) => (ConditionStatus::False, Reconciling),
             Self::KeyUnreadable { signs, .. } => (working(*signs), Stalled),
-            Self::LedgerUnreadable(_) | Self::JwksConflict | Self::InvalidSpec => {
+            Self::LedgerUnreadable { .. } | Self::JwksConflict(_) | Self::InvalidSpec => {
                 (ConditionStatus::False, Stalled)
             }
             Self::Blocked { obstacle, signs } => (working(*signs), obstacle.progress()),
@@ -122,8 +131,8 @@ impl Verdict {
             Self::KeyLost(..) => "KeyLost",
             Self::KeyUnreadable { .. } => "KeyUnreadable",
             Self::TooManyKeys => "TooManyKeys",
-            Self::LedgerUnreadable(_) => "LedgerUnreadable",
-            Self::JwksConflict => "ConfigMapConflict",
+            Self::LedgerUnreadable { .. } => "LedgerUnreadable",
+            Self::JwksConflict(_) => "ConfigMapConflict",
             Self::InvalidSpec => "InvalidSpec",
             Self::Blocked { obstacle, .. } => obstacle.reason(),
         }
@@ -138,22 +147,25 @@ impl Verdict {
                  that still hold it go on.",
                 until(*next)
             ),
-            Self::KeyUnreadable { index, .. } => format!(
-                "The Secret with key pair number {index} of this series, in the operator's \
-                 namespace, is not one that this operator can use. An administrator has to delete \
-                 it: another one is made."
+            Self::KeyUnreadable { secret, .. } => format!(
+                "Secret {secret} shall hold the next key pair of this series, and the operator \
+                 cannot use it. It was not changed. An administrator has to delete it: then the \
+                 operator makes another one."
             ),
-            Self::LedgerUnreadable(reason) => format!(
-                "The ledger cannot be read: {reason}. It is not written over, since servers sign \
-                 by it. An administrator has to restore the Secret in the operator's namespace, or \
-                 delete it: then it is made anew from the key pairs."
+            Self::LedgerUnreadable { secret, reason } => format!(
+                "Secret {secret}, the ledger of this series, cannot be read: {reason}. It was not \
+                 changed, since servers sign by it. An administrator has to restore it, or delete \
+                 it: then the operator makes it from the key pairs."
+            ),
+            Self::JwksConflict(Place { namespace, name }) => format!(
+                "ConfigMap {namespace}/{name} has the name of the JWKS and is not owned by this \
+                 SigningKey. It was not changed. Delete it, or set spec.jwks.configMapName to \
+                 another name."
             ),
             Self::Blocked { obstacle, .. } => obstacle.message(),
-            Self::Gone
-            | Self::Suspended
-            | Self::TooManyKeys
-            | Self::JwksConflict
-            | Self::InvalidSpec => self.sentence().to_owned(),
+            Self::Gone | Self::Suspended | Self::TooManyKeys | Self::InvalidSpec => {
+                self.sentence().to_owned()
+            }
         }
     }
 
@@ -161,17 +173,12 @@ impl Verdict {
         match self {
             Self::Gone => "The SigningKey is gone.",
             Self::Suspended => {
-                "spec.suspend is true: no key of this series signs and none is made, until it is \
-                 false again. The JWKS stays published."
+                "spec.suspend is true. No key of this series signs and none is made. The JWKS \
+                 stays published."
             }
             Self::TooManyKeys => {
                 "As many keys are in the JWKS as may be. The next is made when the first of them \
                  has left; a longer rotation.period keeps them few."
-            }
-            Self::JwksConflict => {
-                "A ConfigMap of the name of the JWKS exists in the operator's namespace and does \
-                 not belong to this SigningKey. It is left alone. Delete it, or choose another \
-                 jwks.configMapName."
             }
             Self::InvalidSpec => {
                 "The spec cannot be read: a duration or the size of the key is not valid. Correct \
@@ -181,7 +188,8 @@ impl Verdict {
             | Self::NoActiveKey(_)
             | Self::KeyLost(..)
             | Self::KeyUnreadable { .. }
-            | Self::LedgerUnreadable(_)
+            | Self::LedgerUnreadable { .. }
+            | Self::JwksConflict(_)
             | Self::Blocked { .. } => "",
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::signing_key::SigningKeyStatus;
 use crate::domain::key_pair::{Algorithm, KeyShape, Kid};
+use crate::domain::signing_key::ledger::Agreement;
 use crate::domain::signing_key::*;
 
 /// What exists, and what time it is.
@@ -11,6 +12,7 @@ pub(super) struct Given {
     pub(super) series: Series,
     pub(super) targets: BTreeMap<String, Target>,
     pub(super) surplus: BTreeMap<Place, Surplus>,
+    pub(super) sight: Sight,
     pub(super) ledger: Held,
     pub(super) key_pairs: BTreeMap<u32, KeyPair>,
     pub(super) now: Timestamp,
@@ -39,9 +41,18 @@ pub(super) fn nothing() -> Given {
             is_suspended: false,
             rotate_request: None,
             revoke_request: None,
+            revoke_all_request: None,
+            ignored_requests: Vec::new(),
+            origin: Origin::Declared,
+            agreement: Agreement {
+                view_age_seconds: 3600,
+                token_lifetime_seconds: 86400,
+                issuer: "https://iam.example.com".to_owned(),
+            },
         },
         targets: targets.into(),
         surplus: BTreeMap::new(),
+        sight: Sight::Everywhere,
         ledger: Held::Absent,
         key_pairs: BTreeMap::new(),
         now: "2026-11-24T00:00:00Z".parse().unwrap(),
@@ -87,6 +98,7 @@ impl Given {
             series: Some(self.series.clone()),
             targets: self.targets.clone(),
             surplus: self.surplus.clone(),
+            sight: self.sight,
             ledger: self.ledger.clone(),
             key_pairs: self.key_pairs.clone(),
         }
@@ -123,6 +135,11 @@ impl Given {
         report::status(&self.observed(), &self.verdict(), former, Now::at(self.now)).unwrap()
     }
 
+    /// What is written for that verdict.
+    pub(super) fn status_at_rest(&self, verdict: Verdict) -> SigningKeyStatus {
+        report::status(&self.observed(), &verdict, None, Now::at(self.now)).unwrap()
+    }
+
     /// The reasons of the Events that go with it.
     pub(super) fn news(&self, former: Option<&SigningKeyStatus>) -> Vec<&'static str> {
         let news = report::news(&self.verdict(), former, &self.status(former));
@@ -153,7 +170,7 @@ impl Given {
     pub(super) fn ledger(&self) -> &Ledger {
         match &self.ledger {
             Held::Ledger(_, ledger) => ledger,
-            Held::Absent | Held::Unreadable(_) => panic!("no ledger"),
+            Held::Absent | Held::Unreadable(_) | Held::Unread => panic!("no ledger"),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::given::{HOUR, key, kid, nothing, rotated, signing};
 use std::collections::BTreeSet;
 
+use crate::domain::key_pair::{Algorithm, KeyShape};
 use crate::domain::signing_key::*;
 
 #[test]
@@ -147,4 +148,38 @@ fn the_status_tells_the_state_of_every_key() {
     assert_eq!(published, [Published, Active]);
     assert_eq!(in_grace, [Active, Grace]);
     assert_eq!(retired, [Active, Retired]);
+}
+
+#[test]
+fn a_declared_algorithm_is_a_rotation_whose_next_key_has_it_and_then_the_mark_goes() {
+    let mut given = signing();
+    given.series.origin = Origin::Bootstrapped;
+    given.settle();
+    assert_eq!(given.status(None).bootstrapped, Some(true));
+
+    given.series.origin = Origin::Claimed;
+    given.series.algorithm = Algorithm::RS256;
+    given.series.shape = KeyShape::Rsa(2048);
+    let Step::Write(write) = given.decide() else { panic!("nothing made") };
+
+    assert_eq!(write, Write::Stage(2));
+    assert_eq!(given.status_at_rest(Verdict::Signing(kid(1))).bootstrapped, Some(true));
+}
+
+#[test]
+fn a_declaration_of_what_is_there_already_takes_the_mark_away_without_a_rotation() {
+    let mut given = signing();
+    given.series.origin = Origin::Claimed;
+
+    assert_eq!(given.settle(), Vec::<String>::new());
+    assert_eq!(given.status(None).bootstrapped, None);
+}
+
+#[test]
+fn other_settings_of_the_operator_are_written_where_token_servers_find_them() {
+    let mut given = signing();
+    given.series.agreement.view_age_seconds = 7200;
+
+    assert_eq!(given.settle(), ["agree"]);
+    assert_eq!(given.ledger().agreement, Some(given.series.agreement.clone()));
 }

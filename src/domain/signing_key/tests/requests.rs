@@ -169,7 +169,12 @@ fn a_kid_that_is_none_of_the_series_is_refused_in_words() {
     assert!(steps.is_empty());
     let refused = status.conditions.iter().find(|it| it.type_ == "RequestRefused").unwrap();
     assert!(refused.message.contains("status.keys"), "{}", refused.message);
-    assert!(!refused.message.contains("somebody-elses"), "nothing of the user's is repeated");
+    assert!(refused.message.contains("\"somebody-elses\""), "{}", refused.message);
+
+    given.series.revoke_request = Some("not a kid".to_owned());
+    let status = given.status(None);
+    let told = status.conditions.iter().any(|it| it.message.contains("not a kid"));
+    assert!(!told, "what cannot be a kid may be anything");
 }
 
 #[test]
@@ -183,4 +188,90 @@ fn a_retired_key_can_be_revoked_without_any_harm() {
 
     assert_eq!(steps, ["revoke"]);
     assert_eq!(given.active(), Some(kid(2)));
+}
+
+#[test]
+fn every_key_that_exists_is_withdrawn_when_all_are_revoked_and_a_new_one_signs_at_once() {
+    let mut given = rotated();
+    given.series.rotate_request = Some("b".to_owned());
+    let Step::Write(write) = given.decide() else { panic!("nothing made") };
+    given.apply(write);
+    assert!(given.key_pairs.contains_key(&3), "the third is made and not in the ledger yet");
+
+    given.series.revoke_all_request = Some("1".to_owned());
+    let steps = given.settle();
+
+    assert_eq!(steps[0], "revokeall");
+    assert_eq!(given.active(), Some(kid(4)));
+    assert_eq!(given.published("home"), [kid(4)]);
+    assert_eq!(given.key_pairs.keys().collect::<Vec<_>>(), [&4]);
+    let status = given.status(None);
+    assert_eq!(status.last_handled_revoke_all_at.as_deref(), Some("1"));
+    assert_eq!(given.settle(), Vec::<String>::new());
+}
+
+#[test]
+fn a_request_to_revoke_all_acts_once_for_each_new_value() {
+    let mut given = signing();
+    for (value, expected) in [("1", 2), ("1", 2), ("2", 3), ("1", 4)] {
+        given.series.revoke_all_request = Some(value.to_owned());
+
+        given.settle();
+
+        assert_eq!(given.active(), Some(kid(expected)), "{value}");
+    }
+}
+
+#[test]
+fn a_revoked_key_says_when_it_was_revoked_and_stops_then() {
+    let mut given = rotated();
+    given.later(HOUR);
+    given.series.revoke_request = Some(kid(2).to_string());
+    given.settle();
+
+    let status = given.status(None);
+    let revoked = status.keys.iter().find(|it| it.kid == kid(2).to_string()).unwrap();
+
+    let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(given.now);
+    assert_eq!(revoked.revocation_time.as_ref(), Some(&now));
+    assert_eq!(revoked.end_time.as_ref(), Some(&now));
+}
+
+#[test]
+fn a_kid_that_was_revoked_before_is_handled_again_without_any_change_of_who_signs() {
+    let mut given = rotated();
+    given.later(HOUR);
+    for kid in [kid(2), kid(1), kid(2)] {
+        given.series.revoke_request = Some(kid.to_string());
+        given.settle();
+    }
+
+    assert_eq!(given.active(), Some(kid(3)));
+    let handled = given.status(None).last_handled_revoke_at;
+    assert_eq!(handled, Some(kid(2).to_string()));
+}
+
+#[test]
+fn a_refused_request_is_the_first_thing_that_is_seen() {
+    let mut given = signing();
+    given.series.revoke_request = Some("leaked".to_owned());
+    given.settle();
+
+    let status = given.status(None);
+    let ready = status.conditions.iter().find(|it| it.type_ == "Ready").unwrap();
+
+    assert_eq!(ready.reason, "RequestRefused");
+    assert_eq!(ready.status, crate::api::condition::ConditionStatus::True);
+    assert!(ready.message.starts_with("Nothing was revoked"), "{}", ready.message);
+    assert!(ready.message.contains("\"leaked\""), "{}", ready.message);
+}
+
+#[test]
+fn an_empty_request_is_named_and_asks_for_nothing() {
+    let mut given = signing();
+    given.series.ignored_requests = vec!["iam.cyoda.com/revoke-all-requested-at"];
+
+    assert_eq!(given.settle(), Vec::<String>::new());
+    let status = given.status(None);
+    assert!(status.conditions.iter().any(|it| it.type_ == "RequestIgnored"));
 }

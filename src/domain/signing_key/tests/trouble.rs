@@ -52,7 +52,8 @@ fn without_its_own_jwks_the_operator_schedules_nothing() {
     let steps = given.settle();
 
     assert_eq!(steps, ["create ledger", "stage 1", "publish 1"]);
-    assert_eq!(given.verdict(), Verdict::JwksConflict);
+    let place = Place { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
+    assert_eq!(given.verdict(), Verdict::JwksConflict(place));
     assert_eq!(given.active(), None);
 }
 
@@ -267,7 +268,10 @@ fn a_key_pair_that_cannot_be_read_is_named_and_holds_up_only_the_next_rotation()
     given.later(HOUR * 800);
 
     assert!(given.settle().is_empty());
-    assert_eq!(given.verdict(), Verdict::KeyUnreadable { index: 2, signs: true });
+    assert_eq!(
+        given.verdict(),
+        Verdict::KeyUnreadable { secret: "home/sk-u-2".to_owned(), signs: true }
+    );
 }
 
 #[test]
@@ -277,7 +281,9 @@ fn a_ledger_that_cannot_be_read_is_left_alone() {
     given.series.revoke_request = Some(kid(1).to_string());
 
     assert!(given.settle().is_empty());
-    assert_eq!(given.verdict(), Verdict::LedgerUnreadable(Unreadable::Malformed));
+    let secret = "home/sk-u".to_owned();
+    let verdict = Verdict::LedgerUnreadable { secret, reason: Unreadable::Malformed };
+    assert_eq!(given.verdict(), verdict);
 }
 
 #[test]

@@ -1,0 +1,388 @@
+//! The JWKS ConfigMaps of a series: where they are, and what each is to the series.
+//!
+//! Anybody may put a label on a ConfigMap. So no list finds them: each is read by its name, where the
+//! selector wants one and where a watch on metadata showed one that this series owns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use kube::core::Selector;
+
+use super::Memory;
+use crate::api;
+use crate::api::signing_key::SigningKey;
+use crate::controller::cluster::{Failure, Kind, Operation, Place as At};
+use crate::controller::ownership::Ownership;
+use crate::controller::{Context, Error};
+use crate::domain::jwks::{self, Jwks};
+use crate::domain::object::Belongs;
+use crate::domain::obstacle::Obstacle;
+use crate::domain::signing_key::{Place, Published, Series, Sight, Surplus, Target};
+use crate::stored::version_of;
+
+/// What a look found of the JWKS.
+#[derive(Debug)]
+pub(super) struct Placement {
+    pub(super) targets: BTreeMap<String, Target>,
+    pub(super) surplus: BTreeMap<Place, Surplus>,
+    pub(super) sight: Sight,
+    /// Why only the JWKS at home was read.
+    pub(super) trouble: Option<Error>,
+}
+
+/// Reads the JWKS at home, and then all others. `known` are ConfigMaps where the watch shows too many.
+///
+/// # Errors
+///
+/// The one at home could not be read. Trouble with the others is part of the answer.
+pub(super) async fn placement(
+    object: &SigningKey,
+    series: &Series,
+    known: &BTreeSet<Place>,
+    memory: &mut Memory,
+    context: &Context,
+) -> Result<Placement, Error> {
+    memory.hidden.clear();
+    memory.foreign.clear();
+    memory.contents.clear();
+    let home = place_in(&series.home, series);
+    let mut maps = Vec::new();
+    if let Reading::Found(map) = read(home.clone(), Extent::Whole, series, context).await?.1 {
+        maps.push(*map);
+    }
+    let others = elsewhere((object, series), known, memory, context);
+    let others = tokio::time::timeout(PATIENCE, others).await;
+    let others = others.unwrap_or_else(|_| Err(too_slow().into()));
+    let (namespaces, sight, trouble) = match others {
+        Ok((others, namespaces)) => {
+            maps.extend(others);
+            (namespaces, Sight::Everywhere, None)
+        }
+        Err(error) => (Namespaces::of(series, []), Sight::Home, Some(error)),
+    };
+    let mut found = BTreeMap::new();
+    for map in maps {
+        let target = map.seen_by(series);
+        if target == Target::Foreign {
+            memory.foreign.insert(map.place.clone());
+        }
+        found.insert(map.place.clone(), target);
+        let map = if map.place.namespace == series.home { map } else { map.small() };
+        memory.contents.insert(map.place, map.published);
+    }
+    let (targets, surplus) = placed(found, series, &namespaces, memory);
+    Ok(Placement { targets, surplus, sight, trouble })
+}
+
+/// The ConfigMaps beside the one at home, and the namespaces that shall have one.
+async fn elsewhere(
+    (object, series): (&SigningKey, &Series),
+    known: &BTreeSet<Place>,
+    memory: &mut Memory,
+    context: &Context,
+) -> Result<(Vec<FoundMap>, Namespaces), Error> {
+    let home = place_in(&series.home, series);
+    let known = known.iter().filter(|it| **it != home).cloned().collect();
+    let mut found = read_all((known, Extent::Metadata), series, memory, context).await?;
+    // Afterwards: what was published before a namespace was selected is not too much.
+    let namespaces = namespaces(object, series, context).await?;
+    let wanted = namespaces.wanted.iter().map(|namespace| place_in(namespace, series));
+    let wanted = wanted.filter(|place| *place != home).collect();
+    found.extend(read_all((wanted, Extent::Whole), series, memory, context).await?);
+    Ok((found, namespaces))
+}
+
+async fn read_all(
+    (places, extent): (Vec<Place>, Extent),
+    series: &Series,
+    memory: &mut Memory,
+    context: &Context,
+) -> Result<Vec<FoundMap>, Error> {
+    let reads = places.into_iter().map(|place| read(place, extent, series, context));
+    let mut reads = stream::iter(reads).buffered(AT_ONCE);
+    let mut found = Vec::new();
+    while let Some(read) = reads.next().await {
+        match read? {
+            (_, Reading::Absent) => {}
+            (_, Reading::Found(map)) => found.push(*map),
+            (place, Reading::Forbidden(failure)) => {
+                memory.hidden.insert(place.namespace, failure.obstacle());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// How much of a ConfigMap is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    Metadata,
+}
+
+/// What came of reading one ConfigMap.
+enum Reading {
+    Absent,
+    Found(Box<FoundMap>),
+    /// The rights are gone in a namespace that is not the operator's own.
+    Forbidden(Failure),
+}
+
+async fn read(
+    place: Place,
+    extent: Extent,
+    series: &Series,
+    context: &Context,
+) -> Result<(Place, Reading), Error> {
+    let at = At { namespace: &place.namespace, name: &place.name };
+    let is_home = place.namespace == series.home;
+    let limit = if is_home { MOST_AT_HOME } else { MOST_ELSEWHERE };
+    let outcome = match extent {
+        Extent::Metadata => metadata(at, context).await,
+        Extent::Whole => match whole(at, limit, context).await {
+            // The right fields are in it once they are written: what else it holds is not read.
+            Err(Failure { kind: Kind::Oversized, .. }) => metadata(at, context).await,
+            outcome => outcome,
+        },
+    };
+    let reading = match outcome {
+        Ok(None) => Reading::Absent,
+        Ok(Some(map)) => Reading::Found(Box::new(map)),
+        Err(failure) if failure.kind == Kind::Forbidden && !is_home => Reading::Forbidden(failure),
+        Err(failure) => return Err(failure.into()),
+    };
+    Ok((place, reading))
+}
+
+async fn whole(at: At<'_>, limit: usize, context: &Context) -> Result<Option<FoundMap>, Failure> {
+    let map = context.cluster.config_map(at, limit).await?;
+    Ok(map.and_then(|map| FoundMap::of(&map)))
+}
+
+async fn metadata(at: At<'_>, context: &Context) -> Result<Option<FoundMap>, Failure> {
+    let metadata = context.cluster.config_map_metadata(at).await?;
+    Ok(metadata.and_then(|metadata| FoundMap::of_metadata(&metadata)))
+}
+
+/// What is said of namespaces that could not be read in time.
+fn too_slow() -> Failure {
+    let (namespace, name) = (String::new(), String::new());
+    let operation = Operation { verb: "list", resource: "configmaps", namespace, name };
+    Failure { operation, kind: Kind::Unanswered, culprit: None }
+}
+
+/// Where the JWKS shall be, by a live list. A namespace that is being deleted needs none.
+async fn namespaces(
+    object: &SigningKey,
+    series: &Series,
+    context: &Context,
+) -> Result<Namespaces, Error> {
+    let Some(selector) = selector(object) else {
+        return Ok(Namespaces::of(series, []));
+    };
+    let listed = context.cluster.namespaces(&selector.to_string()).await?;
+    let selected = listed.into_iter().filter_map(|metadata| {
+        let is_going = metadata.deletion_timestamp.is_some();
+        let name = metadata.name.filter(|name| context.settings.publishes_in(name))?;
+        Some((name, is_going))
+    });
+    Ok(Namespaces::of(series, selected))
+}
+
+/// Where the JWKS shall be, and where nothing can be done any more.
+#[derive(Debug)]
+pub(super) struct Namespaces {
+    wanted: BTreeSet<String>,
+    going: BTreeSet<String>,
+}
+
+impl Namespaces {
+    /// The operator's own, and those that are selected, each with whether it is being deleted.
+    pub(super) fn of(series: &Series, selected: impl IntoIterator<Item = (String, bool)>) -> Self {
+        let mut namespaces =
+            Self { wanted: BTreeSet::from([series.home.clone()]), going: BTreeSet::new() };
+        for (name, is_going) in selected {
+            let set = if is_going { &mut namespaces.going } else { &mut namespaces.wanted };
+            set.insert(name);
+        }
+        namespaces
+    }
+}
+
+/// Sorts what was found into what is wanted and what is too much.
+pub(super) fn placed(
+    mut found: BTreeMap<Place, Target>,
+    series: &Series,
+    namespaces: &Namespaces,
+    memory: &Memory,
+) -> (BTreeMap<String, Target>, BTreeMap<Place, Surplus>) {
+    found.retain(|place, _| !memory.hidden.contains_key(&place.namespace));
+    let mut targets = BTreeMap::new();
+    for namespace in &namespaces.wanted {
+        let place = place_in(namespace, series);
+        let target = found.remove(&place).unwrap_or(Target::Absent);
+        let hindered = match &target {
+            Target::Absent | Target::Ours(_) => {
+                memory.hidden.get(namespace).or_else(|| memory.blocked.get(namespace))
+            }
+            Target::Left(_) => memory.undeletable.get(&place),
+            Target::Foreign | Target::Blocked(..) => None,
+        };
+        let target = match (hindered, target) {
+            (Some(obstacle), Target::Ours(published)) => {
+                Target::Blocked(obstacle.clone(), published.kids)
+            }
+            (Some(obstacle), _) => Target::Blocked(obstacle.clone(), BTreeSet::new()),
+            (None, target) => target,
+        };
+        targets.insert(namespace.clone(), target);
+    }
+    found.retain(|place, _| !namespaces.going.contains(&place.namespace));
+    let surplus = found.into_iter().filter_map(|(place, target)| match target {
+        Target::Ours(published) => {
+            let hindered = memory.undeletable.get(&place).cloned();
+            let deletable = || Surplus::Deletable(published.version);
+            let surplus = hindered.map_or_else(deletable, Surplus::Blocked);
+            Some((place, surplus))
+        }
+        Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(..) => None,
+    });
+    (targets, surplus.collect())
+}
+
+/// The place of the JWKS in that namespace.
+pub(super) fn place_in(namespace: &str, series: &Series) -> Place {
+    Place { namespace: namespace.to_owned(), name: series.config_map_name.clone() }
+}
+
+/// The selector of namespaces, if the JWKS is to be anywhere but at home.
+pub(super) fn selector(object: &SigningKey) -> Option<Selector> {
+    let selector = LabelSelector::from(object.spec.jwks.namespace_selector.as_ref()?);
+    selector.try_into().ok()
+}
+
+// === reading objects ===
+
+/// A ConfigMap that may be the JWKS of a series, in its small form.
+#[derive(Debug)]
+pub(super) struct FoundMap {
+    pub(super) place: Place,
+    ownership: Option<Ownership>,
+    /// The series that its labels name, if they say that the operator made it.
+    labelled: Option<String>,
+    is_going: bool,
+    published: Published,
+}
+
+impl FoundMap {
+    /// With what it holds.
+    fn of(map: &ConfigMap) -> Option<Self> {
+        let found = Self::of_metadata(&map.metadata)?;
+        let (digest, kids) = content(map, found.labelled.is_some() && found.ownership.is_some());
+        let fields = map.data.iter().flat_map(BTreeMap::keys);
+        let surplus = fields.filter(|field| !FIELDS.contains(&field.as_str())).cloned();
+        let Published { version, .. } = found.published;
+        let published = Published { version, digest, kids, surplus_fields: surplus.collect() };
+        Some(Self { published, ..found })
+    }
+
+    /// By its metadata alone: what it holds is not known.
+    pub(super) fn of_metadata(metadata: &ObjectMeta) -> Option<Self> {
+        let place = Place { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
+        let ownership = Ownership::of("SigningKey", metadata);
+        let label = |name: &str| metadata.labels.as_ref()?.get(name);
+        let is_managed = label(api::MANAGED).is_some_and(|it| it == "true");
+        let labelled = label(api::SIGNING_KEY).filter(|_| is_managed).cloned();
+        let owner = ownership.as_ref().and_then(|it| it.name.as_ref());
+        let labelled = labelled.filter(|series| owner.is_none_or(|owner| owner == series));
+        let published = Published {
+            version: version_of(metadata)?,
+            digest: None,
+            kids: BTreeSet::new(),
+            surplus_fields: BTreeSet::new(),
+        };
+        let is_going = metadata.deletion_timestamp.is_some();
+        Some(Self { place, ownership, labelled, is_going, published })
+    }
+
+    /// Whether a SigningKey owns it.
+    pub(super) fn is_of_a_series(&self) -> bool {
+        self.ownership.as_ref().is_some_and(|it| it.name.is_some())
+    }
+
+    /// With what a look found in it, if it still has that version.
+    pub(super) fn with(&self, contents: &BTreeMap<Place, Published>) -> Self {
+        let content = contents.get(&self.place);
+        let content = content.filter(|it| it.version == self.published.version);
+        let Self { place, ownership, labelled, is_going, published } = self;
+        Self {
+            place: place.clone(),
+            ownership: ownership.clone(),
+            labelled: labelled.clone(),
+            is_going: *is_going,
+            published: content.unwrap_or(published).clone(),
+        }
+    }
+
+    /// Without the ids of its keys, where digests alone are compared.
+    fn small(mut self) -> Self {
+        self.published.kids = BTreeSet::new();
+        self
+    }
+
+    /// What it is to that series.
+    pub(super) fn seen_by(&self, series: &Series) -> Target {
+        let Some(ownership) = &self.ownership else {
+            // In its own namespace the operator knows its own labels: owners get lost when a
+            // SigningKey is deleted without what it owns, or in a restore.
+            let is_home = self.place.namespace == series.home;
+            let is_ours = is_home && self.labelled.as_ref() == Some(&series.name);
+            return match (is_ours, self.is_going) {
+                (true, false) => Target::Ours(self.published.clone()),
+                (true, true) => Target::Blocked(Obstacle::Contended, self.published.kids.clone()),
+                (false, _) => Target::Foreign,
+            };
+        };
+        match ownership.seen_by(&series.uid, &series.name) {
+            Belongs::Ours if self.is_going => {
+                Target::Blocked(Obstacle::Contended, self.published.kids.clone())
+            }
+            Belongs::Ours => Target::Ours(self.published.clone()),
+            Belongs::Predecessor if self.is_going => {
+                Target::Blocked(Obstacle::AwaitingCollection, BTreeSet::new())
+            }
+            Belongs::Predecessor => Target::Left(self.published.version.clone()),
+            Belongs::Foreign => Target::Foreign,
+        }
+    }
+}
+
+/// The digest of a key set that is exactly as the operator writes it, and the keys in it.
+fn content(map: &ConfigMap, is_marked: bool) -> (Option<String>, BTreeSet<jwks::Kid>) {
+    let data = map.data.clone().unwrap_or_default();
+    let field = data.get(api::JWKS_FIELD).map(String::as_str).unwrap_or_default();
+    let kids = jwks::kids_of(field);
+    let is_exact = is_marked
+        && data.len() == FIELDS.len()
+        && data.get(api::JWKS_FILE).map(String::as_str) == Some(field)
+        && map.binary_data.as_ref().is_none_or(BTreeMap::is_empty);
+    (is_exact.then(|| Jwks::digest_of(field)), kids)
+}
+
+const FIELDS: [&str; 2] = [api::JWKS_FIELD, api::JWKS_FILE];
+
+/// So many ConfigMaps are read at once.
+const AT_ONCE: usize = 8;
+
+/// How long reading the other namespaces may take. A reconcile has a minute, and what is revoked must
+/// leave the JWKS at home within it.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// Nothing that etcd takes is larger, not even as JSON with every character escaped.
+const MOST_AT_HOME: usize = 16 << 20;
+
+/// Sixty-four keys of 4096 bits, twice, make a tenth of that.
+const MOST_ELSEWHERE: usize = 2 << 20;

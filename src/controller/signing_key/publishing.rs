@@ -1,0 +1,256 @@
+//! Writes the JWKS to every place. One namespace that cannot be written never holds up the others.
+
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use tokio::time::Instant;
+
+use super::Memory;
+use super::bodies::{JwksMap, jwks_patch};
+use crate::controller::cluster::{Conditional, Failure, Kind, Place};
+use crate::controller::{Context, Error};
+use crate::domain::jwks::Jwks;
+use crate::domain::object::Version;
+use crate::domain::obstacle::Obstacle;
+use crate::domain::signing_key::{Publication, Series};
+
+/// What came of one publication.
+enum Outcome {
+    Done(Result<(), Failure>),
+    /// There was no time left for it.
+    Untried,
+}
+
+/// Writes to every place, to the one at home first: the token service serves that one.
+///
+/// # Errors
+///
+/// The JWKS at home could not be written, or the API server takes no write at all. Any other place
+/// that could not be written is noted in `memory`.
+pub(super) async fn publish_all(
+    jwks: &str,
+    publications: Vec<Publication>,
+    series: &Series,
+    memory: &mut Memory,
+    context: &Context,
+) -> Result<(), Error> {
+    let map = JwksMap::of(jwks, series);
+    let (home, others): (Vec<_>, Vec<_>) =
+        publications.into_iter().partition(|it| it.namespace() == series.home);
+    let has_home = !home.is_empty();
+    let mut trouble = Ok(());
+    for publication in home {
+        let outcome = publish_one(&publication, &map, series, context).await;
+        if let Err(failure) = outcome {
+            trouble = trouble.and(at_home(&publication, failure, memory));
+        }
+    }
+    let others = memory.uncontended(others, &Jwks::digest_of(jwks));
+    let outcomes = publish_within(others, &map, series, context).await;
+    let all_failed = !outcomes.is_empty()
+        && outcomes.iter().all(|(_, outcome)| !matches!(outcome, Outcome::Done(Ok(()))));
+    let is_outage = match (&trouble, has_home) {
+        (Err(_), _) => true,
+        (Ok(()), true) => false,
+        (Ok(()), false) => all_failed && is_outage(&map, series, context).await,
+    };
+    for (publication, outcome) in outcomes {
+        match outcome {
+            Outcome::Done(Ok(())) => {}
+            Outcome::Untried => memory.hinder(&publication, Obstacle::Unavailable),
+            Outcome::Done(Err(failure)) => {
+                trouble = trouble.and(elsewhere(&publication, failure, is_outage, memory));
+            }
+        }
+    }
+    trouble.map_err(Error::from)
+}
+
+/// Writes beyond the operator's namespace, for a limited time in all: a webhook may let each write
+/// hang.
+async fn publish_within(
+    publications: Vec<Publication>,
+    map: &JwksMap,
+    series: &Series,
+    context: &Context,
+) -> Vec<(Publication, Outcome)> {
+    let until = Instant::now() + BUDGET;
+    let writes = publications.into_iter().map(|publication| async move {
+        if Instant::now() >= until {
+            return (publication, Outcome::Untried);
+        }
+        let outcome = publish_one(&publication, map, series, context).await;
+        (publication, Outcome::Done(outcome))
+    });
+    stream::iter(writes).buffered(AT_ONCE).collect().await
+}
+
+fn at_home(
+    publication: &Publication,
+    failure: Failure,
+    memory: &mut Memory,
+) -> Result<(), Failure> {
+    match &failure.kind {
+        Kind::Outdated | Kind::NotFound => Ok(()),
+        kind if is_last_word(kind) => {
+            memory.hinder(publication, failure.obstacle());
+            Ok(())
+        }
+        _ => Err(failure),
+    }
+}
+
+fn elsewhere(
+    publication: &Publication,
+    failure: Failure,
+    is_outage: bool,
+    memory: &mut Memory,
+) -> Result<(), Failure> {
+    let namespace = publication.namespace();
+    match &failure.kind {
+        Kind::Outdated | Kind::NotFound => {}
+        kind if is_last_word(kind) => memory.hinder(publication, failure.obstacle()),
+        _ if is_outage => return Err(failure),
+        // A webhook of that namespace, as a rule.
+        kind => {
+            let has_hung = *kind == Kind::Unanswered;
+            if has_hung {
+                memory.slow.insert(namespace.to_owned());
+            }
+            let failures = memory.failures.entry(namespace.to_owned()).or_default();
+            *failures += 1;
+            if has_hung || *failures >= MOST_FAILURES {
+                tracing::warn!(namespace, %failure, "JWKS not written");
+                memory.hinder(publication, failure.obstacle());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the API server itself refused, so that an immediate retry is of no use.
+fn is_last_word(kind: &Kind) -> bool {
+    match kind {
+        Kind::Forbidden
+        | Kind::Denied(_)
+        | Kind::Quota
+        | Kind::NamespaceGone
+        | Kind::NamespaceTerminating
+        | Kind::Invalid
+        | Kind::Refused(..) => true,
+        Kind::Unanswered
+        | Kind::Garbled
+        | Kind::Oversized
+        | Kind::NotFound
+        | Kind::Outdated
+        | Kind::TooManyRequests(_)
+        | Kind::Server(..) => false,
+    }
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// The publications that are worth a write, those of namespaces that hung before last. A
+    /// namespace that needs the same JWKS again and again has somebody else who writes it.
+    fn uncontended(&mut self, publications: Vec<Publication>, digest: &str) -> Vec<Publication> {
+        let mut worthwhile = Vec::new();
+        for publication in publications {
+            let key = (publication.namespace().to_owned(), digest.to_owned());
+            let writes = self.writes.entry(key).or_default();
+            *writes += 1;
+            if *writes > MOST_REPAIRS {
+                self.hinder(&publication, Obstacle::Contended);
+            } else {
+                worthwhile.push(publication);
+            }
+        }
+        worthwhile.sort_by_key(|publication| self.was_slow.contains(publication.namespace()));
+        worthwhile
+    }
+
+    /// Leaves that place alone until the next reconcile.
+    fn hinder(&mut self, publication: &Publication, obstacle: Obstacle) {
+        match publication {
+            Publication::Create(namespace) | Publication::Replace(namespace, ..) => {
+                self.blocked.insert(namespace.clone(), obstacle);
+            }
+            Publication::Delete(place, _) => {
+                self.undeletable.insert(place.clone(), obstacle);
+            }
+        }
+    }
+}
+
+/// Whether the API server takes no write at all: it does when it refuses to make the JWKS at home,
+/// which is there already.
+async fn is_outage(map: &JwksMap, series: &Series, context: &Context) -> bool {
+    let at_home = Publication::Create(series.home.clone());
+    let outcome = publish_one(&at_home, map, series, context).await;
+    outcome.is_err_and(|failure| {
+        matches!(
+            failure.kind,
+            Kind::Server(..) | Kind::Unanswered | Kind::Garbled | Kind::TooManyRequests(_)
+        )
+    })
+}
+
+async fn publish_one(
+    publication: &Publication,
+    map: &JwksMap,
+    series: &Series,
+    context: &Context,
+) -> Result<(), Failure> {
+    let cluster = &context.cluster;
+    match publication {
+        Publication::Create(namespace) => {
+            let at = Place { namespace, name: &series.config_map_name };
+            cluster.create_config_map(at, &map.object).await
+        }
+        Publication::Replace(namespace, version, surplus) => {
+            let at = Place { namespace, name: &series.config_map_name };
+            let is_home = *namespace == series.home;
+            let patch = Conditional::new(jwks_patch(map, surplus, is_home), version);
+            match cluster.patch_config_map(at, patch).await {
+                Err(failure) if failure.kind == Kind::Invalid => {
+                    replace_immutable(at, version, failure, context).await
+                }
+                outcome => outcome,
+            }
+        }
+        Publication::Delete(place, version) => {
+            let at = Place { namespace: &place.namespace, name: &place.name };
+            cluster.delete_config_map(at, version).await
+        }
+    }
+}
+
+/// Somebody made it immutable: it is deleted at exactly that version, and made anew.
+async fn replace_immutable(
+    at: Place<'_>,
+    version: &Version,
+    failure: Failure,
+    context: &Context,
+) -> Result<(), Failure> {
+    let map = context.cluster.config_map(at, MOST_BYTES).await?;
+    if map.is_some_and(|map| map.immutable == Some(true)) {
+        return context.cluster.delete_config_map(at, version).await;
+    }
+    Err(failure)
+}
+
+/// A namespace that fails so often in one reconcile waits for the next.
+const MOST_FAILURES: usize = 2;
+
+/// So often one reconcile writes the same JWKS to the same namespace.
+const MOST_REPAIRS: usize = 3;
+
+/// So many ConfigMaps are written at once.
+const AT_ONCE: usize = 8;
+
+/// How long writes beyond the operator's namespace may take in all. A reconcile has a minute, and
+/// each write ten seconds: those that have begun may end.
+const BUDGET: Duration = Duration::from_secs(20);
+
+/// Nothing that etcd takes is larger, not even as JSON with every character escaped.
+const MOST_BYTES: usize = 16 << 20;

@@ -1,0 +1,68 @@
+//! Deletes the ledgers and key pairs of SigningKeys that are gone.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::api;
+use crate::controller::cluster::{Conditional, Kind, Place};
+use crate::controller::{Context, Error};
+use crate::domain::signing_key::drain;
+use crate::domain::signing_key::leftover::{Fate, fate};
+use crate::stored::{series_of, version_of};
+
+/// Looks at each of those Secrets and at all SigningKeys, and marks or deletes what nobody owns.
+///
+/// # Errors
+///
+/// The world did not obey. What was not swept is swept the next time.
+pub(super) async fn sweep(names: &[String], context: &Context) -> Result<(), Error> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    for name in names {
+        match sweep_one(name, context).await {
+            Ok(()) => {}
+            // Somebody else was faster.
+            Err(Error::Call(failure))
+                if matches!(failure.kind, Kind::Outdated | Kind::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn sweep_one(name: &str, context: &Context) -> Result<(), Error> {
+    let cluster = &context.cluster;
+    let at = Place { namespace: &context.settings.namespace, name };
+    // What will be deleted is read first, what that rests upon afterwards.
+    let Some(metadata) = cluster.secret_metadata(at).await? else { return Ok(()) };
+    let Some(version) = version_of(&metadata) else { return Ok(()) };
+    let lives = match series_of(name) {
+        Some(uid) => cluster.signing_key_uids().await?.contains(uid),
+        None => true,
+    };
+    if lives || metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    if !context.leads() {
+        return Err(Error::NotLeading);
+    }
+    let mark = metadata.annotations.as_ref().and_then(|all| all.get(api::OWNERLESS_SINCE));
+    let seen_at: Option<Timestamp> = mark.and_then(|mark| mark.parse().ok());
+    let limits = &context.settings.limits;
+    let kept_for = drain(jiff::SignedDuration::ZERO, limits.view_age, limits.token_lifetime);
+    match fate(seen_at, kept_for, cluster.now()) {
+        Fate::Keep => {}
+        Fate::Mark(at_) => {
+            let annotations = json!({(api::OWNERLESS_SINCE): at_.to_string()});
+            let patch = json!({"metadata": {"annotations": annotations}});
+            cluster.patch_secret(at, Conditional::new(patch, &version)).await?;
+            tracing::warn!(secret = name, "its SigningKey is gone, it will be deleted");
+        }
+        Fate::Delete => {
+            cluster.delete_secret(at, &version).await?;
+            tracing::info!(secret = name, "deleted: its SigningKey is gone");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! Which keys the token service takes for its own, and when it signs with none.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use technical_user_operator::domain::key_pair::{Algorithm, PublicKey};
+use technical_user_operator::domain::token::Profile;
+
+use crate::world::{SYSTEM, World, until};
+
+/// Whoever may only write ConfigMaps in the operator's namespace must not make tokens valid.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_somebody_adds_to_the_config_map_is_neither_served_nor_believed() {
+    let world = World::start().await;
+    let server = world.token_server(Profile::Cloud).ready().await;
+    let before = server.get("/.well-known/jwks.json").await.text;
+    world.kill_operator();
+    let rogue = PublicKey::ec(Algorithm::ES256, &[vec![4], vec![7; 64]].concat()).unwrap();
+    let mut map = world.server.get("configmaps", SYSTEM, "default-jwks").unwrap();
+    let mut keys: Value = serde_json::from_str(map["data"]["jwks"].as_str().unwrap()).unwrap();
+    keys["keys"].as_array_mut().unwrap().push(serde_json::to_value(&rogue).unwrap());
+    map["data"]["jwks"] = keys.to_string().into();
+
+    world.server.put_raw("configmaps", map);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+
+    assert!(world.kids("default").contains(&rogue.kid().to_string()));
+    assert_eq!(server.get("/.well-known/jwks.json").await.text, before);
+}
+
+/// The former keys sign on with their own algorithm until the next one takes over.
+#[tokio::test(start_paused = true)]
+async fn while_the_algorithm_of_a_series_changes_tokens_are_signed_without_a_gap() {
+    let world = World::start().await;
+    let who = world.user("shop", "billing", &json!({})).await;
+    let server = world.token_server(Profile::Cloud).ready().await;
+    let first = world.kids("default");
+
+    let mut series = world.server.get("signingkeys", "", "default").unwrap();
+    series["spec"]["algorithm"] = "RS256".into();
+    world.server.put_raw("signingkeys", series);
+    until("a second key", || world.kids("default").len() == 2).await;
+
+    for _ in 0..30 {
+        assert_eq!(server.token(&who).await.status, StatusCode::OK);
+        tokio::time::sleep(Duration::from_mins(5)).await;
+    }
+    let signs = server.token(&who).await.token();
+    assert!(server.verified(&signs).await.is_some());
+    let second = world.kids("default").into_iter().find(|kid| !first.contains(kid)).unwrap();
+    let header = signs.split('.').next().unwrap().to_owned();
+    assert!(decoded(&header).contains(&second), "the second key signs in the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_server_that_believes_its_views_for_longer_than_the_operator_thinks_signs_nothing()
+{
+    let world = World::start().await;
+    let who = world.user("shop", "billing", &json!({})).await;
+    let good = world.token_server(Profile::Cloud).ready().await;
+    let patient = world.token_server_believing(Duration::from_hours(2));
+    until("its views", || patient.directory.readiness().is_ok()).await;
+
+    let refused = patient.token(&who).await;
+
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.text);
+    assert!(patient.directory.signing().unwrap_err().contains("--max-view-age"));
+    assert_eq!(good.token(&who).await.status, StatusCode::OK);
+}
+
+fn decoded(part: &str) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    String::from_utf8(URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+}
