@@ -10,7 +10,7 @@ use technical_user_operator::api::signing_key::SigningKey;
 use crate::namespace::Namespace;
 use crate::world::shared;
 
-async fn refused(namespace: &Namespace, name: &str, spec: Value, words: &str) {
+pub(crate) async fn refused(namespace: &Namespace, name: &str, spec: Value, words: &str) {
     match namespace.try_apply(name, spec.clone()).await {
         Ok(_) => panic!("accepted: {spec}"),
         Err(error) => {
@@ -35,16 +35,7 @@ async fn mistakes_are_refused_with_words_that_help() {
         ),
         (json!({"roles": ["ROLE M2M"]}), "spec.roles"),
         (json!({"roles": vec!["ROLE"; 17]}), "spec.roles"),
-        (json!({"roles": ["a\"b"]}), "spec.roles"),
-        (json!({"roles": ["a\\b"]}), "spec.roles"),
-        (json!({"roles": ["\u{e4}"]}), "spec.roles"),
         (json!({"audiences": ["with space"]}), "spec.audiences"),
-        (json!({"accessTokenType": "jwt"}), "spec.accessTokenType"),
-        (
-            json!({"accessTokenType": "at+jwt"}),
-            "accessTokenType at+jwt needs an entry in audiences",
-        ),
-        (json!({"accessTokenType": "at+jwt", "audiences": []}), "RFC 9068 demands the claim aud"),
         (json!({"accessTokenTTL": "30s"}), "accessTokenTTL must be between 1m and 24h"),
         (json!({"accessTokenTTL": "25h"}), "accessTokenTTL must be between 1m and 24h"),
         (json!({"accessTokenTTL": "5 minutes"}), "spec.accessTokenTTL"),
@@ -92,12 +83,6 @@ async fn mistakes_are_refused_with_words_that_help() {
         refused(&namespace, "orders", spec, words).await;
     }
     refused(&namespace, &"n".repeat(64), json!({}), "metadata.name").await;
-    // Every character of a scope token (RFC 6749 section 3.3).
-    let scope: String = (b'!'..=b'~').map(char::from).filter(|it| !"\"\\".contains(*it)).collect();
-    let roles = json!(["rabbitmq.read:*/*", "rabbitmq.read:%2F/q", scope]);
-    namespace.apply("broker", json!({"roles": roles})).await;
-    let typed = json!({"accessTokenType": "at+jwt", "audiences": ["https://api.example.com"]});
-    namespace.apply("typed", typed).await;
     namespace.apply(&"n".repeat(63), json!({})).await;
     namespace.ready(&"n".repeat(63)).await;
 }

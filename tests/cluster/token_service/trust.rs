@@ -33,14 +33,13 @@ async fn a_token_does_kubectl_get_pods_as_its_own_user() {
     let Some(control_plane) = bare(options).await else {
         return;
     };
-    let operator = launch(&control_plane, "operator.log");
-    let operator = operator.with("--allowed-audiences", "kubernetes").start();
+    let operator = launch(&control_plane, "operator.log").with(ALLOWED, "kubernetes").start();
     operator.ready().await;
     let file = |name: &str| folder.path().join(name).display().to_string();
     let launch = Launch::new(&control_plane, "token-server", &issuer).await.at(port);
     let launch =
         launch.with("--tls-certificate", &file("tls.crt")).with("--tls-key", &file("tls.key"));
-    let server = launch.with("--allowed-audiences", "kubernetes").start();
+    let server = launch.with(ALLOWED, "kubernetes").start();
     server.ready().await;
     let namespace = Namespace::with(control_plane.client().await, "trust", SYSTEM).await;
     namespace.apply("deployer", json!({"audiences": ["kubernetes"], "roles": ["ROLE_M2M"]})).await;
@@ -181,3 +180,5 @@ fn kubectl(
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
+
+const ALLOWED: &str = "--allowed-audiences";
