@@ -14,7 +14,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::runtime::conditions::is_crd_established;
 use kube::runtime::wait::await_condition;
-use kube::{Client, ResourceExt};
+use kube::{Client, Config, ResourceExt};
 use prometheus_client::registry::Registry;
 use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -82,11 +82,8 @@ async fn operate(
         make_what_is_missing(&client, &settings.namespace).await?;
     }
     let clock = Arc::new(System::start());
-    let lease_client = process::client(&config, LEASE_READ)?;
     let heartbeats = Heartbeats::default();
-    let (candidate, leadership) =
-        Candidate::new(lease_client, &settings, LEASE, Arc::clone(&clock) as _);
-    let candidate = candidate.only_with(heartbeats.clone());
+    let (candidate, leadership) = candidate(&config, &settings, &clock, &heartbeats)?;
     let mut registry = Registry::default();
     let issuer = settings.endpoints.issuer.clone();
     let context = context(&client, clock, leadership, settings, &mut registry);
@@ -134,6 +131,18 @@ async fn operate(
     vital.stop();
     candidate.release().await;
     Ok(())
+}
+
+/// With a client of its own, so that a renewal waits for no other call.
+fn candidate(
+    config: &Config,
+    settings: &Settings,
+    clock: &Arc<System>,
+    heartbeats: &Heartbeats,
+) -> Result<(Candidate, Leadership), ProcessError> {
+    let client = process::client(config, LEASE_READ)?;
+    let (candidate, leadership) = Candidate::new(client, settings, LEASE, Arc::clone(clock) as _);
+    Ok((candidate.only_with(heartbeats.clone()), leadership))
 }
 
 fn context(

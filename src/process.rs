@@ -99,7 +99,8 @@ pub(crate) fn bind(
 
 /// Has `router` answer on a port for probes and scrapes, until `parts` is dropped.
 pub(crate) fn serve(parts: &mut JoinSet<()>, socket: std::net::TcpListener, router: Router) {
-    let limits = Limits { connections: ADMIN_CONNECTIONS, ..Limits::default() };
+    let of_source = ADMIN_CONNECTIONS / 2;
+    let limits = Limits { connections: ADMIN_CONNECTIONS, of_source, ..Limits::default() };
     parts.spawn(async move {
         if let Err(error) = Listener::new(socket, limits).serve(router, pending()).await {
             tracing::error!(%error, "a listener failed");
