@@ -32,8 +32,7 @@ use crate::domain::delivery::Endpoints;
 use crate::environment::{Entropy, System};
 use crate::heartbeat::Heartbeats;
 use crate::process::{
-    self, ProcessError, SILENCE, Signals, bind, client, cluster, keep_memory_private, serve,
-    started,
+    ProcessError, SILENCE, Signals, bind, client, cluster, keep_memory_private, serve, started,
 };
 use crate::server::admin;
 use crate::token_server::{self, TokenService};
@@ -140,8 +139,8 @@ fn candidate(
     clock: &Arc<System>,
     heartbeats: &Heartbeats,
 ) -> Result<(Candidate, Leadership), ProcessError> {
-    let client = process::client(config, LEASE_READ)?;
-    let (candidate, leadership) = Candidate::new(client, settings, LEASE, Arc::clone(clock) as _);
+    let own = client(config, LEASE_READ)?;
+    let (candidate, leadership) = Candidate::new(own, settings, LEASE, Arc::clone(clock) as _);
     Ok((candidate.only_with(heartbeats.clone()), leadership))
 }
 
