@@ -105,9 +105,7 @@ async fn operate(
     let health = bind(installation.health_listen, "health-listen")?;
     let signing = tokens.as_ref().map(|it| admin::signing(it.signing())).unwrap_or_default();
     let readiness = readiness(are_users_synced, are_keys_synced, tokens.map(|it| it.readiness()));
-    let installations = Arc::clone(&context.installations);
-    let notes = Arc::new(move || installations.notes());
-    let probes = admin::health_with(heartbeats.clone(), readiness, notes).merge(signing);
+    let probes = admin::health_with(heartbeats.clone(), readiness, notes(&context)).merge(signing);
     let mut vital = Vital::start((health, probes), candidate.clone())?;
     started("operator", installation, &context.settings.identity);
     let synced = (users_synced, keys_synced);
@@ -142,6 +140,12 @@ fn candidate(
     let own = client(config, LEASE_READ)?;
     let (candidate, leadership) = Candidate::new(own, settings, LEASE, Arc::clone(clock) as _);
     Ok((candidate.only_with(heartbeats.clone()), leadership))
+}
+
+/// What belongs to other installations.
+fn notes(context: &Arc<Context>) -> admin::Notes {
+    let installations = Arc::clone(&context.installations);
+    Arc::new(move || installations.notes())
 }
 
 fn context(

@@ -167,10 +167,13 @@ impl Installations {
     }
 
     /// The namespaces of the other installations, each with how many objects it holds.
-    pub(super) fn left(&self, controller: &str) -> Vec<(String, usize)> {
-        let known = self.locked();
-        let count = |other: &Other| other.objects.get(controller).map_or(0, BTreeSet::len);
-        known.others.iter().map(|(it, other)| (it.namespace.clone(), count(other))).collect()
+    pub(super) fn left(&self, controller: &str) -> BTreeMap<String, usize> {
+        let mut left = BTreeMap::new();
+        for (holder, other) in &self.locked().others {
+            let count = other.objects.get(controller).map_or(0, BTreeSet::len);
+            *left.entry(holder.namespace.clone()).or_default() += count;
+        }
+        left
     }
 
     /// One sentence for each kind and other installation that holds objects in the scope of this

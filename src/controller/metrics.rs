@@ -3,6 +3,7 @@
 //! No label is ever taken from a value that a user or a client chose, so that the number of series
 //! stays bounded.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -256,7 +257,7 @@ impl Metrics {
         self.leads.get_or_create(&Named { name }).set(i64::from(leads));
     }
 
-    pub(super) fn left(&self, controller: &'static str, left: Vec<(String, usize)>) {
+    pub(super) fn left(&self, controller: &'static str, left: BTreeMap<String, usize>) {
         for (installation, count) in left {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.left.get_or_create(&Left { controller, installation }).set(count);

@@ -1,0 +1,93 @@
+//! Every reason, condition, Event and metric of the code stands in `docs/troubleshooting.md`.
+#![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn every_reason_condition_and_event_is_explained() {
+    let page = page();
+    let files = REASONS.iter().flat_map(|place| sources(&root().join("src").join(place)));
+    let words: BTreeSet<String> = files.flat_map(|file| literals(&file)).collect();
+    let is_word = |text: &&String| {
+        text.len() > 4
+            && text.starts_with(|c: char| c.is_ascii_uppercase())
+            && text.chars().all(|c| c.is_ascii_alphanumeric())
+            && !NO_REASONS.contains(&text.as_str())
+    };
+    let missing: Vec<_> = words.iter().filter(is_word).filter(|it| !names(&page, it)).collect();
+
+    assert!(missing.is_empty(), "not in docs/troubleshooting.md: {missing:?}");
+}
+
+#[test]
+fn every_metric_is_explained() {
+    let page = page();
+    let words: BTreeSet<String> =
+        sources(&root().join("src")).iter().flat_map(|file| literals(file)).collect();
+    let prefixes = ["technical_user_", "controller_runtime_", "workqueue_", "leader_election_"];
+    let is_metric = |text: &&String| {
+        prefixes.iter().any(|prefix| text.starts_with(prefix))
+            && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+            && text.as_str() != "technical_user_operator"
+    };
+    let missing: Vec<_> = words.iter().filter(is_metric).filter(|it| !names(&page, it)).collect();
+
+    assert!(missing.is_empty(), "not in docs/troubleshooting.md: {missing:?}");
+}
+
+fn page() -> String {
+    fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap()
+}
+
+fn names(page: &str, word: &str) -> bool {
+    page.contains(&format!("`{word}`"))
+}
+
+/// The texts between quotes of the part of a file that is no test.
+fn literals(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap();
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    code.flat_map(|line| line.split('"').skip(1).step_by(2).map(str::to_owned)).collect()
+}
+
+fn sources(place: &Path) -> Vec<PathBuf> {
+    if place.is_file() {
+        return vec![place.to_owned()];
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(place).unwrap() {
+        let path = entry.unwrap().path();
+        let is_test = path.file_stem().is_some_and(|name| name == "tests");
+        if path.is_dir() && !is_test {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|it| it == "rs") && !is_test {
+            files.push(path);
+        }
+    }
+    files
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where conditions and Events are worded.
+const REASONS: [&str; 10] = [
+    "domain/news.rs",
+    "domain/obstacle.rs",
+    "domain/readiness.rs",
+    "domain/request.rs",
+    "domain/technical_user/report.rs",
+    "domain/technical_user/report",
+    "domain/signing_key/report.rs",
+    "domain/signing_key/report",
+    "controller/technical_user",
+    "controller/signing_key",
+];
+
+/// Words in quotes that are no reason.
+const NO_REASONS: [&str; 8] =
+    ["Apply", "Invalid", "Reason", "SigningKey", "Stored", "TechnicalUser", "Update", "Unknown"];
