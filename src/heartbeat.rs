@@ -127,7 +127,7 @@ mod tests {
         tokio::spawn(async move { other.keep("another part", pending::<()>()).await });
         assert!(futures::poll!(&mut blocked).is_pending());
 
-        tokio::time::sleep(TOO_LONG - Duration::from_millis(1)).await;
+        tokio::time::sleep(TOO_LONG.saturating_sub(Duration::from_millis(1))).await;
         assert_eq!(beats.stalled(), None);
         tokio::time::sleep(Duration::from_millis(1)).await;
         let stalled = beats.stalled().unwrap();

@@ -53,7 +53,7 @@ mod status;
 )]
 pub struct SigningKeySpec {
     /// The controller that serves this object, as in Gateway API: an operator ignores every
-    /// SigningKey that names another controller than its flag `--controller-name`. It cannot be
+    /// `SigningKey` that names another controller than its flag `--controller-name`. It cannot be
     /// changed later. Default: `iam.cyoda.com/technical-user-operator`.
     #[serde(default = "default_controller_name")]
     #[schemars(

@@ -160,15 +160,7 @@ async fn advance(
         if !context.leads() {
             return Err(Error::NotLeading);
         }
-        let is_repair = match &write {
-            Write::Publish(_, all) => Some(all.iter().any(undoes)),
-            // Two operators with different settings would write it in turn.
-            Write::PutLedger(_, _, Change::Agree) => Some(true),
-            Write::CreateLedger(_)
-            | Write::Stage(_)
-            | Write::PutLedger(..)
-            | Write::DeleteKeyPair(..) => None,
-        };
+        let is_repair = is_repair(&write);
         match apply(write, look, memory, context).await {
             Ok(()) => match is_repair {
                 Some(is_repair) => has_repaired |= is_repair,
@@ -179,6 +171,19 @@ async fn advance(
         }
     }
     Err(Error::Unsettled)
+}
+
+/// Whether the write undoes what somebody else keeps writing; nothing for a write of the protocol.
+fn is_repair(write: &Write) -> Option<bool> {
+    match write {
+        Write::Publish(_, all) => Some(all.iter().any(undoes)),
+        // Two operators with different settings would write it in turn.
+        Write::PutLedger(_, _, Change::Agree) => Some(true),
+        Write::CreateLedger(_)
+        | Write::Stage(_)
+        | Write::PutLedger(..)
+        | Write::DeleteKeyPair(..) => None,
+    }
 }
 
 /// Whether it may undo what somebody else did. A namespace that is new wants a JWKS and is no quarrel.

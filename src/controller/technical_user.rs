@@ -120,11 +120,10 @@ async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Resul
         if !context.leads() {
             return Err(Error::NotLeading);
         }
-        let outcome = match &write {
-            Write::ClearImmutable(version) => {
-                clear_immutable(version, look, context).await.map(|found| tried = found)
-            }
-            _ => apply(write, look, context).await,
+        let outcome = if let Write::ClearImmutable(version) = &write {
+            clear_immutable(version, look, context).await.map(|found| tried = found)
+        } else {
+            apply(write, look, context).await
         };
         match outcome {
             Ok(()) => has_written = true,

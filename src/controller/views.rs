@@ -28,6 +28,8 @@ pub(super) fn slim(metadata: &mut ObjectMeta) {
     metadata.managed_fields = None;
     if let Some(annotations) = &mut metadata.annotations {
         annotations.retain(|name, _| SIGNING_KEY_REQUESTS.contains(&name.as_str()));
-        annotations.values_mut().for_each(|value| *value = brief(value));
+        for value in annotations.values_mut() {
+            *value = brief(value);
+        }
     }
 }

@@ -302,12 +302,12 @@ impl Clients {
 
     /// The user with the one copy of the uid of its holder: there are many users and few holders.
     fn shared(&mut self, User(client, holder): User) -> User {
-        let holder = holder.map(|holder| match self.holders.get(&holder) {
-            Some(known) => Arc::clone(known),
-            None => {
-                self.holders.insert(Arc::clone(&holder));
-                holder
+        let holder = holder.map(|holder| {
+            if let Some(known) = self.holders.get(&holder) {
+                return Arc::clone(known);
             }
+            self.holders.insert(Arc::clone(&holder));
+            holder
         });
         User(client, holder)
     }

@@ -32,11 +32,10 @@ pub enum Hold {
 /// Decides by the holder that the status names and by the presence of the holder, if it is known.
 pub fn hold(holder: Option<&Installation>, own: &Installation, presence: Option<Presence>) -> Hold {
     match (holder, presence) {
-        (None, _) => Hold::Claim,
         (Some(holder), _) if holder == own => Hold::Ours,
         (Some(_), None) => Hold::Ask,
         (Some(_), Some(Presence::Lives)) => Hold::Leave,
-        (Some(_), Some(Presence::Gone)) => Hold::Claim,
+        (None, _) | (Some(_), Some(Presence::Gone)) => Hold::Claim,
     }
 }
 

@@ -24,14 +24,14 @@ pub enum Obstacle {
     Forbidden {
         /// The request that needs it.
         operation: Operation,
-        /// The ServiceAccount that lacks it, as `namespace/name`, if the API server said so.
+        /// The `ServiceAccount` that lacks it, as `namespace/name`, if the API server said so.
         account: Option<String>,
     },
     /// A quota of the namespace is used up.
     Quota {
         /// The request that it refused.
         operation: Operation,
-        /// The name of the ResourceQuota, if the API server said so.
+        /// The name of the `ResourceQuota`, if the API server said so.
         quota: Option<String>,
     },
     /// The namespace is being deleted.

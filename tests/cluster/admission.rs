@@ -51,6 +51,20 @@ async fn mistakes_are_refused_with_words_that_help() {
         ),
         (json!({"rotation": {"period": "1h"}}), "must be shorter than rotation.period"),
         (json!({"rotation": {"overlap": "10s"}}), "rotation.overlap must be between 1m and 8760h"),
+        (json!({"suspend": "yes"}), "spec.suspend"),
+    ] {
+        refused(&namespace, "orders", spec, words).await;
+    }
+    refused(&namespace, &"n".repeat(64), json!({}), "metadata.name").await;
+    namespace.apply(&"n".repeat(63), json!({})).await;
+    namespace.ready(&"n".repeat(63)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_in_the_template_are_refused_with_words_that_help() {
+    let Some(world) = shared().await else { return };
+    let namespace = Namespace::new(world, "refused-template").await;
+    for (spec, words) in [
         (json!({"secretTemplate": {"name": "Upper"}}), "spec.secretTemplate.name"),
         (json!({"secretTemplate": {"keys": {"a b": "issuer"}}}), "a field of a Secret has at most"),
         (
@@ -78,13 +92,9 @@ async fn mistakes_are_refused_with_words_that_help() {
             json!({"secretTemplate": {"annotations": {"meta.helm.sh/release-name": "a"}}}),
             "make others change the Secret",
         ),
-        (json!({"suspend": "yes"}), "spec.suspend"),
     ] {
         refused(&namespace, "orders", spec, words).await;
     }
-    refused(&namespace, &"n".repeat(64), json!({}), "metadata.name").await;
-    namespace.apply(&"n".repeat(63), json!({})).await;
-    namespace.ready(&"n".repeat(63)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ async fn sizes(namespace: &Namespace, act: impl AsyncFnOnce(), versions: usize) 
             WatchEvent::Added(secret) | WatchEvent::Modified(secret) => {
                 Some(secret.data.unwrap_or_default().len())
             }
-            _ => None,
+            WatchEvent::Deleted(_) | WatchEvent::Bookmark(_) | WatchEvent::Error(_) => None,
         })
     });
     let events = futures::StreamExt::take(events, versions);

@@ -79,18 +79,7 @@ impl Act {
                 let path = format!("{secret}?fieldManager=kubectl-edit");
                 world.ask(&Method::PATCH, &path, &data);
             }
-            Self::DeleteRecord => {
-                world.oracle().interfere();
-                for record in world.server.list("secrets") {
-                    let metadata = &record["metadata"];
-                    if let (Some(OPERATOR), Some(name)) =
-                        (metadata["namespace"].as_str(), metadata["name"].as_str())
-                    {
-                        let path = format!("/api/v1/namespaces/{OPERATOR}/secrets/{name}");
-                        world.ask(&Method::DELETE, &path, &Value::Null);
-                    }
-                }
-            }
+            Self::DeleteRecord => delete_record(world),
             Self::SetImmutable(is) => {
                 world.ask(&Method::PATCH, &secret, &json!({"immutable": is}));
             }
@@ -98,14 +87,7 @@ impl Act {
                 let body = json!({"metadata": {"managedFields": [{}]}});
                 world.ask(&Method::PATCH, &secret, &body);
             }
-            Self::RestoreSecret => {
-                let mut copy = world.server.get("secrets", NAMESPACE, SECRET).unwrap();
-                for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields"] {
-                    copy["metadata"].as_object_mut().unwrap().remove(field);
-                }
-                world.ask(&Method::DELETE, &secret, &Value::Null);
-                world.ask(&Method::POST, &format!("{secrets}?fieldManager=velero"), &copy);
-            }
+            Self::RestoreSecret => restore(world),
             Self::ApplySecret => {
                 let copy = world.server.get("secrets", NAMESPACE, SECRET).unwrap();
                 let annotations = json!({LAST_APPLIED: copy.to_string()});
@@ -124,6 +106,30 @@ impl Act {
                 });
                 world.ask(&Method::POST, &secrets, &object);
             }
+        }
+    }
+}
+
+/// A backup tool deletes the delivered Secret and creates it again from its copy.
+fn restore(world: &World) {
+    let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
+    let mut copy = world.server.get("secrets", NAMESPACE, SECRET).unwrap();
+    for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields"] {
+        copy["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    world.ask(&Method::DELETE, &format!("{secrets}/{SECRET}"), &Value::Null);
+    world.ask(&Method::POST, &format!("{secrets}?fieldManager=velero"), &copy);
+}
+
+fn delete_record(world: &World) {
+    world.oracle().interfere();
+    for record in world.server.list("secrets") {
+        let metadata = &record["metadata"];
+        if let (Some(OPERATOR), Some(name)) =
+            (metadata["namespace"].as_str(), metadata["name"].as_str())
+        {
+            let path = format!("/api/v1/namespaces/{OPERATOR}/secrets/{name}");
+            world.ask(&Method::DELETE, &path, &Value::Null);
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct Failure {
     pub operation: Operation,
     /// What came of it.
     pub kind: Kind,
-    /// The quota that is used up, or the ServiceAccount that lacks a right, if the API server said.
+    /// The quota that is used up, or the `ServiceAccount` that lacks a right, if the API server said.
     pub culprit: Option<String>,
 }
 
@@ -182,7 +182,7 @@ fn denied_by(message: &str) -> Option<&str> {
     (name.len() <= MOST_NAME && name.bytes().all(is_part)).then_some(name)
 }
 
-/// The ResourceQuota or the ServiceAccount (`namespace/name`) that a refusal is about. Nothing else of
+/// The `ResourceQuota` or the `ServiceAccount` (`namespace/name`) that a refusal is about. Nothing else of
 /// the message is repeated.
 pub(super) fn culprit(kind: &Kind, status: &Status) -> Option<String> {
     let message = status.message.as_deref().unwrap_or_default();

@@ -67,7 +67,7 @@ impl Cluster {
         self.version(request, &call).await
     }
 
-    /// The uids of all SigningKeys, by a whole live list.
+    /// The uids of all `SigningKeys`, by a whole live list.
     ///
     /// # Errors
     ///

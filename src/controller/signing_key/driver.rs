@@ -133,7 +133,7 @@ impl Controller for SigningKeys {
     }
 
     /// Makes the `SigningKey` that every `TechnicalUser` refers to by default, where it is missing,
-    /// whatever others there are. Sweeps what SigningKeys left that are gone.
+    /// whatever others there are. Sweeps what `SigningKeys` left that are gone.
     fn chores(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>> {
         let is_missing = self.settings.bootstrap_signing_key && !self.views.has(DEFAULT);
         let leftovers = self.views.leftovers();

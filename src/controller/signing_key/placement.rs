@@ -308,7 +308,7 @@ impl FoundMap {
         Some(Self { place, ownership, labelled, is_going, published })
     }
 
-    /// Whether a SigningKey owns it.
+    /// Whether a `SigningKey` owns it.
     pub(super) fn is_of_a_series(&self) -> bool {
         self.ownership.as_ref().is_some_and(|it| it.name.is_some())
     }

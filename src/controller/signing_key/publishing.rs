@@ -90,14 +90,14 @@ fn at_home(
     failure: Failure,
     memory: &mut Memory,
 ) -> Result<(), Failure> {
-    match &failure.kind {
-        Kind::Outdated | Kind::NotFound => Ok(()),
-        kind if is_last_word(kind) => {
-            memory.hinder(publication, failure.obstacle());
-            Ok(())
-        }
-        _ => Err(failure),
+    if is_moved_on(&failure.kind) {
+        return Ok(());
     }
+    if !is_last_word(&failure.kind) {
+        return Err(failure);
+    }
+    memory.hinder(publication, failure.obstacle());
+    Ok(())
 }
 
 fn elsewhere(
@@ -106,26 +106,34 @@ fn elsewhere(
     is_outage: bool,
     memory: &mut Memory,
 ) -> Result<(), Failure> {
+    if is_moved_on(&failure.kind) {
+        return Ok(());
+    }
+    if is_last_word(&failure.kind) {
+        memory.hinder(publication, failure.obstacle());
+        return Ok(());
+    }
+    if is_outage {
+        return Err(failure);
+    }
+    // The cause is usually a webhook of that namespace.
     let namespace = publication.namespace();
-    match &failure.kind {
-        Kind::Outdated | Kind::NotFound => {}
-        kind if is_last_word(kind) => memory.hinder(publication, failure.obstacle()),
-        _ if is_outage => return Err(failure),
-        // A webhook of that namespace, as a rule.
-        kind => {
-            let has_hung = *kind == Kind::Unanswered;
-            if has_hung {
-                memory.slow.insert(namespace.to_owned());
-            }
-            let failures = memory.failures.entry(namespace.to_owned()).or_default();
-            *failures += 1;
-            if has_hung || *failures >= MOST_FAILURES {
-                tracing::warn!(namespace, %failure, "JWKS not written");
-                memory.hinder(publication, failure.obstacle());
-            }
-        }
+    let has_hung = failure.kind == Kind::Unanswered;
+    if has_hung {
+        memory.slow.insert(namespace.to_owned());
+    }
+    let failures = memory.failures.entry(namespace.to_owned()).or_default();
+    *failures += 1;
+    if has_hung || *failures >= MOST_FAILURES {
+        tracing::warn!(namespace, %failure, "JWKS not written");
+        memory.hinder(publication, failure.obstacle());
     }
     Ok(())
+}
+
+/// Whether the object changed since it was read, so that the next look decides again.
+fn is_moved_on(kind: &Kind) -> bool {
+    matches!(kind, Kind::Outdated | Kind::NotFound)
 }
 
 /// Whether the API server itself refused, so that an immediate retry is of no use.

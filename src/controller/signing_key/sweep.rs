@@ -1,4 +1,4 @@
-//! Deletes the ledgers and key pairs of SigningKeys that are gone.
+//! Deletes the ledgers and key pairs of `SigningKeys` that are gone.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::domain::signing_key::drain;
 use crate::domain::signing_key::leftover::{Fate, fate};
 use crate::stored::{series_of, version_of};
 
-/// Looks at each of those Secrets and at all SigningKeys, and marks or deletes what nobody owns.
+/// Looks at each of those Secrets and at all `SigningKeys`, and marks or deletes what nobody owns.
 ///
 /// # Errors
 ///

@@ -90,7 +90,7 @@ pub(super) fn read_key_pair(metadata: &ObjectMeta) -> Option<(String, Belonging)
 }
 
 /// The ConfigMap by the series that its label names, and its place. Anybody may set that label: what
-/// no SigningKey owns matters at home alone.
+/// no `SigningKey` owns matters at home alone.
 pub(super) fn read_map(
     metadata: &ObjectMeta,
     home: &str,
@@ -181,7 +181,9 @@ impl Views {
                 drop(map);
                 return Vec::new();
             }
-            told => told,
+            Told::Is(..) | Told::Gone(_) | Told::ListBegins | Told::ListEnds | Told::Refused => {
+                told
+            }
         };
         let key = told.key().cloned();
         let former = key.as_ref().and_then(|key| {

@@ -53,7 +53,7 @@ pub(super) fn read_record(secret: &Secret) -> Option<(String, Readable)> {
 }
 
 /// The delivered Secret by its own place. Anybody may put our label on a Secret, so one that no
-/// TechnicalUser owns is not kept.
+/// `TechnicalUser` owns is not kept.
 pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(Key, Option<Seen>)> {
     let key = Key { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
     let delivered = observation::delivered(metadata, Belongs::Foreign)?;

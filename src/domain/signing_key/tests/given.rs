@@ -136,8 +136,8 @@ impl Given {
     }
 
     /// What is written for that verdict.
-    pub(super) fn status_at_rest(&self, verdict: Verdict) -> SigningKeyStatus {
-        report::status(&self.observed(), &verdict, None, Now::at(self.now)).unwrap()
+    pub(super) fn status_at_rest(&self, verdict: &Verdict) -> SigningKeyStatus {
+        report::status(&self.observed(), verdict, None, Now::at(self.now)).unwrap()
     }
 
     /// The reasons of the Events that go with it.

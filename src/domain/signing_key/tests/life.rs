@@ -163,7 +163,7 @@ fn a_declared_algorithm_is_a_rotation_whose_next_key_has_it_and_then_the_mark_go
     let Step::Write(write) = given.decide() else { panic!("nothing made") };
 
     assert_eq!(write, Write::Stage(2));
-    assert_eq!(given.status_at_rest(Verdict::Signing(kid(1))).bootstrapped, Some(true));
+    assert_eq!(given.status_at_rest(&Verdict::Signing(kid(1))).bootstrapped, Some(true));
 }
 
 #[test]

@@ -295,9 +295,8 @@ proptest! {
         let visible = world.visible();
         // Nothing is issued into a full record or for a suspended user, whatever the Secret shows.
         let waits = world.user.is_suspended
-            || rest.is_some_and(|rest| match rest.verdict {
-                Verdict::TooManyCredentials | Verdict::LossesPaced { .. } => true,
-                _ => false,
+            || rest.is_some_and(|rest| {
+                matches!(rest.verdict, Verdict::TooManyCredentials | Verdict::LossesPaced { .. })
             });
         prop_assert!(visible.is_none_or(|id| world.accepts(id)) || waits);
     }

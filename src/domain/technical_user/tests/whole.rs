@@ -99,8 +99,8 @@ fn losses_are_replaced_at_once_three_times_and_then_after_longer_and_longer_time
         assert_eq!(waiting(lost(replaced), None), paced);
         assert_eq!(waiting(lost(replaced), Some(altered('z', &user()))), paced);
     }
-    let last = Some(("SecretLostRepeatedly", Some(at(20))));
-    assert_eq!(waiting(lost(6), None), last, "the last place is for requests");
+    let full = Some(("SecretLostRepeatedly", Some(at(20))));
+    assert_eq!(waiting(lost(6), None), full, "the last place is for requests");
 }
 
 #[test]
