@@ -66,12 +66,8 @@ fn an_untouched_object_is_not_taken_for_ready() {
 #[test]
 fn people_find_and_read_the_resources_with_kubectl() {
     let wanted = [
-        (
-            "SigningKey",
-            json!(["sk", "sigkey"]),
-            "Ready Reason Algorithm Active Key Next Rotation Age",
-        ),
-        ("TechnicalUser", json!(["tu", "techuser"]), "Ready Client ID Secret Age"),
+        ("SigningKey", json!(["sk", "sigkey"]), "Ready Reason Algorithm Next Rotation Age"),
+        ("TechnicalUser", json!(["tu", "techuser"]), "Ready Reason Secret Age"),
     ];
     for (definition, (kind, short_names, columns)) in as_json().iter().zip(wanted) {
         let names = &definition["spec"]["names"];

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// The type of the condition, in CamelCase. `Ready` is always present; `Reconciling`,
-    /// `Stalled` and every other type (`RotationInProgress`, `AliasesPending`, `JWKSIncomplete`,
-    /// `JWKSSurplus`, `RevokedKeyPublished`, `RequestRefused`, `ClockSkew`) are present only while they
-    /// are true.
+    /// `Stalled` and every other type (`Suspended`, `OverlapActive`, `RotationInProgress`,
+    /// `AliasesPending`, `JWKSIncomplete`, `JWKSSurplus`, `RevokedKeyPublished`, `RequestRefused`,
+    /// `RequestIgnored`, `ClockSkew`) are present only while they are true.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = 316))]
     pub type_: String,

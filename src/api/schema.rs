@@ -99,7 +99,7 @@ pub(super) fn completed(mut crd: CustomResourceDefinition, spec: &str) -> Custom
         if let Some(status) = properties.get_mut("status") {
             status.description =
                 Some("What the operator observed. Written by it alone.".to_owned());
-            status.default = Some(JSON(untouched_status()));
+            status.default = Some(JSON(untouched_status(&crd.spec.names.kind)));
         }
     }
     crd
@@ -113,7 +113,19 @@ const KEEP: [(&str, &str); 3] = [
     ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
 ];
 
-fn untouched_status() -> serde_json::Value {
+/// What can be wrong while no operator has reported, since the operator cannot say it itself.
+fn untouched_status(kind: &str) -> serde_json::Value {
+    let checks = match kind {
+        "TechnicalUser" => {
+            "technical-user-operator runs and logs no error; its --watch-namespaces, if set, names \
+             this namespace; its ServiceAccount then has a RoleBinding in this namespace \
+             (config/rbac-namespaced.yaml)."
+        }
+        _ => {
+            "technical-user-operator runs and logs no error; its ServiceAccount has the \
+             ClusterRoleBinding of config/rbac.yaml or config/rbac-namespaced.yaml."
+        }
+    };
     json!({
         "observedGeneration": -1,
         "conditions": [{
@@ -122,7 +134,7 @@ fn untouched_status() -> serde_json::Value {
             "observedGeneration": -1,
             "lastTransitionTime": "1970-01-01T00:00:00Z",
             "reason": "Pending",
-            "message": "Waiting for technical-user-operator to see this object.",
+            "message": format!("No operator has reported on this {kind} yet. Check that {checks}"),
         }],
     })
 }

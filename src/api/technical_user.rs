@@ -34,11 +34,11 @@ mod status;
     doc = "A TechnicalUser is a machine identity: the operator generates a client id and a client secret for it, keeps only a bcrypt verifier, and delivers the client secret exactly once, in a Kubernetes Secret of the same namespace. Two annotations ask for actions: iam.cyoda.com/rotate-requested-at for a new client secret, with overlap; iam.cyoda.com/revoke-requested-at for the end of all client secrets now. A value that differs from the last handled one asks, for example the output of date +%s.",
     label("servicebinding.io/provisioned-service", "true"),
     label("app.kubernetes.io/part-of", "technical-user-operator"),
-    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether the delivered client secret works."),
-    printcolumn(name = "Client ID", type_ = "string", json_path = ".status.clientID", description = "The OAuth 2.0 client id."),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether the delivered client secret works and its SigningKey signs, or the suspension is in effect."),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Why it is ready, or is not."),
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.binding.name", description = "The Secret that carries the client secret."),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
+    printcolumn(name = "Client ID", type_ = "string", json_path = ".status.clientID", priority = 1, description = "The OAuth 2.0 client id."),
     printcolumn(name = "Signing Key", type_ = "string", json_path = ".spec.signingKeyRef.name", priority = 1),
     printcolumn(name = "Roles", type_ = "string", json_path = ".spec.roles", priority = 1),
     printcolumn(name = "Serial", type_ = "integer", json_path = ".status.serial", priority = 1),
@@ -244,7 +244,9 @@ pub enum CredentialField {
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
     /// `Retained`: the Secret stays, for workloads to mount. `OneTime`: the Secret goes after
-    /// `ttl`, or when its reader deletes it, and is not written again until the next rotation.
+    /// `ttl`, or when its reader deletes it, and is not written again until the next rotation. While
+    /// it waits, `Ready` has the reason `AwaitingReader` and names the deadline; afterwards
+    /// `DeliveredOnce`, or `NotCollected` if no reader deleted it in time.
     /// Default: `Retained`.
     #[serde(default)]
     pub mode: DeliveryMode,
@@ -288,6 +290,8 @@ pub enum OnDeleted {
 #[serde(rename_all = "camelCase")]
 pub struct Rotation {
     /// How often a new client secret is issued, `2m` to `87600h`, for example `720h` for 30 days.
+    /// Each rotation comes up to a sixteenth of `period` earlier, at most 10 minutes, so that objects
+    /// that were applied together do not rotate together: `status.nextRotationTime` has the instant.
     /// Default: only on request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]

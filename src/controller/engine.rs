@@ -23,9 +23,14 @@ use super::queue::{Need, Queue, spread};
 use super::tally::Sum;
 use super::views::Check;
 use super::{Context, Error, Retry};
-use crate::domain::schedule::{Now, Trust};
+use crate::domain::schedule::Now;
 
+use self::look::look;
+use self::pace::Pace;
 pub(super) use super::queue::Settled;
+
+mod look;
+mod pace;
 
 /// One kind of resource, as the engine drives it.
 pub(super) trait Controller: Send + Sized + 'static {
@@ -114,6 +119,7 @@ pub(super) async fn run<C: Controller>(
         synced,
         was_leading: false,
         chores_at: None,
+        pace: Pace::default(),
     };
     tokio::pin!(stop);
     // Before anything is compared: every object at rest would look like one of somebody else.
@@ -134,6 +140,7 @@ struct Engine<C: Controller> {
     synced: sync::watch::Sender<Synced>,
     was_leading: bool,
     chores_at: Option<Instant>,
+    pace: Pace<C::Key>,
 }
 
 /// A task that ended.
@@ -185,6 +192,7 @@ impl<C: Controller> Engine<C> {
             self.chores_at = Some(now);
         } else {
             self.queue.clear();
+            self.pace.clear();
             self.chores_at = None;
         }
     }
@@ -198,13 +206,15 @@ impl<C: Controller> Engine<C> {
         }
         let is_full = self.running.len() >= MOST_RUNNING;
         let due = self.queue.next_at().filter(|_| !is_full);
+        let follows = self.pace.next_at().filter(|_| !is_full);
         let lease = self.leadership.until();
-        [due, self.chores_at, lease].into_iter().flatten().fold(idle, Instant::min)
+        [due, follows, self.chores_at, lease].into_iter().flatten().fold(idle, Instant::min)
     }
 
     fn begin(&mut self) {
         if self.was_leading {
             self.begin_looks();
+            self.begin_followers();
             self.begin_chores();
         }
         let now = Instant::now();
@@ -227,13 +237,17 @@ impl<C: Controller> Engine<C> {
             if need == Need::Check && self.is_at_rest(&key) {
                 continue;
             }
-            self.queue.begin(&key);
-            let looking = self.controller.reconcile(key.clone(), Arc::clone(&self.context));
-            let looking = look::<C>(key.clone(), looking, Arc::clone(&self.context));
-            let task_key = key.clone();
-            let task = self.running.spawn(async move { Finished::Reconcile(key, looking.await) });
-            self.keys.insert(task.id(), task_key);
+            self.begin_look(key);
         }
+    }
+
+    fn begin_look(&mut self, key: C::Key) {
+        self.queue.begin(&key);
+        let looking = self.controller.reconcile(key.clone(), Arc::clone(&self.context));
+        let looking = look::<C>(key.clone(), looking, Arc::clone(&self.context));
+        let named = key.clone();
+        let task = self.running.spawn(async move { Finished::Reconcile(named, looking.await) });
+        self.keys.insert(task.id(), key);
     }
 
     /// Compares in memory; what is at rest costs nothing but a timer.
@@ -244,6 +258,10 @@ impl<C: Controller> Engine<C> {
             Check::Left => {
                 self.queue.confirm(key);
                 self.queue.wake(key, Need::Check, Instant::now() + ASKED_EVERY);
+                true
+            }
+            Check::Follows(leader) => {
+                self.pace.wait(&leader, key);
                 true
             }
             Check::Absent => {
@@ -331,31 +349,6 @@ impl<C: Controller> Engine<C> {
     }
 }
 
-/// One look with its deadline; a look that hangs is dropped as in a crash.
-async fn look<C: Controller>(
-    key: C::Key,
-    looking: BoxFuture<'static, Result<(Settled, C::Memory), Error>>,
-    context: Arc<Context>,
-) -> Result<(Settled, C::Memory), Retry> {
-    let began = Instant::now();
-    let outcome = tokio::time::timeout(RECONCILE, looking).await;
-    let trust = context.cluster.now().trust();
-    context.metrics.clock_skew(skew_seconds(trust));
-    let Ok(outcome) = outcome else {
-        tracing::warn!(controller = C::NAME, object = %key, "reconciliation hung");
-        return Err(Retry::Backoff);
-    };
-    context.metrics.reconciled(C::NAME, outcome.as_ref().err(), began.elapsed());
-    outcome.map_err(|error| {
-        if matches!(error, Error::NotLeading) {
-            tracing::info!(controller = C::NAME, object = %key, "left to another replica");
-        } else {
-            tracing::warn!(controller = C::NAME, object = %key, %error, "will be tried again");
-        }
-        error.retry()
-    })
-}
-
 /// How long to wait for an instant: at least a second, so that a clock which stands still costs
 /// little.
 pub(super) fn wait_until(at: Timestamp, now: Now) -> Duration {
@@ -363,18 +356,8 @@ pub(super) fn wait_until(at: Timestamp, now: Now) -> Duration {
     Duration::try_from(wait).unwrap_or_default()
 }
 
-fn skew_seconds(trust: Trust) -> f64 {
-    match trust {
-        Trust::Apart(apart) => apart.as_secs_f64(),
-        Trust::Trusted | Trust::Jumped => 0.0,
-    }
-}
-
 /// As many looks at once: more would only queue at the API server.
 const MOST_RUNNING: usize = 32;
-
-/// How long a look may take in all.
-const RECONCILE: Duration = Duration::from_mins(1);
 
 /// How long running looks may take to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);

@@ -82,24 +82,29 @@ pub async fn publish(
     identity: &str,
 ) {
     let now = cluster.now().latest();
-    let name = format!("{}.{:x}", truncated(subject.name, 200), serial(now, happening));
+    let name = event_name(subject.name, now, happening);
     // The API server wants the Events of what has no namespace there.
     let namespace = subject.namespace.unwrap_or("default");
+    let at_seconds = format!("{now:.0}");
+    // In the form of v1: `kubectl describe` sorts by the timestamps that events.k8s.io refuses.
     let event = json!({
-        "apiVersion": "events.k8s.io/v1",
+        "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": name, "namespace": namespace},
         "eventTime": format!("{now:.6}"),
-        "reportingController": format!("{GROUP}/{MANAGER}"),
+        "firstTimestamp": at_seconds,
+        "lastTimestamp": at_seconds,
+        "count": 1,
+        "reportingComponent": format!("{GROUP}/{MANAGER}"),
         "reportingInstance": truncated(identity, 128),
         "action": "Reconcile",
         "reason": happening.reason,
-        "note": truncated(&happening.note, 1024),
+        "message": truncated(&happening.note, 1024),
         "type": match happening.severity {
             Severity::Normal => "Normal",
             Severity::Warning => "Warning",
         },
-        "regarding": {
+        "involvedObject": {
             "apiVersion": format!("{GROUP}/{VERSION}"),
             "kind": subject.kind,
             "namespace": subject.namespace,
@@ -113,12 +118,49 @@ pub async fn publish(
     }
 }
 
-/// Two Events of one object in one microsecond differ in their reason.
-fn serial(now: Timestamp, happening: &Happening) -> u64 {
-    let instant = u64::try_from(now.as_microsecond()).unwrap_or_default();
-    instant ^ u64::from(crc32fast::hash(happening.reason.as_bytes()))
+/// Names of one object sort by time, since programs list by name. Two in one microsecond differ in
+/// their reason.
+fn event_name(subject: &str, now: Timestamp, happening: &Happening) -> String {
+    let reason = crc32fast::hash(happening.reason.as_bytes());
+    format!("{}.{:013x}{reason:08x}", truncated(subject, 200), now.as_microsecond())
 }
 
-fn truncated(text: &str, most: usize) -> String {
-    text.chars().take(most).collect()
+/// The API server counts bytes.
+fn truncated(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_events_sort_by_their_time() {
+        let happening =
+            |reason| Happening { severity: Severity::Normal, reason, note: String::new() };
+        let begun: Timestamp = "2026-11-24T06:00:00Z".parse().unwrap();
+        let later = |micros: i64| begun + jiff::SignedDuration::from_micros(micros);
+        let reasons = ["CredentialRotated", "Issued", "Suspended", "ClockSkew"];
+        let hours = [0, 1, 999, 3_600_000_000, 4_300_000_000, 86_400_000_000];
+
+        let names: Vec<_> = hours
+            .into_iter()
+            .zip(reasons.into_iter().cycle())
+            .map(|(micros, reason)| event_name("billing", later(micros), &happening(reason)))
+            .collect();
+
+        assert!(names.is_sorted(), "{names:?}");
+        assert_ne!(
+            event_name("billing", begun, &happening("Issued")),
+            event_name("billing", begun, &happening("Suspended"))
+        );
+    }
+
+    #[test]
+    fn a_long_text_is_cut_where_a_character_ends() {
+        assert_eq!(truncated("größe", 3), "gr");
+        assert_eq!(truncated("größe", 4), "grö");
+        assert_eq!(truncated("größe", 100), "größe");
+    }
 }

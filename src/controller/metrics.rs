@@ -31,6 +31,7 @@ pub struct Metrics {
     scheduled: Counter,
     objects: Family<Controller, Gauge>,
     standing: Family<Standing, Gauge>,
+    unready: Family<Unready, Gauge>,
     due: Family<Controller, Gauge>,
     skew: Gauge<f64, AtomicU64>,
     left: Family<Left, Gauge>,
@@ -67,6 +68,12 @@ struct Standing {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Unready {
+    controller: &'static str,
+    reason: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Named {
     name: &'static str,
 }
@@ -88,7 +95,7 @@ enum Trigger {
 }
 
 /// What a controller has to do at the moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Load {
     /// Looks that are running.
     pub(super) active: usize,
@@ -116,6 +123,7 @@ impl Metrics {
             scheduled: Counter::default(),
             objects: Family::default(),
             standing: Family::default(),
+            unready: Family::default(),
             due: Family::default(),
             skew: Gauge::default(),
             left: Family::default(),
@@ -189,6 +197,11 @@ impl Metrics {
             "Objects that another installation holds, by the namespace of that installation",
             self.left.clone(),
         );
+        registry.register(
+            "technical_user_operator_objects_unready",
+            "Objects whose condition Ready is not true, by its reason",
+            self.unready.clone(),
+        );
         // An instant and not a delay: it stays right while the operator has nothing to do.
         registry.register(
             "technical_user_operator_next_rotation_timestamp_seconds",
@@ -249,6 +262,9 @@ impl Metrics {
         let controller = controller.controller;
         for (ready, count) in [("true", load.sum.ready), ("false", load.sum.unready)] {
             self.standing.get_or_create(&Standing { controller, ready }).set(number(count));
+        }
+        for (reason, count) in load.sum.reasons {
+            self.unready.get_or_create(&Unready { controller, reason }).set(number(count));
         }
     }
 

@@ -127,6 +127,11 @@ impl<K: Clone + Display + Ord> Queue<K> {
         self.enter(key, former, None);
     }
 
+    /// Whether a look at `key` is running.
+    pub(super) fn is_running(&self, key: &K) -> bool {
+        self.tasks.get(key).is_some_and(|task| task.is_running)
+    }
+
     /// The watches show `key` at rest.
     pub(super) fn confirm(&mut self, key: &K) {
         if let Some(task) = self.tasks.get_mut(key) {

@@ -13,23 +13,28 @@ use crate::api::condition::{Condition, ConditionStatus};
 pub(super) struct Tally<K> {
     standings: BTreeMap<K, Standing>,
     ready: usize,
+    reasons: BTreeMap<String, usize>,
     due: BTreeMap<Timestamp, usize>,
 }
 
 /// How one resource stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     is_ready: bool,
+    /// Why it is not ready.
+    reason: Option<String>,
     due_at: Option<Timestamp>,
 }
 
 /// How all of them stand together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sum {
     /// How many are ready.
     pub(super) ready: usize,
     /// How many are not, or not seen yet.
     pub(super) unready: usize,
+    /// How many are not ready for which reason; a reason that was there once stays, with none.
+    pub(super) reasons: BTreeMap<String, usize>,
     /// When the first of their rotations is due, or was.
     pub(super) first_due_at: Option<Timestamp>,
 }
@@ -40,9 +45,10 @@ impl Standing {
     /// What a status says by its conditions and its next rotation; not ready without one.
     pub(super) fn of(status: Option<(&[Condition], Option<&Time>)>) -> Self {
         let (conditions, next_rotation) = status.unwrap_or_default();
-        let mut ready = conditions.iter().filter(|condition| condition.type_ == "Ready");
-        let is_ready = ready.any(|condition| condition.status == ConditionStatus::True);
-        Self { is_ready, due_at: next_rotation.map(|time| time.0) }
+        let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
+        let is_ready = ready.is_some_and(|ready| ready.status == ConditionStatus::True);
+        let reason = ready.filter(|_| !is_ready).map(|ready| ready.reason.clone());
+        Self { is_ready, reason, due_at: next_rotation.map(|time| time.0) }
     }
 }
 
@@ -50,23 +56,37 @@ impl Standing {
 
 impl<K> Default for Tally<K> {
     fn default() -> Self {
-        Self { standings: BTreeMap::new(), ready: 0, due: BTreeMap::new() }
+        Self {
+            standings: BTreeMap::new(),
+            ready: 0,
+            reasons: BTreeMap::new(),
+            due: BTreeMap::new(),
+        }
     }
 }
 
 impl<K: Clone + Ord> Tally<K> {
     /// Takes in how a resource stands now; nothing for one that is gone.
     pub(super) fn note(&mut self, key: &K, present: Option<Standing>) {
-        let former = match present {
-            Some(present) => self.standings.insert(key.clone(), present),
-            None => self.standings.remove(key),
-        };
-        if let Some(former) = former {
+        if let Some(former) = self.standings.remove(key) {
             self.ready = self.ready.saturating_sub(usize::from(former.is_ready));
+            if let Some(count) = former.reason.and_then(|it| self.reasons.get_mut(&it)) {
+                *count = count.saturating_sub(1);
+            }
             self.forget(former.due_at);
         }
-        if let Some(present) = present {
+        if let Some(mut present) = present {
             self.ready = self.ready.saturating_add(usize::from(present.is_ready));
+            if let Some(reason) = present.reason.take() {
+                // Whoever may write a status could write any word into it.
+                let is_known =
+                    self.reasons.contains_key(&reason) || self.reasons.len() < MOST_REASONS;
+                let reason = if is_known { reason } else { "Other".to_owned() };
+                let count = self.reasons.entry(reason.clone()).or_default();
+                *count = count.saturating_add(1);
+                present.reason = Some(reason);
+            }
+            self.standings.insert(key.clone(), present.clone());
             if let Some(due_at) = present.due_at {
                 let count = self.due.entry(due_at).or_default();
                 *count = count.saturating_add(1);
@@ -79,6 +99,7 @@ impl<K: Clone + Ord> Tally<K> {
         Sum {
             ready: self.ready,
             unready: self.standings.len().saturating_sub(self.ready),
+            reasons: self.reasons.clone(),
             first_due_at: self.due.first_key_value().map(|(at, _)| *at),
         }
     }
@@ -93,6 +114,9 @@ impl<K: Clone + Ord> Tally<K> {
     }
 }
 
+/// More than the operator has; each becomes a series of a metric.
+const MOST_REASONS: usize = 48;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,11 +124,12 @@ mod tests {
     #[test]
     fn what_is_ready_and_what_is_due_first_follow_every_change() {
         let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
-        let standing = |is_ready, hour: i64| Some(Standing { is_ready, due_at: Some(at(hour)) });
+        let standing =
+            |is_ready, hour: i64| Some(Standing { is_ready, reason: None, due_at: Some(at(hour)) });
         let mut tally = Tally::default();
         let mut after = |key: &str, present| {
             tally.note(&key.to_owned(), present);
-            let Sum { ready, unready, first_due_at } = tally.sum();
+            let Sum { ready, unready, first_due_at, .. } = tally.sum();
             (ready, unready, first_due_at)
         };
 
@@ -114,10 +139,33 @@ mod tests {
         assert_eq!(after("c", standing(true, 9)), (2, 1, Some(at(5))));
         assert_eq!(after("a", None), (1, 1, Some(at(5))));
         assert_eq!(
-            after("b", Some(Standing { is_ready: true, due_at: None })),
+            after("b", Some(Standing { is_ready: true, reason: None, due_at: None })),
             (2, 0, Some(at(9)))
         );
         assert_eq!(after("c", None), (1, 0, None));
         assert_eq!(after("b", None), (0, 0, None));
+    }
+
+    #[test]
+    fn those_that_are_not_ready_are_counted_by_their_reason_and_reasons_are_bounded() {
+        let unready = |reason: &str| {
+            Some(Standing { is_ready: false, reason: Some(reason.to_owned()), due_at: None })
+        };
+        let mut tally = Tally::default();
+        tally.note(&0, unready("SigningKeyNotFound"));
+        tally.note(&1, unready("SigningKeyNotFound"));
+        tally.note(&1, unready("SecretConflict"));
+        tally.note(&0, None);
+
+        let reasons = tally.sum().reasons;
+        assert_eq!(reasons["SigningKeyNotFound"], 0);
+        assert_eq!(reasons["SecretConflict"], 1);
+
+        for number in 2..200 {
+            tally.note(&number, unready(&format!("Reason{number}")));
+        }
+        let reasons = tally.sum().reasons;
+        assert_eq!(reasons.len(), MOST_REASONS + 1);
+        assert_eq!(reasons.values().sum::<usize>(), 199);
     }
 }

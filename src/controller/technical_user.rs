@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use self::bodies::{placeholder, record_secret, refresh_patch};
 use self::issue::issue_secret;
-use self::news::{publish, record_changed, report_failure, report_invalid_spec, tell};
+use self::news::{publish, record_changed, refreshed, report_failure, report_invalid_spec, tell};
 use super::cluster::{Conditional, Failure, Kind, Place};
 use super::engine::{self, Synced};
 use super::event::Severity;
@@ -290,6 +290,7 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
     let record_name = user.client_id.record_name();
     let record_at = Place { namespace: &context.settings.namespace, name: &record_name };
     let secret_at = Place { namespace: &user.owner.namespace, name: &user.secret_name };
+    let secret = format!("{}/{}", user.owner.namespace, user.secret_name);
     match write {
         Write::CreateRecord(record) => {
             cluster.create_secret(record_at, &record_secret(&record)).await?;
@@ -313,17 +314,22 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
         Write::Refresh(version, refresh) => {
             let patch = Conditional::new(refresh_patch(&refresh), &version);
             cluster.patch_secret(secret_at, patch).await?;
+            refreshed(&refresh, user, context).await;
         }
         Write::Collect(version) => {
             cluster.delete_secret(secret_at, &version).await?;
-            let note = "The Secret that a deleted TechnicalUser of this name left was deleted.";
-            tell(user, Severity::Normal, "LeftoverDeleted", note.to_owned(), context).await;
+            let note = format!(
+                "Secret {secret} was deleted: a deleted TechnicalUser of the same name had left it."
+            );
+            tell(user, Severity::Normal, "LeftoverDeleted", note, context).await;
         }
         Write::Discard(version) => cluster.delete_secret(secret_at, &version).await?,
         Write::Withdraw(version) => {
             cluster.delete_secret(secret_at, &version).await?;
-            let note = "The Secret that was to be read once has had its time and was deleted.";
-            tell(user, Severity::Normal, "SecretWithdrawn", note.to_owned(), context).await;
+            let note = format!(
+                "Secret {secret} was deleted: delivery.ttl is over, and no reader deleted it before."
+            );
+            tell(user, Severity::Warning, "SecretWithdrawn", note, context).await;
         }
     }
     Ok(())

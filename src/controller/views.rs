@@ -10,10 +10,13 @@ use crate::api::SIGNING_KEY_REQUESTS;
 use crate::domain::request::brief;
 
 /// What a check came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Check {
     /// At rest, until time alone changes that.
     AtRest(Option<Timestamp>),
+    /// Only the status is behind, on an object that many follow: of those that follow the object of
+    /// that name, a few at a time go.
+    Follows(String),
     /// The API server has to be asked.
     Unsettled,
     /// Another installation holds it.

@@ -51,6 +51,8 @@ pub fn was_in_trouble(former: &[Condition]) -> bool {
     ready.is_some_and(|ready| ready.status == ConditionStatus::False)
         || is_there("Reconciling")
         || is_there("Stalled")
+        // Nobody was in trouble then, but nothing worked either: its end is worth telling.
+        || is_there("Suspended")
 }
 
 fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {

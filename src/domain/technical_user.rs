@@ -30,7 +30,7 @@ mod step;
 mod upkeep;
 mod waiting;
 
-pub use self::report::Verdict;
+pub use self::report::{InvalidField, Verdict};
 pub use self::step::{Cause, Change, Issue, Rest, Step, Write};
 use self::upkeep::{secret_has_drifted, secret_is_immutable};
 use self::waiting::{losses_are_paced, record_is_full, secret_is_empty};

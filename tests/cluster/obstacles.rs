@@ -23,7 +23,8 @@ async fn a_secret_of_somebody_else_is_left_alone() {
     namespace.apply("orders", json!({})).await;
 
     let ready = namespace.says("orders", "SecretConflict").await;
-    assert!(ready.message.contains("does not belong to it"));
+    let names = format!("Secret {0}/orders-credentials exists and is not owned", namespace.name);
+    assert!(ready.message.contains(&names), "{}", ready.message);
     namespace.has_event("orders", "SecretConflict").await;
     let user = namespace.user("orders").await;
     assert!(condition(&user, "Stalled").is_some());

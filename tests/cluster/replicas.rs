@@ -145,7 +145,7 @@ async fn a_missing_right_is_named_and_waited_for() {
             rule("iam.cyoda.com", "technicalusers", &["get", "list", "watch"]),
             rule("iam.cyoda.com", "technicalusers/status", &["patch"]),
             rule("", "secrets", secret_verbs),
-            rule("events.k8s.io", "events", &["create"]),
+            rule("", "events", &["create"]),
             rule("coordination.k8s.io", "leases", &["get", "create", "update"]),
         ];
         let admin = &admin;

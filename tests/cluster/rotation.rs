@@ -23,7 +23,7 @@ async fn a_request_rotates_once_also_after_a_restart() {
     let user = namespace.serial("orders", 2).await;
     let status = user.status.as_ref().unwrap();
     assert_eq!(status.last_handled_rotate_at.as_deref(), Some("monday"));
-    assert!(condition(&user, "RotationInProgress").is_some());
+    assert!(condition(&user, "OverlapActive").is_some());
     let present = namespace.shown("orders-credentials").await;
     assert_ne!(present.id(), former.id());
     assert!(namespace.accepts(&client_id, &present).await);
@@ -124,7 +124,7 @@ async fn an_old_client_secret_leaves_the_record_past_its_end() {
             user.status.as_ref().is_some_and(|status| status.credentials.len() == 1)
         })
         .await;
-    assert!(condition(&user, "RotationInProgress").is_none());
+    assert!(condition(&user, "OverlapActive").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

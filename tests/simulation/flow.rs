@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::goal::Goal;
 use crate::oracle::OPERATOR;
-use crate::world::{NAMESPACE, SECRET, World};
+use crate::world::{NAMESPACE, SECRET, World, signing_key};
 
 /// A story: what came before, what is done, and what must come of it.
 pub(crate) struct Flow {
@@ -42,6 +42,8 @@ pub(crate) enum Act {
     RestoreSecret,
     /// `kubectl get secret -o yaml | kubectl apply -f -`.
     ApplySecret,
+    DeleteSigningKey,
+    CreateSigningKey,
     /// The garbage collector sees nothing any more.
     BlindCollector,
 }
@@ -99,6 +101,12 @@ impl Act {
                 );
             }
             Self::BlindCollector => world.stop_collecting(),
+            Self::DeleteSigningKey => {
+                world.server.delete_raw("signingkeys", "", "default");
+            }
+            Self::CreateSigningKey => {
+                world.server.put_raw("signingkeys", signing_key());
+            }
             Self::PlantSecret => {
                 let object = json!({
                     "apiVersion": "v1", "kind": "Secret", "data": {"client_secret": "aGVycw=="},
@@ -329,6 +337,15 @@ fn around_the_user() -> Vec<Flow> {
             vec![
                 step(vec![Act::Create(USER, shared())], Goal::Blocked("ClientIDTaken")),
                 step(vec![Act::Delete(RIVAL)], Goal::delivered(1)),
+            ],
+        ),
+        flow(
+            "signing-key",
+            vec![issued()],
+            vec![
+                step(vec![Act::DeleteSigningKey], Goal::Blocked("SigningKeyNotFound")),
+                step(vec![Act::Request("rotate", "one")], Goal::Said("SigningKeyNotFound")),
+                step(vec![Act::CreateSigningKey], Goal::delivered(2)),
             ],
         ),
         flow(

@@ -20,6 +20,7 @@ mod disturbance;
 mod environment;
 mod figures;
 mod flow;
+mod following;
 mod gate;
 mod goal;
 mod installations;

@@ -48,6 +48,14 @@ fn a_return_from_trouble_is_told_of_and_a_first_client_secret_once() {
 }
 
 #[test]
+fn a_signing_key_that_goes_and_comes_is_told_of_once_each() {
+    let outcome = played(&flow::named("signing-key").unwrap(), &[]);
+
+    let expected = ["CredentialIssued", "CredentialRotated", "Issued", "SigningKeyNotFound"];
+    assert_eq!(reasons(&outcome), expected);
+}
+
+#[test]
 fn a_deletion_that_is_ignored_is_told_and_waits_for_the_next_rotation() {
     let ignored = played(&flow::named("ignored").unwrap(), &[]);
 

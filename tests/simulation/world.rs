@@ -70,6 +70,7 @@ impl World {
             .namespace(NAMESPACE)
             .clock(Arc::new(move || time.now()))
             .build();
+        cluster.put_raw("signingkeys", signing_key());
         let oracle = Arc::new(Mutex::new(Oracle::new(local.clone(), remote.clone())));
         let seeing = Arc::clone(&oracle);
         cluster.on_change(Box::new(move |change| locked(&seeing).see(change)));
@@ -361,6 +362,14 @@ fn with(world: &Weak<World>, act: impl FnOnce(&Arc<World>)) {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The `SigningKey` that every user refers to, as it is while it signs.
+pub(crate) fn signing_key() -> Value {
+    serde_json::json!({
+        "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "SigningKey",
+        "metadata": {"name": "default"}, "spec": {}, "status": {"activeKid": "kid"},
+    })
 }
 
 /// A server that knows the kinds.

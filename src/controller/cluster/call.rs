@@ -40,13 +40,7 @@ pub(super) const TECHNICAL_USERS: Resource = Resource {
 };
 pub(super) const SIGNING_KEYS: Resource =
     Resource { kind: "SigningKey", plural: "signingkeys", status: "signingkeys/status", ..OURS };
-pub(super) const EVENTS: Resource = Resource {
-    prefix: "/apis/events.k8s.io/v1",
-    api_version: "events.k8s.io/v1",
-    kind: "Event",
-    plural: "events",
-    ..CORE
-};
+pub(super) const EVENTS: Resource = Resource { kind: "Event", plural: "events", ..CORE };
 
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";

@@ -1,5 +1,6 @@
 //! The technical users as the engine drives them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -17,6 +18,8 @@ use crate::controller::tally::{Standing, Sum, Tally};
 use crate::controller::views::Check;
 use crate::controller::{Context, Error, Settings};
 use crate::domain::schedule::Now;
+use crate::domain::technical_user::report::Ability;
+use crate::watch::Told;
 
 /// The controller of technical users.
 #[derive(Debug)]
@@ -32,6 +35,39 @@ impl TechnicalUsers {
         let (_, record) = self.views.records.get(&record.to_owned())?.as_ref().ok()?;
         let owner = &record.owner;
         Some(Key { namespace: owner.namespace.clone(), name: owner.name.clone() })
+    }
+
+    /// The users of every `SigningKey` whose ability to sign has changed.
+    fn follow(&mut self, told: Told<String, Ability>) -> Vec<Key> {
+        let views = &mut self.views;
+        let before: BTreeMap<_, _> =
+            views.signing_keys.iter().map(|(name, it)| (name.clone(), *it)).collect();
+        let was_synced = views.signing_keys.is_synced();
+        let touched = views.signing_keys.take(0, told);
+        if views.signing_keys.is_synced() != was_synced {
+            return views.everybody();
+        }
+        let mut followers = Vec::new();
+        for name in touched {
+            let ability = views.ability(&name);
+            if before.get(&name) == Some(&ability) || !was_synced {
+                continue;
+            }
+            let known = followers.len();
+            followers.extend(views.followers(&name).cloned());
+            let users = followers.len() - known;
+            if ability == Ability::Signs {
+                tracing::info!(signing_key = name, users, "signing key of technical users signs");
+            } else {
+                tracing::warn!(
+                    signing_key = name,
+                    users,
+                    state = ?ability,
+                    "no token is issued for technical users of this signing key"
+                );
+            }
+        }
+        followers
     }
 
     fn serves(&self, namespace: &str) -> bool {
@@ -102,6 +138,7 @@ impl Controller for TechnicalUsers {
                 let keys: Vec<Key> = users.chain(former).collect();
                 if is_lost && keys.is_empty() { views.everybody() } else { keys }
             }
+            News::SigningKey(told) => self.follow(told),
         };
         Touched { keys, is_whole_list, is_chore }
     }

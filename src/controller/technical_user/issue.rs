@@ -71,7 +71,7 @@ pub(super) async fn issue_secret(
         "client secret issued"
     );
     context.metrics.issued(issue.cause);
-    let (reason, note) = issued(issue.cause, record.serial);
+    let (reason, note) = issued(issue.cause, record.serial, user);
     tell(user, severity(issue.cause), reason, note, context).await;
     Ok(())
 }

@@ -6,18 +6,21 @@ use crate::controller::cluster::{Kind, Place};
 use crate::controller::engine::{Settled, wait_until};
 use crate::controller::event::{self, Happening, Severity, Subject};
 use crate::controller::{Context, Error};
-use crate::domain::credential::record::Record;
-use crate::domain::news::News;
+use crate::domain::credential::record::{Owner, Record};
+use crate::domain::delivery::Refresh;
+use crate::domain::obstacle::Obstacle;
 use crate::domain::readiness::Progress;
+use crate::domain::technical_user::report::{Ability, Situation};
 use crate::domain::technical_user::{Cause, Change, Claim, Observed, Rest, User, Verdict, report};
 use crate::stored::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
 pub(super) async fn publish(look: &Look, rest: &Rest, context: &Context) -> Result<Settled, Error> {
     let now = context.cluster.now();
-    let has_repaired = write_status(look, &rest.verdict, context).await?;
+    let ability = ability(look, context).await?;
+    let has_repaired = write_status(look, &rest.verdict, ability, context).await?;
     let wake_in = rest.wake_at.map(|at| wait_until(at, now));
-    let is_in_trouble = rest.verdict.readiness(false).progress != Progress::Done;
+    let is_in_trouble = rest.verdict.progress() != Progress::Done;
     Ok(Settled { wake_in, has_repaired, is_in_trouble })
 }
 
@@ -26,8 +29,13 @@ pub(super) async fn report_failure(look: &Look, error: &Error, context: &Context
     let Some(obstacle) = error.obstacle() else {
         return;
     };
+    // Who cannot be asked about the object cannot be asked about its key.
+    let ability = match obstacle {
+        Obstacle::Unavailable => Ability::Unknown,
+        _ => ability(look, context).await.unwrap_or(Ability::Unknown),
+    };
     let verdict = Verdict::Blocked(obstacle);
-    if let Err(failure) = write_status(look, &verdict, context).await {
+    if let Err(failure) = write_status(look, &verdict, ability, context).await {
         tracing::debug!(%failure, "status not written");
     }
 }
@@ -42,21 +50,35 @@ pub(super) async fn report_invalid_spec(
     };
     let generation = object.metadata.generation.unwrap_or_default();
     let former = object.status.as_ref();
-    let status = report::invalid_spec(generation, former, context.cluster.now());
+    let field = observation::invalid_field(object);
+    let now = context.cluster.now();
+    let (status, news) = report::invalid_spec((&owner, generation), field, former, now);
     if former == Some(&status) {
         return Ok(());
     }
     let at = Place { namespace: &owner.namespace, name: &owner.name };
     let Some(version) = version_of(&object.metadata) else { return Ok(()) };
     context.cluster.apply_status(at, &version, &status).await?;
-    let conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
-    let news = News::of(Verdict::InvalidSpec.readiness(false), conditions);
     event::publish_news(&Subject::from(&owner), news, context).await;
     Ok(())
 }
 
+/// Whether the `SigningKey` that the user refers to can sign, by a live read.
+async fn ability(look: &Look, context: &Context) -> Result<Ability, Error> {
+    let Some(object) = &look.object else {
+        return Ok(Ability::Unknown);
+    };
+    let name = &object.spec.signing_key_ref.name;
+    Ok(Ability::of(context.cluster.signing_key(name).await?.as_ref()))
+}
+
 /// Returns whether the status was written.
-async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Result<bool, Error> {
+async fn write_status(
+    look: &Look,
+    verdict: &Verdict,
+    ability: Ability,
+    context: &Context,
+) -> Result<bool, Error> {
     let Some(object) = &look.object else {
         return Ok(false);
     };
@@ -64,8 +86,13 @@ async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Resu
         return Ok(false);
     };
     let former = object.status.as_ref();
-    let now = context.cluster.now();
-    let Some(status) = report::status(&look.observed, verdict, former, now) else {
+    let situation = Situation {
+        verdict,
+        signing_key: &observation::referred_key(object, ability),
+        home: &context.settings.namespace,
+        now: context.cluster.now(),
+    };
+    let Some(status) = report::status(&look.observed, &situation, former) else {
         return Ok(false);
     };
     if former.is_some_and(|former| report::is_same(former, &status)) {
@@ -84,7 +111,7 @@ async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Resu
         }
         Err(failure) => return Err(failure.into()),
     }
-    let news = report::news(verdict, former, &status);
+    let news = report::news(&look.observed, &situation, former, &status);
     event::publish_news(&Subject::from(&user.owner), news, context).await;
     Ok(true)
 }
@@ -113,10 +140,29 @@ pub(super) async fn record_changed(
                 serial = record.serial,
                 "client secrets revoked"
             );
-            let note = "Every client secret of this TechnicalUser ended now, on request.";
-            tell(user, Severity::Warning, "CredentialsRevoked", note.to_owned(), context).await;
+            let Owner { namespace, name, .. } = &user.owner;
+            let note = format!(
+                "Every client secret of TechnicalUser {namespace}/{name} ended now, on request."
+            );
+            tell(user, Severity::Warning, "CredentialsRevoked", note, context).await;
         }
     }
+}
+
+/// Tells that a delivered Secret was brought up to date, for example with another issuer.
+pub(super) async fn refreshed(refresh: &Refresh, user: &User, context: &Context) {
+    let Owner { namespace, name, .. } = &user.owner;
+    let secret = &user.secret_name;
+    let (fields, labels) = (refresh.fields.len(), refresh.labels.len());
+    tracing::info!(namespace, name, secret, fields, labels, "delivered Secret updated");
+    if fields == 0 {
+        return;
+    }
+    let note = format!(
+        "Secret {namespace}/{secret} was updated: its fields follow spec.secretTemplate and the \
+         issuer of the operator again. The client secret is the same."
+    );
+    tell(user, Severity::Normal, "SecretUpdated", note, context).await;
 }
 
 /// Whoever revealed it died, or never heard that it did, and took the reason along.
@@ -129,7 +175,11 @@ async fn found_issued(is_first: bool, user: &User, serial: i64, context: &Contex
     );
     context.metrics.found_issued();
     let reason = if is_first { "CredentialIssued" } else { "CredentialRotated" };
-    let note = format!("Client secret number {serial} was issued, as a later look found.");
+    let Owner { namespace, .. } = &user.owner;
+    let note = format!(
+        "Client secret number {serial} was issued in Secret {namespace}/{}, as a later look found.",
+        user.secret_name
+    );
     tell(user, Severity::Normal, reason, note, context).await;
 }
 
@@ -145,7 +195,7 @@ pub(super) async fn tell(
     event::publish(&context.cluster, subject, &happening, &context.settings.identity).await;
 }
 
-pub(super) fn issued(cause: Cause, serial: i64) -> (&'static str, String) {
+pub(super) fn issued(cause: Cause, serial: i64, user: &User) -> (&'static str, String) {
     let (reason, why) = match cause {
         Cause::Unissued => ("CredentialIssued", ""),
         Cause::Due => ("CredentialRotated", ", since the rotation period is over"),
@@ -157,7 +207,10 @@ pub(super) fn issued(cause: Cause, serial: i64) -> (&'static str, String) {
             ", since the delivered Secret carried another one than the current",
         ),
     };
-    (reason, format!("Client secret number {serial} was issued{why}."))
+    let (namespace, secret) = (&user.owner.namespace, &user.secret_name);
+    let note =
+        format!("Client secret number {serial} was issued in Secret {namespace}/{secret}{why}.");
+    (reason, note)
 }
 
 pub(super) fn severity(cause: Cause) -> Severity {

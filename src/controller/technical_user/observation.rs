@@ -13,7 +13,8 @@ use crate::domain::delivery::{Content, Delivered, Mutability, Written};
 use crate::domain::object::Belongs;
 use crate::domain::request::{ignored, requested};
 use crate::domain::schedule::parse_duration;
-use crate::domain::technical_user::{Delivery, User};
+use crate::domain::technical_user::report::{Ability, ReferredKey};
+use crate::domain::technical_user::{Delivery, InvalidField, User};
 use crate::stored::{client_id, version_of};
 
 pub use crate::stored::{owner, record};
@@ -54,6 +55,27 @@ pub fn user(object: &TechnicalUser, settings: &Settings) -> Option<User> {
         ignored_requests: ignored(annotations, &api::REQUESTS),
         owner,
     })
+}
+
+/// The field for which [`user`] finds nothing, of those that a weakened CRD may let through.
+pub(super) fn invalid_field(object: &TechnicalUser) -> InvalidField {
+    let spec = &object.spec;
+    let is_one_time = spec.delivery.mode == DeliveryMode::OneTime;
+    let durations = [
+        ("spec.delivery.ttl", Some(&spec.delivery.ttl).filter(|_| is_one_time)),
+        ("spec.rotation.period", spec.rotation.period.as_ref()),
+        ("spec.rotation.overlap", Some(&spec.rotation.overlap)),
+    ];
+    let mut durations = durations.into_iter().filter_map(|(path, it)| Some((path, it?)));
+    let wrong = durations.find(|(_, it)| parse_duration(it).is_none());
+    let client_id = || ("spec.clientID", spec.client_id.clone().unwrap_or_default());
+    let (path, value) = wrong.map_or_else(client_id, |(path, value)| (path, value.clone()));
+    InvalidField { path, value }
+}
+
+/// The `SigningKey` of a `TechnicalUser`, by its name.
+pub(super) fn referred_key(object: &TechnicalUser, ability: Ability) -> ReferredKey {
+    ReferredKey { name: object.spec.signing_key_ref.name.clone(), ability }
 }
 
 /// Reads the metadata of a delivered Secret.

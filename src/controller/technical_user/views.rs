@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Key, observation};
+use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
 use crate::controller::installation::{Held as _, Installations, Standing};
@@ -13,9 +14,8 @@ use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
 use crate::domain::delivery::Delivered;
 use crate::domain::object::Belongs;
 use crate::domain::schedule::Now;
-use crate::domain::technical_user::{
-    Claim, Holder, Observed, Step, User, decide, needs_namespace, report,
-};
+use crate::domain::technical_user::report::{self, Ability, Situation};
+use crate::domain::technical_user::{Claim, Holder, Observed, Step, User, decide, needs_namespace};
 use crate::watch::View;
 
 /// Everything that the watches told.
@@ -24,6 +24,7 @@ pub(super) struct Views {
     pub(super) users: View<Key, Box<TechnicalUser>>,
     pub(super) records: View<String, Readable>,
     pub(super) secrets: View<Key, Seen>,
+    pub(super) signing_keys: View<String, Ability>,
 }
 
 /// A verifier record, if it can be read.
@@ -44,6 +45,11 @@ pub(super) fn read_user(mut user: TechnicalUser) -> Option<(Key, Box<TechnicalUs
     slim(&mut user.metadata);
     let owner = observation::owner(&user.metadata)?;
     Some((Key { namespace: owner.namespace, name: owner.name }, Box::new(user)))
+}
+
+/// Whether the `SigningKey` can sign, by its name.
+pub(super) fn read_signing_key(key: &SigningKey) -> Option<(String, Ability)> {
+    Some((key.metadata.name.clone()?, Ability::of(Some(key))))
 }
 
 /// The record by the name of its Secret.
@@ -74,7 +80,8 @@ impl Seen {
 // === impl Views ===
 
 impl Views {
-    /// Whether every watch has told everything once.
+    /// Whether every watch has told everything once. That of signing keys holds up nobody: until it
+    /// has, a status keeps what it says of them.
     pub(super) fn are_synced(&self) -> bool {
         self.users.is_synced() && self.records.is_synced() && self.secrets.is_synced()
     }
@@ -109,13 +116,39 @@ impl Views {
         let Step::Rest(rest) = decide(&observed, now) else {
             return Check::Unsettled;
         };
-        let status = report::status(&observed, &rest.verdict, object.status.as_ref(), now);
-        match (&status, &object.status) {
-            (Some(wanted), Some(present)) if report::is_same(wanted, present) => {
-                Check::AtRest(rest.wake_at)
-            }
-            (Some(_) | None, _) => Check::Unsettled,
+        let name = &object.spec.signing_key_ref.name;
+        let situation = Situation {
+            verdict: &rest.verdict,
+            signing_key: &observation::referred_key(object, self.ability(name)),
+            home: &settings.namespace,
+            now,
+        };
+        let status = report::status(&observed, &situation, object.status.as_ref());
+        let (Some(wanted), Some(present)) = (&status, &object.status) else {
+            return Check::Unsettled;
+        };
+        if report::is_same(wanted, present) {
+            Check::AtRest(rest.wake_at)
+        } else if report::follows_key(&observed, &situation, present) {
+            Check::Follows(name.clone())
+        } else {
+            Check::Unsettled
         }
+    }
+
+    /// Whether the `SigningKey` of that name can sign.
+    pub(super) fn ability(&self, name: &String) -> Ability {
+        match self.signing_keys.get(name) {
+            Some(ability) => *ability,
+            None if self.signing_keys.is_synced() => Ability::Missing,
+            None => Ability::Unknown,
+        }
+    }
+
+    /// The users that refer to the `SigningKey` of that name.
+    pub(super) fn followers(&self, key: &str) -> impl Iterator<Item = &Key> {
+        let users = self.users.iter();
+        users.filter(move |(_, user)| user.spec.signing_key_ref.name == key).map(|(key, _)| key)
     }
 
     /// All users.
@@ -164,7 +197,12 @@ impl Views {
 
 /// Whether the mistake in the spec has been told.
 fn invalid(object: &TechnicalUser, now: Now) -> Check {
+    let Some(owner) = observation::owner(&object.metadata) else {
+        return Check::AtRest(None);
+    };
     let generation = object.metadata.generation.unwrap_or_default();
-    let status = report::invalid_spec(generation, object.status.as_ref(), now);
+    let field = observation::invalid_field(object);
+    let (status, _) =
+        report::invalid_spec((&owner, generation), field, object.status.as_ref(), now);
     if object.status.as_ref() == Some(&status) { Check::AtRest(None) } else { Check::Unsettled }
 }

@@ -1,4 +1,4 @@
-//! The three watches: users, their delivered Secrets as metadata, and verifier records.
+//! The four watches: users, their delivered Secrets as metadata, verifier records, signing keys.
 
 use futures::stream::{BoxStream, SelectAll, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
@@ -8,10 +8,12 @@ use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client};
 
 use super::Key;
-use super::views::{Readable, Seen, Views, read_record, read_secret, read_user};
+use super::views::{Readable, Seen, Views, read_record, read_secret, read_signing_key, read_user};
 use crate::api;
+use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
+use crate::domain::technical_user::report::Ability;
 use crate::watch::{Told, scoped, watch};
 
 /// What a watch told of which kind.
@@ -19,6 +21,7 @@ pub(super) enum News {
     User(usize, Told<Key, Box<TechnicalUser>>),
     Record(Told<String, Readable>),
     Secret(usize, Told<Key, Seen>),
+    SigningKey(Told<String, Ability>),
 }
 
 impl News {
@@ -29,6 +32,7 @@ impl News {
             Self::User(_, Told::ListEnds)
                 | Self::Record(Told::ListEnds)
                 | Self::Secret(_, Told::ListEnds)
+                | Self::SigningKey(Told::ListEnds)
         )
     }
 }
@@ -53,6 +57,8 @@ pub(super) fn watches(
     }
     views.records.expect(0);
     watches.push(records(client, &settings.namespace));
+    views.signing_keys.expect(0);
+    watches.push(signing_keys(client));
     watches
 }
 
@@ -88,6 +94,13 @@ fn records(client: &Client, namespace: &str) -> BoxStream<'static, News> {
     let selected = watcher::Config::default().fields(&format!("type={}", api::RECORD_TYPE));
     let open = move || watcher(api.clone(), selected.clone());
     watch("verifier records", open, |secret| read_record(&secret)).map(News::Record).boxed()
+}
+
+fn signing_keys(client: &Client) -> BoxStream<'static, News> {
+    let api: Api<DeserializeGuard<SigningKey>> = Api::all(client.clone());
+    let open = move || watcher(api.clone(), watcher::Config::default());
+    let read = |key: DeserializeGuard<SigningKey>| read_signing_key(&key.0.ok()?);
+    watch("signingkeys of technicalusers", open, read).map(News::SigningKey).boxed()
 }
 
 /// The metadata of one object has a megabyte at most.

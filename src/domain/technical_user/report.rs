@@ -6,23 +6,27 @@ use jiff::Timestamp;
 
 use super::{Claim, Observed, User};
 use crate::api::technical_user::{Binding, CredentialState, CredentialStatus, TechnicalUserStatus};
-use crate::domain::credential::record::{Record, State};
+use crate::domain::credential::record::{Owner, Record, State};
 use crate::domain::news::{News, troubles, was_in_trouble};
 use crate::domain::object::Belongs;
-use crate::domain::readiness::{Conditions, doubt, seconds, time};
+use crate::domain::readiness::{Conditions, Progress, Readiness, doubt, seconds, time};
 use crate::domain::request::ignored_message;
 use crate::domain::schedule::{Now, due_at};
 
-pub use self::verdict::Verdict;
+pub use self::referred_key::{Ability, ReferredKey};
+pub use self::situation::Situation;
+use self::verdict::Names;
+pub use self::verdict::{InvalidField, Verdict};
 
+mod referred_key;
+mod situation;
 mod verdict;
 
 /// The status to write for what was observed, with the times of `former` where nothing changed.
 pub fn status(
     observed: &Observed,
-    verdict: &Verdict,
+    situation: &Situation<'_>,
     former: Option<&TechnicalUserStatus>,
-    now: Now,
 ) -> Option<TechnicalUserStatus> {
     let user = observed.user.as_ref()?;
     let record = match &observed.record {
@@ -49,7 +53,7 @@ pub fn status(
         next_rotation_time: next.filter(|_| !user.is_suspended).map(time),
         last_handled_rotate_at: handled_rotation(record, former),
         last_handled_revoke_at: record.and_then(|record| record.revoked.shown()),
-        conditions: conditions(observed, user, verdict, now).since(former_conditions),
+        conditions: conditions(observed, situation, former)?.since(former_conditions),
     })
 }
 
@@ -70,28 +74,51 @@ fn handled_rotation(
 
 /// The status of a `TechnicalUser` whose spec cannot be read: the mistake, and what was known before.
 pub fn invalid_spec(
-    generation: i64,
+    (owner, generation): (&Owner, i64),
+    field: InvalidField,
     former: Option<&TechnicalUserStatus>,
     now: Now,
-) -> TechnicalUserStatus {
+) -> (TechnicalUserStatus, Option<News>) {
     let former = former.cloned().unwrap_or_default();
-    let conditions = Conditions::of(Verdict::InvalidSpec.readiness(false), generation, now);
-    let conditions = conditions.since(&former.conditions);
-    TechnicalUserStatus { observed_generation: generation, conditions, ..former }
+    let names = Names { user: owner, client_id: "", secret: "", record: "", first_end: None };
+    let readiness = Verdict::InvalidSpec(field).readiness(&names, false);
+    let conditions = Conditions::of(readiness.clone(), generation, now).since(&former.conditions);
+    let news = News::of(readiness, &former.conditions);
+    (TechnicalUserStatus { observed_generation: generation, conditions, ..former }, news)
 }
 
 /// What is worth an Event once `present` has taken the place of `former`.
 pub fn news(
-    verdict: &Verdict,
+    observed: &Observed,
+    situation: &Situation<'_>,
     former: Option<&TechnicalUserStatus>,
     present: &TechnicalUserStatus,
 ) -> Vec<News> {
     let conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
+    let readiness = situation.readiness(observed, former);
     // A first client secret is told when it is issued; afterwards, only a return from trouble is.
-    let is_told = *verdict != Verdict::Delivered
-        || was_in_trouble(conditions) && former.is_some_and(has_current);
-    let ready = is_told.then(|| News::of(verdict.readiness(false), conditions)).flatten();
+    let is_told = |readiness: &Readiness| {
+        let is_first =
+            readiness.progress == Progress::Done && *situation.verdict == Verdict::Delivered;
+        !is_first || was_in_trouble(conditions) && former.is_some_and(has_current)
+    };
+    let ready = readiness.filter(is_told).and_then(|it| News::of(it, conditions));
     ready.into_iter().chain(troubles(conditions, &present.conditions)).collect()
+}
+
+/// Whether `present` is what would be written if the `SigningKey` were in another state: then the
+/// status only has to follow that key.
+pub fn follows_key(
+    observed: &Observed,
+    situation: &Situation<'_>,
+    present: &TechnicalUserStatus,
+) -> bool {
+    Ability::SEEN.into_iter().any(|ability| {
+        let signing_key = ReferredKey { ability, ..situation.signing_key.clone() };
+        let situation = Situation { signing_key: &signing_key, ..*situation };
+        let wanted = status(observed, &situation, Some(present));
+        wanted.is_some_and(|wanted| is_same(&wanted, present))
+    })
 }
 
 fn has_current(status: &TechnicalUserStatus) -> bool {
@@ -151,32 +178,46 @@ fn credentials(record: &Record) -> Vec<CredentialStatus> {
     credentials
 }
 
-fn conditions(observed: &Observed, user: &User, verdict: &Verdict, now: Now) -> Conditions {
-    let readiness = verdict.readiness(works(observed));
-    let mut conditions = Conditions::of(readiness, user.generation, now);
-    if let Some(ends_at) = overlap_end(observed) {
-        let message = format!("The previous client secret works until {}.", seconds(ends_at));
-        conditions.hold("RotationInProgress", "OverlapActive", message);
+fn conditions(
+    observed: &Observed,
+    situation: &Situation<'_>,
+    former: Option<&TechnicalUserStatus>,
+) -> Option<Conditions> {
+    let user = observed.user.as_ref()?;
+    let readiness = situation.readiness(observed, former)?;
+    let mut conditions = Conditions::of(readiness, user.generation, situation.now);
+    if user.is_suspended {
+        let message = Verdict::Suspended.sentence(&user.owner);
+        conditions.hold("Suspended", "Suspended", message);
     }
-    if let Some(message) = waiting_request(observed, user, verdict) {
-        conditions.hold("RequestPending", verdict.reason(), message);
+    let Owner { namespace, name, .. } = &user.owner;
+    if let Some(ends_at) = overlap_end(observed) {
+        let message = format!(
+            "The previous client secret of TechnicalUser {namespace}/{name} is valid until {}.",
+            seconds(ends_at)
+        );
+        conditions.hold("OverlapActive", "PreviousSecretValid", message);
+    }
+    if let Some(message) = waiting_request(observed, user, situation.verdict) {
+        conditions.hold("RequestPending", situation.verdict.reason(), message);
     }
     let aliases = observed.delivered.as_ref().map(|it| user.content.pending_aliases(it));
     if let Some(aliases) = aliases.filter(|aliases| !aliases.is_empty()) {
         let message = format!(
-            "The field {} appears with the next client secret: nobody holds the present one any \
-             more. Request a rotation to have it now.",
-            aliases.join(", ")
+            "The field {} of Secret {namespace}/{} appears with the next client secret: nobody \
+             holds the present one any more. Request a rotation to have it now.",
+            aliases.join(", "),
+            user.secret_name
         );
         conditions.hold("AliasesPending", "NextRotation", message);
     }
     if let Some(message) = ignored_message(&user.ignored_requests) {
         conditions.hold("RequestIgnored", "EmptyValue", message);
     }
-    if let Some((reason, message)) = doubt(now.trust()) {
+    if let Some((reason, message)) = doubt(situation.now.trust()) {
         conditions.hold("ClockSkew", reason, message);
     }
-    conditions
+    Some(conditions)
 }
 
 /// What a request to rotate waits for, if it waits.
@@ -202,5 +243,14 @@ fn overlap_end(observed: &Observed) -> Option<Timestamp> {
         return None;
     };
     record.current()?;
-    record.ends().max()
+    ends(observed).max()
+}
+
+/// When the client secrets that were replaced end.
+fn ends(observed: &Observed) -> impl Iterator<Item = Timestamp> {
+    let record = match &observed.record {
+        Claim::Held(_, record) => Some(record),
+        Claim::Free | Claim::Taken(..) | Claim::Unreadable(_) => None,
+    };
+    record.into_iter().flat_map(|record| record.ends())
 }

@@ -2,6 +2,7 @@
 
 mod checks;
 mod clocks;
+mod conditions;
 mod given;
 mod modes;
 mod order;

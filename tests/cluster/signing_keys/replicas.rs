@@ -245,7 +245,7 @@ async fn grant_everything_but_maps(admin: &Client, name: &str) {
         rule("iam.cyoda.com", "signingkeys", &["get", "list", "watch"]),
         rule("iam.cyoda.com", "signingkeys/status", &["patch"]),
         rule("", "namespaces", &["list", "watch"]),
-        rule("events.k8s.io", "events", &["create"]),
+        rule("", "events", &["create"]),
     ];
     for object in [
         json!({

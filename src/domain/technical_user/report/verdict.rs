@@ -1,7 +1,7 @@
 //! One sentence for each way a decision can rest: condition, reason and words together, so that
 //! they cannot drift apart.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::api::condition::ConditionStatus;
 use crate::domain::credential::record::{Owner, Unreadable};
@@ -16,8 +16,12 @@ pub enum Verdict {
     Gone,
     /// The client secret is in the Secret and works.
     Delivered,
+    /// As that, and the Secret goes at that instant, unless its reader deletes it before.
+    Uncollected(Timestamp),
     /// The client secret was delivered once and is gone from the cluster.
     ReadOnce,
+    /// The Secret that was to be read once had that time, and no reader was seen to delete it.
+    NotCollected(SignedDuration),
     /// The Secret is gone, and the user wants nothing done about it.
     DeletionIgnored,
     /// The Secret was altered, and the user wants nothing done about it.
@@ -53,22 +57,59 @@ pub enum Verdict {
         resumes_at: Timestamp,
     },
     /// The spec passed admission but cannot be read.
-    InvalidSpec,
+    InvalidSpec(InvalidField),
     /// The API server did not let the operator do its work.
     Blocked(Obstacle),
+}
+
+/// A field that only a weakened CRD lets through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidField {
+    /// Its path, from `spec` on.
+    pub path: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
+/// The objects and values that the sentences name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names<'a> {
+    pub(super) user: &'a Owner,
+    pub(super) client_id: &'a str,
+    /// The delivered Secret, in the namespace of the user.
+    pub(super) secret: &'a str,
+    /// The Secret with the verifier record, as `namespace/name`.
+    pub(super) record: &'a str,
+    /// When the first of the client secrets that were replaced ends.
+    pub(super) first_end: Option<Timestamp>,
 }
 
 // === impl Verdict ===
 
 impl Verdict {
     /// The words for it. `works` tells whether a delivered client secret works meanwhile.
-    pub fn readiness(&self, works: bool) -> Readiness {
+    pub(super) fn readiness(&self, names: &Names<'_>, works: bool) -> Readiness {
+        let (status, progress) = self.standing(works);
+        Readiness { status, reason: self.reason(), message: self.message(names), progress }
+    }
+
+    /// Whether waiting helps.
+    pub fn progress(&self) -> Progress {
+        self.standing(false).1
+    }
+
+    fn standing(&self, works: bool) -> (ConditionStatus, Progress) {
         use Progress::{Done, Reconciling, Stalled};
-        let (status, progress) = match self {
-            Self::Delivered | Self::ReadOnce | Self::DeletionIgnored | Self::AlterationIgnored => {
-                (ConditionStatus::True, Done)
-            }
-            Self::Gone | Self::Suspended => (ConditionStatus::False, Done),
+        match self {
+            Self::Delivered
+            | Self::Uncollected(_)
+            | Self::ReadOnce
+            | Self::NotCollected(_)
+            | Self::DeletionIgnored
+            | Self::AlterationIgnored
+            // The declared state is reached: kstatus and Helm would wait for it without end.
+            | Self::Suspended => (ConditionStatus::True, Done),
+            Self::Gone => (ConditionStatus::False, Done),
             Self::AwaitingCollection | Self::SecretTerminating | Self::TooManyCredentials => {
                 (working(works), Reconciling)
             }
@@ -77,11 +118,10 @@ impl Verdict {
             | Self::SecretConflict
             | Self::SecretImmutable
             | Self::NotAllowed { .. }
-            | Self::InvalidSpec => (ConditionStatus::False, Stalled),
+            | Self::InvalidSpec(_) => (ConditionStatus::False, Stalled),
             Self::LossesPaced { .. } => (ConditionStatus::False, Reconciling),
             Self::Blocked(obstacle) => (working(works), obstacle.progress()),
-        };
-        Readiness { status, reason: self.reason(), message: self.message(), progress }
+        }
     }
 
     /// One word for machines: the `reason` of the condition and of the Event.
@@ -89,7 +129,9 @@ impl Verdict {
         match self {
             Self::Gone => "Deleted",
             Self::Delivered => "Issued",
+            Self::Uncollected(_) => "AwaitingReader",
             Self::ReadOnce => "DeliveredOnce",
+            Self::NotCollected(_) => "NotCollected",
             Self::DeletionIgnored => "DeletionIgnored",
             Self::AlterationIgnored => "AlterationIgnored",
             Self::Suspended => "Suspended",
@@ -102,110 +144,150 @@ impl Verdict {
             Self::SecretImmutable => "SecretImmutable",
             Self::TooManyCredentials => "TooManyCredentials",
             Self::LossesPaced { .. } => "SecretLostRepeatedly",
-            Self::InvalidSpec => "InvalidSpec",
+            Self::InvalidSpec(_) => "InvalidSpec",
             Self::Blocked(obstacle) => obstacle.reason(),
         }
     }
 
-    fn message(&self) -> String {
-        let text = match self {
-            Self::Gone => "The TechnicalUser is gone.",
-            Self::Delivered => "The client secret is in the Secret and works.",
-            Self::ReadOnce => {
-                "The client secret was delivered once and works. It cannot be shown again: request \
-                 a rotation with the annotation iam.cyoda.com/rotate-requested-at for a new one."
+    fn message(&self, names: &Names<'_>) -> String {
+        let Names { user: Owner { namespace, name, .. }, secret, .. } = names;
+        match self {
+            Self::Gone => self.sentence(names.user),
+            Self::Delivered => {
+                format!("The client secret is in Secret {namespace}/{secret} and works.")
             }
-            Self::DeletionIgnored => {
-                "The client secret works, but its Secret was deleted and delivery.onDeleted is \
-                 Ignore: a new one is written at the next rotation, which the annotation \
-                 iam.cyoda.com/rotate-requested-at asks for."
-            }
-            Self::AlterationIgnored => {
-                "The client secret works, but somebody changed it in the Secret and \
-                 delivery.onDeleted is Ignore: a new one is written at the next rotation, which \
-                 the annotation iam.cyoda.com/rotate-requested-at asks for."
-            }
-            Self::Suspended => {
-                "spec.suspend is true: nothing is issued or rotated, and tokens are refused, until \
-                 it is false again."
-            }
-            Self::Unreadable(reason) => {
-                return format!(
-                    "The verifier record cannot be read: {reason}. It is not written over, since \
-                     its verifiers may be all there is. An administrator has to restore the \
-                     Secret in the operator's namespace, or delete it: then a new client secret is \
-                     issued."
-                );
-            }
-            Self::NotAllowed { user, excess } => {
-                return excess.message(&user.namespace, &user.name);
-            }
-            Self::Blocked(obstacle) => return obstacle.message(),
-            Self::LossesPaced { replaced, resumes_at } => {
-                return format!(
-                    "The delivered Secret was deleted or altered again and again: {replaced} \
-                     client secrets were replaced and still work. Something in the cluster acts in \
-                     a loop, often a GitOps tool that prunes the Secret. The next client secret is \
-                     issued at {}. Stop the loop, then set the annotation \
-                     iam.cyoda.com/rotate-requested-at to have it at once.",
-                    seconds(*resumes_at)
-                );
-            }
+            Self::Uncollected(ends_at) => format!(
+                "The client secret is in Secret {namespace}/{secret} and works. The operator \
+                 deletes that Secret at {}, unless its reader does so before.",
+                seconds(*ends_at)
+            ),
+            Self::ReadOnce => format!(
+                "The client secret works. It was delivered once, in Secret {namespace}/{secret}, \
+                 which is gone. {ANOTHER}"
+            ),
+            Self::NotCollected(ttl) => format!(
+                "No reader deleted Secret {namespace}/{secret} within delivery.ttl ({}), so the \
+                 operator deleted it. The client secret works, if somebody read it. {ANOTHER}",
+                spelled(*ttl)
+            ),
+            Self::DeletionIgnored => format!(
+                "The client secret works, but Secret {namespace}/{secret} was deleted and \
+                 spec.delivery.onDeleted is Ignore: the next rotation creates it again. {ANOTHER}"
+            ),
+            Self::AlterationIgnored => format!(
+                "The client secret works, but another program changed it in Secret \
+                 {namespace}/{secret} and spec.delivery.onDeleted is Ignore: the next rotation \
+                 corrects it. {ANOTHER}"
+            ),
+            Self::Suspended => self.sentence(names.user),
+            Self::Blocked(obstacle) => format!(
+                "TechnicalUser {namespace}/{name} is not up to date. {}",
+                obstacle.message()
+            ),
+            Self::NotAllowed { user, excess } => excess.message(&user.namespace, &user.name),
+            Self::LossesPaced { replaced, resumes_at } => format!(
+                "Secret {namespace}/{secret} was deleted or altered again and again: {replaced} \
+                 client secrets were replaced and still work. A program in the cluster acts in a \
+                 loop, often a GitOps tool that prunes the Secret. The next client secret is issued \
+                 at {}. Stop the loop. {ANOTHER}",
+                seconds(*resumes_at)
+            ),
             Self::ClientIdTaken
+            | Self::Unreadable(_)
             | Self::AwaitingCollection
             | Self::SecretConflict
             | Self::SecretTerminating
             | Self::SecretImmutable
             | Self::TooManyCredentials
-            | Self::InvalidSpec => self.remedy(),
-        };
-        text.to_owned()
+            | Self::InvalidSpec(_) => self.remedy(names),
+        }
     }
 
-    /// What is wrong, and what its user can do about it.
-    fn remedy(&self) -> &'static str {
+    /// Of a user whose client secret does not matter any more.
+    pub(super) fn sentence(&self, user: &Owner) -> String {
+        let Owner { namespace, name, .. } = user;
+        if *self == Self::Gone {
+            return format!("TechnicalUser {namespace}/{name} is gone.");
+        }
+        format!(
+            "TechnicalUser {namespace}/{name} is suspended (spec.suspend is true): nothing is \
+             issued or rotated, and every request for a token is refused."
+        )
+    }
+
+    /// What is wrong with which object, and what its user can do about it.
+    fn remedy(&self, names: &Names<'_>) -> String {
+        let Names { user: Owner { namespace, name, .. }, client_id, secret, record, .. } = names;
         match self {
-            Self::ClientIdTaken => {
-                "The client id in spec.clientID belongs to another TechnicalUser of this cluster. \
-                 It cannot be changed: create a new TechnicalUser with another clientID, or \
-                 without one."
-            }
-            Self::AwaitingCollection => {
-                "The Secret still belongs to a TechnicalUser of the same name that was deleted. \
-                 The operator deletes it if the garbage collector of Kubernetes does not."
-            }
-            Self::SecretConflict => {
-                "A Secret of the name this TechnicalUser delivers to exists and does not belong to \
-                 it. It is left alone. Delete or rename it, or create a new TechnicalUser with \
-                 another secretTemplate.name."
-            }
-            Self::SecretTerminating => {
-                "The Secret is being deleted and waits for a finalizer of somebody else. A new one \
-                 is written once it is gone."
-            }
-            Self::SecretImmutable => {
-                "Somebody made the Secret immutable, so that no new client secret can be written \
-                 into it. Delete the Secret: it is made anew."
-            }
+            Self::ClientIdTaken => format!(
+                "Client id {client_id} (spec.clientID) belongs to another TechnicalUser of this \
+                 cluster. It cannot be changed: create a new TechnicalUser in place of \
+                 {namespace}/{name}, with another spec.clientID or without one."
+            ),
+            Self::Unreadable(reason) => format!(
+                "Secret {record}, the verifier record of client id {client_id}, cannot be read: \
+                 {reason}. It is not overwritten, since it may hold the only verifiers. An \
+                 administrator has to restore it, or delete it: then a new client secret is issued."
+            ),
+            Self::AwaitingCollection => format!(
+                "Secret {namespace}/{secret} still belongs to a deleted TechnicalUser of the same \
+                 name. The operator deletes it if the garbage collector of Kubernetes does not."
+            ),
+            Self::SecretConflict => format!(
+                "Secret {namespace}/{secret} exists and is not owned by TechnicalUser \
+                 {namespace}/{name}. It was not changed. Delete or rename it, or create a new \
+                 TechnicalUser with another spec.secretTemplate.name."
+            ),
+            Self::SecretTerminating => format!(
+                "Secret {namespace}/{secret} is being deleted and waits for a finalizer of another \
+                 program. A new one is created once it is gone."
+            ),
+            Self::SecretImmutable => format!(
+                "Secret {namespace}/{secret} is immutable (immutable: true), so that no new client \
+                 secret can be written into it. Delete it: the operator creates it again."
+            ),
             Self::TooManyCredentials => {
-                "Eight client secrets still work, which is the most. The next is issued when the \
-                 first of them ends; the annotation iam.cyoda.com/revoke-requested-at ends all of \
-                 them now."
+                let first = names.first_end.map(|at| format!(", at {}", seconds(at)));
+                format!(
+                    "Eight client secrets of TechnicalUser {namespace}/{name} are still valid, \
+                     which is the maximum. The next one is issued when the first of them ends{}. \
+                     To end all of them now, set the annotation iam.cyoda.com/revoke-requested-at \
+                     to a new value.",
+                    first.unwrap_or_default()
+                )
             }
-            Self::InvalidSpec => {
-                "The spec cannot be read: a duration or the client id is not valid. Correct it; \
-                 kubectl explain tu.spec tells the form."
+            Self::InvalidSpec(InvalidField { path, value }) => {
+                let value: String = value.chars().take(MOST_SHOWN).collect();
+                format!(
+                    "{path} of TechnicalUser {namespace}/{name} is not valid: {value:?}. Correct \
+                     it: kubectl explain tu.{path} describes its form."
+                )
             }
             Self::Gone
             | Self::Delivered
+            | Self::Uncollected(_)
             | Self::ReadOnce
+            | Self::NotCollected(_)
             | Self::DeletionIgnored
             | Self::AlterationIgnored
             | Self::Suspended
             | Self::NotAllowed { .. }
-            | Self::Unreadable(_)
             | Self::LossesPaced { .. }
-            | Self::Blocked(_) => "",
+            | Self::Blocked(_) => String::new(),
         }
     }
 }
+
+/// The duration as a spec spells it.
+fn spelled(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let parts = units.iter().filter(|(amount, _)| *amount > 0);
+    parts.map(|(amount, unit)| format!("{amount}{unit}")).collect()
+}
+
+const ANOTHER: &str = "For a new client secret, set the annotation \
+    iam.cyoda.com/rotate-requested-at to a new value.";
+
+/// So much of a wrong value is repeated.
+const MOST_SHOWN: usize = 100;

@@ -265,7 +265,9 @@ proptest! {
             | Verdict::SecretConflict
             | Verdict::SecretTerminating
             | Verdict::SecretImmutable
-            | Verdict::InvalidSpec
+            | Verdict::Uncollected(_)
+            | Verdict::NotCollected(_)
+            | Verdict::InvalidSpec(_)
             | Verdict::NotAllowed { .. }
             | Verdict::Blocked(_) => false,
         };

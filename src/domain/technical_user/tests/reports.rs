@@ -1,7 +1,5 @@
 //! What the status says.
 
-use std::time::Duration;
-
 use super::given::{
     altered, at, current, hours, id, now, observed, old, pending, placeholder, record, showing,
     user,
@@ -13,9 +11,11 @@ use crate::domain::delivery::Delivered;
 use crate::domain::object::Belongs;
 use crate::domain::obstacle::{Obstacle, Operation};
 use crate::domain::policy::Policy;
-use crate::domain::schedule::{Now, Watchman};
-use crate::domain::technical_user::report::{invalid_spec, is_same, news, status, works};
-use crate::domain::technical_user::{Claim, Observed, Step, User, Verdict, decide};
+use crate::domain::schedule::Now;
+use crate::domain::technical_user::report::{
+    self, Ability, ReferredKey, Situation, is_same, works,
+};
+use crate::domain::technical_user::{Claim, InvalidField, Observed, Step, User, Verdict, decide};
 
 use ConditionStatus::{False, True};
 
@@ -25,6 +25,30 @@ fn delivered() -> Observed {
 
 fn told(seen: &Observed, verdict: &Verdict) -> TechnicalUserStatus {
     status(seen, verdict, None, now()).unwrap()
+}
+
+/// The status while the `SigningKey` signs.
+fn status(
+    seen: &Observed,
+    verdict: &Verdict,
+    former: Option<&TechnicalUserStatus>,
+    now: Now,
+) -> Option<TechnicalUserStatus> {
+    with_key(Ability::Signs, verdict, now, |situation| report::status(seen, situation, former))
+}
+
+fn with_key<T>(
+    ability: Ability,
+    verdict: &Verdict,
+    now: Now,
+    act: impl FnOnce(&Situation<'_>) -> T,
+) -> T {
+    let signing_key = ReferredKey { name: "gateway".to_owned(), ability };
+    act(&Situation { verdict, signing_key: &signing_key, home: "home", now })
+}
+
+fn invalid() -> InvalidField {
+    InvalidField { path: "spec.rotation.overlap", value: "soon".to_owned() }
 }
 
 fn condition<'a>(status: &'a TechnicalUserStatus, type_: &str) -> Option<&'a Condition> {
@@ -51,7 +75,7 @@ fn each_verdict_has_its_conditions() {
         (Verdict::ReadOnce, "DeliveredOnce", (True, false, false)),
         (Verdict::DeletionIgnored, "DeletionIgnored", (True, false, false)),
         (Verdict::AlterationIgnored, "AlterationIgnored", (True, false, false)),
-        (Verdict::Suspended, "Suspended", (False, false, false)),
+        (Verdict::Suspended, "Suspended", (True, false, false)),
         (Verdict::ClientIdTaken, "ClientIDTaken", (False, false, true)),
         (Verdict::Unreadable(Unreadable::Malformed), "RecordUnreadable", (False, false, true)),
         (Verdict::AwaitingCollection, "AwaitingCollection", (True, true, false)),
@@ -64,7 +88,7 @@ fn each_verdict_has_its_conditions() {
             "SecretLostRepeatedly",
             (False, true, false),
         ),
-        (Verdict::InvalidSpec, "InvalidSpec", (False, false, true)),
+        (Verdict::InvalidSpec(invalid()), "InvalidSpec", (False, false, true)),
         (Verdict::Blocked(forbidden), "Forbidden", (True, false, true)),
         (Verdict::Blocked(quota), "QuotaExceeded", (True, false, true)),
         (Verdict::Blocked(terminating), "NamespaceTerminating", (True, true, false)),
@@ -81,6 +105,9 @@ fn each_verdict_has_its_conditions() {
         assert_eq!((ready.reason.as_str(), ready.observed_generation), (reason, 3));
         let is_sentence = ready.message.ends_with('.') && !ready.message.contains("  ");
         assert!(is_sentence, "{verdict:?}: {}", ready.message);
+        let names = ["payments/billing", "client id billing,", "Client id billing "];
+        let names_an_object = names.iter().any(|name| ready.message.contains(name));
+        assert!(names_an_object, "{verdict:?}: {}", ready.message);
     }
 }
 
@@ -109,7 +136,10 @@ fn a_client_secret_works_when_the_secret_shows_the_current_one_or_is_gone() {
 fn a_return_from_trouble_is_news_and_a_first_client_secret_is_none() {
     let reasons = |verdict: &Verdict, former: Option<&TechnicalUserStatus>| -> Vec<_> {
         let present = status(&delivered(), verdict, former, now()).unwrap();
-        news(verdict, former, &present).into_iter().map(|it| it.reason).collect()
+        let news = with_key(Ability::Signs, verdict, now(), |situation| {
+            report::news(&delivered(), situation, former, &present)
+        });
+        news.into_iter().map(|it| it.reason).collect()
     };
     let calm = told(&delivered(), &Verdict::Delivered);
     let blocked = told(&delivered(), &Verdict::SecretTerminating);
@@ -228,57 +258,14 @@ fn an_ignored_request_is_a_condition_and_an_event() {
     let former = told(&delivered(), &Verdict::Delivered);
 
     let present = status(&seen, &Verdict::Delivered, Some(&former), now()).unwrap();
-    let news = news(&Verdict::Delivered, Some(&former), &present);
+    let verdict = &Verdict::Delivered;
+    let news = with_key(Ability::Signs, verdict, now(), |situation| {
+        report::news(&seen, situation, Some(&former), &present)
+    });
 
     let ignored = condition(&present, "RequestIgnored").unwrap();
     assert!(ignored.message.contains("rotate-requested-at is empty"), "{}", ignored.message);
     assert_eq!(news.iter().map(|it| it.reason).collect::<Vec<_>>(), ["RequestIgnored"]);
-}
-
-#[test]
-fn an_overlap_is_said_and_its_last_end_named() {
-    let record = record([('a', current(2)), ('b', old(2)), ('c', old(5))]);
-
-    let status = told(&observed(user(), record, showing('a', &user())), &Verdict::Delivered);
-
-    let condition = condition(&status, "RotationInProgress").unwrap();
-    assert_eq!(condition.status, True);
-    assert!(condition.message.contains("2026-11-24T11:00:00Z"), "{}", condition.message);
-}
-
-#[test]
-fn extra_conditions_are_absent_when_there_is_nothing_to_say() {
-    let status = told(&delivered(), &Verdict::Delivered);
-
-    let types: Vec<_> = status.conditions.iter().map(|it| it.type_.as_str()).collect();
-    assert_eq!(types, ["Ready"]);
-}
-
-#[test]
-fn an_alias_that_waits_for_the_next_client_secret_is_named() {
-    let mut wishing = user();
-    wishing.content.secret_fields.insert("CLIENT_SECRET".to_owned());
-    let seen = observed(wishing, record([('a', current(1))]), showing('a', &user()));
-
-    let status = told(&seen, &Verdict::Delivered);
-
-    let condition = condition(&status, "AliasesPending").unwrap();
-    assert!(condition.message.contains("CLIENT_SECRET"), "{}", condition.message);
-}
-
-#[test]
-fn clocks_in_doubt_are_told() {
-    let apart = Watchman::default().look(at(0), Some(at(1)), Duration::ZERO);
-    let mut watchman = Watchman::default();
-    watchman.look(at(-9), Some(at(-9)), Duration::ZERO);
-    let jumped = watchman.look(at(0), Some(at(0)), Duration::from_secs(1));
-
-    for (now, reason) in [(apart, "ClocksApart"), (jumped, "ClockJumped")] {
-        let status = status(&delivered(), &Verdict::Delivered, None, now).unwrap();
-
-        assert_eq!(condition(&status, "ClockSkew").unwrap().reason, reason);
-        assert_eq!(summary(&status), (True, false, false));
-    }
 }
 
 #[test]
@@ -327,18 +314,25 @@ fn a_lost_status_is_written_again_from_the_record() {
 }
 
 #[test]
-fn an_unreadable_spec_keeps_what_was_known() {
+fn an_unreadable_spec_keeps_what_was_known_and_names_the_field_and_its_value() {
     let former = told(&delivered(), &Verdict::Delivered);
+    let read = |former: Option<&TechnicalUserStatus>, generation, now| {
+        report::invalid_spec((&user().owner, generation), invalid(), former, now)
+    };
 
-    let status = invalid_spec(4, Some(&former), Now::at(at(1)));
+    let (status, news) = read(Some(&former), 4, Now::at(at(1)));
+    let (again, silence) = read(Some(&status), 4, Now::at(at(9)));
 
     assert_eq!(summary(&status), (False, false, true));
     assert_eq!(status.observed_generation, 4);
-    assert_eq!((status.serial, status.binding), (former.serial, former.binding));
-    assert!(is_same(
-        &invalid_spec(4, Some(&invalid_spec(4, None, now())), Now::at(at(9))),
-        &invalid_spec(4, None, now())
-    ));
+    assert_eq!((status.serial, &status.binding), (former.serial, &former.binding));
+    let message = &condition(&status, "Ready").unwrap().message;
+    for part in ["spec.rotation.overlap", "payments/billing", "\"soon\""] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(news.unwrap().reason, "InvalidSpec");
+    assert!(is_same(&status, &again));
+    assert_eq!(silence, None);
 }
 
 #[test]

@@ -117,15 +117,15 @@ impl Resource {
         Self {
             create_on_update: true,
             ..Self::built_in(
-                "events.k8s.io",
+                "",
                 "events",
                 "Event",
                 &json!({
-                    "eventTime": text, "series": open, "reportingController": text,
+                    "eventTime": text, "series": open, "reportingComponent": text,
                     "reportingInstance": text, "action": text, "reason": text,
-                    "regarding": reference, "related": reference, "note": text, "type": text,
-                    "deprecatedSource": open, "deprecatedFirstTimestamp": text,
-                    "deprecatedLastTimestamp": text, "deprecatedCount": {"type": "integer"}
+                    "involvedObject": reference, "related": reference, "message": text,
+                    "type": text, "source": open, "firstTimestamp": text, "lastTimestamp": text,
+                    "count": {"type": "integer"}
                 }),
             )
         }

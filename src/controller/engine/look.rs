@@ -1,0 +1,46 @@
+//! One look at one object: its deadline, its figures and its log line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::{Controller, Settled};
+use crate::controller::{Context, Error, Retry};
+use crate::domain::schedule::Trust;
+
+/// One look with its deadline; a look that hangs is dropped as in a crash.
+pub(super) async fn look<C: Controller>(
+    key: C::Key,
+    looking: BoxFuture<'static, Result<(Settled, C::Memory), Error>>,
+    context: Arc<Context>,
+) -> Result<(Settled, C::Memory), Retry> {
+    let began = Instant::now();
+    let outcome = tokio::time::timeout(RECONCILE, looking).await;
+    let trust = context.cluster.now().trust();
+    context.metrics.clock_skew(skew_seconds(trust));
+    let Ok(outcome) = outcome else {
+        tracing::warn!(controller = C::NAME, object = %key, "reconciliation hung");
+        return Err(Retry::Backoff);
+    };
+    context.metrics.reconciled(C::NAME, outcome.as_ref().err(), began.elapsed());
+    outcome.map_err(|error| {
+        if matches!(error, Error::NotLeading) {
+            tracing::info!(controller = C::NAME, object = %key, "left to another replica");
+        } else {
+            tracing::warn!(controller = C::NAME, object = %key, %error, "will be tried again");
+        }
+        error.retry()
+    })
+}
+
+fn skew_seconds(trust: Trust) -> f64 {
+    match trust {
+        Trust::Apart(apart) => apart.as_secs_f64(),
+        Trust::Trusted | Trust::Jumped => 0.0,
+    }
+}
+
+/// How long a look may take in all.
+const RECONCILE: Duration = Duration::from_mins(1);

@@ -1,0 +1,88 @@
+//! What `Ready` says: the verdict of the decision, and whether the tokens of the client can be signed.
+
+use super::referred_key::{Ability, ReferredKey};
+use super::verdict::{Names, Verdict};
+use super::{ends, works};
+use crate::api::condition::{Condition, ConditionStatus};
+use crate::api::technical_user::TechnicalUserStatus;
+use crate::domain::readiness::{Progress, Readiness};
+use crate::domain::schedule::{Now, later};
+use crate::domain::technical_user::{Claim, Delivery, Observed};
+
+/// What a status says beyond what was observed.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// What the decision came to.
+    pub verdict: &'a Verdict,
+    /// The `SigningKey` that signs the tokens of this client.
+    pub signing_key: &'a ReferredKey,
+    /// The operator's namespace.
+    pub home: &'a str,
+    /// The instant of the look.
+    pub now: Now,
+}
+
+impl Situation<'_> {
+    /// What `Ready` says, given the status of before.
+    pub(super) fn readiness(
+        &self,
+        observed: &Observed,
+        former: Option<&TechnicalUserStatus>,
+    ) -> Option<Readiness> {
+        let user = observed.user.as_ref()?;
+        let ready = former.and_then(ready_of);
+        // Nobody can have a token while the client is suspended, whatever its key does.
+        let fault = self.signing_key.fault(&user.owner, ready).filter(|_| !user.is_suspended);
+        // A key that nobody looked at may be what made the user unready before.
+        let is_in_doubt = self.signing_key.ability == Ability::Unknown
+            && ready.is_some_and(|ready| ready.status == ConditionStatus::False);
+        let record = format!("{}/{}", self.home, user.client_id.record_name());
+        let names = Names {
+            user: &user.owner,
+            client_id: user.client_id.as_str(),
+            secret: &user.secret_name,
+            record: &record,
+            first_end: ends(observed).min(),
+        };
+        let works = works(observed) && fault.is_none() && !is_in_doubt;
+        let readiness = self.refined(observed, former).readiness(&names, works);
+        let Some(fault) = fault else { return Some(readiness) };
+        let Readiness { reason, message, progress, .. } = readiness;
+        let (reason, message, progress) = match progress {
+            Progress::Done => (fault.reason, fault.message, Progress::Reconciling),
+            Progress::Reconciling => {
+                (fault.reason, format!("{} {message}", fault.message), progress)
+            }
+            Progress::Stalled => (reason, format!("{message} {}", fault.message), progress),
+        };
+        Some(Readiness { status: ConditionStatus::False, reason, message, progress })
+    }
+
+    /// The verdict with what only a status remembers: whether a Secret that was to be read once was
+    /// still there when its time was over.
+    fn refined(&self, observed: &Observed, former: Option<&TechnicalUserStatus>) -> Verdict {
+        let (Some(user), Claim::Held(_, record)) = (&observed.user, &observed.record) else {
+            return self.verdict.clone();
+        };
+        let (Delivery::OneTime(ttl), Some((_, current))) = (user.delivery, record.current()) else {
+            return self.verdict.clone();
+        };
+        let ends_at = later(current.issued_at, ttl);
+        if *self.verdict == Verdict::Delivered {
+            return Verdict::Uncollected(ends_at);
+        }
+        let known = former.filter(|former| former.serial == Some(record.serial));
+        let is_said = known.and_then(ready_of).is_some_and(|ready| ready.reason == "NotCollected");
+        let was_there = known.is_some_and(|known| known.binding.is_some());
+        if *self.verdict == Verdict::ReadOnce
+            && (is_said || was_there && self.now.has_reached(ends_at))
+        {
+            return Verdict::NotCollected(ttl);
+        }
+        self.verdict.clone()
+    }
+}
+
+fn ready_of(status: &TechnicalUserStatus) -> Option<&Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == "Ready")
+}

@@ -1,0 +1,66 @@
+//! Many users that follow one `SigningKey`: none is forgotten, and the API server is not flooded.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::runtime::Builder;
+use tokio::time::{Instant, sleep};
+
+use crate::figures::SEED;
+use crate::flow::Act;
+use crate::world::{LEASE, World};
+
+#[test]
+fn many_users_follow_their_signing_key_at_twenty_a_second_and_none_is_forgotten() {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let world = World::new(SEED, None);
+        for name in NAMES.iter().flat_map(|first| NAMES.map(|second| format!("{first}{second}"))) {
+            let name: &'static str = Box::leak(name.into_boxed_str());
+            Act::Create(name, json!({})).perform(&world);
+        }
+        world.start(LEASE);
+        follow(&world, "Issued", None).await;
+
+        Act::DeleteSigningKey.perform(&world);
+        follow(&world, "SigningKeyNotFound", Some(MOST_A_SECOND)).await;
+        // It comes back while a few have followed: nobody waits for those that need not go.
+        Act::CreateSigningKey.perform(&world);
+        follow(&world, "Issued", Some(MOST_A_SECOND)).await;
+        Act::DeleteSigningKey.perform(&world);
+        sleep(Duration::from_secs(1)).await;
+        Act::CreateSigningKey.perform(&world);
+        let began = Instant::now();
+        follow(&world, "Issued", Some(MOST_A_SECOND)).await;
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    });
+    runtime.shutdown_background();
+}
+
+/// Waits until every user says so, and counts how many come to say so in each second.
+async fn follow(world: &World, reason: &str, most: Option<usize>) {
+    let began = Instant::now();
+    let mut counts = vec![count(world, reason)];
+    while counts.last() != Some(&(NAMES.len() * NAMES.len())) {
+        sleep(Duration::from_millis(100)).await;
+        counts.push(count(world, reason));
+        assert!(began.elapsed() < Duration::from_secs(60), "{reason}: {counts:?}");
+    }
+    for window in counts.windows(11) {
+        let came = window[10].saturating_sub(window[0]);
+        assert!(most.is_none_or(|most| came <= most), "{reason}: {came} in a second: {counts:?}");
+    }
+}
+
+fn count(world: &World, reason: &str) -> usize {
+    let says = |user: &serde_json::Value| {
+        let conditions = user["status"]["conditions"].as_array();
+        conditions.is_some_and(|it| it.iter().any(|it| it["reason"] == reason))
+    };
+    world.server.list("technicalusers").iter().filter(|user| says(user)).count()
+}
+
+const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+
+/// 20, and one more at the seam of two windows.
+const MOST_A_SECOND: usize = 21;
