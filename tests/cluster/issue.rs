@@ -110,6 +110,7 @@ async fn the_delivered_secret_has_the_shape_that_tools_expect() {
         ("issuer", ISSUER),
         ("issuer-uri", ISSUER),
         ("jwk-set-uri", "https://auth.example.com/.well-known/jwks.json"),
+        ("jwks_uri", "https://auth.example.com/.well-known/jwks.json"),
         ("provider", "technical-user-operator"),
         ("token-uri", &token_url),
         ("token_url", &token_url),
