@@ -262,3 +262,83 @@ const BUDGET: Duration = Duration::from_secs(20);
 
 /// Nothing that etcd takes is larger, not even as JSON with every character escaped.
 const MOST_BYTES: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(namespaces: &[&str]) -> Vec<Publication> {
+        namespaces.iter().map(|it| Publication::Create((*it).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_namespace_that_needs_the_same_jwks_again_and_again_is_left_alone() {
+        let mut memory = Memory::default();
+        for _ in 0..MOST_REPAIRS {
+            assert_eq!(memory.uncontended(create(&["shop"]), "digest").len(), 1);
+        }
+
+        assert_eq!(memory.uncontended(create(&["shop"]), "digest"), []);
+        assert_eq!(memory.blocked.get("shop"), Some(&Obstacle::Contended));
+        // Another JWKS, as after a revocation, is written all the same.
+        assert_eq!(memory.uncontended(create(&["shop"]), "other").len(), 1);
+    }
+
+    #[test]
+    fn namespaces_that_hung_before_come_last() {
+        let mut memory = Memory { was_slow: ["a".to_owned()].into(), ..Memory::default() };
+
+        assert_eq!(memory.uncontended(create(&["a", "b", "c"]), "d"), create(&["b", "c", "a"]));
+    }
+
+    #[test]
+    fn beyond_its_own_namespace_whatever_fails_is_noted_and_holds_up_nobody() {
+        for kind in [Kind::TooManyRequests(None), Kind::Server(500, None), Kind::Garbled] {
+            for publication in [
+                Publication::Create("shop".to_owned()),
+                Publication::Delete(
+                    signing_key_place("shop"),
+                    Version { uid: "u".to_owned(), resource_version: "1".to_owned() },
+                ),
+            ] {
+                let mut memory = Memory::default();
+                let fail = |memory: &mut Memory| {
+                    elsewhere(&publication, failure(kind.clone()), false, memory)
+                };
+
+                assert_eq!((fail(&mut memory), fail(&mut memory)), (Ok(()), Ok(())));
+
+                let noted = memory.blocked.len() + memory.undeletable.len();
+                assert_eq!(noted, 1, "{kind:?}");
+                assert!(elsewhere(&publication, failure(kind.clone()), true, &mut memory).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn one_write_that_hangs_is_enough() {
+        let mut memory = Memory::default();
+        let publication = Publication::Create("shop".to_owned());
+
+        assert_eq!(elsewhere(&publication, failure(Kind::Unanswered), false, &mut memory), Ok(()));
+
+        assert!(memory.slow.contains("shop") && memory.blocked.contains_key("shop"));
+    }
+
+    fn signing_key_place(namespace: &str) -> crate::domain::signing_key::Place {
+        crate::domain::signing_key::Place {
+            namespace: namespace.to_owned(),
+            name: "default-jwks".to_owned(),
+        }
+    }
+
+    fn failure(kind: Kind) -> Failure {
+        let operation = crate::controller::cluster::Operation {
+            verb: "create",
+            resource: "configmaps",
+            namespace: "shop".to_owned(),
+            name: "default-jwks".to_owned(),
+        };
+        Failure { operation, kind, culprit: None }
+    }
+}
