@@ -44,7 +44,15 @@ pub fn status(
         let former = former.cloned().unwrap_or_default();
         let SigningKeyStatus { observed_generation, jwks, conditions, .. } = blank;
         let jwks = former.jwks.clone().or(jwks);
-        return Some(SigningKeyStatus { observed_generation, jwks, conditions, ..former });
+        // The mark is read from an object that no status was written for: the first one must have it.
+        let bootstrapped = (series.origin != Origin::Declared).then_some(true);
+        return Some(SigningKeyStatus {
+            observed_generation,
+            jwks,
+            bootstrapped,
+            conditions,
+            ..former
+        });
     };
     let active = ledger.active(now.likely()).map(|(_, entry)| entry);
     let signer = active.filter(|_| signs(series, observed, now));

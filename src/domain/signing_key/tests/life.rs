@@ -4,6 +4,7 @@ use super::given::{HOUR, key, kid, nothing, rotated, signing};
 use std::collections::BTreeSet;
 
 use crate::domain::key_pair::{Algorithm, KeyShape};
+use crate::domain::obstacle::Obstacle;
 use crate::domain::signing_key::*;
 
 #[test]
@@ -164,6 +165,17 @@ fn a_declared_algorithm_is_a_rotation_whose_next_key_has_it_and_then_the_mark_go
 
     assert_eq!(write, Write::Stage(2));
     assert_eq!(given.status_at_rest(&Verdict::Signing(kid(1))).bootstrapped, Some(true));
+}
+
+#[test]
+fn a_first_look_that_fails_does_not_lose_the_mark() {
+    let mut given = signing();
+    given.series.origin = Origin::Bootstrapped;
+    given.ledger = Held::Unread;
+
+    let failed = Verdict::Blocked { obstacle: Obstacle::Unavailable, signs: false };
+
+    assert_eq!(given.status_at_rest(failed).bootstrapped, Some(true));
 }
 
 #[test]
