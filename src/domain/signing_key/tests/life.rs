@@ -175,7 +175,7 @@ fn a_first_look_that_fails_does_not_lose_the_mark() {
 
     let failed = Verdict::Blocked { obstacle: Obstacle::Unavailable, signs: false };
 
-    assert_eq!(given.status_at_rest(failed).bootstrapped, Some(true));
+    assert_eq!(given.status_at_rest(&failed).bootstrapped, Some(true));
 }
 
 #[test]
