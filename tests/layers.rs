@@ -75,6 +75,11 @@ const LAYERS: &[Layer] = &[
         because: "the doors to time and randomness lead nowhere else",
     },
     Layer {
+        module: "heartbeat",
+        forbidden: &["crate::", "axum", "kube::"],
+        because: "whoever works leaves one, and nobody is known by it",
+    },
+    Layer {
         module: "controller",
         forbidden: &[
             "crate::args",

@@ -72,7 +72,7 @@ impl Crowd {
             tracing::warn!(
                 %source,
                 connections = most,
-                "connections of a source are closed, since it has as many as --source-limit allows"
+                "connections of one source are closed: it has as many as one source may have"
             );
         }
         false
