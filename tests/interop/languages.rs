@@ -64,7 +64,9 @@ pub(crate) static NODE: Language = Language {
     },
 };
 
-pub(crate) static GO: Language = Language {
+pub(crate) static GO: Language = GO_TEMPLATE;
+
+const GO_TEMPLATE: Language = Language {
     folder: "go",
     needs: &[&["go", "version"]],
     install: |place| {
@@ -77,6 +79,9 @@ pub(crate) static GO: Language = Language {
     },
     program: |place, name| Command::new(place.installed.join(name)),
 };
+
+/// Go again, for the library by which Flux and Helm wait: its dependencies are its own.
+pub(crate) static KSTATUS: Language = Language { folder: "kstatus", ..GO_TEMPLATE };
 
 pub(crate) static JAVA: Language = Language {
     folder: "java",

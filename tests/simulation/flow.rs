@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::goal::Goal;
 use crate::oracle::OPERATOR;
-use crate::world::{NAMESPACE, SECRET, World, signing_key};
+use crate::world::{NAMESPACE, SECRET, World};
 
 /// A story: what came before, what is done, and what must come of it.
 pub(crate) struct Flow {
@@ -42,8 +42,8 @@ pub(crate) enum Act {
     RestoreSecret,
     /// `kubectl get secret -o yaml | kubectl apply -f -`.
     ApplySecret,
-    DeleteSigningKey,
-    CreateSigningKey,
+    /// Creates (true) or deletes the `SigningKey` that every user refers to.
+    SigningKey(bool),
     /// The garbage collector sees nothing any more.
     BlindCollector,
 }
@@ -101,12 +101,7 @@ impl Act {
                 );
             }
             Self::BlindCollector => world.stop_collecting(),
-            Self::DeleteSigningKey => {
-                world.server.delete_raw("signingkeys", "", "default");
-            }
-            Self::CreateSigningKey => {
-                world.server.put_raw("signingkeys", signing_key());
-            }
+            Self::SigningKey(exists) => world.set_signing_key(*exists),
             Self::PlantSecret => {
                 let object = json!({
                     "apiVersion": "v1", "kind": "Secret", "data": {"client_secret": "aGVycw=="},
@@ -343,9 +338,9 @@ fn around_the_user() -> Vec<Flow> {
             "signing-key",
             vec![issued()],
             vec![
-                step(vec![Act::DeleteSigningKey], Goal::Blocked("SigningKeyNotFound")),
+                step(vec![Act::SigningKey(false)], Goal::Blocked("SigningKeyNotFound")),
                 step(vec![Act::Request("rotate", "one")], Goal::Said("SigningKeyNotFound")),
-                step(vec![Act::CreateSigningKey], Goal::delivered(2)),
+                step(vec![Act::SigningKey(true)], Goal::delivered(2)),
             ],
         ),
         flow(

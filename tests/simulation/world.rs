@@ -327,6 +327,15 @@ impl World {
 
     // === users ===
 
+    /// Creates or deletes the `SigningKey` that every user refers to.
+    pub(crate) fn set_signing_key(&self, exists: bool) {
+        if exists {
+            self.server.put_raw("signingkeys", signing_key());
+        } else {
+            self.server.delete_raw("signingkeys", "", "default");
+        }
+    }
+
     /// A request of somebody who is not the operator.
     pub(crate) fn ask(&self, method: &Method, path: &str, body: &Value) {
         let is_patch = *method == Method::PATCH;
@@ -365,7 +374,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The `SigningKey` that every user refers to, as it is while it signs.
-pub(crate) fn signing_key() -> Value {
+fn signing_key() -> Value {
     serde_json::json!({
         "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "SigningKey",
         "metadata": {"name": "default"}, "spec": {}, "status": {"activeKid": "kid"},

@@ -30,9 +30,10 @@ pub(super) async fn report_failure(look: &Look, error: &Error, context: &Context
         return;
     };
     // Who cannot be asked about the object cannot be asked about its key.
-    let ability = match obstacle {
-        Obstacle::Unavailable => Ability::Unknown,
-        _ => ability(look, context).await.unwrap_or(Ability::Unknown),
+    let ability = if obstacle == Obstacle::Unavailable {
+        Ability::Unknown
+    } else {
+        ability(look, context).await.unwrap_or(Ability::Unknown)
     };
     let verdict = Verdict::Blocked(obstacle);
     if let Err(failure) = write_status(look, &verdict, ability, context).await {

@@ -72,12 +72,11 @@ impl Ability {
 impl ReferredKey {
     /// Why no token is issued, unless the key signs. `ready` is the condition `Ready` of before.
     pub(super) fn fault(&self, user: &Owner, ready: Option<&Condition>) -> Option<Fault> {
-        let ability = match self.ability {
-            Ability::Unknown => {
-                let said = ready.map(|ready| ready.reason.as_str());
-                Ability::SEEN.into_iter().find(|it| it.reason().is_some() && it.reason() == said)?
-            }
-            seen => seen,
+        let ability = if self.ability == Ability::Unknown {
+            let said = ready.map(|ready| ready.reason.as_str());
+            Ability::SEEN.into_iter().find(|it| it.reason().is_some() && it.reason() == said)?
+        } else {
+            self.ability
         };
         let reason = ability.reason()?;
         let Owner { namespace, name, .. } = user;

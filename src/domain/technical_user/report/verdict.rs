@@ -152,7 +152,7 @@ impl Verdict {
     fn message(&self, names: &Names<'_>) -> String {
         let Names { user: Owner { namespace, name, .. }, secret, .. } = names;
         match self {
-            Self::Gone => self.sentence(names.user),
+            Self::Gone | Self::Suspended => self.sentence(names.user),
             Self::Delivered => {
                 format!("The client secret is in Secret {namespace}/{secret} and works.")
             }
@@ -179,7 +179,6 @@ impl Verdict {
                  {namespace}/{secret} and spec.delivery.onDeleted is Ignore: the next rotation \
                  corrects it. {ANOTHER}"
             ),
-            Self::Suspended => self.sentence(names.user),
             Self::Blocked(obstacle) => format!(
                 "TechnicalUser {namespace}/{name} is not up to date. {}",
                 obstacle.message()
@@ -283,7 +282,7 @@ fn spelled(duration: SignedDuration) -> String {
     let seconds = duration.as_secs();
     let units = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
     let parts = units.iter().filter(|(amount, _)| *amount > 0);
-    parts.map(|(amount, unit)| format!("{amount}{unit}")).collect()
+    parts.fold(String::new(), |text, (amount, unit)| text + &format!("{amount}{unit}"))
 }
 
 const ANOTHER: &str = "For a new client secret, set the annotation \
