@@ -136,6 +136,7 @@ pub struct ControllerArguments {
     pub bcrypt_cost: u32,
 
     /// Make a `SigningKey` named `default` whenever there is none of that name, whatever others there are.
+    /// An operator with a `--controller-name` of its own never does.
     #[arg(long, env = "TECHNICAL_USER_BOOTSTRAP_SIGNING_KEY", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOLEAN")]
     pub bootstrap_signing_key: bool,
 }

@@ -20,6 +20,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::api::CONTROLLER_NAME;
 use crate::api::schema::crds;
 use crate::args::{ControllerArguments, Installation, ServiceArguments, host_name};
 use crate::controller::cluster::Cluster;
@@ -63,7 +64,9 @@ pub fn run(
             view_age: installation.max_view_age,
             token_lifetime: installation.max_access_token_ttl,
         },
-        bootstrap_signing_key: arguments.bootstrap_signing_key,
+        // The name is unique in the cluster, and TechnicalUsers of the default controller rely on it.
+        bootstrap_signing_key: arguments.bootstrap_signing_key
+            && installation.controller_name == CONTROLLER_NAME,
     };
     let works = Builder::new_multi_thread().enable_all().build()?;
     works.block_on(operate(installation, settings, service))

@@ -166,6 +166,14 @@ impl Installations {
         Standing::Left
     }
 
+    /// Whether this installation signs with the `SigningKey`, once it claims it.
+    pub(super) fn serves(&self, key: &SigningKey, controller: &str) -> bool {
+        let known = self.locked();
+        let own = known.own.as_ref().map(|(own, _)| own);
+        key.spec.controller_name == controller
+            && key.holder().is_none_or(|holder| own.is_none_or(|own| own == holder))
+    }
+
     /// The namespaces of the other installations, each with how many objects it holds.
     pub(super) fn left(&self, controller: &str) -> BTreeMap<String, usize> {
         let mut left = BTreeMap::new();

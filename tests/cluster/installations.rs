@@ -98,9 +98,11 @@ async fn disjoint_scopes_with_different_controllers_do_not_meet() {
     series.apply(json!({"controllerName": "example.com/second", "algorithm": "ES256"})).await;
     series.ready().await;
     let default = Series::with(admin.clone(), "default", SYSTEM);
-    default.apply(json!({})).await;
     default.ready().await;
     shop.apply("orders", json!({})).await;
+    billing.apply("orders", json!({})).await;
+    let said = billing.says("orders", "SigningKeyOfOtherInstallation").await;
+    assert!(said.message.contains("SigningKey default"), "{}", said.message);
     billing.apply("orders", json!({"signingKeyRef": {"name": "second"}})).await;
     shop.ready("orders").await;
     billing.ready("orders").await;

@@ -85,7 +85,8 @@ impl Controller for TechnicalUsers {
 
     fn open(client: &Client, context: &Context) -> (Self, SelectAll<BoxStream<'static, News>>) {
         let mut views = Views::default();
-        let watches = watches::watches(client, &context.settings, &mut views);
+        let watches =
+            watches::watches(client, (&context.settings, &context.installations), &mut views);
         let tally = Tally::default();
         let (settings, installations) =
             (context.settings.clone(), Arc::clone(&context.installations));

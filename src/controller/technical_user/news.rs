@@ -70,7 +70,12 @@ async fn ability(look: &Look, context: &Context) -> Result<Ability, Error> {
         return Ok(Ability::Unknown);
     };
     let name = &object.spec.signing_key_ref.name;
-    Ok(Ability::of(context.cluster.signing_key(name).await?.as_ref()))
+    let key = context.cluster.signing_key(name).await?;
+    let controller = &context.settings.controller_name;
+    if key.as_ref().is_some_and(|key| !context.installations.serves(key, controller)) {
+        return Ok(Ability::Elsewhere);
+    }
+    Ok(Ability::of(key.as_ref()))
 }
 
 /// Returns whether the status was written.

@@ -48,8 +48,9 @@ pub(super) fn read_user(mut user: TechnicalUser) -> Option<(Key, Box<TechnicalUs
 }
 
 /// Whether the `SigningKey` can sign, by its name.
-pub(super) fn read_signing_key(key: &SigningKey) -> Option<(String, Ability)> {
-    Some((key.metadata.name.clone()?, Ability::of(Some(key))))
+pub(super) fn read_signing_key(key: &SigningKey, is_served: bool) -> Option<(String, Ability)> {
+    let ability = if is_served { Ability::of(Some(key)) } else { Ability::Elsewhere };
+    Some((key.metadata.name.clone()?, ability))
 }
 
 /// The record by the name of its Secret.

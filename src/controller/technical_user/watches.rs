@@ -1,5 +1,7 @@
 //! The four watches: users, their delivered Secrets as metadata, verifier records, signing keys.
 
+use std::sync::Arc;
+
 use futures::stream::{BoxStream, SelectAll, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
@@ -13,6 +15,7 @@ use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
+use crate::controller::installation::Installations;
 use crate::domain::technical_user::report::Ability;
 use crate::watch::{Told, scoped, watch};
 
@@ -40,7 +43,7 @@ impl News {
 /// Opens the watches, and tells the views to expect them.
 pub(super) fn watches(
     client: &Client,
-    settings: &Settings,
+    (settings, installations): (&Settings, &Arc<Installations>),
     views: &mut Views,
 ) -> SelectAll<BoxStream<'static, News>> {
     let mut watches = SelectAll::new();
@@ -58,7 +61,7 @@ pub(super) fn watches(
     views.records.expect(0);
     watches.push(records(client, &settings.namespace));
     views.signing_keys.expect(0);
-    watches.push(signing_keys(client));
+    watches.push(signing_keys(client, &settings.controller_name, installations));
     watches
 }
 
@@ -96,10 +99,18 @@ fn records(client: &Client, namespace: &str) -> BoxStream<'static, News> {
     watch("verifier records", open, |secret| read_record(&secret)).map(News::Record).boxed()
 }
 
-fn signing_keys(client: &Client) -> BoxStream<'static, News> {
+fn signing_keys(
+    client: &Client,
+    controller: &str,
+    installations: &Arc<Installations>,
+) -> BoxStream<'static, News> {
+    let (controller, installations) = (controller.to_owned(), Arc::clone(installations));
     let api: Api<DeserializeGuard<SigningKey>> = Api::all(client.clone());
     let open = move || watcher(api.clone(), watcher::Config::default());
-    let read = |key: DeserializeGuard<SigningKey>| read_signing_key(&key.0.ok()?);
+    let read = move |key: DeserializeGuard<SigningKey>| {
+        let key = key.0.ok()?;
+        read_signing_key(&key, installations.serves(&key, &controller))
+    };
     watch("signingkeys of technicalusers", open, read).map(News::SigningKey).boxed()
 }
 

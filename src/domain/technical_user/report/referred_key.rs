@@ -26,6 +26,8 @@ pub enum Ability {
     Missing,
     /// Its `spec.suspend` is true.
     Suspended,
+    /// It names another controller, or another installation holds it.
+    Elsewhere,
     /// None of its keys signs at the moment.
     NotReady,
 }
@@ -41,7 +43,8 @@ pub(super) struct Fault {
 
 impl Ability {
     /// What can happen to a key that was looked at.
-    pub const SEEN: [Self; 4] = [Self::Signs, Self::Missing, Self::Suspended, Self::NotReady];
+    pub const SEEN: [Self; 5] =
+        [Self::Signs, Self::Missing, Self::Suspended, Self::Elsewhere, Self::NotReady];
 
     /// The ability of a key that was looked at.
     pub fn of(key: Option<&SigningKey>) -> Self {
@@ -62,6 +65,7 @@ impl Ability {
             Self::Unknown | Self::Signs => None,
             Self::Missing => Some("SigningKeyNotFound"),
             Self::Suspended => Some("SigningKeySuspended"),
+            Self::Elsewhere => Some("SigningKeyOfOtherInstallation"),
             Self::NotReady => Some("SigningKeyNotReady"),
         }
     }
@@ -92,6 +96,12 @@ impl ReferredKey {
                 format!(
                     "SigningKey {key} is suspended. Set spec.suspend of SigningKey {key} to false, \
                      or name another one in spec.signingKeyRef.name."
+                )
+            }
+            Ability::Elsewhere => {
+                format!(
+                    "SigningKey {key} belongs to another installation or controller. Name one of \
+                     this installation in spec.signingKeyRef.name."
                 )
             }
             Ability::NotReady | Ability::Unknown | Ability::Signs => {
