@@ -56,6 +56,12 @@ pub(super) trait Controller: Send + Sized + 'static {
     /// The keys of all resources.
     fn everybody(&self) -> Vec<Self::Key>;
 
+    /// What users ask of the resource: it differs when they have changed something. Without it every
+    /// event of the resource counts, those of the operator's own writes too.
+    fn demand(&self, _key: &Self::Key) -> Option<u32> {
+        None
+    }
+
     /// How many resources there are.
     fn count(&self) -> usize;
 
@@ -234,7 +240,8 @@ impl<C: Controller> Engine<C> {
             let Some((key, need)) = self.queue.next(Instant::now()) else {
                 return;
             };
-            if need == Need::Check && self.is_at_rest(&key) {
+            let demand = self.controller.demand(&key);
+            if need == Need::Check && (self.queue.holds(&key, demand) || self.is_at_rest(&key)) {
                 continue;
             }
             self.begin_look(key);
@@ -242,7 +249,7 @@ impl<C: Controller> Engine<C> {
     }
 
     fn begin_look(&mut self, key: C::Key) {
-        self.queue.begin(&key);
+        self.queue.begin(&key, self.controller.demand(&key));
         let looking = self.controller.reconcile(key.clone(), Arc::clone(&self.context));
         let looking = look::<C>(key.clone(), looking, Arc::clone(&self.context));
         let named = key.clone();

@@ -46,6 +46,8 @@ struct Task {
     failures: u32,
     failed_with: Option<Discriminant<Retry>>,
     barrier: Option<Barrier>,
+    /// What its users asked when the last look began.
+    demand: Option<u32>,
     repairs: u32,
     /// Looks that succeeded since the watches last showed it at rest.
     unconfirmed: u32,
@@ -117,12 +119,13 @@ impl<K: Clone + Display + Ord> Queue<K> {
     }
 
     /// A look at `key` begins: nothing else is begun for it until [`Queue::finish`].
-    pub(super) fn begin(&mut self, key: &K) {
+    pub(super) fn begin(&mut self, key: &K, demand: Option<u32>) {
         let Some(task) = self.tasks.get_mut(key) else {
             return;
         };
         let former = task.due_at();
         task.is_running = true;
+        task.demand = demand;
         task.look_at = None;
         self.enter(key, former, None);
     }
@@ -130,6 +133,13 @@ impl<K: Clone + Display + Ord> Queue<K> {
     /// Whether a look at `key` is running.
     pub(super) fn is_running(&self, key: &K) -> bool {
         self.tasks.get(key).is_some_and(|task| task.is_running)
+    }
+
+    /// Whether `key` waits behind a barrier and its users ask what they asked before: then events tell of
+    /// what the operator wrote itself, and another look would be refused as well.
+    pub(super) fn holds(&self, key: &K, demand: Option<u32>) -> bool {
+        let task = self.tasks.get(key);
+        task.is_some_and(|it| it.barrier.is_some() && demand.is_some() && it.demand == demand)
     }
 
     /// The watches show `key` at rest.

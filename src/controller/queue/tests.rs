@@ -31,7 +31,7 @@ async fn a_running_key_is_not_given_out_again_before_it_finished() {
     let mut queue = Queue::default();
     queue.wake(&key("a"), Need::Look, now);
     queue.next(now).unwrap();
-    queue.begin(&key("a"));
+    queue.begin(&key("a"), None);
 
     queue.wake(&key("a"), Need::Check, now);
     let meanwhile = queue.next(now);
@@ -51,7 +51,7 @@ async fn what_the_watches_never_show_at_rest_is_compared_ever_more_rarely() {
 
     while let Some(at) = queue.next_at().filter(|at| *at < began + Duration::from_hours(1)) {
         queue.next(at).unwrap();
-        queue.begin(&key("a"));
+        queue.begin(&key("a"), None);
         queue.finish(&key("a"), &Ok(Settled::default()), at);
         queue.compare(&key("a"), at);
         looks += 1;
@@ -73,13 +73,13 @@ async fn failures_wait_ever_longer_up_to_five_minutes_and_success_forgets_them()
     for _ in 0..12 {
         queue.wake(&key("a"), Need::Look, now);
         queue.next(now).unwrap();
-        queue.begin(&key("a"));
+        queue.begin(&key("a"), None);
         queue.finish(&key("a"), &Err(Retry::Backoff), now);
         waits.push(queue.next_at().unwrap() - now);
     }
     queue.wake(&key("a"), Need::Look, now);
     queue.next(now).unwrap();
-    queue.begin(&key("a"));
+    queue.begin(&key("a"), None);
     queue.finish(&key("a"), &Ok(Settled::default()), now);
 
     assert!(waits.is_sorted());
@@ -97,7 +97,7 @@ async fn waits_of_one_kind_do_not_lengthen_those_of_another() {
     for retry in outage.into_iter().chain([blocked()]) {
         queue.wake(&key("a"), Need::Look, now);
         queue.next(now).unwrap();
-        queue.begin(&key("a"));
+        queue.begin(&key("a"), None);
         queue.finish(&key("a"), &Err(retry), now);
     }
 
@@ -114,7 +114,7 @@ async fn the_return_of_the_api_server_hastens_those_that_failed() {
     let later = Settled { wake_in: Some(SETTLE * 40), has_repaired: false, is_in_trouble: false };
     for _ in 0..2 {
         let (key, _) = queue.next(now).unwrap();
-        queue.begin(&key);
+        queue.begin(&key, None);
         let outcome = if key == "a" { Err(blocked()) } else { Ok(later) };
         queue.finish(&key, &outcome, now);
     }
@@ -135,7 +135,7 @@ fn play(
     let mut looks = 0;
     while let Some(at) = queue.next_at().filter(|at| *at <= began + during) {
         let (key, _) = queue.next(at).unwrap();
-        queue.begin(&key);
+        queue.begin(&key, None);
         queue.finish(&key, &outcome(&key), at);
         looks += 1;
     }
@@ -207,7 +207,7 @@ async fn a_number_of_the_api_server_is_believed_within_a_bound() {
     let now = Instant::now();
     let mut queue = crowd(1, now);
     queue.next(now).unwrap();
-    queue.begin(&key("00000"));
+    queue.begin(&key("00000"), None);
 
     queue.finish(&key("00000"), &Err(Retry::After(Duration::from_hours(24))), now);
     queue.wake(&key("00000"), Need::Check, now);
@@ -228,4 +228,19 @@ async fn looks_at_very_many_objects_in_trouble_take_a_bounded_rate() {
 
     assert_eq!(looks_of_few, 10 * 121, "every 30 seconds");
     assert!(looks_of_many < 4 * 10_000, "{looks_of_many} looks");
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_barrier_events_count_only_if_users_ask_for_something_else() {
+    let now = Instant::now();
+    let mut queue = crowd(1, now);
+    queue.next(now).unwrap();
+    queue.begin(&key("00000"), Some(1));
+    assert!(!queue.holds(&key("00000"), Some(1)), "it has not failed yet");
+
+    queue.finish(&key("00000"), &Err(blocked()), now);
+
+    assert!(queue.holds(&key("00000"), Some(1)));
+    assert!(!queue.holds(&key("00000"), Some(2)));
+    assert!(!queue.holds(&key("00000"), None));
 }

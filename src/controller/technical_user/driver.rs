@@ -101,6 +101,12 @@ impl Controller for TechnicalUsers {
         self.views.everybody()
     }
 
+    fn demand(&self, key: &Key) -> Option<u32> {
+        let metadata = &self.views.users.get(key)?.metadata;
+        let asked = (&metadata.uid, metadata.generation, &metadata.annotations);
+        Some(crc32fast::hash(format!("{asked:?}").as_bytes()))
+    }
+
     fn count(&self) -> usize {
         self.views.users.len()
     }
