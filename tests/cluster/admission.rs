@@ -243,11 +243,12 @@ async fn tables_and_explanations_are_there() {
     let table: Value = namespace.client.request(request).await.unwrap();
     let columns: Vec<_> =
         table["columnDefinitions"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
-    assert_eq!(columns[..5], ["Name", "Ready", "Client ID", "Secret", "Age"]);
+    assert_eq!(columns[..6], ["Name", "Ready", "Reason", "Secret", "Age", "Client ID"]);
     let cells = &table["rows"][0]["cells"];
     assert_eq!(cells[1], "True");
-    assert_eq!(cells[2], "TableClient");
+    assert_eq!(cells[2], "Issued");
     assert_eq!(cells[3], "orders-credentials");
+    assert_eq!(cells[5], "TableClient");
 
     // Every field has words: they are what `kubectl explain` shows.
     let definitions = Api::<CustomResourceDefinition>::all(namespace.client.clone());

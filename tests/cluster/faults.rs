@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use kube::api::DeleteParams;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use support::control_plane::User;
 use support::faults::{FaultPlan, Point};
 use technical_user_operator::api::REVOKE_REQUESTED_AT;
+use technical_user_operator::api::signing_key::SigningKey;
 use technical_user_operator::domain::credential::{ClientId, CredentialId};
 use tokio::time::Instant;
 
@@ -19,7 +20,7 @@ use crate::figures::{is_thorough, keep, say};
 use crate::matrix::{Case, Outcome, REST, Tally, at_rest, drive, every_fault, spread};
 use crate::namespace::{Namespace, condition};
 use crate::oracle::{Reader, contradiction};
-use crate::replica::Replica;
+use crate::replica::{OF_TEST_KEY, Replica};
 use crate::rights;
 use crate::world::second;
 
@@ -47,6 +48,7 @@ async fn no_fault_at_any_write_loses_a_client_secret() {
     let started = Instant::now();
     let admin = control_plane.client().await;
     let operator = control_plane.client_of(User::Operator).await;
+    make_test_key(&admin).await;
     let mut lanes = Vec::new();
     for number in 0..LANES {
         let system = format!("faults-{number}");
@@ -63,6 +65,20 @@ async fn no_fault_at_any_write_loses_a_client_secret() {
 
     conclude(&tally, total, started.elapsed());
 }
+
+/// A `SigningKey` that says that it signs: a technical user without one is not ready.
+async fn make_test_key(admin: &Client) {
+    let signing_keys = Api::<SigningKey>::all(admin.clone());
+    let object = serde_json::from_value(json!({
+        "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "SigningKey",
+        "metadata": {"name": TEST_KEY}, "spec": {"controllerName": OF_TEST_KEY},
+    }));
+    signing_keys.create(&PostParams::default(), &object.unwrap()).await.unwrap();
+    let status = Patch::Merge(json!({"status": {"activeKid": "kid"}}));
+    signing_keys.patch_status(TEST_KEY, &PatchParams::default(), &status).await.unwrap();
+}
+
+const TEST_KEY: &str = "faults";
 
 fn conclude(tally: &Tally, total: usize, took: Duration) {
     let Tally { runs, struck, violations } = tally;
@@ -99,7 +115,7 @@ async fn run(lane: &Lane, name: &str, case: Case<Flow>) -> Outcome {
     let plan = FaultPlan::transparent();
     let first = Replica::start(&lane.operator, &namespace, &format!("{name}-1"), &plan);
     if case.flow != Flow::Issue {
-        namespace.apply(NAME, json!({})).await;
+        namespace.apply(NAME, json!({"signingKeyRef": {"name": TEST_KEY}})).await;
         namespace.serial(NAME, 1).await;
         at_rest(&plan).await;
     }
@@ -162,7 +178,7 @@ impl Goal {
     async fn act(mut self) -> Self {
         let namespace = &self.namespace;
         if self.flow == Flow::Issue {
-            namespace.apply(NAME, json!({})).await;
+            namespace.apply(NAME, json!({"signingKeyRef": {"name": TEST_KEY}})).await;
         }
         self.client_id = Some(namespace.client_id(NAME).await);
         match self.flow {

@@ -147,7 +147,9 @@ impl Namespace {
         self.user_when(name, &format!("serial {serial}"), |user| {
             let status = user.status.as_ref();
             let is_reached = status.and_then(|status| status.serial) >= Some(serial);
-            is_reached && condition(user, "Ready").is_some_and(|it| it.reason == "Issued")
+            let is_delivered =
+                |it: &Condition| matches!(it.reason.as_str(), "Issued" | "AwaitingReader");
+            is_reached && condition(user, "Ready").is_some_and(is_delivered)
         })
         .await
     }

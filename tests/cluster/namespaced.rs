@@ -50,7 +50,7 @@ async fn the_rights_for_some_namespaces_are_enough_there_and_nothing_elsewhere()
     shop.serial("billing", 2).await;
     let secret = shop.shown("billing-credentials").await;
     assert!(shop.accepts(&shop.client_id("billing").await, &secret).await);
-    shop.says("once", "DeliveredOnce").await;
+    shop.says("once", "NotCollected").await;
     shop.has_event("once", "SecretWithdrawn").await;
     assert!(other.user("billing").await.status.is_none_or(|it| it.client_id.is_none()));
 

@@ -27,6 +27,9 @@ use tower::Layer;
 use crate::namespace::Namespace;
 use crate::operator::ISSUER;
 
+/// The controller of the `SigningKey` in [`Replica::start`], so that no other operator claims that key.
+pub(crate) const OF_TEST_KEY: &str = "example.com/test-key";
+
 /// A running operator; dropping it is a crash.
 pub(crate) struct Replica {
     tasks: JoinSet<()>,
@@ -80,8 +83,11 @@ impl Replica {
             async move { inner.send(request).await }
         });
         let faulty = Client::new(FaultLayer::new(plan.clone()).layer(inner), "default");
-        let settings =
-            settings(&namespace.system, vec![namespace.name.clone()], lease, Limits::default());
+        let namespaces = vec![namespace.name.clone()];
+        let settings = Settings {
+            controller_name: OF_TEST_KEY.to_owned(),
+            ..settings(&namespace.system, namespaces, lease, Limits::default())
+        };
         let (mut tasks, context) = prepared(client, &faulty, settings, SignedDuration::ZERO);
         let (synced, _) = watch::channel(Synced(false));
         let engine =

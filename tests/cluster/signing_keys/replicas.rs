@@ -244,7 +244,7 @@ async fn grant_everything_but_maps(admin: &Client, name: &str) {
     let rules = [
         rule("iam.cyoda.com", "signingkeys", &["get", "list", "watch"]),
         rule("iam.cyoda.com", "signingkeys/status", &["patch"]),
-        rule("", "namespaces", &["list", "watch"]),
+        rule("", "namespaces", &["get", "list", "watch"]),
         rule("", "events", &["create"]),
     ];
     for object in [
