@@ -4,6 +4,7 @@
 //! Readers get a snapshot and hold nothing. Each view knows when a watch last told something, by the
 //! clock that saw more time pass since: past the bound S nothing is signed any more.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -14,7 +15,9 @@ use self::keys::Keys;
 use self::pulse::{Moment, Pulse};
 use crate::domain::credential::ClientId;
 use crate::domain::key_pair::{Kid, PublicKey};
+use crate::domain::policy::Policy;
 use crate::domain::signer::NoSigner;
+use crate::domain::signing_key::ledger::{Agreement, Disagreement};
 use crate::environment::Clock;
 
 pub use self::clients::{Known, Recorded, Traces, Verified};
@@ -37,6 +40,8 @@ pub struct Directory {
     clock: Arc<dyn Clock>,
     began_at: Moment,
     settings: Settings,
+    /// The disagreements that are in the log.
+    logged: RwLock<BTreeSet<Disagreement>>,
 }
 
 /// What a directory covers, and for how long it may be believed.
@@ -52,6 +57,10 @@ pub struct Settings {
     pub view_age: Duration,
     /// How long a token lives at most, whatever a user asks for.
     pub token_lifetime: SignedDuration,
+    /// The issuer of the tokens.
+    pub issuer: String,
+    /// What access tokens may say.
+    pub policy: Policy,
 }
 
 /// When each watch last told something.
@@ -80,6 +89,7 @@ impl Directory {
             began_at: Moment::of(&*clock),
             clock,
             settings,
+            logged: RwLock::default(),
         }
     }
 
@@ -180,6 +190,16 @@ impl Directory {
         let signs = |name: &str| in_touch.and(self.signer_at(name, &moment).map(drop));
         let names = read(&self.keys).names().into_iter();
         names.map(|name| (name.clone(), signs(&name))).collect()
+    }
+
+    /// The settings of this token server that do not agree with those of the operator, which writes
+    /// its own into the ledgers.
+    pub fn disagreements(&self) -> BTreeSet<Disagreement> {
+        let Settings { view_age, token_lifetime, issuer, policy, .. } = &self.settings;
+        let view_age = SignedDuration::try_from(*view_age).unwrap_or(SignedDuration::MAX);
+        let own = Agreement::of(view_age, *token_lifetime, issuer, policy);
+        let agreements = read(&self.keys).agreements();
+        agreements.iter().flat_map(|operator| operator.differences(&own)).collect()
     }
 
     /// How many clients are known.

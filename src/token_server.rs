@@ -59,7 +59,7 @@ async fn operate(arguments: &TokenServerArguments, issuer: String) -> Result<(),
     let health = bind(installation.health_listen, "health-listen")?;
     let metrics = bind(installation.metrics_listen, "metrics-listen")?;
     let heartbeats = Heartbeats::default();
-    let probes = admin::health(heartbeats.clone(), service.readiness());
+    let probes = admin::health_with(heartbeats.clone(), service.readiness(), service.notes());
     let mut admin = Admin::start(vec![
         (health, probes.merge(admin::signing(service.signing()))),
         (metrics, admin::metrics(Arc::new(Mutex::new(registry)))),
@@ -112,6 +112,8 @@ impl TokenService {
             watch_namespaces: installation.watch_namespaces.clone(),
             view_age: Duration::try_from(installation.max_view_age).unwrap_or_default(),
             token_lifetime: installation.max_access_token_ttl,
+            issuer: issuer.clone(),
+            policy: installation.policy(),
         };
         let directory = Arc::new(Directory::new(settings, Arc::clone(&clock) as _));
         let live = Live::new(client.clone(), Arc::clone(&directory));
@@ -151,6 +153,12 @@ impl TokenService {
     pub(crate) fn signing(&self) -> admin::Readiness {
         let directory = Arc::clone(&self.directory);
         Arc::new(move || directory.signing())
+    }
+
+    /// The settings that do not agree with those of the operator.
+    fn notes(&self) -> admin::Notes {
+        let directory = Arc::clone(&self.directory);
+        Arc::new(move || directory.disagreements().iter().map(ToString::to_string).collect())
     }
 
     /// Answers at `listener` until `stop` resolves.

@@ -93,10 +93,25 @@ impl Directory {
                 write(&self.keys).take_own(own.as_deref());
             }
             News::Series(told) => write(&self.keys).take_series(told),
-            News::Ledger(told) => write(&self.keys).take_ledger(told),
+            News::Ledger(told) => {
+                write(&self.keys).take_ledger(told);
+                self.log_disagreements();
+            }
             News::Pair(told) => write(&self.keys).take_pair(told),
             News::Map(told) => write(&self.keys).take_map(told),
         }
+    }
+}
+
+impl Directory {
+    /// One warning for each disagreement, when it begins.
+    fn log_disagreements(&self) {
+        let present = self.disagreements();
+        let mut logged = write(&self.logged);
+        for disagreement in present.difference(&logged) {
+            tracing::warn!(flag = disagreement.flag, "{disagreement}");
+        }
+        *logged = present;
     }
 }
 

@@ -14,6 +14,7 @@ use crate::domain::jwks::{self, Jwks};
 use crate::domain::key_pair::{Algorithm, Kid, PublicKey};
 use crate::domain::signer::{Aged, NoSigner, Use, Views, agrees, signer};
 use crate::domain::signing_key::Ledger;
+use crate::domain::signing_key::ledger::Agreement;
 use crate::domain::token;
 use crate::environment::private_key::{Pkcs8, PrivateKey};
 use crate::stored::{Names, algorithm_of, config_map_name, controller_of};
@@ -160,6 +161,12 @@ impl Keys {
 
     pub(super) fn names(&self) -> Vec<String> {
         self.served().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The settings of the operator, as the ledgers have them.
+    pub(super) fn agreements(&self) -> Vec<Agreement> {
+        let ledgers = self.signing.values().filter_map(|it| it.ledger.as_ref());
+        ledgers.filter_map(|ledger| ledger.agreement.clone()).collect()
     }
 
     /// The series that this installation serves.

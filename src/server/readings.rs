@@ -45,6 +45,7 @@ impl Reading {
 pub fn of_service(service: &Arc<Service>) -> Vec<Reading> {
     let directory = || Arc::clone(&service.directory);
     let (clients, age, series, signing) = (directory(), directory(), directory(), directory());
+    let settings = directory();
     let hashing = Arc::clone(service);
     let can_sign = move || {
         let series = series.series().into_iter();
@@ -70,6 +71,11 @@ pub fn of_service(service: &Arc<Service>) -> Vec<Reading> {
             help: "Whether tokens can be signed for a SigningKey now: 1, or else 0.",
             source: Source::Each("signing_key", Box::new(can_sign)),
         },
+        Reading::one(
+            "technical_user_settings_disagreements",
+            "Flags of this token server that do not agree with those of the operator: /readyz names them.",
+            move || figure(settings.disagreements().len()),
+        ),
         Reading::one(
             "technical_user_hashing_queue_length",
             "Client secrets that are hashed or wait for it.",

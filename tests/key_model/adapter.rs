@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use technical_user_operator::domain::jwks::{self, Jwks};
 use technical_user_operator::domain::key_pair::{Algorithm, KeyShape, PublicKey};
 use technical_user_operator::domain::object::Version;
+use technical_user_operator::domain::policy::Policy;
 use technical_user_operator::domain::schedule::{Now, Watchman};
 use technical_user_operator::domain::signer::{Aged, Use, Views, signer};
 use technical_user_operator::domain::signing_key::ledger::{self, Withdrawal};
@@ -227,11 +228,12 @@ impl Adapter {
     }
 
     fn agreement(&self) -> ledger::Agreement {
-        ledger::Agreement {
-            view_age_seconds: span(self.timing.view_age).as_secs(),
-            token_lifetime_seconds: span(self.timing.token).as_secs(),
-            issuer: "https://iam.example.com".to_owned(),
-        }
+        ledger::Agreement::of(
+            span(self.timing.view_age),
+            span(self.timing.token),
+            "https://iam.example.com",
+            &Policy::default(),
+        )
     }
 
     fn drain(&self) -> SignedDuration {

@@ -74,3 +74,31 @@ fn decoded(part: &str) -> String {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     String::from_utf8(URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
+
+/// Most verifiers learn the algorithms once: whoever adds one reads of it where they look first.
+#[tokio::test(start_paused = true)]
+async fn an_algorithm_that_the_jwks_did_not_have_is_told_in_an_event() {
+    let world = World::start().await;
+    let notes = |name: &str| {
+        let events = world.server.list("events").into_iter();
+        let of_it = events
+            .filter(|it| it["involvedObject"]["name"] == name && it["reason"] == "AlgorithmAdded");
+        of_it.map(|it| it["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+
+    world.put_key("gateway", &json!({"algorithm": "RS256"}));
+    until("a key", || !world.kids("gateway").is_empty()).await;
+    world.put_key("partners", &json!({"algorithm": "ES256"}));
+    until("a key", || !world.kids("partners").is_empty()).await;
+    let mut series = world.server.get("signingkeys", "", "partners").unwrap();
+    series["spec"]["algorithm"] = "EdDSA".into();
+    world.server.put_raw("signingkeys", series);
+    until("the next key", || !notes("partners").is_empty()).await;
+
+    let [told] = &notes("gateway")[..] else { panic!("{:?}", notes("gateway")) };
+    let parts = ["SigningKey gateway", "RS256", "SigningKey default has ES256", "signing-keys.md"];
+    assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+    let [told] = &notes("partners")[..] else { panic!("{:?}", notes("partners")) };
+    assert!(told.contains("has the algorithm EdDSA, the former one has ES256"), "{told}");
+    assert_eq!(notes("default"), Vec::<String>::new());
+}

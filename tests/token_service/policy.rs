@@ -137,3 +137,25 @@ async fn the_type_of_a_token_is_a_choice_of_the_installation_and_of_each_user() 
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_differ_from_those_of_the_operator_are_named() {
+    let world = World::start().await;
+    let same = world.token_server(Profile::Cloud).ready().await;
+    let narrow = world.token_server_on(allowing("ROLE_M2M", "*")).ready().await;
+    let moved = world.token_server_at("https://other.example.com").ready().await;
+
+    let named = |server: &TokenServer| {
+        let all = server.directory.disagreements().into_iter();
+        all.map(|it| it.to_string()).collect::<Vec<_>>()
+    };
+
+    assert_eq!(named(&same), Vec::<String>::new());
+    assert_eq!(same.metric("technical_user_settings_disagreements"), [" 0.0"]);
+    let roles = "--allowed-roles of this token server is \"ROLE_M2M\", and that of the operator is \
+        \"any\": give both processes the same value";
+    assert_eq!(named(&narrow), [roles]);
+    assert_eq!(narrow.metric("technical_user_settings_disagreements"), [" 1.0"]);
+    let [issuer] = &named(&moved)[..] else { panic!("{:?}", named(&moved)) };
+    assert!(issuer.starts_with("--issuer of this token server is \"https://other.example.com\""));
+}

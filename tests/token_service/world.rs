@@ -229,6 +229,8 @@ impl World {
         (of_one, of_all): (Rate, Rate),
     ) -> TokenServer {
         let clock = Arc::new(self.clock.clone());
+        let (issuer, policy) = (issuer.to_owned(), terms.policy.clone());
+        let settings = directory::Settings { issuer: issuer.clone(), policy, ..settings };
         let directory = Arc::new(Directory::new(settings, Arc::clone(&clock) as _));
         let live = Live::new(self.client(), Arc::clone(&directory));
         let entropy = Arc::new(System::start());
@@ -542,6 +544,8 @@ fn everywhere() -> directory::Settings {
         watch_namespaces: Vec::new(),
         view_age: VIEW_AGE,
         token_lifetime: Limits::default().token_lifetime,
+        issuer: ISSUER.to_owned(),
+        policy: Policy::unbounded(),
     }
 }
 

@@ -67,6 +67,16 @@ impl Cluster {
         self.version(request, &call).await
     }
 
+    /// All `SigningKeys`, by a whole live list.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn signing_keys(&self) -> Result<Vec<SigningKey>, Failure> {
+        let call = Call::on(SIGNING_KEYS, Place { namespace: "", name: "" }, "list");
+        self.whole_list(&call, ("labelSelector", "")).await
+    }
+
     /// The uids of all `SigningKeys`, by a whole live list.
     ///
     /// # Errors

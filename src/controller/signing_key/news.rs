@@ -95,6 +95,19 @@ pub(super) async fn ledger_made(look: &Look, ledger: &Ledger, context: &Context)
     if let Some(note) = report::ledger_made(&look.observed, ledger) {
         tracing::warn!(name = series.name, "ledger made anew from the key pairs");
         tell(series, Severity::Warning, "LedgerRecovered", note, context).await;
+        return;
+    }
+    // The list is for this warning alone: without it, nothing else is missing.
+    let Ok(all) = context.cluster.signing_keys().await else { return };
+    let controller_name = &context.settings.controller_name;
+    let others = all
+        .into_iter()
+        .filter(|it| it.metadata.uid.as_ref() != Some(&series.uid))
+        .filter(|it| it.spec.controller_name == *controller_name);
+    let others: Vec<_> =
+        others.filter_map(|it| Some((it.metadata.name?, it.spec.algorithm))).collect();
+    if let Some(note) = report::another_algorithm(series, &others) {
+        tell(series, Severity::Warning, "AlgorithmAdded", note, context).await;
     }
 }
 
@@ -109,6 +122,11 @@ pub(super) async fn ledger_changed(
         Change::Schedule => {
             tracing::info!(name = series.name, "next key scheduled");
             context.metrics.key_scheduled();
+            if let Held::Ledger(_, former) = &look.observed.ledger
+                && let Some(note) = report::algorithm_changes(series, former, ledger)
+            {
+                tell(series, Severity::Warning, "AlgorithmAdded", note, context).await;
+            }
         }
         Change::Drain | Change::Remove | Change::Fence | Change::Agree => {}
         Change::Revoke => {

@@ -149,11 +149,12 @@ pub fn series(object: &SigningKey, settings: &Settings) -> Option<Series> {
         revoke_all_request: requested(annotations, api::REVOKE_ALL_REQUESTED_AT),
         ignored_requests: ignored(annotations, &api::SIGNING_KEY_REQUESTS),
         origin: origin(object),
-        agreement: Agreement {
-            view_age_seconds: settings.limits.view_age.as_secs(),
-            token_lifetime_seconds: settings.limits.token_lifetime.as_secs(),
-            issuer: settings.endpoints.issuer.clone(),
-        },
+        agreement: Agreement::of(
+            settings.limits.view_age,
+            settings.limits.token_lifetime,
+            &settings.endpoints.issuer,
+            &settings.policy,
+        ),
         name,
     })
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::FIRST;
 use super::vanished::Vanished;
 use crate::domain::key_pair::PublicKey;
+use crate::domain::policy::Policy;
 use crate::domain::request::Handled;
 use crate::domain::schedule::later;
 use crate::domain::unknown::Unknown;
@@ -60,6 +61,35 @@ pub struct Agreement {
     pub token_lifetime_seconds: i64,
     /// The issuer in delivered Secrets.
     pub issuer: String,
+    /// The roles that tokens may carry, as `--allowed-roles` lists them; unknown in a ledger of an
+    /// older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_roles: Option<String>,
+    /// The audiences that tokens may have, as `--allowed-audiences` lists them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_audiences: Option<String>,
+}
+
+/// A setting of a token server that does not agree with that of the operator.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Disagreement {
+    /// The flag of both processes.
+    pub flag: &'static str,
+    /// The value of the operator.
+    pub operator: String,
+    /// The value of this token server.
+    pub token_server: String,
+}
+
+impl std::fmt::Display for Disagreement {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { flag, operator, token_server } = self;
+        write!(
+            formatter,
+            "{flag} of this token server is \"{token_server}\", and that of the operator is \
+             \"{operator}\": give both processes the same value"
+        )
+    }
 }
 
 /// One key, without its private half.
@@ -210,6 +240,60 @@ impl Ledger {
         }
         ledger.unknown = Unknown::between(bytes, &ledger.to_json());
         Ok(ledger)
+    }
+}
+
+// === impl Agreement ===
+
+impl Agreement {
+    /// The settings of one process.
+    pub fn of(
+        view_age: SignedDuration,
+        token_lifetime: SignedDuration,
+        issuer: &str,
+        policy: &Policy,
+    ) -> Self {
+        Self {
+            view_age_seconds: view_age.as_secs(),
+            token_lifetime_seconds: token_lifetime.as_secs(),
+            issuer: issuer.to_owned(),
+            allowed_roles: Some(policy.roles.to_string()),
+            allowed_audiences: Some(policy.audiences.to_string()),
+        }
+    }
+
+    /// Where the settings of a token server do not agree with these of the operator. A shorter bound
+    /// on time agrees with a longer one, and everything agrees with what an older version left out.
+    pub fn differences(&self, token_server: &Self) -> Vec<Disagreement> {
+        let mut differences = Vec::new();
+        let mut tell = |flag, operator: String, token_server: String| {
+            differences.push(Disagreement { flag, operator, token_server });
+        };
+        for (flag, operator, own) in [
+            ("--max-view-age", self.view_age_seconds, token_server.view_age_seconds),
+            (
+                "--max-access-token-ttl",
+                self.token_lifetime_seconds,
+                token_server.token_lifetime_seconds,
+            ),
+        ] {
+            if own > operator {
+                tell(flag, format!("{operator}s"), format!("{own}s"));
+            }
+        }
+        let issuers = (Some(&self.issuer), Some(&token_server.issuer));
+        let roles = (self.allowed_roles.as_ref(), token_server.allowed_roles.as_ref());
+        let audiences = (self.allowed_audiences.as_ref(), token_server.allowed_audiences.as_ref());
+        for (flag, values) in
+            [("--issuer", issuers), ("--allowed-roles", roles), ("--allowed-audiences", audiences)]
+        {
+            if let (Some(operator), Some(own)) = values
+                && operator != own
+            {
+                tell(flag, operator.clone(), own.clone());
+            }
+        }
+        differences
     }
 }
 

@@ -11,7 +11,9 @@ use crate::domain::readiness::{Conditions, doubt, seconds, time};
 use crate::domain::request::ignored_message;
 use crate::domain::schedule::Now;
 
-pub use self::news::{all_revoked, ledger_made, news, revoked};
+pub use self::news::{
+    algorithm_changes, all_revoked, another_algorithm, ledger_made, news, revoked,
+};
 pub(super) use self::verdict::verdict;
 pub use self::verdict::{Verdict, signs};
 

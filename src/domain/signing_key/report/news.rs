@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use super::Verdict;
 use crate::api::condition::Condition;
 use crate::api::signing_key::{KeyState, KeyStatus, SigningKeyStatus};
-use crate::domain::key_pair::{Kid, PublicKey};
+use crate::domain::key_pair::{Algorithm, Kid, PublicKey};
 use crate::domain::news::{News, troubles, was_in_trouble};
 use crate::domain::readiness::Progress;
-use crate::domain::signing_key::{Ledger, Observed};
+use crate::domain::signing_key::{Ledger, Observed, Series};
 
 /// What is worth an Event once `present` has taken the place of `former`.
 pub fn news(
@@ -119,6 +119,39 @@ pub fn ledger_made(observed: &Observed, ledger: &Ledger) -> Option<String> {
             "{lost} These keys have no pair any more and leave the JWKS, as if they had been \
              revoked: {}.",
             leaving.join(", ")
+        )
+    })
+}
+
+/// The warning that the keys of a new series have an algorithm that none of `others` has, each a name
+/// and its algorithm.
+pub fn another_algorithm(series: &Series, others: &[(String, Algorithm)]) -> Option<String> {
+    let differs = |(_, algorithm): &&(String, Algorithm)| *algorithm != series.algorithm;
+    let (name, algorithm) = others.iter().find(differs)?;
+    let is_known = others.iter().any(|(_, algorithm)| *algorithm == series.algorithm);
+    (!is_known).then(|| {
+        format!(
+            "SigningKey {} adds the algorithm {} to the JWKS; SigningKey {name} has {}. \
+             Verifiers that read the algorithms once, at their start, refuse the new tokens until \
+             they are restarted. Restart them before a TechnicalUser refers to this SigningKey. \
+             See \"Another algorithm\" in docs/signing-keys.md.",
+            series.name,
+            series.algorithm.name(),
+            algorithm.name()
+        )
+    })
+}
+
+/// The same of the next key of a series, when its algorithm is not that of the former one.
+pub fn algorithm_changes(series: &Series, former: &Ledger, present: &Ledger) -> Option<String> {
+    let algorithm = |ledger: &Ledger| Some(ledger.newest()?.1.key.algorithm().name());
+    let (former, next) = (algorithm(former)?, algorithm(present)?);
+    (former != next).then(|| {
+        format!(
+            "The next key of SigningKey {} has the algorithm {next}, the former one has {former}. \
+             Verifiers that read the algorithms once, at their start, refuse the new tokens until \
+             they are restarted. See \"Another algorithm\" in docs/signing-keys.md.",
+            series.name
         )
     })
 }

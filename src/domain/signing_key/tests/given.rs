@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::signing_key::SigningKeyStatus;
 use crate::domain::key_pair::{Algorithm, KeyShape, Kid};
+use crate::domain::policy::Policy;
 use crate::domain::signing_key::ledger::Agreement;
 use crate::domain::signing_key::*;
 
@@ -44,11 +45,12 @@ pub(super) fn nothing() -> Given {
             revoke_all_request: None,
             ignored_requests: Vec::new(),
             origin: Origin::Declared,
-            agreement: Agreement {
-                view_age_seconds: 3600,
-                token_lifetime_seconds: 86400,
-                issuer: "https://iam.example.com".to_owned(),
-            },
+            agreement: Agreement::of(
+                HOUR,
+                HOUR * 24,
+                "https://iam.example.com",
+                &Policy::default(),
+            ),
         },
         targets: targets.into(),
         surplus: BTreeMap::new(),
