@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
@@ -35,7 +36,7 @@ pub struct Published {
     /// The set.
     pub keys: Jwks,
     /// Its bytes: of one series, those of its ConfigMap.
-    pub bytes: Arc<str>,
+    pub bytes: Bytes,
     /// A strong validator of the bytes (RFC 9110 section 8.8.3).
     pub etag: String,
     /// The algorithms that tokens are or will be signed with.
@@ -353,8 +354,9 @@ impl Published {
     }
 
     fn of(keys: Jwks) -> Option<Self> {
-        let bytes: Arc<str> = keys.bytes()?.into();
-        let etag = format!("\"{}\"", Jwks::digest_of(&bytes));
+        let text = keys.bytes()?;
+        let etag = format!("\"{}\"", Jwks::digest_of(&text));
+        let bytes = Bytes::from(text);
         let algorithms = keys.keys().map(PublicKey::algorithm).collect();
         Some(Self { keys, bytes, etag, algorithms })
     }

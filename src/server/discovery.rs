@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
@@ -57,7 +58,7 @@ pub(super) async fn metadata(State(service): State<Arc<Service>>, headers: Heade
     };
     let body = serde_json::to_string(&metadata).unwrap_or_default();
     let etag = format!("\"{}\"", Jwks::digest_of(&body));
-    cacheable(&headers, body.into_bytes(), &etag)
+    cacheable(&headers, body.into(), &etag)
 }
 
 /// `GET` of the JWKS.
@@ -66,7 +67,7 @@ pub(super) async fn jwks(State(service): State<Arc<Service>>, headers: HeaderMap
     let Some(published) = service.directory.published() else {
         return missing();
     };
-    cacheable(&headers, published.bytes.as_bytes().to_vec(), &published.etag)
+    cacheable(&headers, published.bytes.clone(), &published.etag)
 }
 
 /// `GET` of the JWKS of one `SigningKey`, `<name>.json`: for verifiers that stop at a key of an
@@ -82,7 +83,7 @@ pub(super) async fn jwks_of_one(
     };
     match service.directory.published_of(name) {
         Ok(Some(published)) => {
-            cacheable(&headers, published.bytes.as_bytes().to_vec(), &published.etag)
+            cacheable(&headers, published.bytes.clone(), &published.etag)
         }
         Err(NoSigner::Absent) => Refusal::NotFound.into_response(),
         Ok(None) | Err(_) => missing(),
@@ -94,7 +95,7 @@ fn missing() -> Response {
     Refusal::Unavailable(Reason::NothingPublished, Duration::from_secs(1)).into_response()
 }
 
-fn cacheable(headers: &HeaderMap, body: Vec<u8>, etag: &str) -> Response {
+fn cacheable(headers: &HeaderMap, body: Bytes, etag: &str) -> Response {
     let etag_value = HeaderValue::from_str(etag).unwrap_or_else(|_| HeaderValue::from_static(""));
     let common = [
         (CACHE_CONTROL, HeaderValue::from_static("public, max-age=300, stale-if-error=3600")),
