@@ -3,9 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is a failed test")]
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -105,55 +103,6 @@ fn every_example_says_nothing_that_the_types_do_not_know() {
     }
 
     assert!(examples >= 6, "where are the examples?");
-}
-
-/// `kubeconform` and editors check manifests with JSON schemas that are made from definitions.
-#[test]
-fn kubeconform_accepts_the_examples_and_refuses_an_unknown_field() {
-    if Command::new("kubeconform").arg("-v").output().is_err() {
-        let _ = writeln!(io::stderr(), "\n*** SKIPPED: kubeconform is absent ***\n");
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    for crd in as_json() {
-        let kind = crd["spec"]["names"]["kind"].as_str().unwrap().to_lowercase();
-        let mut schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
-        // The API server adds what every object has: the root stays open.
-        schema["properties"].as_object_mut().unwrap().values_mut().for_each(close);
-        fs::write(folder.path().join(format!("{kind}.json")), schema.to_string()).unwrap();
-    }
-    let schemas = folder.path().join("{{.ResourceKind}}.json");
-    let mistaken = folder.path().join("mistaken.yaml");
-    let example = fs::read_to_string(root().join("examples/technical-user.yaml")).unwrap();
-    fs::write(&mistaken, example.replace("spec: {}", "spec: {clientId: billing}")).unwrap();
-    let check = |path: &Path| {
-        let mut kubeconform = Command::new("kubeconform");
-        kubeconform.arg("-strict").arg("-schema-location").arg(&schemas).arg(path);
-        kubeconform.output().unwrap()
-    };
-
-    let accepted = check(&root().join("examples"));
-    let refused = check(&mistaken);
-
-    let text = String::from_utf8_lossy(&accepted.stdout);
-    assert!(accepted.status.success(), "{text}");
-    let text = String::from_utf8_lossy(&refused.stdout);
-    assert!(!refused.status.success() && text.contains("clientId"), "{text}");
-}
-
-/// Refuses unknown fields, as the tools that make JSON schemas from definitions do.
-fn close(schema: &mut Value) {
-    match schema {
-        Value::Object(fields) => {
-            let has_fields = fields.get("properties").is_some_and(Value::is_object);
-            if has_fields && !fields.contains_key("additionalProperties") {
-                fields.insert("additionalProperties".to_owned(), Value::Bool(false));
-            }
-            fields.values_mut().for_each(close);
-        }
-        Value::Array(items) => items.iter_mut().for_each(close),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
 }
 
 fn understood<T: DeserializeOwned + Serialize>(text: &str) -> Value {

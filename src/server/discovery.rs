@@ -82,9 +82,7 @@ pub(super) async fn jwks_of_one(
         return Refusal::NotFound.into_response();
     };
     match service.directory.published_of(name) {
-        Ok(Some(published)) => {
-            cacheable(&headers, published.bytes.clone(), &published.etag)
-        }
+        Ok(Some(published)) => cacheable(&headers, published.bytes.clone(), &published.etag),
         Err(NoSigner::Absent) => Refusal::NotFound.into_response(),
         Ok(None) | Err(_) => missing(),
     }

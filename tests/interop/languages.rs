@@ -69,19 +69,16 @@ pub(crate) static GO: Language = GO_TEMPLATE;
 const GO_TEMPLATE: Language = Language {
     folder: "go",
     needs: &[&["go", "version"]],
-    install: |place| {
-        // Modules that can be written to can be removed by `cargo clean`.
-        let mut go = Command::new("go");
-        go.args(["build", "-modcacherw", "-buildvcs=false", "-o"]);
-        go.arg(&place.installed).arg("./...").current_dir(&place.sources);
-        go.env("GOMODCACHE", place.downloads.join("modules"));
-        run(go.env("GOCACHE", place.downloads.join("build")));
-    },
+    install: |place| go_build(place, "./..."),
     program: |place, name| Command::new(place.installed.join(name)),
 };
 
 /// Go again, for the library by which Flux and Helm wait: its dependencies are its own.
 pub(crate) static KSTATUS: Language = Language { folder: "kstatus", ..GO_TEMPLATE };
+
+/// Go once more, for the program by which pipelines check manifests: the tool of a module of its own.
+pub(crate) static KUBECONFORM: Language =
+    Language { folder: "kubeconform", install: |place| go_build(place, "tool"), ..GO_TEMPLATE };
 
 pub(crate) static JAVA: Language = Language {
     folder: "java",
@@ -158,6 +155,15 @@ impl Installed {
     pub(crate) fn program(&self, name: &str) -> Command {
         (self.language.program)(&self.place, name)
     }
+}
+
+fn go_build(place: &Place, packages: &str) {
+    // Modules that can be written to can be removed by `cargo clean`.
+    let mut go = Command::new("go");
+    go.args(["build", "-modcacherw", "-buildvcs=false", "-o"]);
+    go.arg(&place.installed).arg(packages).current_dir(&place.sources);
+    go.env("GOMODCACHE", place.downloads.join("modules"));
+    run(go.env("GOCACHE", place.downloads.join("build")));
 }
 
 /// A virtual environment, or a mere folder of packages where Python came without the means for one.

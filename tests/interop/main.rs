@@ -2,8 +2,8 @@
 //! `PyJWT`, the `WebCrypto` of Node under jose, Go under go-jose, the JDK under Nimbus and under
 //! jose4j, which Kafka has, and OpenSSL. All of them read one JWKS with a key of each algorithm, as
 //! a consumer of many issuers would. And whether libraries get tokens from the token service
-//! (`tokens`). And whether `PyYAML` reads our manifests as everybody else does (`manifests`), and
-//! kstatus our conditions (`kstatus`).
+//! (`tokens`). And whether `PyYAML` and kubeconform read our manifests as everybody else does
+//! (`manifests`), and kstatus our conditions (`kstatus`).
 //!
 //! What they need is kept under `target/interop`. A language that the machine lacks is skipped
 //! loudly, and missed in CI.
