@@ -9,6 +9,7 @@ mod loss;
 mod oracle;
 pub(crate) mod private;
 mod publication;
+mod reference;
 mod replicas;
 mod rotation;
 pub(crate) mod series;
