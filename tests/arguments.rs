@@ -1,7 +1,7 @@
 //! What the environment says to the program.
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -57,11 +57,11 @@ fn token_server(folder: &Path, kubeconfig: &str, variables: &[(&str, &str)]) -> 
     std::fs::write(&file, kubeconfig).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_technical-user-operator"));
     command.env_clear().env("KUBECONFIG", file).env("RUST_LOG", "trace");
-    command.envs(variables.iter().copied());
     command.args(["token-server", "--issuer", "https://auth.example.com"]);
-    for flag in ["--listen", "--health-listen", "--metrics-listen"] {
+    for flag in ["--health-listen", "--metrics-listen"] {
         command.args([flag, "127.0.0.1:0"]);
     }
+    command.env("TECHNICAL_USER_LISTEN", "127.0.0.1:0").envs(variables.iter().copied());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -105,6 +105,25 @@ fn the_api_server_is_reached_through_the_proxy_of_the_environment() {
     assert!(head.contains("Proxy-Authorization: Basic dXNlcjpodW50ZXIy\r\n"), "{head}");
     assert!(said.contains("token service started") && !said.contains("hunter"), "{said}");
     assert!(!said.contains("dXNlcjpodW50ZXIy"), "{said}");
+}
+
+#[test]
+fn client_secrets_that_can_be_read_on_the_way_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let warned = |listen: &str| {
+        let variables = [("TECHNICAL_USER_LISTEN", listen)];
+        let mut child = token_server(folder.path(), KUBECONFIG, &variables).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let lines: Vec<_> =
+            lines.take_while(|line| !line.contains("token service started")).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        lines.iter().any(|line| line.contains("WARN") && line.contains("HTTP without TLS"))
+    };
+
+    for (listen, is_warned) in [("0.0.0.0:0", true), ("[::]:0", true), ("127.0.0.1:0", false)] {
+        assert_eq!(warned(listen), is_warned, "{listen}");
+    }
 }
 
 #[test]

@@ -45,6 +45,7 @@ async fn labels_annotations_and_aliases_follow_the_spec() {
         secret.labels().get("tier").is_some() && field(secret, "ISSUER").is_some()
     })
     .await;
+    namespace.has_event("orders", "SecretUpdated").await;
     assert_eq!(secret.labels()["team"], "orders");
     assert!(!secret.annotations().contains_key("reloader.stakater.com/match"));
     assert_eq!(field(&secret, "CLIENT_ID"), None);
