@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,6 +14,9 @@ use technical_user_operator::domain::key_pair::{KeyShape, Numbers};
 use technical_user_operator::environment::private_key::{KeyPairs, Pkcs8, PrivateKey};
 use technical_user_operator::environment::{Clock, System};
 use tempfile::TempDir;
+
+/// What a verifier allows that knows one algorithm.
+pub(crate) const ALONE: Algorithm = Algorithm::RS256;
 
 const ISSUER: &str = "https://issuer.example.com";
 
@@ -29,6 +33,14 @@ const MOST_DRAWS: u32 = 10_000;
 pub(crate) struct Cases {
     pub(crate) signers: Vec<Signer>,
     pub(crate) folder: TempDir,
+}
+
+/// The algorithms that a verifier allows.
+#[derive(Clone, Copy)]
+pub(crate) enum Allowed {
+    All,
+    /// [`ALONE`].
+    Alone,
 }
 
 pub(crate) struct Signer {
@@ -52,6 +64,8 @@ pub(crate) enum Verdict {
     Forged,
     /// No key has that id.
     Unknown,
+    /// The verifier does not allow the algorithm.
+    Excluded,
     /// Whatever the library said.
     #[serde(untagged)]
     Else(String),
@@ -68,9 +82,19 @@ impl Cases {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("jwks.json");
         fs::write(&file, jwks.bytes().unwrap()).unwrap();
-        let asked = json!({"issuer": ISSUER, "jwks": file, "cases": all});
+        let mut asked = json!({"issuer": ISSUER, "jwks": file, "cases": all});
         fs::write(folder.path().join("cases.json"), asked.to_string()).unwrap();
+        asked["algorithms"] = json!([ALONE.name()]);
+        fs::write(folder.path().join("alone.json"), asked.to_string()).unwrap();
         Self { signers, folder }
+    }
+
+    /// What to pass to a program that judges the tokens.
+    pub(crate) fn file(&self, allowed: Allowed) -> PathBuf {
+        self.folder.path().join(match allowed {
+            Allowed::All => "cases.json",
+            Allowed::Alone => "alone.json",
+        })
     }
 
     pub(crate) fn kids(&self) -> BTreeSet<String> {

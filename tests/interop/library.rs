@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::cases::{Cases, Verdict};
+use crate::cases::{Allowed, Cases, Verdict};
 use crate::languages::{GO, JAVA, Language, NODE, PYTHON, run};
 
 /// A program that verifies tokens with a library.
@@ -47,10 +47,10 @@ pub(crate) static JOSE_LIBRARIES: [Library; 5] = [
 
 impl Library {
     /// What the library says to the cases; nothing where its language is absent.
-    pub(crate) fn judge(&self, cases: &Cases) -> Option<Judgement> {
+    pub(crate) fn judge(&self, cases: &Cases, allowed: Allowed) -> Option<Judgement> {
         let installed = self.language.installed()?;
         let mut verifier = installed.program(self.program);
-        let said = run(verifier.arg(cases.folder.path().join("cases.json")));
+        let said = run(verifier.arg(cases.file(allowed)));
         let judgement = Judgement::read(&said, cases);
         let asked: usize = cases.signers.iter().map(|signer| signer.cases.len()).sum();
         assert_eq!(judgement.verdicts.len(), asked, "{said}");

@@ -6,6 +6,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 import org.jose4j.json.JsonUtil;
+import org.jose4j.jwa.AlgorithmConstraints.ConstraintType;
 import org.jose4j.jwk.JsonWebKey;
 import org.jose4j.jwk.JsonWebKeySet;
 import org.jose4j.jwk.PublicJsonWebKey;
@@ -14,20 +15,25 @@ import org.jose4j.jwt.consumer.InvalidJwtException;
 import org.jose4j.jwt.consumer.JwtConsumer;
 import org.jose4j.jwt.consumer.JwtConsumerBuilder;
 import org.jose4j.keys.resolvers.JwksVerificationKeyResolver;
+import org.jose4j.lang.InvalidAlgorithmException;
 import org.jose4j.lang.UnresolvableKeyException;
 
 class Brokers {
     public static void main(String[] arguments) throws Exception {
         var asked = JsonUtil.parseJson(Files.readString(Path.of(arguments[0])));
         var keys = new JsonWebKeySet(Files.readString(Path.of((String) asked.get("jwks"))));
-        var consumer = new JwtConsumerBuilder()
+        var builder = new JwtConsumerBuilder()
                 .setExpectedIssuer((String) asked.get("issuer"))
                 .setRequireSubject()
                 .setRequireExpirationTime()
                 .setRequireIssuedAt()
                 .setRequireJwtId()
-                .setVerificationKeyResolver(new JwksVerificationKeyResolver(keys.getJsonWebKeys()))
-                .build();
+                .setVerificationKeyResolver(new JwksVerificationKeyResolver(keys.getJsonWebKeys()));
+        if (asked.get("algorithms") instanceof List<?> algorithms) {
+            var allowed = algorithms.toArray(String[]::new);
+            builder.setJwsAlgorithmConstraints(ConstraintType.PERMIT, allowed);
+        }
+        var consumer = builder.build();
 
         var library = Library.of(JsonWebKey.class) + ", Java " + Runtime.version().feature();
         var isPrivate = keys.getJsonWebKeys().stream().filter(Brokers::isPrivate).count();
@@ -48,6 +54,9 @@ class Brokers {
         } catch (InvalidJwtException error) {
             if (error.hasErrorCode(ErrorCodes.SIGNATURE_INVALID)) {
                 return "forged";
+            }
+            if (error.getCause() instanceof InvalidAlgorithmException) {
+                return "excluded";
             }
             return error.getCause() instanceof UnresolvableKeyException ? "unknown" : error.toString();
         }

@@ -9,7 +9,8 @@ const say = (line) => console.log(JSON.stringify(line));
 const asked = read(process.argv[2]);
 const set = read(asked.jwks);
 const keys = createLocalJWKSet(set);
-const options = { issuer: asked.issuer, typ: "JWT", requiredClaims: ["sub", "exp", "iat", "jti"] };
+const { issuer, algorithms } = asked;
+const options = { issuer, algorithms, typ: "JWT", requiredClaims: ["sub", "exp", "iat", "jti"] };
 
 async function verdict(token) {
   try {
@@ -18,6 +19,7 @@ async function verdict(token) {
   } catch (error) {
     if (error instanceof errors.JWSSignatureVerificationFailed) return "forged";
     if (error instanceof errors.JWKSNoMatchingKey) return "unknown";
+    if (error instanceof errors.JOSEAlgNotAllowed) return "excluded";
     return String(error);
   }
 }

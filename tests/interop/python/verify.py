@@ -8,7 +8,7 @@ import cryptography
 import jwt
 
 
-def verdict(key_set, issuer, token):
+def verdict(key_set, issuer, algorithms, token):
     try:
         key = key_set[jwt.get_unverified_header(token)["kid"]]
     except KeyError:
@@ -16,7 +16,9 @@ def verdict(key_set, issuer, token):
     # Without a list of algorithms, PyJWT takes the one of the key.
     require = ["iss", "sub", "exp", "iat", "jti"]
     try:
-        jwt.decode(token, key, issuer=issuer, options={"require": require})
+        jwt.decode(token, key, algorithms, issuer=issuer, options={"require": require})
+    except jwt.InvalidAlgorithmError:
+        return "excluded"
     except jwt.InvalidSignatureError:
         return "forged"
     except Exception as error:
@@ -33,5 +35,5 @@ version = f"PyJWT {jwt.__version__}, cryptography {cryptography.__version__}, Py
 private = sum(hasattr(key.key, "private_bytes") for key in keys.keys)
 print(json.dumps({"library": version, "private": private}))
 for case in asked["cases"]:
-    answer = verdict(keys, asked["issuer"], case["token"])
+    answer = verdict(keys, asked["issuer"], asked.get("algorithms"), case["token"])
     print(json.dumps({"case": case["name"], "verdict": answer}))

@@ -23,9 +23,10 @@ var algorithms = []jose.SignatureAlgorithm{
 }
 
 type asked struct {
-	Issuer string
-	JWKS   string
-	Cases  []struct{ Name, Token string }
+	Issuer     string
+	JWKS       string
+	Algorithms []jose.SignatureAlgorithm
+	Cases      []struct{ Name, Token string }
 }
 
 func main() {
@@ -33,6 +34,10 @@ func main() {
 	read(os.Args[1], &asked)
 	var keys jose.JSONWebKeySet
 	read(asked.JWKS, &keys)
+
+	if len(asked.Algorithms) > 0 {
+		algorithms = asked.Algorithms
+	}
 
 	private, thumbprints := inspect(keys)
 	say(map[string]any{"library": version(), "private": private, "thumbprints": thumbprints})
@@ -57,7 +62,11 @@ func inspect(keys jose.JSONWebKeySet) (private int, thumbprints []string) {
 
 func verdict(keys jose.JSONWebKeySet, issuer, token string) string {
 	parsed, err := jwt.ParseSigned(token, algorithms)
-	if err != nil {
+	var excluded *jose.ErrUnexpectedSignatureAlgorithm
+	switch {
+	case errors.As(err, &excluded):
+		return "excluded"
+	case err != nil:
 		return err.Error()
 	}
 	var claims jwt.Claims
