@@ -102,3 +102,45 @@ async fn an_algorithm_that_the_jwks_did_not_have_is_told_in_an_event() {
     assert!(told.contains("has the algorithm EdDSA, the former one has ES256"), "{told}");
     assert_eq!(notes("default"), Vec::<String>::new());
 }
+
+/// What `kubectl delete --cascade=orphan` leaves: a private key must not stay.
+#[tokio::test(start_paused = true)]
+async fn an_orphaned_private_key_goes_once_its_last_token_has_expired() {
+    let world = World::start().await;
+    for name in ["gone", "restored"] {
+        world.put_key(name, &json!({"algorithm": "ES256"}));
+        until("a key", || !world.kids(name).is_empty()).await;
+    }
+    let keys = ["gone", "restored"].map(|name| world.server.get("signingkeys", "", name).unwrap());
+    let [gone, restored] = keys.each_ref().map(|key| key["metadata"]["uid"].as_str().unwrap());
+    let left = |uid: &str| {
+        let secrets = world.server.list("secrets").into_iter();
+        let name = |secret: &Value| secret["metadata"]["name"].as_str().unwrap().to_owned();
+        secrets.filter(|it| name(it).starts_with(&format!("sk-{uid}"))).collect::<Vec<_>>()
+    };
+    let is_marked = |secret: &Value| {
+        secret["metadata"]["annotations"]["iam.cyoda.com/ownerless-since"].is_string()
+    };
+    for name in ["gone", "restored"] {
+        world.server.delete_raw("signingkeys", "", name);
+    }
+    for mut secret in left(gone).into_iter().chain(left(restored)) {
+        secret["metadata"].as_object_mut().unwrap().remove("ownerReferences");
+        world.server.put_raw("secrets", secret);
+    }
+
+    tokio::time::sleep(Duration::from_mins(30)).await;
+    assert_eq!(left(gone).len(), 2, "the ledger and the private key");
+    assert!(left(gone).iter().chain(&left(restored)).all(is_marked));
+    world.server.put_raw("signingkeys", keys[1].clone());
+
+    // Staleness and token lifetime, an hour and a day. The operator looks at the end of it alone.
+    world.kill_operator();
+    tokio::time::sleep(Duration::from_hours(23)).await;
+    world.start_operator();
+    tokio::time::sleep(Duration::from_mins(60)).await;
+    assert_eq!(left(gone).len(), 2, "a token of it may still be valid");
+    tokio::time::sleep(Duration::from_mins(90)).await;
+    assert_eq!(left(gone), Vec::<Value>::new());
+    assert!(left(restored).len() >= 2, "its SigningKey is back");
+}

@@ -93,10 +93,6 @@ pub(super) fn recovered(ledger: &Ledger, observed: &Observed, now: Now) -> Optio
         }
         recovered.entries.insert(index, entry);
     }
-    // Answered or not, nobody knows: a rotation that nobody asked for is worse than one asked twice.
-    if let Some(token) = series.rotate_request.as_deref() {
-        recovered.rotated = recovered.rotated.with(token);
-    }
     Some(recovered)
 }
 

@@ -61,6 +61,20 @@ fn a_lost_ledger_never_lets_a_key_sign_that_may_have_just_been_published() {
     assert!(given.ledger().entries[&2].activate_at >= given.now + HOUR);
 }
 
+/// Success is not reported for a rotation that may not have happened.
+#[test]
+fn a_lost_ledger_does_not_count_a_request_as_handled() {
+    let mut given = rotated();
+    given.key_pairs.remove(&1);
+    given.key_pairs.get_mut(&2).unwrap().public = Some(key(2));
+    given.ledger = Held::Absent;
+    given.series.rotate_request = Some("a".to_owned());
+
+    let done = given.settle();
+
+    assert!(done.contains(&"stage 3".to_owned()), "{done:?}");
+}
+
 #[test]
 fn a_lost_ledger_forgets_no_key_that_comes_after_a_gap() {
     let mut given = signing();

@@ -4,7 +4,7 @@ use super::given::{HOUR, kid, rotated, signing};
 use crate::domain::signing_key::*;
 
 #[test]
-fn a_request_rotates_once_and_the_same_token_never_again() {
+fn a_request_rotates_once_and_an_earlier_value_that_comes_back_once_more() {
     let mut given = signing();
     given.series.rotate_request = Some("a".to_owned());
 
@@ -15,10 +15,18 @@ fn a_request_rotates_once_and_the_same_token_never_again() {
     given.settle();
     given.series.rotate_request = Some("a".to_owned());
     let back = given.settle();
+    given.series.rotate_request = Some("b".to_owned());
+    let other = given.settle();
+    given.later(HOUR * 2);
+    given.settle();
+    given.series.rotate_request = Some("a".to_owned());
+    let earlier = given.settle();
 
     assert_eq!(first, ["stage 2", "publish 2", "schedule", "drain"]);
     assert!(again.is_empty() && back.is_empty(), "{again:?} {back:?}");
-    assert_eq!(given.active(), Some(kid(2)));
+    assert_eq!(other[0], "stage 3");
+    assert_eq!(earlier[0], "stage 4");
+    assert_eq!(given.status(None).last_handled_rotate_at.as_deref(), Some("a"));
 }
 
 #[test]
