@@ -1,21 +1,24 @@
 //! Whether kstatus, the library by which Flux, Helm and others wait, reads every state of every kind as
 //! it is meant: `Current` is reached, `InProgress` is waited for, `Failed` needs a person.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use technical_user_operator::api::condition::ConditionStatus;
 use technical_user_operator::api::technical_user::SecretTemplate;
 use technical_user_operator::api::{signing_key as sk, technical_user as tu};
-use technical_user_operator::domain::credential::record::{Entry, Owner, Record, State};
+use technical_user_operator::domain::credential::record::{self, Owner, Record, State};
 use technical_user_operator::domain::credential::record::{Unreadable, Version};
 use technical_user_operator::domain::delivery::{Content, Endpoints};
+use technical_user_operator::domain::key_pair::{KeyShape, PublicKey};
 use technical_user_operator::domain::obstacle::{Obstacle, Operation};
 use technical_user_operator::domain::policy::Policy;
-use technical_user_operator::domain::readiness::{Progress, Readiness};
-use technical_user_operator::domain::schedule::Now;
-use technical_user_operator::domain::signing_key::{self, ledger};
+use technical_user_operator::domain::schedule::{Now, Watchman};
+use technical_user_operator::domain::signing_key::ledger::{Agreement, Entry};
+use technical_user_operator::domain::signing_key::{
+    self, Held, KeyPair, Ledger, Origin, Place, Published, Series, Sight, Surplus, Target, ledger,
+};
 use technical_user_operator::domain::technical_user::report::{Ability, ReferredKey, Situation};
 use technical_user_operator::domain::technical_user::report::{invalid_spec, status};
 use technical_user_operator::domain::technical_user::{
@@ -61,7 +64,7 @@ fn users() -> States {
         add(&format!("{verdict:?}"), meant, &verdict, Ability::Signs, user());
         // A person has to act for what is stalled by itself, and never for the key.
         let without_key = if meant == FAILED { FAILED } else { IN_PROGRESS };
-        for ability in [Ability::Missing, Ability::Suspended, Ability::NotReady] {
+        for ability in Ability::SEEN.into_iter().filter(|it| *it != Ability::Signs) {
             add(&format!("{verdict:?}, {ability:?}"), without_key, &verdict, ability, user());
         }
     }
@@ -151,7 +154,7 @@ fn observed(user: User) -> Observed {
     let mut record = Record::empty(user.client_id.clone(), user.owner.clone());
     let verifier = "$2b$04$abcdefghijklmnopqrstuuRx5tsRnQT5qKv0Gmd5JkfbQaVkHQGSm";
     let verifier = verifier.parse().unwrap();
-    let entry = Entry { verifier, state: State::Current, serial: 1, issued_at: at(-1) };
+    let entry = record::Entry { verifier, state: State::Current, serial: 1, issued_at: at(-1) };
     record.serial = 1;
     record.entries.insert("aaaaaaaaaa".parse().unwrap(), entry);
     let version = Version { uid: "record-uid".to_owned(), resource_version: "1".to_owned() };
@@ -164,8 +167,7 @@ fn signing_keys() -> States {
     use signing_key::Verdict;
     let kid = || "N1hQ0GU2n5rCLAqCS3gUUq4K5cVLkYQ5vtPOZ8nB1Rg".parse().unwrap();
     let secret = || "home/sk-uid".to_owned();
-    let place =
-        signing_key::Place { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
+    let place = Place { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
     let reason = ledger::Unreadable::Malformed;
     let mut verdicts = vec![
         (Verdict::Signing(kid()), CURRENT),
@@ -184,30 +186,129 @@ fn signing_keys() -> States {
         verdicts
             .extend(blocked.map(|(obstacle, meant)| (Verdict::Blocked { obstacle, signs }, meant)));
     }
-    let state = |(verdict, meant): (Verdict, &'static str)| {
-        let status = json!({
-            "observedGeneration": GENERATION, "conditions": conditions(verdict.readiness()),
-        });
-        (format!("key {verdict:?}"), (object("SigningKey", &status), meant))
+    let mut states = States::new();
+    let mut add = |name: String, meant, written: &Value| {
+        states.insert(format!("key {name}"), (object("SigningKey", written), meant));
     };
-    verdicts.into_iter().map(state).collect()
+    for (verdict, meant) in verdicts {
+        let mut observed = observed_series();
+        if let Some(series) = observed.series.as_mut() {
+            series.is_suspended = verdict == Verdict::Suspended;
+        }
+        if let Verdict::LedgerUnreadable { reason, .. } = verdict {
+            observed.ledger = Held::Unreadable(reason);
+        }
+        add(format!("{verdict:?}"), meant, &json!(key_status(&observed, &verdict, Now::at(at(0)))));
+    }
+    for (name, observed, now) in beside_ready() {
+        let written = key_status(&observed, &Verdict::Signing(kid()), now);
+        let types: Vec<_> = written.conditions.iter().map(|it| it.type_.as_str()).collect();
+        assert!(types.contains(&name), "{types:?}");
+        add(name.to_owned(), CURRENT, &json!(written));
+    }
+    let invalid = signing_key::report::invalid_spec(GENERATION, None, Now::at(at(0)));
+    add("invalid".to_owned(), FAILED, &json!(invalid));
+    states
 }
 
-/// As both kinds make them of what `Ready` says.
-fn conditions(readiness: Readiness) -> Vec<Value> {
-    let Readiness { status, reason, message, progress } = readiness;
-    let condition = |type_: &str, status: ConditionStatus| {
-        json!({
-            "type": type_, "status": status, "reason": reason, "message": message,
-            "observedGeneration": GENERATION, "lastTransitionTime": at(0).to_string(),
-        })
+fn key_status(
+    observed: &signing_key::Observed,
+    verdict: &signing_key::Verdict,
+    now: Now,
+) -> sk::SigningKeyStatus {
+    signing_key::report::status(observed, verdict, None, now).unwrap()
+}
+
+/// Every condition that a `SigningKey` can have while one of its keys signs, with what it comes from.
+fn beside_ready() -> Vec<(&'static str, signing_key::Observed, Now)> {
+    let now = Now::at(at(0));
+    let changed = |change: fn(&mut signing_key::Observed)| {
+        let mut observed = observed_series();
+        change(&mut observed);
+        observed
     };
-    let ready = condition("Ready", status);
-    match progress {
-        Progress::Done => vec![ready],
-        Progress::Reconciling => vec![ready, condition("Reconciling", ConditionStatus::True)],
-        Progress::Stalled => vec![ready, condition("Stalled", ConditionStatus::True)],
+    let asked = |ask: fn(&mut Series)| {
+        let mut observed = observed_series();
+        ask(observed.series.as_mut().unwrap());
+        observed
+    };
+    let incomplete = changed(|it| {
+        it.targets.insert("shop".to_owned(), Target::Foreign);
+    });
+    let surplus = changed(|it| {
+        let place = Place { namespace: "shop".to_owned(), name: "default-jwks".to_owned() };
+        it.surplus.insert(place, Surplus::Blocked(Obstacle::Unavailable));
+    });
+    let rotating = changed(|it| change_ledger(it, 2, Entry::scheduled(public_key(2), at(1))));
+    let exposed = changed(|it| {
+        let withdrawal = Some(ledger::Withdrawal::Revoked);
+        let revoked = Entry { withdrawal, ..Entry::never_used(public_key(2), at(-1)) };
+        change_ledger(it, 2, revoked);
+    });
+    let refused = asked(|it| it.revoke_request = Some("leaked".to_owned()));
+    let ignored = asked(|it| it.ignored_requests = vec!["iam.cyoda.com/rotate-requested-at"]);
+    let apart = Watchman::default().look(at(0), Some(at(1)), Duration::ZERO);
+    vec![
+        ("JWKSIncomplete", incomplete, now),
+        ("JWKSSurplus", surplus, now),
+        ("RotationInProgress", rotating, now),
+        ("RevokedKeyPublished", exposed, now),
+        ("RequestRefused", refused, now),
+        ("RequestIgnored", ignored, now),
+        ("ClockSkew", observed_series(), apart),
+    ]
+}
+
+/// A series whose first key signs, and whose JWKS at home has two keys.
+fn observed_series() -> signing_key::Observed {
+    let version = || Version { uid: "uid".to_owned(), resource_version: "1".to_owned() };
+    let kids = [1, 2].map(|index| public_key(index).kid().clone()).into();
+    let published =
+        Published { version: version(), digest: None, kids, surplus_fields: BTreeSet::new() };
+    let key_pair = |index| KeyPair { version: version(), public: Some(public_key(index)) };
+    let mut observed = signing_key::Observed {
+        series: Some(series()),
+        targets: BTreeMap::from([("home".to_owned(), Target::Ours(published))]),
+        surplus: BTreeMap::new(),
+        sight: Sight::Everywhere,
+        ledger: Held::Ledger(version(), Box::new(Ledger::empty("sk-uid", "default"))),
+        key_pairs: BTreeMap::from([(1, key_pair(1))]),
+    };
+    change_ledger(&mut observed, 1, Entry::scheduled(public_key(1), at(-1)));
+    observed
+}
+
+fn change_ledger(observed: &mut signing_key::Observed, index: u32, entry: Entry) {
+    let Held::Ledger(_, ledger) = &mut observed.ledger else { panic!("no ledger") };
+    ledger.entries.insert(index, entry);
+}
+
+fn series() -> Series {
+    let hour = SignedDuration::from_hours(1);
+    Series {
+        uid: "sk-uid".to_owned(),
+        name: "default".to_owned(),
+        created_at: at(-2),
+        generation: GENERATION,
+        algorithm: sk::Algorithm::ES256,
+        shape: KeyShape::P256,
+        period: hour * 720,
+        pre_publish: hour,
+        drain: signing_key::drain(hour, hour, hour * 24),
+        home: "home".to_owned(),
+        config_map_name: "default-jwks".to_owned(),
+        is_suspended: false,
+        rotate_request: None,
+        revoke_request: None,
+        revoke_all_request: None,
+        ignored_requests: Vec::new(),
+        origin: Origin::Declared,
+        agreement: Agreement::of(hour, hour * 24, "https://issuer.example", &Policy::default()),
     }
+}
+
+fn public_key(index: u8) -> PublicKey {
+    PublicKey::ec(sk::Algorithm::ES256, &[vec![4], vec![index; 64]].concat()).unwrap()
 }
 
 // === both ===
