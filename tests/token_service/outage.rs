@@ -1,13 +1,19 @@
 //! Operator and API server are away: what is known is served, for as long as it may be believed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
 use jiff::SignedDuration;
 use serde_json::json;
 use technical_user_operator::domain::token::Profile;
+use technical_user_operator::heartbeat::Heartbeats;
+use technical_user_operator::server::admin;
+use tower::ServiceExt as _;
 
-use crate::world::{Credential, VIEW_AGE, World, until};
+use crate::world::{Credential, TokenServer, VIEW_AGE, World, until};
 
 #[tokio::test(start_paused = true)]
 async fn half_an_hour_without_operator_and_api_server_costs_no_token() {
@@ -238,13 +244,28 @@ async fn a_signing_key_that_is_suspended_takes_nothing_away_but_its_tokens() {
     );
     assert_eq!(server.metric("technical_user_can_sign"), [" 0.0"]);
     assert_eq!(server.token(&who).await.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(server.directory.readiness(), Ok(()));
+    assert_eq!(probed(&server, "/readyz").await, (StatusCode::OK, "ok\n".to_owned()));
+    let (status, text) = probed(&server, "/readyz/sign").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(text.contains("default: the SigningKey is suspended"), "{text}");
     assert!(server.verified(&token).await.is_some());
     for path in ["/.well-known/jwks.json", "/.well-known/openid-configuration"] {
         assert_eq!(server.get(path).await.status, StatusCode::OK, "{path}");
     }
     let introspected = server.post("/oauth2/introspect", &who, &format!("token={token}")).await;
     assert_eq!(introspected.json()["active"], true);
+}
+
+/// What a kubelet or an administrator reads at the health port.
+async fn probed(server: &TokenServer, path: &str) -> (StatusCode, String) {
+    let directories = [(); 2].map(|()| Arc::clone(&server.directory));
+    let [serves, signs] = directories;
+    let router = admin::health(Heartbeats::default(), Arc::new(move || serves.readiness()))
+        .merge(admin::signing(Arc::new(move || signs.signing())));
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    (parts.status, String::from_utf8(bytes.to_vec()).unwrap())
 }
 
 #[tokio::test(start_paused = true)]
