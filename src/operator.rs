@@ -64,12 +64,16 @@ pub fn run(
             view_age: installation.max_view_age,
             token_lifetime: installation.max_access_token_ttl,
         },
-        // The name is unique in the cluster, and TechnicalUsers of the default controller rely on it.
-        bootstrap_signing_key: arguments.bootstrap_signing_key
-            && installation.controller_name == CONTROLLER_NAME,
+        bootstrap_signing_key: makes_default(arguments),
     };
     let works = Builder::new_multi_thread().enable_all().build()?;
     works.block_on(operate(installation, settings, service))
+}
+
+/// Whether to make the `SigningKey` named `default` where there is none. The name is unique in the cluster,
+/// and `TechnicalUser`s of the default controller rely on it.
+fn makes_default(arguments: &ControllerArguments) -> bool {
+    arguments.bootstrap_signing_key && arguments.installation.controller_name == CONTROLLER_NAME
 }
 
 async fn operate(
@@ -333,3 +337,28 @@ fn identity() -> Result<String, ProcessError> {
 const LEASE: &str = "technical-user-operator";
 const ESTABLISHING: Duration = Duration::from_secs(30);
 const LEASE_READ: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Arguments, Command};
+
+    #[test]
+    fn a_signing_key_named_default_is_made_unless_a_flag_or_another_controller_name_forbids_it() {
+        let makes = |flags: &[&str]| {
+            let words = ["technical-user-operator", "controller", "--issuer", "https://a"];
+            let parsed = Arguments::try_parse_from(words.iter().chain(flags)).unwrap();
+            let Command::Controller(arguments) = parsed.command else { panic!("no controller") };
+            makes_default(&arguments)
+        };
+
+        assert!(makes(&[]));
+        assert!(makes(&["--bootstrap-signing-key"]));
+        assert!(makes(&["--controller-name", CONTROLLER_NAME]));
+        assert!(!makes(&["--bootstrap-signing-key=false"]));
+        assert!(!makes(&["--controller-name", "example.com/iam"]));
+        assert!(!makes(&["--controller-name", "example.com/iam", "--bootstrap-signing-key=true"]));
+    }
+}

@@ -142,3 +142,28 @@ pub(crate) fn private_key(secret: &Secret, algorithm: Algorithm) -> Option<Priva
     let algorithm = algorithm_of(&secret.metadata).unwrap_or(algorithm);
     PrivateKey::from_pkcs8(algorithm, &stored.0).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The CRD refuses it as well, unless somebody weakened it.
+    #[test]
+    fn a_chosen_client_id_of_the_derived_form_is_none() {
+        let uid = "0f0e0d0c-0b0a-4908-8706-050403020100";
+        let derived = ClientId::derived_from(uid);
+        let chosen = |id: &str| {
+            let object = json!({
+                "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser",
+                "metadata": {"name": "billing"}, "spec": {"clientID": id},
+            });
+            client_id(&serde_json::from_value(object).unwrap(), uid)
+        };
+
+        assert_eq!(chosen(&derived.to_string()), None, "not even for the one that it derives from");
+        assert_eq!(chosen(&ClientId::derived_from("another").to_string()), None);
+        assert_eq!(chosen("billing"), Some("billing".parse().unwrap()));
+    }
+}

@@ -190,10 +190,7 @@ pub(crate) fn listen(
     arguments: &ServiceArguments,
     registry: &mut Registry,
 ) -> Result<Listener, ProcessError> {
-    let connections = connections(Limits::default().connections);
-    let of_source = of_source(arguments.source_limit, connections);
-    let idle = Duration::try_from(arguments.idle_timeout).unwrap_or_default();
-    let limits = Limits { connections, of_source, idle, ..Limits::default() };
+    let limits = limits(arguments);
     let is_encrypted = arguments.tls_certificate.is_some();
     if !is_encrypted && !arguments.listen.ip().is_loopback() {
         let text = "HTTP without TLS at an address that other machines reach: client secrets and tokens \
@@ -208,6 +205,13 @@ pub(crate) fn listen(
     }
     register(registry, readings::of_listener(&listener));
     Ok(listener)
+}
+
+fn limits(arguments: &ServiceArguments) -> Limits {
+    let connections = connections(Limits::default().connections);
+    let of_source = of_source(arguments.source_limit, connections);
+    let idle = Duration::try_from(arguments.idle_timeout).unwrap_or_default();
+    Limits { connections, of_source, idle, ..Limits::default() }
 }
 
 /// No source has more than half of all places, whatever few there are; `0` is no limit.
@@ -273,3 +277,24 @@ fn audit(place: &str, metrics: &Metrics) -> Result<Audit, ProcessError> {
 
 /// How often the API server tells each watch that it is alive.
 const BOOKMARKS: SignedDuration = SignedDuration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Arguments, Command};
+
+    #[test]
+    fn connections_stay_idle_for_as_long_as_the_flag_says() {
+        let idle = |flags: &[&str]| {
+            let words = ["technical-user-operator", "token-server", "--issuer", "https://a"];
+            let parsed = Arguments::try_parse_from(words.iter().chain(flags)).unwrap();
+            let Command::TokenServer(arguments) = parsed.command else { panic!("no server") };
+            limits(&arguments.service).idle
+        };
+
+        assert_eq!(idle(&[]), Limits::default().idle, "the flag has the default of the listener");
+        assert_eq!(idle(&["--idle-timeout", "1h"]), Duration::from_hours(1));
+    }
+}

@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize as _, Serialize};
 use serde_json::{Map, Value, json};
 use technical_user_operator::api::schema::{crds, yaml};
 use technical_user_operator::api::signing_key::SigningKey;
@@ -34,6 +34,26 @@ fn the_printed_crds_are_read_alike_by_every_version_of_yaml() {
         let plain = printed.lines().filter_map(|line| line.split_once(": "));
         let dates: Vec<_> = plain.filter(|(_, value)| value.starts_with("1970-")).collect();
         assert_eq!(dates, [], "a plain timestamp is a date in YAML 1.1");
+    }
+}
+
+/// Their deletion takes every client secret and every private key along.
+#[test]
+fn neither_helm_nor_argo_cd_nor_flux_deletes_the_crds_and_the_namespace() {
+    let manifest = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    let rights = ["config/rbac.yaml", "config/rbac-namespaced.yaml"].map(manifest).join("\n---\n");
+    let objects = serde_yaml_ng::Deserializer::from_str(&rights);
+    let objects = objects.map(|it| Value::deserialize(it).unwrap());
+    let mut kept: Vec<_> = objects.filter(|it| it["kind"] == "Namespace").collect();
+    kept.extend(as_json());
+
+    assert_eq!(kept.len(), 4, "a namespace in either file, and both CRDs");
+    for object in kept {
+        let annotations = &object["metadata"]["annotations"];
+        assert_eq!(annotations["helm.sh/resource-policy"], "keep", "{object}");
+        let synced = &annotations["argocd.argoproj.io/sync-options"];
+        assert_eq!(synced, "Prune=false,Delete=false", "{object}");
+        assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled", "{object}");
     }
 }
 

@@ -144,3 +144,46 @@ async fn an_orphaned_private_key_goes_once_its_last_token_has_expired() {
     assert_eq!(left(gone), Vec::<Value>::new());
     assert!(left(restored).len() >= 2, "its SigningKey is back");
 }
+
+/// The operator of this world has `--bootstrap-signing-key=false`.
+#[tokio::test(start_paused = true)]
+async fn an_operator_that_shall_make_no_default_makes_none_after_it_was_deleted() {
+    let world = World::start().await;
+
+    world.server.delete_raw("signingkeys", "", "default");
+    tokio::time::sleep(Duration::from_hours(2)).await;
+    world.put_key("gateway", &json!({"algorithm": "ES256"}));
+    until("a key of another series", || !world.kids("gateway").is_empty()).await;
+
+    assert!(world.server.get("signingkeys", "", "default").is_none());
+}
+
+/// What is not read says nothing of the key that signs.
+#[tokio::test(start_paused = true)]
+async fn a_look_that_fails_before_the_ledger_is_read_leaves_ready_as_it_was() {
+    let world = World::start().await;
+    let ready = |name: &str| {
+        let object = world.server.get("signingkeys", "", name).unwrap();
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready = conditions.into_iter().find(|it| it["type"] == "Ready").unwrap_or_default();
+        let text = |field: &str| ready[field].as_str().unwrap_or_default().to_owned();
+        (text("status"), text("reason"))
+    };
+    let of = |status: &str, reason: &str| (status.to_owned(), reason.to_owned());
+    until("a key that signs", || ready("default") == of("True", "KeyActive")).await;
+
+    // The ledger is a Secret of that name.
+    world.lose(Some("/secrets/sk-"));
+    world.put_key("new", &json!({"algorithm": "ES256"}));
+    let mut series = world.server.get("signingkeys", "", "default").unwrap();
+    series["metadata"]["generation"] = 2.into();
+    world.server.put_raw("signingkeys", series);
+
+    until("the failure", || ready("default").1 == "ApiServerUnavailable").await;
+    assert_eq!(ready("default"), of("True", "ApiServerUnavailable"));
+    until("the failure", || ready("new").1 == "ApiServerUnavailable").await;
+    assert_eq!(ready("new"), of("False", "ApiServerUnavailable"));
+    world.lose(None);
+    until("the end of it", || ready("default") == of("True", "KeyActive")).await;
+    until("a first key", || ready("new") == of("True", "KeyActive")).await;
+}

@@ -112,7 +112,7 @@ async fn a_rotation_that_would_fail_verifiers_is_refused_unless_the_outage_is_ac
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_algorithm_cannot_be_changed() {
+async fn neither_algorithm_nor_controller_can_be_changed() {
     let Some(world) = shared().await else { return };
     let series = Series::new(world, "immutable-algorithm").await;
     series.apply(json!({"algorithm": "ES256"})).await;
@@ -120,6 +120,8 @@ async fn an_algorithm_cannot_be_changed() {
     refused(&series, json!({"algorithm": "ES384"}), "algorithm is immutable").await;
     // Left out, the default would take its place.
     refused(&series, json!({}), "create another SigningKey").await;
+    let elsewhere = json!({"algorithm": "ES256", "controllerName": "example.com/other"});
+    refused(&series, elsewhere, "controllerName is immutable").await;
     let patch = Patch::Merge(json!({"spec": null}));
     let removed = series.api().patch(&series.name, &PatchParams::default(), &patch).await;
     assert!(removed.is_err());
