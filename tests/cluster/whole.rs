@@ -7,7 +7,8 @@ use kube::api::{DeleteParams, PostParams, WatchEvent, WatchParams};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::namespace::{Namespace, condition, shown};
+use crate::namespace::{Namespace, condition, field, shown};
+use crate::operator::ISSUER;
 use crate::world::{shared, until};
 
 const SECRET: &str = "orders-credentials";
@@ -155,7 +156,7 @@ async fn a_prune_loop_is_paced_and_a_request_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_record_holds_up_neither_labels_nor_the_sight_of_a_request() {
+async fn a_full_record_holds_up_neither_labels_nor_fields_nor_the_sight_of_a_request() {
     let Some(world) = shared().await else { return };
     let namespace = Namespace::new(world, "full").await;
     namespace.apply("orders", json!({})).await;
@@ -166,11 +167,13 @@ async fn a_full_record_holds_up_neither_labels_nor_the_sight_of_a_request() {
     }
 
     namespace.request_rotation("orders", "9").await;
-    namespace.apply("orders", json!({"secretTemplate": {"labels": {"team": "shop"}}})).await;
+    let template = json!({"labels": {"team": "shop"}, "keys": {"OIDC_ISSUER": "issuer"}});
+    namespace.apply("orders", json!({"secretTemplate": template})).await;
 
-    until("the label follows", || async {
+    until("label and field follow", || async {
         let secret: Secret = namespace.secret(SECRET).await;
-        secret.labels().contains_key("team").then_some(())
+        let field = field(&secret, "OIDC_ISSUER")?;
+        (secret.labels().contains_key("team") && field == ISSUER).then_some(())
     })
     .await;
     let user = namespace

@@ -241,6 +241,8 @@ mod tests {
         assert_eq!(of(&plain, &marked, &[suspended]), Origin::Bootstrapped);
         assert_eq!(of(&plain, &marked, std::slice::from_ref(&declared)), Origin::Claimed);
         assert_eq!(of(&other, &marked, &[]), Origin::Claimed);
+        let size_alone = json!({"rsaKeySize": 3072, "rotation": {}});
+        assert_eq!(of(&size_alone, &marked, &[]), Origin::Claimed);
         assert_eq!(of(&other, &untouched, &[declared]), Origin::Declared);
         let seen = json!({"observedGeneration": 1});
         assert_eq!(of(&plain, &seen, &[]), Origin::Declared);

@@ -1,8 +1,11 @@
 //! Which `SigningKey` a `TechnicalUser` refers to, and the one that it refers to by default.
 
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use support::control_plane::Options;
 use technical_user_operator::api::condition::ConditionStatus;
+use technical_user_operator::api::signing_key::SigningKey;
+use technical_user_operator::domain::key_pair::KeyShape;
 
 use super::series::Series;
 use crate::namespace::Namespace;
@@ -72,4 +75,26 @@ async fn another_signing_key_that_is_there_first_does_not_take_the_place_of_defa
     default.when("another one", |it| it.metadata.uid != first.metadata.uid).await;
     default.ready().await;
     shop.ready("billing").await;
+    a_declared_size_wins_as_well(&default).await;
+}
+
+/// Git wants other RSA keys and says no algorithm.
+async fn a_declared_size_wins_as_well(default: &Series) {
+    let bootstrapped = |it: &SigningKey| it.status.as_ref().and_then(|status| status.bootstrapped);
+    assert_eq!(bootstrapped(&default.object().await), Some(true));
+    let declared = json!({
+        "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "SigningKey",
+        "metadata": {"name": "default"}, "spec": {"rsaKeySize": 3072},
+    });
+
+    // Without force: there is no conflict.
+    let parameters = PatchParams::apply("git");
+    default.api().patch("default", &parameters, &Patch::Apply(declared)).await.unwrap();
+
+    let second = default.kid_when(2).await;
+    default.when("no mark", |it| bootstrapped(it).is_none()).await;
+    default.publishes(&[SYSTEM], &[&default.kid(1).await, &second]).await;
+    let jwks = default.jwks().await;
+    let shape = jwks.iter().find(|key| *key.kid() == second).unwrap().shape();
+    assert_eq!(shape, Some(KeyShape::Rsa(3072)));
 }

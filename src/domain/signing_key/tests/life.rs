@@ -3,7 +3,7 @@
 use super::given::{HOUR, key, kid, nothing, rotated, signing};
 use std::collections::BTreeSet;
 
-use crate::domain::key_pair::{Algorithm, KeyShape};
+use crate::domain::key_pair::{Algorithm, KeyShape, PublicKey};
 use crate::domain::obstacle::Obstacle;
 use crate::domain::signing_key::*;
 
@@ -165,6 +165,20 @@ fn a_declared_algorithm_is_a_rotation_whose_next_key_has_it_and_then_the_mark_go
 
     assert_eq!(write, Write::Stage(2));
     assert_eq!(given.status_at_rest(&Verdict::Signing(kid(1))).bootstrapped, Some(true));
+}
+
+#[test]
+fn a_declared_size_alone_is_a_rotation_as_well() {
+    let mut given = nothing();
+    (given.series.algorithm, given.series.shape) = (Algorithm::RS256, KeyShape::Rsa(2048));
+    given.series.origin = Origin::Claimed;
+    let of_2048_bits = PublicKey::rsa(Algorithm::RS256, &[0xff; 256], &[1, 0, 1]).unwrap();
+
+    assert!(given.series.fits(&of_2048_bits));
+    given.series.shape = KeyShape::Rsa(3072);
+    assert!(!given.series.fits(&of_2048_bits));
+    given.series.origin = Origin::Declared;
+    assert!(given.series.fits(&of_2048_bits), "its next key has the new size, when it is due");
 }
 
 #[test]

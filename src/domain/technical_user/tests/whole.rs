@@ -6,8 +6,9 @@ use super::given::{
     OVERLAP, altered, at, cause, created, current, id, issued, old, placeholder, put, record,
     rests, showing, step, user, verdict, version,
 };
+use crate::api::technical_user::{CredentialField, SecretTemplate};
 use crate::domain::credential::record::{Entry, State};
-use crate::domain::delivery::{Delivered, Mutability, Written};
+use crate::domain::delivery::{Content, Delivered, Endpoints, Mutability, Written};
 use crate::domain::schedule::later;
 use crate::domain::technical_user::{Cause, Change, Step, User, Verdict, Write};
 
@@ -70,12 +71,22 @@ fn a_full_record_does_not_hold_up_what_needs_no_client_secret() {
         full.entries.insert(id(letter), old(9));
     }
     let requesting = User { rotate_request: Some("new".to_owned()), ..user() };
-    let mut delivered = showing('a', &requesting);
-    delivered.labels.clear();
+    let mut unlabelled = showing('a', &requesting);
+    unlabelled.labels.clear();
+    let keys = [("OIDC_ISSUER", CredentialField::Issuer)].map(|(key, it)| (key.to_owned(), it));
+    let template = SecretTemplate { keys: keys.into(), ..SecretTemplate::default() };
+    let endpoints = Endpoints { issuer: "https://moved.example".to_owned() };
+    let content = Content::of("billing", &requesting.client_id, &template, &endpoints);
+    let moved = User { content, ..requesting.clone() };
 
-    let step = step(requesting, full, delivered);
+    let labels = step(requesting.clone(), full.clone(), unlabelled);
+    let fields = step(moved, full, showing('a', &requesting));
 
-    assert!(matches!(step, Step::Write(Write::Refresh(..))), "{step:?}");
+    assert!(matches!(labels, Step::Write(Write::Refresh(..))), "{labels:?}");
+    let Step::Write(Write::Refresh(_, refresh)) = fields else { panic!("{fields:?}") };
+    for field in ["issuer", "issuer-uri", "OIDC_ISSUER"] {
+        assert_eq!(refresh.fields[field].as_deref(), Some("https://moved.example"), "{field}");
+    }
 }
 
 #[test]
