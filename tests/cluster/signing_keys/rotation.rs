@@ -4,11 +4,13 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use technical_user_operator::api::condition::ConditionStatus;
 use technical_user_operator::api::signing_key::KeyState::{Active, Grace, Published, Revoked};
-use technical_user_operator::api::{REVOKE_REQUESTED_AT, ROTATE_REQUESTED_AT};
+use technical_user_operator::api::{
+    REVOKE_ALL_REQUESTED_AT, REVOKE_REQUESTED_AT, ROTATE_REQUESTED_AT,
+};
 use technical_user_operator::domain::signing_key::{HANDOVER, SKEW};
 
 use super::series::{Series, condition};
-use crate::world::{SYSTEM, World, shared};
+use crate::world::{SYSTEM, World, shared, until};
 
 /// Each key is published for as long as two clocks may differ, twice, before it signs.
 fn hasty() -> Value {
@@ -129,6 +131,35 @@ async fn the_only_key_is_replaced_at_once_when_it_is_revoked() {
     series.states(&[Active, Revoked]).await;
     series.ready().await;
     series.signs(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_key_is_withdrawn_at_once_and_another_one_signs() {
+    let Some(world) = shared().await else { return };
+    let series = Series::new(world, "revoked-all").await;
+    // Its next key would be published for an hour otherwise.
+    series.apply(json!({"algorithm": "ES256"})).await;
+    series.ready().await;
+    series.annotate(ROTATE_REQUESTED_AT, "1").await;
+    series.states(&[Published, Active]).await;
+    let uid = series.uid().await;
+
+    series.annotate(REVOKE_ALL_REQUESTED_AT, "leaked").await;
+
+    let third = series.kid_when(3).await;
+    series.publishes(&[SYSTEM], &[&third]).await;
+    let object = series.states(&[Active, Revoked, Revoked]).await;
+    let status = object.status.as_ref().unwrap();
+    assert_eq!(status.active_kid.as_deref(), Some(third.as_str()), "without prePublish");
+    assert_eq!(status.last_handled_revoke_all_at.as_deref(), Some("leaked"));
+    let event = series.has_event("AllKeysRevoked").await;
+    assert_eq!(event.type_.as_deref(), Some("Warning"));
+    series.ready().await;
+    series.signs(3).await;
+    until("the revoked private keys are gone", || async {
+        (series.kept(&uid).await.len() == 2).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
