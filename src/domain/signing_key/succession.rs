@@ -59,7 +59,6 @@ pub(super) fn recovered(ledger: &Ledger, observed: &Observed, now: Now) -> Optio
     if !ledger.entries.is_empty() {
         return None;
     }
-    let series = observed.series.as_ref()?;
     let pairs = observed.key_pairs.iter();
     let mut found: Vec<(u32, &PublicKey)> =
         pairs.filter_map(|(index, it)| Some((*index, it.public.as_ref()?))).collect();
