@@ -156,8 +156,7 @@ impl Directory {
             return Err(format!("the watches of {waiting} have not told everything yet"));
         }
         if self.published().is_none() {
-            let text =
-                "there is no SigningKey with a published key: create one, or let the operator";
+            let text = "there is no SigningKey with a published key: create one, or start the operator, which creates `default`";
             return Err(text.to_owned());
         }
         Ok(())
@@ -171,7 +170,7 @@ impl Directory {
     pub fn signing(&self) -> Result<(), String> {
         let series = self.series();
         let Some((name, outcome)) = series.first() else {
-            return Err("no SigningKey is known: create one, or let the operator".to_owned());
+            return Err("no SigningKey is known: create one, or start the operator, which creates `default`".to_owned());
         };
         match outcome {
             Err(reason) if series.iter().all(|(_, outcome)| outcome.is_err()) => {

@@ -37,6 +37,21 @@ fn every_metric_is_explained() {
     assert!(missing.is_empty(), "not in docs/troubleshooting.md: {missing:?}");
 }
 
+/// The field doc is what `kubectl explain` shows.
+#[test]
+fn the_field_doc_of_a_condition_lists_every_type() {
+    let page = page();
+    let (_, rest) = page.split_once("\n## Conditions\n").unwrap();
+    let (table, _) = rest.split_once("\n## ").unwrap();
+    let types: Vec<_> =
+        table.lines().filter_map(|it| it.strip_prefix("| `")?.split('`').next()).collect();
+    let doc = fs::read_to_string(root().join("src/api/condition.rs")).unwrap();
+    let missing: Vec<_> = types.iter().filter(|it| !names(&doc, it)).collect();
+
+    assert!(types.contains(&"RequestPending"), "{types:?}");
+    assert!(missing.is_empty(), "not in src/api/condition.rs: {missing:?}");
+}
+
 fn page() -> String {
     fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap()
 }

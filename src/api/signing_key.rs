@@ -30,7 +30,7 @@ mod status;
     shortname = "sigkey",
     category = "iam",
     selectable = ".spec.algorithm",
-    doc = "A SigningKey is a series of key pairs that sign access tokens. Each is published in a JWKS ConfigMap before it signs, signs for one period, and stays published until the last token of its own has expired, so that no verifier meets an unknown key, unless its copy is older than prePublish or a key was revoked.",
+    doc = "A SigningKey is a series of key pairs that sign access tokens. Each is published in a JWKS ConfigMap before it signs, signs for one period, and stays published until the last token of its own has expired, so that no verifier meets an unknown key, unless its copy is older than prePublish or a key was revoked. Three annotations ask for actions: iam.cyoda.com/rotate-requested-at for a new key, which takes over after prePublish; iam.cyoda.com/revoke-requested-at, whose value is the kid of one key of status.keys, for the withdrawal of that key now; iam.cyoda.com/revoke-all-requested-at for the withdrawal of every key now. A value that differs from the last handled one asks; the first and the last of them take any value, for example the output of date +%s.",
     label("app.kubernetes.io/part-of", "technical-user-operator"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether a key of this series can sign and is published."),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Why it is ready or not, or which request was refused."),
@@ -143,7 +143,9 @@ pub enum Algorithm {
 #[serde(rename_all = "camelCase")]
 pub struct KeyRotation {
     /// How long each key signs, `10s` to `87600h`; less than `1h` only with `acceptOutage`. A
-    /// duration such as `720h` or `1h30m`. Default: `2160h`, which is 90 days.
+    /// duration such as `720h` or `1h30m`. Each rotation comes up to a sixteenth of `period` earlier, at
+    /// most 10 minutes, so that objects that were applied together do not rotate together:
+    /// `status.nextRotationTime` has the instant. Default: `2160h`, which is 90 days.
     #[serde(default = "default_period")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = duration_between("rotation.period", "10s", "87600h"))]

@@ -84,6 +84,10 @@ async fn a_namespace_without_rights_holds_up_no_other() {
     barred.apply("billing", json!({})).await;
     shop.ready("billing").await;
     assert!(barred.user("billing").await.status.is_none_or(|it| it.client_id.is_none()));
+    // Nothing else tells this apart from a namespace that is not served.
+    let log = std::fs::read_to_string(&launch.log).unwrap();
+    let warned = ["watch failed", "technicalusers of namespace barred", "403 forbidden"];
+    assert!(log.lines().any(|line| warned.iter().all(|part| line.contains(part))));
 
     let account = "technical-user-token-server";
     let server = Launch::namespaced(&control_plane, all).await;
