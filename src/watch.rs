@@ -63,6 +63,17 @@ where
     insistent.filter_map(told).boxed()
 }
 
+/// What a watch asks for of objects that others write: whole pages are in memory, and each of these objects
+/// has up to a megabyte and a half.
+pub(crate) fn small_pages() -> watcher::Config {
+    watcher::Config::default().page_size(50)
+}
+
+/// What a watch asks for of objects that the operator alone writes, a few kilobytes each.
+pub(crate) fn large_pages() -> watcher::Config {
+    watcher::Config::default().page_size(500)
+}
+
 /// Names a watch by what it watches and where.
 pub(crate) fn scoped(kind: &str, namespace: Option<&str>) -> String {
     match namespace {

@@ -325,6 +325,13 @@ impl Clients {
     }
 
     pub(super) fn take_namespace(&mut self, told: Told<String, String>) {
+        if let Told::Is(name, uid) = &told
+            && self.namespaces.get(name) == Some(uid)
+        {
+            // Namespaces change all the time, and their uids do not.
+            self.namespaces.take(0, told);
+            return;
+        }
         let former = self.own().map(str::to_owned);
         for namespace in self.namespaces.take(0, told) {
             let first = Key { namespace: namespace.clone(), name: String::new() };

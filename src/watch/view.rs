@@ -138,6 +138,14 @@ impl<K, V> Told<K, V> {
         }
     }
 
+    /// The object itself, if it is there.
+    pub(crate) fn object(&self) -> Option<&V> {
+        match self {
+            Self::Is(_, object) => Some(object),
+            Self::Gone(_) | Self::ListBegins | Self::ListEnds | Self::Refused => None,
+        }
+    }
+
     /// Reads an event of a watch; nothing when the object has no name.
     pub(crate) fn from<T>(event: Event<T>, read: impl Fn(T) -> Option<(K, V)>) -> Option<Self> {
         Some(match event {

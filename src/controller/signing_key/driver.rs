@@ -189,16 +189,17 @@ fn standing(series: &SigningKey) -> Standing {
 }
 
 /// Takes in what a watch told; returns the series that an object named before and names now, and
-/// nothing for objects that vanished with a list: those name nobody any more.
+/// nothing for objects that vanished with a list: any series may miss those.
 fn owners<V>(
     view: &mut View<String, V>,
     told: Told<String, V>,
     series: impl Fn(&V) -> &String,
 ) -> Option<Vec<String>> {
     let owner = |view: &View<String, V>, name: &String| view.get(name).map(|it| series(it).clone());
+    let is_single = told.key().is_some();
     let former = told.key().and_then(|name| owner(view, name));
     let names = view.take(0, told);
     let present = names.iter().filter_map(|name| owner(view, name));
-    let touched: Vec<_> = present.chain(former).collect();
-    (names.is_empty() || !touched.is_empty()).then_some(touched)
+    let touched = present.chain(former).collect();
+    (is_single || names.is_empty()).then_some(touched)
 }

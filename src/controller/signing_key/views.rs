@@ -181,6 +181,8 @@ impl Views {
                 drop(map);
                 return Vec::new();
             }
+            // Tenants label ConfigMaps as they like: one that is not kept, and was not, concerns no series.
+            Told::Gone(key) if !self.labelled.contains_key(&key.place) => return Vec::new(),
             Told::Is(..) | Told::Gone(_) | Told::ListBegins | Told::ListEnds | Told::Refused => {
                 told
             }
@@ -336,4 +338,34 @@ fn invalid(object: &SigningKey, now: Now) -> Check {
     let generation = object.metadata.generation.unwrap_or_default();
     let status = report::invalid_spec(generation, object.status.as_ref(), now);
     if object.status.as_ref() == Some(&status) { Check::AtRest(None) } else { Check::Unsettled }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_labelled_config_map_that_no_series_owns_touches_none() {
+        let mut views = Views::default();
+        views.maps.expect(0);
+        let mut take = |owners: &serde_json::Value| {
+            let metadata = json!({
+                "namespace": "tenant", "name": "jwks", "uid": "map", "resourceVersion": "1",
+                "labels": {(api::SIGNING_KEY): "default"}, "ownerReferences": owners,
+            });
+            let (key, map) = read_map(&serde_json::from_value(metadata).unwrap(), "home").unwrap();
+            views.take_map(0, Told::Is(key, map).or_gone())
+        };
+        let owned = json!([{
+            "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "SigningKey", "controller": true,
+            "name": "default", "uid": "uid",
+        }]);
+
+        assert!(take(&json!([])).is_empty());
+        assert_eq!(take(&owned), ["default"]);
+        assert_eq!(take(&json!([])), ["default"]);
+        assert!(take(&json!([])).is_empty());
+    }
 }

@@ -31,12 +31,6 @@ pub(super) struct TechnicalUsers {
 }
 
 impl TechnicalUsers {
-    fn owner_of(&self, record: &str) -> Option<Key> {
-        let (_, record) = self.views.records.get(&record.to_owned())?.as_ref().ok()?;
-        let owner = &record.owner;
-        Some(Key { namespace: owner.namespace.clone(), name: owner.name.clone() })
-    }
-
     /// The users of every `SigningKey` whose ability to sign has changed.
     fn follow(&mut self, told: Told<String, Ability>) -> Vec<Key> {
         let views = &mut self.views;
@@ -121,30 +115,15 @@ impl Controller for TechnicalUsers {
         let views = &mut self.views;
         let keys = match news {
             News::User(watch, told) => {
-                let keys = views.users.take(watch, told);
+                let keys = views.take_user(watch, told);
                 for key in &keys {
                     self.tally.note(key, views.users.get(key).map(|user| standing(user)));
                 }
                 is_chore = keys.iter().any(|key| views.users.get(key).is_none());
                 keys
             }
-            News::Record(told) => {
-                let former = told.key().and_then(|name| self.owner_of(name));
-                let names = self.views.records.take(0, told);
-                let owners = names.iter().filter_map(|name| self.owner_of(name));
-                let keys: Vec<Key> = owners.chain(former).collect();
-                let is_lost = names.iter().any(|name| self.views.records.get(name).is_none());
-                // A record that vanished with a list names nobody any more: look at everybody.
-                if is_lost && keys.is_empty() { self.views.everybody() } else { keys }
-            }
-            News::Secret(watch, told) => {
-                let former = told.key().and_then(|place| views.secrets.get(place)?.user());
-                let places = views.secrets.take(watch, told);
-                let is_lost = places.iter().any(|place| views.secrets.get(place).is_none());
-                let users = places.iter().filter_map(|place| views.secrets.get(place)?.user());
-                let keys: Vec<Key> = users.chain(former).collect();
-                if is_lost && keys.is_empty() { views.everybody() } else { keys }
-            }
+            News::Record(told) => views.take_record(told),
+            News::Secret(watch, told) => views.take_secret(watch, told),
             News::SigningKey(told) => self.follow(told),
         };
         Touched { keys, is_whole_list, is_chore }
@@ -189,3 +168,6 @@ fn standing(user: &TechnicalUser) -> Standing {
     let status = user.status.as_ref();
     Standing::of(status.map(|it| (it.conditions.as_slice(), it.next_rotation_time.as_ref())))
 }
+
+#[cfg(test)]
+mod tests;

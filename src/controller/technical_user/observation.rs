@@ -27,7 +27,7 @@ pub fn user(object: &TechnicalUser, settings: &Settings) -> Option<User> {
     let client_id = client_id(object, &owner.uid)?;
     let secret_name = match &spec.secret_template.name {
         Some(chosen) => chosen.clone(),
-        None => format!("{}-credentials", owner.name),
+        None => format!("{}{DEFAULT_SUFFIX}", owner.name),
     };
     let delivery = match (spec.delivery.mode, spec.delivery.on_deleted) {
         (DeliveryMode::OneTime, _) => Delivery::OneTime(parse_duration(&spec.delivery.ttl)?),
@@ -56,6 +56,13 @@ pub fn user(object: &TechnicalUser, settings: &Settings) -> Option<User> {
         owner,
     })
 }
+
+/// The name of the `TechnicalUser` whose delivered Secret has that name unless another one was chosen.
+pub(super) fn default_user(secret_name: &str) -> Option<&str> {
+    secret_name.strip_suffix(DEFAULT_SUFFIX)
+}
+
+const DEFAULT_SUFFIX: &str = "-credentials";
 
 /// The field for which [`user`] finds nothing, of those that a weakened CRD may let through.
 pub(super) fn invalid_field(object: &TechnicalUser) -> InvalidField {

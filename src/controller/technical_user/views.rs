@@ -1,8 +1,12 @@
 //! What the watches told of technical users, their records and their Secrets.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use self::chosen::Chosen;
+use self::room::Room;
 use super::{Key, observation};
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
@@ -16,7 +20,11 @@ use crate::domain::object::Belongs;
 use crate::domain::schedule::Now;
 use crate::domain::technical_user::report::{self, Ability, Situation};
 use crate::domain::technical_user::{Claim, Holder, Observed, Step, User, decide, needs_namespace};
-use crate::watch::View;
+use crate::stored::client_id;
+use crate::watch::{Told, View};
+
+mod chosen;
+mod room;
 
 /// Everything that the watches told.
 #[derive(Debug, Default)]
@@ -25,6 +33,8 @@ pub(super) struct Views {
     pub(super) records: View<String, Readable>,
     pub(super) secrets: View<Key, Seen>,
     pub(super) signing_keys: View<String, Ability>,
+    chosen: Chosen,
+    room: Room,
 }
 
 /// A verifier record, if it can be read.
@@ -36,13 +46,15 @@ pub(super) struct Seen {
     namespace: String,
     delivered: Delivered,
     ownership: Option<Ownership>,
+    size: usize,
 }
 
 // === reading objects ===
 
-/// The user without what only the API server needs.
+/// The user without what no decision needs.
 pub(super) fn read_user(mut user: TechnicalUser) -> Option<(Key, Box<TechnicalUser>)> {
     slim(&mut user.metadata);
+    user.spec.description = None;
     let owner = observation::owner(&user.metadata)?;
     Some((Key { namespace: owner.namespace, name: owner.name }, Box::new(user)))
 }
@@ -67,7 +79,8 @@ pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(Key, Option<Seen>)> 
     let ownership = observation::ownership(metadata);
     let is_owned = ownership.as_ref().is_some_and(|it| it.name.is_some());
     let namespace = key.namespace.clone();
-    Some((key, is_owned.then_some(Seen { namespace, delivered, ownership })))
+    let size = room::size(&delivered);
+    Some((key, is_owned.then_some(Seen { namespace, delivered, ownership, size })))
 }
 
 impl Seen {
@@ -85,6 +98,72 @@ impl Views {
     /// has, a status keeps what it says of them.
     pub(super) fn are_synced(&self) -> bool {
         self.users.is_synced() && self.records.is_synced() && self.secrets.is_synced()
+    }
+
+    /// Takes in a user, and returns whom to check.
+    pub(super) fn take_user(
+        &mut self,
+        watch: usize,
+        told: Told<Key, Box<TechnicalUser>>,
+    ) -> Vec<Key> {
+        let was_there = told.key().map(|key| self.users.get(key).is_some());
+        let keys = self.users.take(watch, told);
+        for key in &keys {
+            let user = self.users.get(key);
+            self.chosen.note(key, user.and_then(|it| it.spec.secret_template.name.as_ref()));
+            // One that vanished with a list was there.
+            self.room.note_user(&key.namespace, was_there.unwrap_or(true), user.is_some());
+        }
+        keys
+    }
+
+    /// Takes in a verifier record, and returns whom to check: its former and its present owner. One that
+    /// names nobody may be that of any user with its client id.
+    pub(super) fn take_record(&mut self, told: Told<String, Readable>) -> Vec<Key> {
+        let name = told.key().cloned();
+        let former = name.as_ref().and_then(|name| self.owner_of(name));
+        let names = self.records.take(0, told);
+        let Some(name) = name else { return self.everybody_if(!names.is_empty()) };
+        let owners: Vec<Key> = self.owner_of(&name).into_iter().chain(former).collect();
+        if owners.is_empty() { self.claimants(&name) } else { owners }
+    }
+
+    /// Takes in a delivered Secret, and returns whom to check: its former and its present owner, and the
+    /// users whose delivered Secret has its name. Tenants write labelled Secrets as they like, so one of
+    /// them concerns nobody else.
+    pub(super) fn take_secret(&mut self, watch: usize, told: Told<Key, Seen>) -> Vec<Key> {
+        let place = told.key().cloned();
+        let seen = place.as_ref().and_then(|place| self.secrets.get(place));
+        let (former, size) = (seen.and_then(Seen::user), seen.map_or(0, |it| it.size));
+        let present = told.object().and_then(Seen::user);
+        let told = match told {
+            Told::Is(place, seen) if !self.room.has(&place.namespace, size, seen.size) => {
+                tracing::debug!(
+                    namespace = place.namespace,
+                    name = place.name,
+                    "Secret passed over"
+                );
+                Told::Gone(place)
+            }
+            Told::Is(..) | Told::Gone(_) | Told::ListBegins | Told::ListEnds | Told::Refused => {
+                told
+            }
+        };
+        let places = self.secrets.take(watch, told);
+        let Some(place) = place else {
+            let kept = self.secrets.iter();
+            self.room.recount(kept.map(|(place, seen)| (place.namespace.as_str(), seen.size)));
+            return self.everybody_if(!places.is_empty());
+        };
+        let kept = self.secrets.get(&place).map_or(0, |it| it.size);
+        self.room.note_secret(&place.namespace, size, kept);
+        let owners = former.into_iter().chain(present).chain(self.chosen.users(&place));
+        let default = observation::default_user(&place.name)
+            .map(|name| Key { namespace: place.namespace.clone(), name: name.to_owned() });
+        let default = default.filter(|key| !self.chosen.has(key));
+        let touched: BTreeSet<Key> = owners.chain(default).collect();
+        // The news of a user that comes later wakes it as well.
+        touched.into_iter().filter(|key| self.users.get(key).is_some()).collect()
     }
 
     /// Whether the user is at rest as far as the watches know.
@@ -157,13 +236,33 @@ impl Views {
         self.users.iter().map(|(key, _)| key.clone()).collect()
     }
 
+    /// What vanished with a list names nobody any more: anybody may miss it.
+    fn everybody_if(&self, has_lost: bool) -> Vec<Key> {
+        if has_lost { self.everybody() } else { Vec::new() }
+    }
+
+    fn owner_of(&self, record: &String) -> Option<Key> {
+        let (_, record) = self.records.get(record)?.as_ref().ok()?;
+        let owner = &record.owner;
+        Some(Key { namespace: owner.namespace.clone(), name: owner.name.clone() })
+    }
+
+    /// The users whose client id has the record of that name.
+    fn claimants(&self, record: &str) -> Vec<Key> {
+        let claims = |user: &TechnicalUser| {
+            let uid = user.metadata.uid.as_deref().unwrap_or_default();
+            client_id(user, uid).is_some_and(|id| id.record_name() == record)
+        };
+        let users = self.users.iter().filter(|(_, user)| claims(user));
+        users.map(|(key, _)| key.clone()).collect()
+    }
+
     /// Records of users that the watches do not know: the sweep looks whether they are gone.
     pub(super) fn ownerless(&self) -> Vec<(String, Owner)> {
         let records = self.records.iter();
-        let owned = records.filter_map(|(name, record)| {
-            record.as_ref().ok().map(|(_, record)| (name.clone(), record.owner.clone()))
-        });
-        owned.filter(|(_, owner)| !self.lives(owner)).collect()
+        let owned = records.filter_map(|(name, it)| Some((name, &it.as_ref().ok()?.1.owner)));
+        let ownerless = owned.filter(|(_, owner)| !self.lives(owner));
+        ownerless.map(|(name, owner)| (name.clone(), owner.clone())).collect()
     }
 
     fn claim(&self, user: &User) -> Claim {

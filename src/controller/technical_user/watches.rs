@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::stream::{BoxStream, SelectAll, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::core::error_boundary::DeserializeGuard;
-use kube::runtime::watcher::{self, watcher};
+use kube::runtime::watcher::watcher;
 use kube::{Api, Client};
 
 use super::Key;
@@ -17,7 +18,7 @@ use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
 use crate::controller::installation::Installations;
 use crate::domain::technical_user::report::Ability;
-use crate::watch::{Told, scoped, watch};
+use crate::watch::{Told, large_pages, scoped, small_pages, watch};
 
 /// What a watch told of which kind.
 pub(super) enum News {
@@ -55,8 +56,14 @@ pub(super) fn watches(
     for (index, namespace) in namespaces.into_iter().enumerate() {
         views.users.expect(index);
         views.secrets.expect(index);
-        watches.push(users(client, namespace, index));
-        watches.push(secrets(client, namespace, index));
+        let (listed, is_listed) = tokio::sync::watch::channel(false);
+        let users = users(client, namespace, index).inspect(move |news| {
+            if matches!(news, News::User(_, Told::ListEnds | Told::Refused)) {
+                listed.send_replace(true);
+            }
+        });
+        watches.push(users.boxed());
+        watches.push(after(is_listed, secrets(client, namespace, index)));
     }
     views.records.expect(0);
     watches.push(records(client, &settings.namespace));
@@ -65,12 +72,25 @@ pub(super) fn watches(
     watches
 }
 
+/// Begins a watch once another one has listed: how many Secrets of a namespace are kept depends on its users.
+fn after(
+    mut is_listed: tokio::sync::watch::Receiver<bool>,
+    watch: BoxStream<'static, News>,
+) -> BoxStream<'static, News> {
+    let begun = async move {
+        // Without the other watch there is nothing to wait for.
+        drop(is_listed.wait_for(|is_listed| *is_listed).await);
+        watch
+    };
+    begun.flatten_stream().boxed()
+}
+
 fn users(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'static, News> {
     let api: Api<DeserializeGuard<TechnicalUser>> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let open = move || watcher(api.clone(), watcher::Config::default());
+    let open = move || watcher(api.clone(), small_pages());
     // One malformed object must not stop the watch.
     let read = |user: DeserializeGuard<_>| read_user(user.0.ok()?);
     watch(scoped("technicalusers", namespace), open, read)
@@ -84,7 +104,7 @@ fn secrets(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let selected = watcher::Config::default().labels(api::TECHNICAL_USER).page_size(SECRETS_A_PAGE);
+    let selected = small_pages().labels(api::TECHNICAL_USER);
     let open = move || watcher(api.clone(), selected.clone());
     let read = |secret: PartialObjectMeta<Secret>| read_secret(&secret.metadata);
     watch(scoped("secrets", namespace), open, read)
@@ -94,7 +114,7 @@ fn secrets(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<
 
 fn records(client: &Client, namespace: &str) -> BoxStream<'static, News> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let selected = watcher::Config::default().fields(&format!("type={}", api::RECORD_TYPE));
+    let selected = large_pages().fields(&format!("type={}", api::RECORD_TYPE));
     let open = move || watcher(api.clone(), selected.clone());
     watch("verifier records", open, |secret| read_record(&secret)).map(News::Record).boxed()
 }
@@ -106,13 +126,10 @@ fn signing_keys(
 ) -> BoxStream<'static, News> {
     let (controller, installations) = (controller.to_owned(), Arc::clone(installations));
     let api: Api<DeserializeGuard<SigningKey>> = Api::all(client.clone());
-    let open = move || watcher(api.clone(), watcher::Config::default());
+    let open = move || watcher(api.clone(), small_pages());
     let read = move |key: DeserializeGuard<SigningKey>| {
         let key = key.0.ok()?;
         read_signing_key(&key, installations.serves(&key, &controller))
     };
     watch("signingkeys of technicalusers", open, read).map(News::SigningKey).boxed()
 }
-
-/// The metadata of one object has a megabyte at most.
-const SECRETS_A_PAGE: u32 = 50;
