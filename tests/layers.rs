@@ -241,6 +241,21 @@ fn mentions(line: &str, word: &str) -> bool {
     })
 }
 
+#[test]
+fn every_watch_says_how_large_its_pages_are() {
+    let watch = root().join("src/watch.rs");
+    for path in rust_files(&root().join("src")).into_iter().filter(|path| *path != watch) {
+        let text = fs::read_to_string(&path).unwrap();
+        let own = code(&text).find(|(_, line)| mentions(line, "watcher::Config"));
+        assert!(
+            own.is_none(),
+            "{}: use small_pages() or large_pages() of src/watch.rs: a page of 500 objects that tenants \
+             write can have 700 MB: {own:?}",
+            shown(&path)
+        );
+    }
+}
+
 /// The file of a module and those of the modules in it.
 fn files_of(module: &str) -> Vec<PathBuf> {
     let src = root().join("src");

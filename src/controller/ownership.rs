@@ -20,9 +20,12 @@ impl Ownership {
     /// Who controls the object; `kind` is one of ours.
     pub(super) fn of(kind: &str, metadata: &ObjectMeta) -> Option<Self> {
         let controller = controller_of(metadata)?;
+        let OwnerReference { uid, name, .. } = controller;
+        // The API server bounds neither, and no object has a longer one.
+        let is_owner = is_our(kind, controller) && name.len() <= MOST_NAME;
         Some(Self {
-            uid: controller.uid.clone(),
-            name: is_our(kind, controller).then(|| controller.name.clone()),
+            uid: if uid.len() <= MOST_NAME { uid.clone() } else { String::new() },
+            name: is_owner.then(|| name.clone()),
             is_sole: metadata.owner_references.as_ref().is_some_and(|all| all.len() == 1),
         })
     }
@@ -40,6 +43,9 @@ impl Ownership {
         }
     }
 }
+
+/// The longest name that an object can have.
+const MOST_NAME: usize = 253;
 
 /// Whether the owner is of that kind of ours.
 fn is_our(kind: &str, owner: &OwnerReference) -> bool {
@@ -85,5 +91,17 @@ mod tests {
         }
         assert_eq!(belongs(vec![uncontrolled]), None);
         assert_eq!(belongs(vec![]), None);
+    }
+
+    #[test]
+    fn an_owner_that_no_object_can_be_is_not_kept() {
+        let long = "x".repeat(254);
+        let owners = vec![owner("TechnicalUser", &long, &long)];
+        let metadata = ObjectMeta { owner_references: Some(owners), ..ObjectMeta::default() };
+
+        let ownership = Ownership::of("TechnicalUser", &metadata).unwrap();
+
+        assert_eq!((ownership.uid.as_str(), &ownership.name), ("", &None));
+        assert_eq!(ownership.seen_by(&long, &long), Belongs::Foreign);
     }
 }

@@ -18,7 +18,7 @@ use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::signing_key::Ledger;
 use crate::stored;
-use crate::watch::{Told, scoped, watch};
+use crate::watch::{Told, large_pages, scoped, small_pages, watch};
 
 /// What a watch told of which kind.
 enum News {
@@ -125,7 +125,7 @@ fn users(
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let open = move || watcher(api.clone(), watcher::Config::default());
+    let open = move || watcher(api.clone(), small_pages());
     let read = move |object: DeserializeGuard<TechnicalUser>| match object.0 {
         Ok(user) => Some((place(&user.metadata)?, User::read(&user, most))),
         Err(error) => Some((place(&error.metadata)?, None)),
@@ -146,7 +146,7 @@ fn records(client: &Client, home: &str) -> BoxStream<'static, News> {
 
 fn namespaces(client: &Client) -> BoxStream<'static, News> {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    let open = move || watcher(api.clone(), watcher::Config::default());
+    let open = move || watcher(api.clone(), small_pages());
     let read = |namespace: PartialObjectMeta<Namespace>| {
         Some((namespace.metadata.name?, namespace.metadata.uid?))
     };
@@ -155,7 +155,7 @@ fn namespaces(client: &Client) -> BoxStream<'static, News> {
 
 fn series(client: &Client, controller: &str) -> BoxStream<'static, News> {
     let api: Api<DeserializeGuard<SigningKey>> = Api::all(client.clone());
-    let open = move || watcher(api.clone(), watcher::Config::default());
+    let open = move || watcher(api.clone(), small_pages());
     let controller = controller.to_owned();
     let read =
         move |object: DeserializeGuard<SigningKey>| read_series(&object.0.ok()?, &controller);
@@ -180,8 +180,8 @@ fn pairs(client: &Client, home: &str) -> BoxStream<'static, News> {
 
 fn maps(client: &Client, home: &str) -> BoxStream<'static, News> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), home);
-    // Whatever else has that label may have a megabyte.
-    let selected = watcher::Config::default().labels(api::SIGNING_KEY).page_size(8);
+    // Whatever else has that label may have a megabyte, and is read as a whole.
+    let selected = small_pages().labels(api::SIGNING_KEY).page_size(8);
     let open = move || watcher(api.clone(), selected.clone());
     watch("configmaps", open, |map| read_map(&map)).map(News::Map).boxed()
 }
@@ -193,6 +193,6 @@ fn of_type(
     kind: &str,
 ) -> impl Fn() -> BoxStream<'static, watcher::Result<watcher::Event<Secret>>> + Send + 'static {
     let api: Api<Secret> = Api::namespaced(client.clone(), home);
-    let selected = watcher::Config::default().fields(&format!("type={kind}"));
+    let selected = large_pages().fields(&format!("type={kind}"));
     move || watcher(api.clone(), selected.clone()).boxed()
 }

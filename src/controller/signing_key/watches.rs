@@ -4,7 +4,7 @@ use futures::stream::{BoxStream, SelectAll, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::core::PartialObjectMeta;
 use kube::core::error_boundary::DeserializeGuard;
-use kube::runtime::watcher::{self, watcher};
+use kube::runtime::watcher::watcher;
 use kube::{Api, Client};
 
 use super::placement::FoundMap;
@@ -15,7 +15,7 @@ use super::views::{
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
-use crate::watch::{Told, scoped, watch};
+use crate::watch::{Told, large_pages, scoped, small_pages, watch};
 
 /// What a watch told of which kind.
 pub(super) enum News {
@@ -64,7 +64,7 @@ pub(super) fn watches(
 
 fn series(client: &Client) -> BoxStream<'static, News> {
     let api: Api<DeserializeGuard<SigningKey>> = Api::all(client.clone());
-    let open = move || watcher(api.clone(), watcher::Config::default());
+    let open = move || watcher(api.clone(), small_pages());
     // One malformed object must not stop the watch.
     let read = |series: DeserializeGuard<_>| read_series(series.0.ok()?);
     watch("signingkeys", open, read).map(News::Series).boxed()
@@ -72,7 +72,7 @@ fn series(client: &Client) -> BoxStream<'static, News> {
 
 fn ledgers(client: &Client, namespace: &str) -> BoxStream<'static, News> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let selected = watcher::Config::default().fields(&format!("type={}", api::LEDGER_TYPE));
+    let selected = large_pages().fields(&format!("type={}", api::LEDGER_TYPE));
     let open = move || watcher(api.clone(), selected.clone());
     watch("ledgers", open, |secret| read_ledger(&secret)).map(News::Ledger).boxed()
 }
@@ -80,7 +80,7 @@ fn ledgers(client: &Client, namespace: &str) -> BoxStream<'static, News> {
 /// Metadata alone: nothing private.
 fn key_pairs(client: &Client, namespace: &str) -> BoxStream<'static, News> {
     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), namespace);
-    let selected = watcher::Config::default().fields(&format!("type={}", api::KEY_PAIR_TYPE));
+    let selected = large_pages().fields(&format!("type={}", api::KEY_PAIR_TYPE));
     let open = move || watcher(api.clone(), selected.clone());
     let read = |secret: PartialObjectMeta<Secret>| read_key_pair(&secret.metadata);
     watch("key pairs", open, read).map(News::KeyPair).boxed()
@@ -92,7 +92,7 @@ fn maps(client: &Client, scope: &str, (index, home): (usize, &str)) -> BoxStream
         "" => Api::all(client.clone()),
         namespace => Api::namespaced(client.clone(), namespace),
     };
-    let selected = watcher::Config::default().labels(api::SIGNING_KEY).page_size(MAPS_A_PAGE);
+    let selected = small_pages().labels(api::SIGNING_KEY);
     let open = move || watcher(api.clone(), selected.clone());
     let home = home.to_owned();
     let read = move |map: PartialObjectMeta<ConfigMap>| read_map(&map.metadata, &home);
@@ -103,10 +103,7 @@ fn maps(client: &Client, scope: &str, (index, home): (usize, &str)) -> BoxStream
 
 fn namespaces(client: &Client) -> BoxStream<'static, News> {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    let open = move || watcher(api.clone(), watcher::Config::default());
+    let open = move || watcher(api.clone(), small_pages());
     let read = |namespace: PartialObjectMeta<Namespace>| read_namespace(&namespace.metadata);
     watch("namespaces", open, read).map(News::Namespace).boxed()
 }
-
-/// The metadata of one object has a megabyte at most.
-const MAPS_A_PAGE: u32 = 50;
