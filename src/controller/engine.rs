@@ -25,10 +25,12 @@ use super::views::Check;
 use super::{Context, Error, Retry};
 use crate::domain::schedule::Now;
 
+use self::chores::Chores;
 use self::look::look;
 use self::pace::Pace;
 pub(super) use super::queue::Settled;
 
+mod chores;
 mod look;
 mod pace;
 
@@ -124,7 +126,7 @@ pub(super) async fn run<C: Controller>(
         keys: BTreeMap::new(),
         synced,
         was_leading: false,
-        chores_at: None,
+        chores: Chores::default(),
         pace: Pace::default(),
     };
     tokio::pin!(stop);
@@ -141,19 +143,16 @@ struct Engine<C: Controller> {
     leadership: super::lease::Leadership,
     controller: C,
     queue: Queue<C::Key>,
-    running: JoinSet<Finished<C>>,
+    running: JoinSet<Looked<C>>,
     keys: BTreeMap<Id, C::Key>,
     synced: sync::watch::Sender<Synced>,
     was_leading: bool,
-    chores_at: Option<Instant>,
+    chores: Chores,
     pace: Pace<C::Key>,
 }
 
-/// A task that ended.
-enum Finished<C: Controller> {
-    Reconcile(C::Key, Result<(Settled, C::Memory), Retry>),
-    Chores,
-}
+/// What a look at a key came to.
+struct Looked<C: Controller>(C::Key, Result<(Settled, C::Memory), Retry>);
 
 // === impl Engine ===
 
@@ -171,13 +170,21 @@ impl<C: Controller> Engine<C> {
                 biased;
                 () = &mut stop => break,
                 Some(ended) = self.running.join_next_with_id() => self.end(ended),
+                Some(ended) = self.chores.end() => {
+                    if ended.is_err() {
+                        tracing::error!(controller = C::NAME, "the chores panicked");
+                    }
+                }
                 Some(news) = watches.next() => self.learn(news),
                 () = self.leadership.changed() => {}
                 () = tokio::time::sleep_until(next) => {}
             }
         }
         drop(watches);
-        let rest = async { while self.running.join_next().await.is_some() {} };
+        let rest = async {
+            while self.running.join_next().await.is_some() {}
+            while self.chores.end().await.is_some() {}
+        };
         if tokio::time::timeout(DRAIN, rest).await.is_err() {
             tracing::warn!("some reconciliations did not end in time and were dropped");
         }
@@ -195,11 +202,11 @@ impl<C: Controller> Engine<C> {
             for key in self.controller.everybody() {
                 self.queue.wake(&key, Need::Check, now);
             }
-            self.chores_at = Some(now);
+            self.chores.resume(now);
         } else {
             self.queue.clear();
             self.pace.clear();
-            self.chores_at = None;
+            self.chores.suspend();
         }
     }
 
@@ -214,14 +221,15 @@ impl<C: Controller> Engine<C> {
         let due = self.queue.next_at().filter(|_| !is_full);
         let follows = self.pace.next_at().filter(|_| !is_full);
         let lease = self.leadership.until();
-        [due, follows, self.chores_at, lease].into_iter().flatten().fold(idle, Instant::min)
+        [due, follows, self.chores.next_at(), lease].into_iter().flatten().fold(idle, Instant::min)
     }
 
     fn begin(&mut self) {
         if self.was_leading {
             self.begin_looks();
             self.begin_followers();
-            self.begin_chores();
+            let chores = || self.controller.chores(Arc::clone(&self.context));
+            self.chores.begin(Instant::now(), chores);
         }
         let now = Instant::now();
         let load = Load {
@@ -253,7 +261,7 @@ impl<C: Controller> Engine<C> {
         let looking = self.controller.reconcile(key.clone(), Arc::clone(&self.context));
         let looking = look::<C>(key.clone(), looking, Arc::clone(&self.context));
         let named = key.clone();
-        let task = self.running.spawn(async move { Finished::Reconcile(named, looking.await) });
+        let task = self.running.spawn(async move { Looked(named, looking.await) });
         self.keys.insert(task.id(), key);
     }
 
@@ -289,24 +297,10 @@ impl<C: Controller> Engine<C> {
         }
     }
 
-    fn begin_chores(&mut self) {
-        let now = Instant::now();
-        if self.chores_at.is_none_or(|at| at > now) {
-            return;
-        }
-        self.chores_at = Some(now + CHORES);
-        if let Some(chores) = self.controller.chores(Arc::clone(&self.context)) {
-            self.running.spawn(async move {
-                chores.await;
-                Finished::Chores
-            });
-        }
-    }
-
-    fn end(&mut self, ended: Result<(Id, Finished<C>), JoinError>) {
+    fn end(&mut self, ended: Result<(Id, Looked<C>), JoinError>) {
         let now = Instant::now();
         match ended {
-            Ok((id, Finished::Reconcile(key, outcome))) => {
+            Ok((id, Looked(key, outcome))) => {
                 self.keys.remove(&id);
                 let settled = outcome.map(|(settled, memory)| {
                     self.controller.remember(&key, memory);
@@ -322,7 +316,6 @@ impl<C: Controller> Engine<C> {
                     self.queue.compare(&key, now);
                 }
             }
-            Ok((_, Finished::Chores)) => {}
             Err(error) => {
                 tracing::error!(controller = C::NAME, "a reconciliation panicked");
                 if let Some(key) = self.keys.remove(&error.id()) {
@@ -345,7 +338,7 @@ impl<C: Controller> Engine<C> {
         }
         let now = Instant::now();
         if touched.is_chore {
-            self.chores_at = self.chores_at.map(|at| at.min(now + TICK));
+            self.chores.ask(now);
         }
         for key in touched.keys {
             self.queue.wake(&key, Need::Check, now);
@@ -369,10 +362,7 @@ const MOST_RUNNING: usize = 32;
 /// How long running looks may take to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// How often the chores are done.
-const CHORES: Duration = Duration::from_mins(10);
-
-/// How soon a chore follows the news of it.
+/// How soon a lease that runs out is looked at.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long the engine sleeps when nothing at all is due.

@@ -1,0 +1,141 @@
+//! The chores of a controller: one run at a time, beside the looks, however often they are asked for.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout};
+
+/// When chores are due, and the run of them.
+#[derive(Debug, Default)]
+pub(super) struct Chores {
+    /// Nothing while another replica leads.
+    at: Option<Instant>,
+    running: JoinSet<()>,
+}
+
+impl Chores {
+    /// This replica leads: the first run is due.
+    pub(super) fn resume(&mut self, now: Instant) {
+        self.at = Some(now);
+    }
+
+    /// Another replica leads: a run ends by itself, and no other one begins.
+    pub(super) fn suspend(&mut self) {
+        self.at = None;
+    }
+
+    /// There is something to do soon. A run that is under way may have missed it: then another one follows.
+    pub(super) fn ask(&mut self, now: Instant) {
+        self.at = self.at.map(|at| at.min(now + SOON));
+    }
+
+    /// When the next run begins; not known while one is under way.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.at.filter(|_| self.running.is_empty())
+    }
+
+    /// Begins a run, if one is due and there is something to do.
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        chores: impl FnOnce() -> Option<BoxFuture<'static, ()>>,
+    ) {
+        if self.next_at().is_none_or(|at| at > now) {
+            return;
+        }
+        self.at = Some(now + EVERY);
+        if let Some(chores) = chores() {
+            self.running.spawn(async move {
+                if timeout(EVERY, chores).await.is_err() {
+                    tracing::warn!("chores took too long and are begun once more");
+                }
+            });
+        }
+    }
+
+    /// The end of a run; nothing without one.
+    pub(super) async fn end(&mut self) -> Option<Result<(), JoinError>> {
+        self.running.join_next().await
+    }
+}
+
+/// How often they are done without being asked for.
+const EVERY: Duration = Duration::from_mins(10);
+
+/// How soon they follow the news of something to do.
+const SOON: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::FutureExt;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Begins what is due; whether a run began.
+    fn begins(chores: &mut Chores, run: impl Future<Output = ()> + Send + 'static) -> bool {
+        let mut has_begun = false;
+        chores.begin(Instant::now(), || {
+            has_begun = true;
+            Some(run.boxed())
+        });
+        has_begun
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_for_during_a_run_is_one_run_after_it() {
+        let (gate, mut chores) = (Arc::new(Semaphore::new(0)), Chores::default());
+        let run = || {
+            let gate = Arc::clone(&gate);
+            async move { gate.acquire().await.unwrap().forget() }
+        };
+        chores.resume(Instant::now());
+        assert!(begins(&mut chores, run()));
+
+        for _ in 0..100 {
+            chores.ask(Instant::now());
+            tokio::time::advance(SOON).await;
+            assert!(!begins(&mut chores, run()));
+            assert_eq!(chores.next_at(), None, "an engine that waits for it would spin");
+        }
+
+        gate.add_permits(1);
+        assert!(chores.end().await.unwrap().is_ok());
+        assert!(begins(&mut chores, run()));
+        gate.add_permits(1);
+        assert!(chores.end().await.unwrap().is_ok());
+        assert!(!begins(&mut chores, run()));
+        assert_eq!(chores.next_at(), Some(Instant::now() + EVERY));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_panics_or_hangs_does_not_stop_the_next_one() {
+        let mut chores = Chores::default();
+        chores.resume(Instant::now());
+        assert!(begins(&mut chores, async { panic!("a mistake") }));
+        chores.ask(Instant::now());
+        assert!(chores.end().await.unwrap().is_err());
+        tokio::time::advance(SOON).await;
+
+        assert!(begins(&mut chores, std::future::pending()));
+        assert!(chores.end().await.unwrap().is_ok());
+        assert!(begins(&mut chores, async {}));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_begins_while_another_replica_leads() {
+        let mut chores = Chores::default();
+        chores.ask(Instant::now());
+        assert!(!begins(&mut chores, async {}));
+        chores.resume(Instant::now());
+        chores.suspend();
+        chores.ask(Instant::now());
+        tokio::time::advance(EVERY).await;
+
+        assert!(!begins(&mut chores, async {}));
+        assert!(chores.end().await.is_none());
+    }
+}
