@@ -197,7 +197,8 @@ pub struct ServiceArguments {
     pub total_rate: u32,
 
     /// How many connections one source address may have, and how many requests at once; 0 is no limit.
-    /// A proxy is one source, a network of 64 bits is one in IPv6.
+    /// A proxy is one source, a network of 64 bits is one in IPv6; one of 48 bits has half of all
+    /// connections at most, unless this is 0.
     #[arg(
         long,
         env = "TECHNICAL_USER_SOURCE_LIMIT",

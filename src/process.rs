@@ -99,8 +99,9 @@ pub(crate) fn bind(
 
 /// Has `router` answer on a port for probes and scrapes, until `parts` is dropped.
 pub(crate) fn serve(parts: &mut JoinSet<()>, socket: std::net::TcpListener, router: Router) {
-    let of_source = ADMIN_CONNECTIONS / 2;
-    let limits = Limits { connections: ADMIN_CONNECTIONS, of_source, ..Limits::default() };
+    let half = ADMIN_CONNECTIONS / 2;
+    let (of_source, of_site) = (half, half);
+    let limits = Limits { connections: ADMIN_CONNECTIONS, of_source, of_site, ..Limits::default() };
     parts.spawn(async move {
         if let Err(error) = Listener::new(socket, limits).serve(router, pending()).await {
             tracing::error!(%error, "a listener failed");

@@ -210,14 +210,20 @@ pub(crate) fn listen(
 fn limits(arguments: &ServiceArguments) -> Limits {
     let connections = connections(Limits::default().connections);
     let of_source = of_source(arguments.source_limit, connections);
+    let of_site = of_site(arguments.source_limit, connections);
     let idle = Duration::try_from(arguments.idle_timeout).unwrap_or_default();
-    Limits { connections, of_source, idle, ..Limits::default() }
+    Limits { connections, of_source, of_site, idle, ..Limits::default() }
 }
 
 /// No source has more than half of all places, whatever few there are; `0` is no limit.
 fn of_source(limit: u32, places: usize) -> usize {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if limit == 0 { usize::MAX } else { limit.min(places / 2).max(1) }
+}
+
+/// No IPv6 network of 48 bits has more than half of all places, unless sources have no limit either.
+fn of_site(limit: u32, places: usize) -> usize {
+    if limit == 0 { usize::MAX } else { (places / 2).max(1) }
 }
 
 fn register(registry: &mut Registry, readings: Vec<Reading>) {

@@ -135,7 +135,7 @@ impl Host {
                 Ok((stream, address)) => {
                     is_in_trouble = false;
                     let source = address.ip().to_canonical();
-                    if !self.crowd.admits(source, self.limits.of_source) {
+                    if !self.crowd.admits(source, &self.limits) {
                         continue;
                     }
                     if let Some(place) = self.place().await {

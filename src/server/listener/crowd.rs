@@ -1,12 +1,14 @@
 //! All open connections, so that some can be asked to end.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::activity::{Activity, Order};
+use super::limits::Limits;
 use super::responses::Responses;
 
 /// How many connections a listener has open, and how many it refused; it outlives the listener.
@@ -25,7 +27,8 @@ impl OpenConnections {
         self.0.open.load(Ordering::Relaxed)
     }
 
-    /// The number of connections that were closed at once, since their source had as many as it may.
+    /// The number of connections that were closed at once, since their source or their site had as many
+    /// as it may.
     pub fn refused(&self) -> u64 {
         self.0.refused.load(Ordering::Relaxed)
     }
@@ -42,14 +45,26 @@ pub(super) struct Crowd {
 #[derive(Debug, Default)]
 struct Members {
     activities: BTreeMap<u64, Arc<Activity>>,
-    sources: BTreeMap<IpAddr, Source>,
+    networks: BTreeMap<Network, Connected>,
     next: u64,
 }
 
-/// The connections of one source, but for those that were asked to make room.
+/// Addresses that one client may have all of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Network {
+    /// An address of IPv4, or the 64 bits that one host of IPv6 has for itself.
+    Source(IpAddr),
+    /// The 48 bits of IPv6 that one site has for itself, as hosters hand them out.
+    Site(IpAddr),
+}
+
+/// What is connected from one network.
 #[derive(Debug, Default)]
-struct Source {
+struct Connected {
+    /// The connections, without those that were asked to make room.
     activities: BTreeMap<u64, Arc<Activity>>,
+    /// How many connections there are, with those.
+    connections: usize,
     requests: Arc<AtomicUsize>,
     was_refused: bool,
 }
@@ -59,23 +74,22 @@ impl Crowd {
         Self { members: Arc::default(), open, responses }
     }
 
-    /// Whether one more connection of that source may join, with `most` of them.
-    pub(super) fn admits(&self, source: IpAddr, most: usize) -> bool {
+    /// Whether one more connection of that source may join.
+    pub(super) fn admits(&self, source: IpAddr, limits: &Limits) -> bool {
         let mut members = lock(&self.members);
-        let Some(of_source) = members.sources.get_mut(&network(source)) else { return true };
-        if of_source.activities.len() < most || of_source.make_room() {
-            return true;
+        for network in networks(source) {
+            let most = match network {
+                Network::Source(_) => limits.of_source,
+                Network::Site(_) => limits.of_site,
+            };
+            if members.have_room(network, most) {
+                continue;
+            }
+            self.open.0.refused.fetch_add(1, Ordering::Relaxed);
+            members.log_refusal(network, most);
+            return false;
         }
-        self.open.0.refused.fetch_add(1, Ordering::Relaxed);
-        if !of_source.was_refused {
-            of_source.was_refused = true;
-            tracing::warn!(
-                %source,
-                connections = most,
-                "connections of one source are closed: it has as many as one source may have"
-            );
-        }
-        false
+        true
     }
 
     /// A new connection, which belongs to the crowd until what is returned is dropped.
@@ -86,12 +100,20 @@ impl Crowd {
         // Connections that came at once do not all go at once: a tenth of the age apart.
         let percent = 100 - u32::try_from(number % 11).unwrap_or_default();
         let (age, responses) = (age / 100 * percent, self.responses.clone());
-        let of_source = members.sources.entry(network(source)).or_default();
-        let requests = Arc::clone(&of_source.requests);
+        let mut requests = None;
+        for network in networks(source) {
+            let connected = members.networks.entry(network).or_default();
+            requests.get_or_insert_with(|| Arc::clone(&connected.requests));
+        }
+        let requests = requests.unwrap_or_default();
         // Nor do those of a flood come back from their pauses at once.
         let pause = PAUSE + PAUSE / 32 * u32::try_from(number % 32).unwrap_or_default();
         let activity = Arc::new(Activity::new((age, pause), source, requests, responses));
-        of_source.activities.insert(number, Arc::clone(&activity));
+        for network in networks(source) {
+            let connected = members.networks.entry(network).or_default();
+            connected.connections += 1;
+            connected.activities.insert(number, Arc::clone(&activity));
+        }
         members.activities.insert(number, Arc::clone(&activity));
         self.open.0.open.fetch_add(1, Ordering::Relaxed);
         let (members, open) = (Arc::clone(&self.members), self.open.clone());
@@ -117,20 +139,71 @@ impl Drop for Crowd {
     }
 }
 
-impl Source {
-    /// Has some connections without a request end, which do not count any more; `false` when each has
-    /// one.
-    fn make_room(&mut self) -> bool {
-        let leaving = ask_to_leave(&self.activities);
-        for number in &leaving {
-            self.activities.remove(number);
+impl Members {
+    /// Whether the network has fewer connections than that, or some without a request, which are asked to
+    /// end and do not count any more.
+    fn have_room(&mut self, network: Network, most: usize) -> bool {
+        let Some(connected) = self.networks.get(&network) else { return true };
+        if connected.activities.len() < most {
+            return true;
+        }
+        let leaving = ask_to_leave(&connected.activities);
+        for (number, source) in &leaving {
+            for network in networks(*source) {
+                if let Some(connected) = self.networks.get_mut(&network) {
+                    connected.activities.remove(number);
+                }
+            }
         }
         !leaving.is_empty()
+    }
+
+    fn log_refusal(&mut self, network: Network, most: usize) {
+        let Some(connected) = self.networks.get_mut(&network).filter(|it| !it.was_refused) else {
+            return;
+        };
+        connected.was_refused = true;
+        match network {
+            Network::Source(source) => tracing::warn!(
+                %source,
+                connections = most,
+                "connections of one source are closed: it has as many as one source may have"
+            ),
+            Network::Site(site) => tracing::warn!(
+                site = format!("{site}/48"),
+                connections = most,
+                "connections of one IPv6 network are closed: it has half of all places"
+            ),
+        }
+    }
+
+    fn remove(&mut self, number: u64, source: IpAddr) {
+        self.activities.remove(&number);
+        for network in networks(source) {
+            if let Some(connected) = self.networks.get_mut(&network) {
+                connected.activities.remove(&number);
+                connected.connections = connected.connections.saturating_sub(1);
+                if connected.is_over() {
+                    self.networks.remove(&network);
+                }
+            }
+        }
+        // A request of HTTP/2 may outlive its connection for a moment.
+        if self.networks.len() > self.activities.len().saturating_mul(2) {
+            self.networks.retain(|_, connected| !connected.is_over());
+        }
+    }
+}
+
+impl Connected {
+    /// Whether nothing of it counts any more.
+    fn is_over(&self) -> bool {
+        self.connections == 0 && self.requests.load(Ordering::Relaxed) == 0
     }
 }
 
 /// Those that were asked: a hundredth of all, the longest without a request first.
-fn ask_to_leave(activities: &BTreeMap<u64, Arc<Activity>>) -> Vec<u64> {
+fn ask_to_leave(activities: &BTreeMap<u64, Arc<Activity>>) -> Vec<(u64, IpAddr)> {
     let free = activities
         .iter()
         .filter_map(|(number, activity)| Some((activity.waiting_since()?, *number, activity)));
@@ -143,7 +216,7 @@ fn ask_to_leave(activities: &BTreeMap<u64, Arc<Activity>>) -> Vec<u64> {
     leaving
         .map(|(_, number, activity)| {
             activity.order(Order::Leave);
-            number
+            (number, activity.source)
         })
         .collect()
 }
@@ -159,28 +232,22 @@ pub(super) struct Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let mut members = lock(&self.members);
-        members.activities.remove(&self.number);
-        let source = network(self.activity.source);
-        if let Some(of_source) = members.sources.get_mut(&source) {
-            of_source.activities.remove(&self.number);
-            if of_source.activities.is_empty() {
-                members.sources.remove(&source);
-            }
-        }
+        lock(&self.members).remove(self.number, self.activity.source);
         self.open.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// The address, or the network that one host of IPv6 has for itself.
-fn network(source: IpAddr) -> IpAddr {
-    match source {
-        IpAddr::V4(_) => source,
+/// The networks that a connection counts for, the source first.
+fn networks(source: IpAddr) -> impl Iterator<Item = Network> {
+    let (host, site) = match source {
+        IpAddr::V4(_) => (source, None),
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            let of = |last| IpAddr::V6(Ipv6Addr::new(a, b, c, last, 0, 0, 0, 0));
+            (of(d), Some(of(0)))
         }
-    }
+    };
+    iter::once(Network::Source(host)).chain(site.map(Network::Site))
 }
 
 /// No client that is worth an answer notices it.
@@ -194,12 +261,68 @@ fn lock(members: &Mutex<Members>) -> MutexGuard<'_, Members> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_source_of_ipv6_is_a_network() {
-        let network = |text: &str| network(text.parse().unwrap()).to_string();
+    use super::super::activity::Protocol;
 
-        assert_eq!(network("192.0.2.7"), "192.0.2.7");
-        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(network("::1"), "::");
+    #[test]
+    fn a_source_of_ipv6_is_a_network_in_a_larger_one() {
+        let of = |text: &str| networks(text.parse().unwrap()).collect::<Vec<_>>();
+        let source = |text: &str| Network::Source(text.parse().unwrap());
+        let site = |text: &str| Network::Site(text.parse().unwrap());
+
+        assert_eq!(of("192.0.2.7"), [source("192.0.2.7")]);
+        let expected = [source("2001:db8:1:2::"), site("2001:db8:1::")];
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), expected);
+        assert_eq!(of("::1"), [source("::"), site("::")]);
+    }
+
+    fn crowd() -> Crowd {
+        Crowd::new(OpenConnections::default(), Responses::default())
+    }
+
+    fn join(crowd: &Crowd, source: &str) -> Member {
+        crowd.join(Duration::from_hours(1), source.parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn requests_count_until_the_last_of_them_has_ended() {
+        let limits = Limits { of_source: 1, ..Limits::default() };
+        let (crowd, source) = (crowd(), "2001:db8::1");
+        let first = join(&crowd, source);
+        assert!(crowd.admits(source.parse().unwrap(), &limits), "the first makes room");
+        let second = join(&crowd, source);
+        let running = first.activity.begin(Protocol::Multiplexed);
+
+        drop(second);
+        assert!(join(&crowd, source).activity.is_beyond(0), "a request of the source runs");
+        drop(first);
+        assert!(join(&crowd, source).activity.is_beyond(0), "and still does");
+
+        drop(running);
+        drop(join(&crowd, source));
+        let members = lock(&crowd.members);
+        assert!(members.activities.is_empty() && members.networks.is_empty(), "{members:?}");
+    }
+
+    #[tokio::test]
+    async fn many_networks_of_one_site_have_as_many_connections_as_a_site_may_have() {
+        let limits = Limits { of_source: 2, of_site: 5, ..Limits::default() };
+        let crowd = crowd();
+        let mut busy = Vec::new();
+        for network in 0..10 {
+            let source = format!("2001:db8:1:{network}::1");
+            if crowd.admits(source.parse().unwrap(), &limits) {
+                let member = join(&crowd, &source);
+                busy.push((member.activity.begin(Protocol::OneByOne), member));
+            }
+        }
+
+        assert_eq!((busy.len(), crowd.open.refused()), (5, 5));
+        for other in ["2001:db8:2::1", "192.0.2.7"] {
+            assert!(crowd.admits(other.parse().unwrap(), &limits), "{other}");
+        }
+        let idle = busy.pop().map(|(_, member)| member);
+        assert!(crowd.admits("2001:db8:1:77::1".parse().unwrap(), &limits), "one makes room");
+        drop((idle, busy));
+        assert!(lock(&crowd.members).networks.is_empty());
     }
 }

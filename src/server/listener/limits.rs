@@ -12,6 +12,9 @@ pub struct Limits {
     /// connection those of the same source make room that have no request, or it is closed; one more
     /// request is answered with 429. An IPv6 source is a network of 64 bits.
     pub of_source: usize,
+    /// How many connections one IPv6 network of 48 bits may have: hosters give one machine as much, with 65,536
+    /// sources in it.
+    pub of_site: usize,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
     /// How long the head of an HTTP/1.1 request may take from its first byte, and the first request of
@@ -44,6 +47,7 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             of_source: 1000,
+            of_site: 5000,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             head_bytes: 16 * 1024,
