@@ -236,7 +236,7 @@ impl Error {
     pub fn obstacle(&self) -> Option<Obstacle> {
         let failure = match self {
             Self::Call(failure) => failure,
-            Self::Unsettled => return Some(Obstacle::Contended),
+            Self::Unsettled => return Some(Obstacle::Contended { object: None }),
             Self::NotLeading
             | Self::NoNamespace(_)
             | Self::InvalidSpec(_)

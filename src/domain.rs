@@ -7,6 +7,7 @@
 pub mod credential;
 pub mod delivery;
 pub mod installation;
+pub mod invalid;
 pub mod jwks;
 pub mod key_pair;
 pub mod news;
@@ -21,3 +22,5 @@ pub mod signing_key;
 pub mod technical_user;
 pub mod token;
 pub mod unknown;
+#[cfg(test)]
+mod wording;

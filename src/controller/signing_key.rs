@@ -16,7 +16,6 @@ use self::observation::Look;
 use self::publishing::publish_all;
 use super::cluster::{Failure, Kind, Place, Redacted};
 use super::engine::{self, Settled, Synced};
-use super::event::Severity;
 use super::installation::{Settlement, settle};
 use super::{Context, Error};
 use crate::domain::key_pair::PublicKey;
@@ -252,8 +251,7 @@ async fn stage(index: u32, series: &Series, context: &Context) -> Result<(), Err
     let at = Place { namespace: &series.home, name: &name };
     context.cluster.create_secret(at, &secret.0).await?;
     tracing::info!(name = series.name, index, "key pair made");
-    let note = format!("Key pair number {index} of this series was made.");
-    tell(series, Severity::Normal, "KeyStaged", note, context).await;
+    tell(series, signing_key::report::staged(series, index), context).await;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use self::issue::issue_secret;
 use self::news::{publish, record_changed, refreshed, report_failure, report_invalid_spec, tell};
 use super::cluster::{Conditional, Failure, Kind, Place};
 use super::engine::{self, Synced};
-use super::event::Severity;
+
 use super::installation::{Settlement, settle};
 use super::queue::Settled;
 use super::{Context, Error};
@@ -23,7 +23,7 @@ use crate::api::technical_user::TechnicalUser;
 use crate::domain::credential::record::{Owner, Version};
 use crate::domain::delivery::Mutability;
 use crate::domain::object::Belongs;
-use crate::domain::technical_user::{self, Claim, Holder, Observed, Step, User, Write};
+use crate::domain::technical_user::{self, Claim, Holder, Observed, Step, User, Write, report};
 
 mod bodies;
 mod driver;
@@ -290,7 +290,6 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
     let record_name = user.client_id.record_name();
     let record_at = Place { namespace: &context.settings.namespace, name: &record_name };
     let secret_at = Place { namespace: &user.owner.namespace, name: &user.secret_name };
-    let secret = format!("{}/{}", user.owner.namespace, user.secret_name);
     match write {
         Write::CreateRecord(record) => {
             cluster.create_secret(record_at, &record_secret(&record)).await?;
@@ -318,18 +317,12 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
         }
         Write::Collect(version) => {
             cluster.delete_secret(secret_at, &version).await?;
-            let note = format!(
-                "Secret {secret} was deleted: a deleted TechnicalUser of the same name had left it."
-            );
-            tell(user, Severity::Normal, "LeftoverDeleted", note, context).await;
+            tell(user, report::collected(user), context).await;
         }
         Write::Discard(version) => cluster.delete_secret(secret_at, &version).await?,
         Write::Withdraw(version) => {
             cluster.delete_secret(secret_at, &version).await?;
-            let note = format!(
-                "Secret {secret} was deleted: delivery.ttl is over, and no reader deleted it before."
-            );
-            tell(user, Severity::Warning, "SecretWithdrawn", note, context).await;
+            tell(user, report::withdrawn(user), context).await;
         }
     }
     Ok(())

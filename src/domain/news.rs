@@ -23,22 +23,24 @@ impl News {
         let Readiness { reason, message, progress, .. } = readiness;
         is_news.then_some(Self { reason, message, progress })
     }
+
+    /// Something that is as it should be.
+    pub(super) fn done(reason: &'static str, message: String) -> Self {
+        Self { reason, message, progress: Progress::Done }
+    }
+
+    /// Something that a person should look at.
+    pub(super) fn warning(reason: &'static str, message: String) -> Self {
+        Self { reason, message, progress: Progress::Reconciling }
+    }
 }
 
-/// The conditions beside `Ready` that have begun or ended.
-pub fn troubles(former: &[Condition], present: &[Condition]) -> Vec<News> {
+/// The conditions beside `Ready` that have begun or ended. `object` is the kind and the name.
+pub fn troubles(object: &str, former: &[Condition], present: &[Condition]) -> Vec<News> {
     let turn = |trouble: &Trouble| match (find(former, trouble.type_), find(present, trouble.type_))
     {
-        (None, Some(begun)) => Some(News {
-            reason: trouble.type_,
-            message: begun.message.clone(),
-            progress: Progress::Reconciling,
-        }),
-        (Some(_), None) => Some(News {
-            reason: trouble.end,
-            message: trouble.relief.to_owned(),
-            progress: Progress::Done,
-        }),
+        (None, Some(begun)) => Some(News::warning(trouble.type_, begun.message.clone())),
+        (Some(_), None) => Some(News::done(trouble.end, format!("{object}: {}", trouble.relief))),
         (None, None) | (Some(_), Some(_)) => None,
     };
     TROUBLES.iter().filter_map(turn).collect()
@@ -63,6 +65,7 @@ fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
 struct Trouble {
     type_: &'static str,
     end: &'static str,
+    /// Goes on after the name of the object.
     relief: &'static str,
 }
 
@@ -70,33 +73,33 @@ const TROUBLES: &[Trouble] = &[
     Trouble {
         type_: "ClockSkew",
         end: "ClocksAgree",
-        relief: "The clocks of the operator and of the API server agree and have held still: what \
+        relief: "the clocks of the operator and of the API server agree and have held still. What \
             is due by the clock happens again.",
     },
     Trouble {
         type_: "JWKSIncomplete",
         end: "JWKSComplete",
-        relief: "The JWKS is up to date in every namespace where it shall be.",
+        relief: "the JWKS is up to date in every namespace where it shall be.",
     },
     Trouble {
         type_: "JWKSSurplus",
         end: "JWKSSurplusGone",
-        relief: "No JWKS is left where none is wanted any more.",
+        relief: "no JWKS is left where none is wanted.",
     },
     Trouble {
         type_: "RevokedKeyPublished",
         end: "RevokedKeyGone",
-        relief: "No revoked key is in the JWKS of the operator's namespace any more.",
+        relief: "no revoked key is in the JWKS of the operator's namespace any more.",
     },
     Trouble {
         type_: "RequestRefused",
         end: "RequestResolved",
-        relief: "The annotation iam.cyoda.com/revoke-requested-at names no unknown kid any more.",
+        relief: "the annotation iam.cyoda.com/revoke-requested-at names no unknown kid any more.",
     },
     Trouble {
         type_: "RequestIgnored",
         end: "RequestNotEmpty",
-        relief: "No annotation of a request is empty any more.",
+        relief: "no annotation of a request is empty any more.",
     },
 ];
 
@@ -111,7 +114,7 @@ mod tests {
         let (calm, skewed) = (conditions(&[]), conditions(&["ClockSkew"]));
 
         let told = |former, present| {
-            let news = troubles(former, present).into_iter();
+            let news = troubles("SigningKey default", former, present).into_iter();
             news.map(|it| (it.reason, it.progress)).collect::<Vec<_>>()
         };
 
@@ -119,6 +122,17 @@ mod tests {
         assert_eq!(told(&skewed, &skewed), []);
         assert_eq!(told(&skewed, &calm), [("ClocksAgree", Progress::Done)]);
         assert_eq!(told(&[], &conditions(&["RotationInProgress"])), []);
+    }
+
+    #[test]
+    fn the_end_of_every_trouble_names_the_object() {
+        for trouble in TROUBLES {
+            let news = troubles("SigningKey default", &conditions(&[trouble.type_]), &[]);
+
+            let messages: Vec<&str> = news.iter().map(|it| it.message.as_str()).collect();
+            let is_named = messages.iter().all(|it| it.starts_with("SigningKey default: "));
+            assert!(messages.len() == 1 && is_named, "{messages:?}");
+        }
     }
 
     fn conditions(true_: &[&str]) -> Vec<Condition> {

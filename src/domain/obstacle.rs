@@ -53,12 +53,18 @@ pub enum Obstacle {
         /// The reason of the API server, one word.
         reason: String,
     },
-    /// Something of that name still belongs to a predecessor of the same name, which was deleted.
-    AwaitingCollection,
+    /// An object still belongs to a predecessor of the same name, which was deleted.
+    AwaitingCollection {
+        /// Its kind, namespace and name.
+        object: String,
+    },
     /// The API server cannot be reached, is overloaded, or failed.
     Unavailable,
     /// Somebody changes what the operator writes, again and again.
-    Contended,
+    Contended {
+        /// The kind, namespace and name of what is changed, unless it is one of several objects.
+        object: Option<String>,
+    },
 }
 
 // === impl Obstacle ===
@@ -72,9 +78,9 @@ impl Obstacle {
             | Self::Denied { .. }
             | Self::Refused { .. } => Progress::Stalled,
             Self::NamespaceTerminating { .. }
-            | Self::AwaitingCollection
+            | Self::AwaitingCollection { .. }
             | Self::Unavailable
-            | Self::Contended => Progress::Reconciling,
+            | Self::Contended { .. } => Progress::Reconciling,
         }
     }
 
@@ -85,9 +91,9 @@ impl Obstacle {
             Self::Quota { .. } => "QuotaExceeded",
             Self::NamespaceTerminating { .. } => "NamespaceTerminating",
             Self::Denied { .. } | Self::Refused { .. } => "Refused",
-            Self::AwaitingCollection => "AwaitingCollection",
+            Self::AwaitingCollection { .. } => "AwaitingCollection",
             Self::Unavailable => "ApiServerUnavailable",
-            Self::Contended => "Contended",
+            Self::Contended { .. } => "Contended",
         }
     }
 
@@ -102,12 +108,14 @@ impl Obstacle {
                     operation.at_length()
                 )
             }
-            Self::Quota { operation: Operation { resource, namespace, name, .. }, quota } => {
+            Self::Quota { operation, quota } => {
+                let namespace = &operation.namespace;
                 let quota = quota.as_ref().map(|it| format!("ResourceQuota {namespace}/{it}"));
                 let quota = quota.unwrap_or_else(|| format!("A quota of namespace {namespace}"));
                 format!(
-                    "{quota} leaves no room for {resource} {namespace}/{name}. Raise the quota, or \
-                     delete something that it counts."
+                    "{quota} leaves no room for {}. Raise the quota, or delete something that it \
+                     counts.",
+                    operation.object()
                 )
             }
             Self::NamespaceTerminating { namespace } => {
@@ -123,17 +131,20 @@ impl Obstacle {
                  the policies of that namespace.",
                 operation.at_length()
             ),
-            Self::AwaitingCollection => {
-                "The object of that name still belongs to a resource of the same name that was \
-                 deleted. The operator deletes it if the garbage collector of Kubernetes does not."
-                    .to_owned()
-            }
+            Self::AwaitingCollection { object } => format!(
+                "{object} still belongs to a deleted resource of the same name. The operator \
+                 deletes it if the garbage collector of Kubernetes does not."
+            ),
             Self::Unavailable => {
                 "The API server does not answer as it should. The operator tries again.".to_owned()
             }
-            Self::Contended => {
-                "Another program keeps changing the objects that the operator writes. Find out \
-                 which one manages the same objects."
+            Self::Contended { object: Some(object) } => format!(
+                "Another program keeps changing {object}, which the operator writes. Find that \
+                 program: metadata.managedFields names it."
+            ),
+            Self::Contended { object: None } => {
+                "Another program keeps changing the objects that the operator writes for it. Find \
+                 that program: their metadata.managedFields name it."
                     .to_owned()
             }
         }
@@ -146,6 +157,19 @@ impl Operation {
     /// A request on one object.
     pub fn on(verb: &'static str, resource: &'static str, namespace: &str, name: &str) -> Self {
         Self { verb, resource, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The object, by its kind and name.
+    pub fn object(&self) -> String {
+        let Self { resource, namespace, name, .. } = self;
+        let at = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
+        match resource.split('/').next() {
+            Some("configmaps") => format!("ConfigMap {at}"),
+            Some("secrets") => format!("Secret {at}"),
+            Some("signingkeys") => format!("SigningKey {at}"),
+            Some("technicalusers") => format!("TechnicalUser {at}"),
+            Some(_) | None => format!("{resource} {at}"),
+        }
     }
 
     /// The request as a sentence about rights goes on: the right first, the object after it.
@@ -199,6 +223,15 @@ mod tests {
             assert!(message.contains("shop/billing-credentials"), "{message}");
             assert!(message.contains(culprit), "{message}");
         }
+        let object = || "ConfigMap shop/default-jwks".to_owned();
+        for obstacle in [
+            Obstacle::AwaitingCollection { object: object() },
+            Obstacle::Contended { object: Some(object()) },
+        ] {
+            let message = obstacle.message();
+
+            assert!(message.contains(&object()), "{message}");
+        }
         let terminating = Obstacle::NamespaceTerminating { namespace: "shop".to_owned() };
         assert!(terminating.message().contains("Namespace shop "));
     }
@@ -214,5 +247,13 @@ mod tests {
         for (operation, expected) in table {
             assert_eq!(operation.to_string(), expected);
         }
+    }
+
+    #[test]
+    fn the_object_of_an_operation_has_its_kind() {
+        let status = Operation::on("patch", "signingkeys/status", "", "default");
+
+        assert_eq!(operation("shop", "billing").object(), "Secret shop/billing");
+        assert_eq!(status.object(), "SigningKey default");
     }
 }

@@ -43,21 +43,19 @@ pub(super) fn working(works: bool) -> ConditionStatus {
     if works { ConditionStatus::True } else { ConditionStatus::False }
 }
 
-/// Why nothing that is due by the clock happens, if so.
-pub(super) fn doubt(trust: Trust) -> Option<(&'static str, String)> {
+/// Why nothing that is due by the clock happens, if so: a reason, and a sentence that every kind
+/// goes on from.
+pub(super) fn doubt(trust: Trust) -> Option<(&'static str, &'static str)> {
     match trust {
         Trust::Trusted => None,
         Trust::Apart(_) => Some((
             "ClocksApart",
             "The clocks of the operator and of the API server differ by more than 5 seconds. \
-             Nothing that is due by the clock happens until they agree; rotation on request does."
-                .to_owned(),
+             Correct them (NTP).",
         )),
         Trust::Jumped => Some((
             "ClockJumped",
-            "The clocks jumped. Nothing that is due by the clock happens until they have held \
-             still for 10 minutes; rotation on request does."
-                .to_owned(),
+            "The clocks jumped. They count again once they have held still for 10 minutes.",
         )),
     }
 }

@@ -81,12 +81,12 @@ pub fn ignored(annotations: Option<&Annotations>, names: &[&'static str]) -> Vec
     names.iter().copied().filter(|name| has_blank(name)).collect()
 }
 
-/// What the condition `RequestIgnored` says of those annotations.
-pub fn ignored_message(names: &[&'static str]) -> Option<String> {
+/// What the condition `RequestIgnored` says of those annotations. `object` is the kind and the name.
+pub fn ignored_message(object: &str, names: &[&'static str]) -> Option<String> {
     let (subject, them) = match names {
         [] => return None,
-        [name] => (format!("The annotation {name} is empty"), "the annotation"),
-        names => (format!("The annotations {} are empty", names.join(" and ")), "them"),
+        [name] => (format!("The annotation {name} of {object} is empty"), "the annotation"),
+        names => (format!("The annotations {} of {object} are empty", names.join(" and ")), "them"),
     };
     Some(format!(
         "{subject}. An empty value asks for nothing. Write a value that differs from the last \
@@ -170,10 +170,11 @@ mod tests {
         assert_eq!(requested(Some(&asked), "rotate").as_deref(), Some("0"));
         assert!(ignored(Some(&asked), &["revoke", "rotate"]).is_empty());
         assert_eq!(requested(None, "rotate"), None);
-        assert_eq!(ignored_message(&[]), None);
+        assert_eq!(ignored_message("SigningKey default", &[]), None);
         for names in [&["rotate"][..], &["rotate", "revoke"]] {
-            let message = ignored_message(names).unwrap();
+            let message = ignored_message("SigningKey default", names).unwrap();
             assert!(names.iter().all(|name| message.contains(name)), "{message}");
+            assert!(message.contains(" of SigningKey default "), "{message}");
         }
     }
 }

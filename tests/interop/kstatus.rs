@@ -76,10 +76,13 @@ fn users() -> States {
     add("to be read once", CURRENT, &Verdict::Delivered, Ability::Signs, once());
     add("read once", CURRENT, &Verdict::ReadOnce, Ability::Signs, once());
 
-    let field = InvalidField { path: "spec.rotation.overlap", value: "soon".to_owned() };
-    let (written, _) = invalid_spec((&user().owner, GENERATION), field, None, Now::at(at(0)));
+    let (written, _) = invalid_spec((&user().owner, GENERATION), invalid(), None, Now::at(at(0)));
     states.insert("user invalid".to_owned(), (object("TechnicalUser", &json!(written)), FAILED));
     states
+}
+
+fn invalid() -> InvalidField {
+    InvalidField { path: "spec.rotation.period", value: "soon".to_owned() }
 }
 
 fn verdicts() -> Vec<(Verdict, &'static str)> {
@@ -117,9 +120,9 @@ fn obstacles() -> [(Obstacle, &'static str); 8] {
         (Obstacle::Denied { operation: operation(), policy: text("no-secrets") }, FAILED),
         (Obstacle::Refused { operation: operation(), reason: text("Invalid") }, FAILED),
         (Obstacle::NamespaceTerminating { namespace: text("shop") }, IN_PROGRESS),
-        (Obstacle::AwaitingCollection, IN_PROGRESS),
+        (Obstacle::AwaitingCollection { object: text("ConfigMap home/default-jwks") }, IN_PROGRESS),
         (Obstacle::Unavailable, IN_PROGRESS),
-        (Obstacle::Contended, IN_PROGRESS),
+        (Obstacle::Contended { object: None }, IN_PROGRESS),
     ]
 }
 
@@ -179,7 +182,7 @@ fn signing_keys() -> States {
         (Verdict::TooManyKeys, IN_PROGRESS),
         (Verdict::LedgerUnreadable { secret: secret(), reason }, FAILED),
         (Verdict::JwksConflict(place), FAILED),
-        (Verdict::InvalidSpec, FAILED),
+        (Verdict::InvalidSpec(invalid()), FAILED),
     ];
     for signs in [true, false] {
         let blocked = obstacles().into_iter();
@@ -206,7 +209,8 @@ fn signing_keys() -> States {
         assert!(types.contains(&name), "{types:?}");
         add(name.to_owned(), CURRENT, &json!(written));
     }
-    let invalid = signing_key::report::invalid_spec(GENERATION, None, Now::at(at(0)));
+    let (invalid, _) =
+        signing_key::report::invalid_spec(("default", GENERATION), invalid(), None, Now::at(at(0)));
     add("invalid".to_owned(), FAILED, &json!(invalid));
     states
 }

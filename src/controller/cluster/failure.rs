@@ -74,7 +74,9 @@ impl Failure {
             Kind::Denied(policy) => Obstacle::Denied { operation, policy: policy.clone() },
             Kind::Invalid => refused("Invalid"),
             Kind::Refused(_, reason) => refused(reason),
-            Kind::Outdated | Kind::NotFound => Obstacle::Contended,
+            Kind::Outdated | Kind::NotFound => {
+                Obstacle::Contended { object: Some(operation.object()) }
+            }
             Kind::Unanswered
             | Kind::Garbled
             | Kind::Oversized

@@ -1,11 +1,11 @@
 //! Tells the user: the status, and an Event for every change of state.
 
-use super::observation::Look;
+use super::observation::{self, Look};
 use crate::api::condition::ConditionStatus;
 use crate::api::signing_key::{SigningKey, SigningKeyStatus};
 use crate::controller::cluster::Kind;
 use crate::controller::engine::{Settled, wait_until};
-use crate::controller::event::{self, Happening, Severity, Subject};
+use crate::controller::event::{self, Subject};
 use crate::controller::{Context, Error};
 use crate::domain::news::News;
 use crate::domain::signing_key::{Change, Held, Ledger, Rest, Series, Verdict, report};
@@ -49,15 +49,15 @@ pub(super) async fn report_invalid_spec(
 ) -> Result<(), Error> {
     let generation = object.metadata.generation.unwrap_or_default();
     let former = object.status.as_ref();
-    let status = report::invalid_spec(generation, former, context.cluster.now());
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let field = observation::invalid_field(object);
+    let now = context.cluster.now();
+    let (status, news) = report::invalid_spec((name, generation), field, former, now);
     if former == Some(&status) {
         return Ok(());
     }
-    let name = object.metadata.name.as_deref().unwrap_or_default();
     let Some(version) = version_of(&object.metadata) else { return Ok(()) };
     context.cluster.apply_signing_key_status(name, &version, &status).await?;
-    let conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
-    let news = News::of(Verdict::InvalidSpec.readiness(), conditions);
     event::publish_news(&subject(name, &version.uid), news, context).await;
     Ok(())
 }
@@ -85,16 +85,16 @@ async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Resu
         }
         Err(failure) => return Err(failure.into()),
     }
-    let news = report::news(verdict, former, &status);
+    let news = report::news(&series.name, verdict, former, &status);
     event::publish_news(&subject(&series.name, &series.uid), news, context).await;
     Ok(true)
 }
 
 pub(super) async fn ledger_made(look: &Look, ledger: &Ledger, context: &Context) {
     let series = &look.series;
-    if let Some(note) = report::ledger_made(&look.observed, ledger) {
+    if let Some(news) = report::ledger_made(&look.observed, ledger) {
         tracing::warn!(name = series.name, "ledger made anew from the key pairs");
-        tell(series, Severity::Warning, "LedgerRecovered", note, context).await;
+        tell(series, news, context).await;
         return;
     }
     // The list is for this warning alone: without it, nothing else is missing.
@@ -106,8 +106,8 @@ pub(super) async fn ledger_made(look: &Look, ledger: &Ledger, context: &Context)
         .filter(|it| it.spec.controller_name == *controller_name);
     let others: Vec<_> =
         others.filter_map(|it| Some((it.metadata.name?, it.spec.algorithm))).collect();
-    if let Some(note) = report::another_algorithm(series, &others) {
-        tell(series, Severity::Warning, "AlgorithmAdded", note, context).await;
+    if let Some(news) = report::another_algorithm(series, &others) {
+        tell(series, news, context).await;
     }
 }
 
@@ -123,39 +123,31 @@ pub(super) async fn ledger_changed(
             tracing::info!(name = series.name, "next key scheduled");
             context.metrics.key_scheduled();
             if let Held::Ledger(_, former) = &look.observed.ledger
-                && let Some(note) = report::algorithm_changes(series, former, ledger)
+                && let Some(news) = report::algorithm_changes(series, former, ledger)
             {
-                tell(series, Severity::Warning, "AlgorithmAdded", note, context).await;
+                tell(series, news, context).await;
             }
         }
         Change::Drain | Change::Remove | Change::Fence | Change::Agree => {}
         Change::Revoke => {
             let kid = series.revoke_request.as_deref().unwrap_or_default();
             tracing::warn!(name = series.name, kid, "key revoked");
-            let note = report::revoked(kid, &look.observed, ledger);
-            tell(series, Severity::Warning, "KeyRevoked", note, context).await;
+            let news = report::revoked(series, kid, &look.observed, ledger);
+            tell(series, news, context).await;
         }
         Change::RevokeAll => {
             tracing::warn!(name = series.name, "all keys revoked");
             if let Held::Ledger(_, former) = &look.observed.ledger {
-                let note = report::all_revoked(former, ledger);
-                tell(series, Severity::Warning, "AllKeysRevoked", note, context).await;
+                let news = report::all_revoked(series, former, ledger);
+                tell(series, news, context).await;
             }
         }
         Change::Recover => ledger_made(look, ledger, context).await,
     }
 }
 
-pub(super) async fn tell(
-    series: &Series,
-    severity: Severity,
-    reason: &'static str,
-    note: String,
-    context: &Context,
-) {
-    let subject = subject(&series.name, &series.uid);
-    let happening = Happening { severity, reason, note };
-    event::publish(&context.cluster, subject, &happening, &context.settings.identity).await;
+pub(super) async fn tell(series: &Series, news: News, context: &Context) {
+    event::publish_news(&subject(&series.name, &series.uid), [news], context).await;
 }
 
 fn subject<'a>(name: &'a str, uid: &'a str) -> Subject<'a> {

@@ -11,6 +11,7 @@ use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::cluster::Place as At;
 use crate::controller::{Context, Error, Settings};
+use crate::domain::invalid::InvalidField;
 use crate::domain::key_pair::{Algorithm, KeyShape, PublicKey};
 use crate::domain::object::Version;
 use crate::domain::request::{ignored, requested};
@@ -159,6 +160,23 @@ pub fn series(object: &SigningKey, settings: &Settings) -> Option<Series> {
     })
 }
 
+/// The field for which [`series`] finds nothing, of those that a weakened CRD may let through.
+pub(super) fn invalid_field(object: &SigningKey) -> InvalidField {
+    let spec = &object.spec;
+    let durations = [
+        ("spec.rotation.period", &spec.rotation.period),
+        ("spec.rotation.prePublish", &spec.rotation.pre_publish),
+        ("spec.rotation.grace", &spec.rotation.grace),
+    ];
+    let wrong = durations.into_iter().find(|(_, it)| parse_duration(it).is_none());
+    if let Some((path, value)) = wrong {
+        return InvalidField { path, value: value.clone() };
+    }
+    let size = spec.rsa_key_size.map(|size| size.to_string()).unwrap_or_default();
+    let value = format!("{size} with spec.algorithm {}", spec.algorithm.name());
+    InvalidField { path: "spec.rsaKeySize", value }
+}
+
 /// The version of a key pair, unless it is on its way out.
 pub(super) fn existing(metadata: &ObjectMeta) -> Option<Version> {
     if metadata.deletion_timestamp.is_some() { None } else { version_of(metadata) }
@@ -224,6 +242,30 @@ mod tests {
 
     fn written(manager: &str, fields: &Value) -> Value {
         json!({"manager": manager, "operation": "Apply", "fieldsV1": fields})
+    }
+
+    #[test]
+    fn the_field_that_cannot_be_read_is_found_with_its_value() {
+        let found = |spec: Value| {
+            let object = json!({
+                "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "SigningKey", "spec": spec,
+                "metadata": {"name": "default"},
+            });
+            let InvalidField { path, value } =
+                invalid_field(&serde_json::from_value(object).unwrap());
+            (path, value)
+        };
+        let soon = || "soon".to_owned();
+
+        for (field, path) in [
+            ("period", "spec.rotation.period"),
+            ("prePublish", "spec.rotation.prePublish"),
+            ("grace", "spec.rotation.grace"),
+        ] {
+            assert_eq!(found(json!({"rotation": {field: "soon"}})), (path, soon()));
+        }
+        let size = found(json!({"algorithm": "ES256", "rsaKeySize": 2048, "rotation": {}}));
+        assert_eq!(size, ("spec.rsaKeySize", "2048 with spec.algorithm ES256".to_owned()));
     }
 
     #[test]

@@ -342,21 +342,26 @@ impl FoundMap {
             let is_ours = is_home && self.labelled.as_ref() == Some(&series.name);
             return match (is_ours, self.is_going) {
                 (true, false) => Target::Ours(self.published.clone()),
-                (true, true) => Target::Blocked(Obstacle::Contended, self.published.kids.clone()),
+                (true, true) => self.contended(),
                 (false, _) => Target::Foreign,
             };
         };
         match ownership.seen_by(&series.uid, &series.name) {
-            Belongs::Ours if self.is_going => {
-                Target::Blocked(Obstacle::Contended, self.published.kids.clone())
-            }
+            Belongs::Ours if self.is_going => self.contended(),
             Belongs::Ours => Target::Ours(self.published.clone()),
             Belongs::Predecessor if self.is_going => {
-                Target::Blocked(Obstacle::AwaitingCollection, BTreeSet::new())
+                let object = self.place.config_map();
+                Target::Blocked(Obstacle::AwaitingCollection { object }, BTreeSet::new())
             }
             Belongs::Predecessor => Target::Left(self.published.version.clone()),
             Belongs::Foreign => Target::Foreign,
         }
+    }
+
+    /// Ours, and being deleted by another program.
+    fn contended(&self) -> Target {
+        let object = Some(self.place.config_map());
+        Target::Blocked(Obstacle::Contended { object }, self.published.kids.clone())
     }
 }
 

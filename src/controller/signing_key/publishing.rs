@@ -12,7 +12,7 @@ use crate::controller::{Context, Error};
 use crate::domain::jwks::Jwks;
 use crate::domain::object::Version;
 use crate::domain::obstacle::Obstacle;
-use crate::domain::signing_key::{Publication, Series};
+use crate::domain::signing_key::{self, Publication, Series};
 
 /// What came of one publication.
 enum Outcome {
@@ -45,7 +45,7 @@ pub(super) async fn publish_all(
             trouble = trouble.and(at_home(&publication, failure, memory));
         }
     }
-    let others = memory.uncontended(others, &Jwks::digest_of(jwks));
+    let others = memory.uncontended(others, &series.config_map_name, &Jwks::digest_of(jwks));
     let outcomes = publish_within(others, &map, series, context).await;
     let all_failed = !outcomes.is_empty()
         && outcomes.iter().all(|(_, outcome)| !matches!(outcome, Outcome::Done(Ok(()))));
@@ -161,14 +161,20 @@ fn is_last_word(kind: &Kind) -> bool {
 impl Memory {
     /// The publications that are worth a write, those of namespaces that hung before last. A
     /// namespace that needs the same JWKS again and again has somebody else who writes it.
-    fn uncontended(&mut self, publications: Vec<Publication>, digest: &str) -> Vec<Publication> {
+    fn uncontended(
+        &mut self,
+        publications: Vec<Publication>,
+        name: &str,
+        digest: &str,
+    ) -> Vec<Publication> {
         let mut worthwhile = Vec::new();
         for publication in publications {
             let key = (publication.namespace().to_owned(), digest.to_owned());
             let writes = self.writes.entry(key).or_default();
             *writes += 1;
             if *writes > MOST_REPAIRS {
-                self.hinder(&publication, Obstacle::Contended);
+                let object = Some(place_of(&publication, name).config_map());
+                self.hinder(&publication, Obstacle::Contended { object });
             } else {
                 worthwhile.push(publication);
             }
@@ -187,6 +193,16 @@ impl Memory {
                 self.undeletable.insert(place.clone(), obstacle);
             }
         }
+    }
+}
+
+/// The ConfigMap that is written; `name` is that of the JWKS.
+fn place_of(publication: &Publication, name: &str) -> signing_key::Place {
+    match publication {
+        Publication::Create(namespace) | Publication::Replace(namespace, ..) => {
+            signing_key::Place { namespace: namespace.clone(), name: name.to_owned() }
+        }
+        Publication::Delete(place, _) => place.clone(),
     }
 }
 
@@ -275,20 +291,23 @@ mod tests {
     fn a_namespace_that_needs_the_same_jwks_again_and_again_is_left_alone() {
         let mut memory = Memory::default();
         for _ in 0..MOST_REPAIRS {
-            assert_eq!(memory.uncontended(create(&["shop"]), "digest").len(), 1);
+            assert_eq!(memory.uncontended(create(&["shop"]), "default-jwks", "digest").len(), 1);
         }
 
-        assert_eq!(memory.uncontended(create(&["shop"]), "digest"), []);
-        assert_eq!(memory.blocked.get("shop"), Some(&Obstacle::Contended));
+        assert_eq!(memory.uncontended(create(&["shop"]), "default-jwks", "digest"), []);
+        let object = Some("ConfigMap shop/default-jwks".to_owned());
+        assert_eq!(memory.blocked.get("shop"), Some(&Obstacle::Contended { object }));
         // Another JWKS, as after a revocation, is written all the same.
-        assert_eq!(memory.uncontended(create(&["shop"]), "other").len(), 1);
+        assert_eq!(memory.uncontended(create(&["shop"]), "default-jwks", "other").len(), 1);
     }
 
     #[test]
     fn namespaces_that_hung_before_come_last() {
         let mut memory = Memory { was_slow: ["a".to_owned()].into(), ..Memory::default() };
 
-        assert_eq!(memory.uncontended(create(&["a", "b", "c"]), "d"), create(&["b", "c", "a"]));
+        let worthwhile = memory.uncontended(create(&["a", "b", "c"]), "default-jwks", "d");
+
+        assert_eq!(worthwhile, create(&["b", "c", "a"]));
     }
 
     #[test]
@@ -325,11 +344,8 @@ mod tests {
         assert!(memory.slow.contains("shop") && memory.blocked.contains_key("shop"));
     }
 
-    fn signing_key_place(namespace: &str) -> crate::domain::signing_key::Place {
-        crate::domain::signing_key::Place {
-            namespace: namespace.to_owned(),
-            name: "default-jwks".to_owned(),
-        }
+    fn signing_key_place(namespace: &str) -> signing_key::Place {
+        signing_key::Place { namespace: namespace.to_owned(), name: "default-jwks".to_owned() }
     }
 
     fn failure(kind: Kind) -> Failure {

@@ -336,7 +336,9 @@ const MOST_IN_A_NAMESPACE: usize = 256;
 /// Whether the mistake in the spec has been told.
 fn invalid(object: &SigningKey, now: Now) -> Check {
     let generation = object.metadata.generation.unwrap_or_default();
-    let status = report::invalid_spec(generation, object.status.as_ref(), now);
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let field = observation::invalid_field(object);
+    let (status, _) = report::invalid_spec((name, generation), field, object.status.as_ref(), now);
     if object.status.as_ref() == Some(&status) { Check::AtRest(None) } else { Check::Unsettled }
 }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::bodies::{delivery_patch, record_secret, whole};
-use super::news::{issued, severity, tell};
+use super::news::tell;
 use crate::controller::cluster::{Conditional, Place};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::Version;
 use crate::domain::credential::{ClientSecret, CredentialId, Verifier};
 use crate::domain::schedule::Now;
-use crate::domain::technical_user::{Issue, User};
+use crate::domain::technical_user::{Issue, User, report};
 use crate::stored::version_of;
 
 /// Registers, reveals, promotes. Each step is taken only after a 2xx of the one before; whatever
@@ -71,8 +71,7 @@ pub(super) async fn issue_secret(
         "client secret issued"
     );
     context.metrics.issued(issue.cause);
-    let (reason, note) = issued(issue.cause, record.serial, user);
-    tell(user, severity(issue.cause), reason, note, context).await;
+    tell(user, report::issued(user, record.serial, issue.cause), context).await;
     Ok(())
 }
 

@@ -4,14 +4,15 @@ use super::{Look, observation};
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::cluster::{Kind, Place};
 use crate::controller::engine::{Settled, wait_until};
-use crate::controller::event::{self, Happening, Severity, Subject};
+use crate::controller::event::{self, Subject};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::{Owner, Record};
 use crate::domain::delivery::Refresh;
+use crate::domain::news::News;
 use crate::domain::obstacle::Obstacle;
 use crate::domain::readiness::Progress;
 use crate::domain::technical_user::report::{Ability, Situation};
-use crate::domain::technical_user::{Cause, Change, Claim, Observed, Rest, User, Verdict, report};
+use crate::domain::technical_user::{Change, Claim, Observed, Rest, User, Verdict, report};
 use crate::stored::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
@@ -146,11 +147,7 @@ pub(super) async fn record_changed(
                 serial = record.serial,
                 "client secrets revoked"
             );
-            let Owner { namespace, name, .. } = &user.owner;
-            let note = format!(
-                "Every client secret of TechnicalUser {namespace}/{name} ended now, on request."
-            );
-            tell(user, Severity::Warning, "CredentialsRevoked", note, context).await;
+            tell(user, report::revoked(user), context).await;
         }
     }
 }
@@ -164,11 +161,7 @@ pub(super) async fn refreshed(refresh: &Refresh, user: &User, context: &Context)
     if fields == 0 {
         return;
     }
-    let note = format!(
-        "Secret {namespace}/{secret} was updated: its fields follow spec.secretTemplate and the \
-         issuer of the operator again. The client secret is the same."
-    );
-    tell(user, Severity::Normal, "SecretUpdated", note, context).await;
+    tell(user, report::refreshed(user), context).await;
 }
 
 /// Whoever revealed it died, or never heard that it did, and took the reason along.
@@ -180,48 +173,9 @@ async fn found_issued(is_first: bool, user: &User, serial: i64, context: &Contex
         "client secret found issued"
     );
     context.metrics.found_issued();
-    let reason = if is_first { "CredentialIssued" } else { "CredentialRotated" };
-    let Owner { namespace, .. } = &user.owner;
-    let note = format!(
-        "Client secret number {serial} was issued in Secret {namespace}/{}, as a later look found.",
-        user.secret_name
-    );
-    tell(user, Severity::Normal, reason, note, context).await;
+    tell(user, report::found_issued(user, serial, is_first), context).await;
 }
 
-pub(super) async fn tell(
-    user: &User,
-    severity: Severity,
-    reason: &'static str,
-    note: String,
-    context: &Context,
-) {
-    let happening = Happening { severity, reason, note };
-    let subject = Subject::from(&user.owner);
-    event::publish(&context.cluster, subject, &happening, &context.settings.identity).await;
-}
-
-pub(super) fn issued(cause: Cause, serial: i64, user: &User) -> (&'static str, String) {
-    let (reason, why) = match cause {
-        Cause::Unissued => ("CredentialIssued", ""),
-        Cause::Due => ("CredentialRotated", ", since the rotation period is over"),
-        Cause::Requested => ("CredentialRotated", ", on request"),
-        Cause::Deleted => ("CredentialRotated", ", since the delivered Secret was deleted"),
-        Cause::Altered => ("CredentialRotated", ", since the delivered Secret was altered"),
-        Cause::Unknown => (
-            "CredentialRotated",
-            ", since the delivered Secret carried another one than the current",
-        ),
-    };
-    let (namespace, secret) = (&user.owner.namespace, &user.secret_name);
-    let note =
-        format!("Client secret number {serial} was issued in Secret {namespace}/{secret}{why}.");
-    (reason, note)
-}
-
-pub(super) fn severity(cause: Cause) -> Severity {
-    match cause {
-        Cause::Unissued | Cause::Due | Cause::Requested => Severity::Normal,
-        Cause::Deleted | Cause::Altered | Cause::Unknown => Severity::Warning,
-    }
+pub(super) async fn tell(user: &User, news: News, context: &Context) {
+    event::publish_news(&Subject::from(&user.owner), [news], context).await;
 }

@@ -110,6 +110,15 @@ pub struct Shown<'a> {
     pub unaltered_id: Option<&'a CredentialId>,
 }
 
+// === impl Owner ===
+
+impl Owner {
+    /// The object, as messages name it.
+    pub fn object(&self) -> String {
+        format!("TechnicalUser {}/{}", self.namespace, self.name)
+    }
+}
+
 // === impl Record ===
 
 impl Record {

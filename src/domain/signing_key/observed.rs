@@ -190,9 +190,28 @@ impl Observed {
     }
 }
 
+// === impl Place ===
+
+impl Place {
+    /// The ConfigMap in that place, as messages name it.
+    pub fn config_map(&self) -> String {
+        format!("ConfigMap {}/{}", self.namespace, self.name)
+    }
+}
+
 // === impl Series ===
 
 impl Series {
+    /// The object, as messages name it.
+    pub fn object(&self) -> String {
+        object(&self.name)
+    }
+
+    /// The JWKS ConfigMap of that namespace.
+    pub(super) fn place_in(&self, namespace: &str) -> Place {
+        Place { namespace: namespace.to_owned(), name: self.config_map_name.clone() }
+    }
+
     /// The Secret that holds the ledger, as `namespace/name`.
     pub fn ledger(&self) -> String {
         format!("{}/sk-{}", self.home, self.uid)
@@ -223,4 +242,9 @@ impl Series {
     pub fn takeover_after(&self, activate_at: Timestamp) -> Timestamp {
         due_at(activate_at, self.period, self.pre_publish, &self.uid)
     }
+}
+
+/// The `SigningKey` of that name, as messages name it.
+pub(super) fn object(name: &str) -> String {
+    format!("SigningKey {name}")
 }

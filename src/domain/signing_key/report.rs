@@ -5,14 +5,16 @@
 use super::ledger::{Entry, Withdrawal};
 use super::{Held, Ledger, Observed, Origin, Series, Sight, Surplus, Target};
 use crate::api::signing_key::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
+use crate::domain::invalid::InvalidField;
 use crate::domain::key_pair::Kid;
+use crate::domain::news::News;
 use crate::domain::obstacle::Obstacle;
 use crate::domain::readiness::{Conditions, doubt, seconds, time};
 use crate::domain::request::ignored_message;
 use crate::domain::schedule::Now;
 
 pub use self::news::{
-    algorithm_changes, all_revoked, another_algorithm, ledger_made, news, revoked,
+    algorithm_changes, all_revoked, another_algorithm, ledger_made, news, revoked, staged,
 };
 pub(super) use self::verdict::verdict;
 pub use self::verdict::{Verdict, signs};
@@ -97,14 +99,16 @@ fn jwks(observed: &Observed, series: &Series, former: Option<&SigningKeyStatus>)
 
 /// The status of a `SigningKey` whose spec cannot be read: the mistake, and what was known before.
 pub fn invalid_spec(
-    generation: i64,
+    (name, generation): (&str, i64),
+    field: InvalidField,
     former: Option<&SigningKeyStatus>,
     now: Now,
-) -> SigningKeyStatus {
+) -> (SigningKeyStatus, Option<News>) {
     let former = former.cloned().unwrap_or_default();
-    let conditions = Conditions::of(Verdict::InvalidSpec.readiness(), generation, now);
-    let conditions = conditions.since(&former.conditions);
-    SigningKeyStatus { observed_generation: generation, conditions, ..former }
+    let readiness = Verdict::InvalidSpec(field).readiness(name);
+    let conditions = Conditions::of(readiness.clone(), generation, now).since(&former.conditions);
+    let news = News::of(readiness, &former.conditions);
+    (SigningKeyStatus { observed_generation: generation, conditions, ..former }, news)
 }
 
 /// Whether two statuses say the same: the API server may keep the items of a list in another order.
@@ -171,20 +175,20 @@ fn state(entry: &Entry, is_active: bool, now: Now) -> KeyState {
 
 fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now) -> Conditions {
     let refused = refused(observed, series);
-    let mut readiness = verdict.readiness();
+    let mut readiness = verdict.readiness(&series.name);
     if let (Some(message), Verdict::Signing(_)) = (&refused, verdict) {
         // A request to revoke is urgent: the first thing that a user sees is that it did nothing.
         readiness.reason = REFUSED;
         readiness.message = format!("{message} {}", readiness.message);
     }
     let mut conditions = Conditions::of(readiness, series.generation, now);
-    if let Some(message) = rotation(observed, now) {
+    if let Some(message) = rotation(observed, series, now) {
         conditions.hold("RotationInProgress", "KeyPublished", message);
     }
-    if let Some((reason, message)) = incomplete(observed) {
+    if let Some((reason, message)) = incomplete(observed, series) {
         conditions.hold("JWKSIncomplete", reason, message);
     }
-    if let Some((reason, message)) = surplus(observed) {
+    if let Some((reason, message)) = surplus(observed, series) {
         conditions.hold("JWKSSurplus", reason, message);
     }
     if let Some(message) = exposed(observed, series) {
@@ -193,15 +197,20 @@ fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now)
     if let Some(message) = refused {
         conditions.hold(REFUSED, "UnknownKeyID", message);
     }
-    if let Some(message) = ignored_message(&series.ignored_requests) {
+    if let Some(message) = ignored_message(&series.object(), &series.ignored_requests) {
         conditions.hold("RequestIgnored", "EmptyValue", message);
     }
     if series.is_suspended {
-        let message = Verdict::Suspended.readiness().message;
+        let message = Verdict::Suspended.readiness(&series.name).message;
         conditions.hold("Suspended", "Suspended", message);
     }
-    if let Some((reason, _)) = doubt(now.trust()) {
-        conditions.hold("ClockSkew", reason, CLOCKS.to_owned());
+    if let Some((reason, why)) = doubt(now.trust()) {
+        let message = format!(
+            "{why} Until then no key of {} is scheduled and none leaves the JWKS; the key that \
+             signs goes on.",
+            series.object()
+        );
+        conditions.hold("ClockSkew", reason, message);
     }
     conditions
 }
@@ -222,46 +231,53 @@ fn unseen<'a>(observed: &Observed, series: &Series) -> impl Iterator<Item = &'a 
     targets.into_iter().flatten().chain(requests.into_iter().flatten())
 }
 
-fn rotation(observed: &Observed, now: Now) -> Option<String> {
+fn rotation(observed: &Observed, series: &Series, now: Now) -> Option<String> {
     let Held::Ledger(_, ledger) = &observed.ledger else {
         return None;
     };
     let next = scheduled(ledger, now)?;
     let (kid, at) = (next.key.kid(), seconds(next.activate_at));
-    Some(format!("Key {kid} is in the JWKS and takes over at {at}."))
+    let object = series.object();
+    Some(format!("Key {kid} of {object} is in the JWKS and takes over at {at}."))
 }
 
 /// The namespaces that lack the JWKS, and what is to be done about the first of them.
-fn incomplete(observed: &Observed) -> Option<(&'static str, String)> {
-    let (name, map) =
-        observed.series.as_ref().map_or(("", ""), |it| (&it.name, &it.config_map_name));
-    let foreign = format!(
-        "ConfigMap {map} exists there and is not owned by SigningKey {name}. It was not changed. \
-         Delete it, or set spec.jwks.configMapName of SigningKey {name} to another name."
-    );
-    let hindrance = |target: &Target| match target {
-        Target::Absent | Target::Ours(_) => None,
-        Target::Foreign => Some(("ConfigMapConflict", foreign.clone())),
-        Target::Blocked(obstacle, _) => Some((obstacle.reason(), obstacle.message())),
-        Target::Left(_) => {
-            let obstacle = Obstacle::AwaitingCollection;
-            Some((obstacle.reason(), obstacle.message()))
+fn incomplete(observed: &Observed, series: &Series) -> Option<(&'static str, String)> {
+    let object = series.object();
+    let hindrance = |namespace: &str, target: &Target| {
+        let map = series.place_in(namespace).config_map();
+        match target {
+            Target::Absent | Target::Ours(_) => None,
+            Target::Foreign => {
+                let foreign = format!(
+                    "{map} exists and is not owned by {object}. It was not changed. Delete it, or \
+                     set spec.jwks.configMapName of {object} to another name."
+                );
+                Some(("ConfigMapConflict", foreign))
+            }
+            Target::Blocked(obstacle, _) => Some((obstacle.reason(), obstacle.message())),
+            Target::Left(_) => {
+                let obstacle = Obstacle::AwaitingCollection { object: map };
+                Some((obstacle.reason(), obstacle.message()))
+            }
         }
     };
-    let missing = observed.targets.iter();
-    let missing = missing.filter_map(|(namespace, it)| Some((namespace.as_str(), hindrance(it)?)));
-    listed("The JWKS of these namespaces is not up to date", missing)
+    let missing = observed.targets.iter().filter_map(|(namespace, target)| {
+        Some((namespace.as_str(), hindrance(namespace, target)?))
+    });
+    listed(&format!("The JWKS of {object} is not up to date in these namespaces"), missing)
 }
 
 /// The namespaces that still have the JWKS though none is wanted there.
-fn surplus(observed: &Observed) -> Option<(&'static str, String)> {
+fn surplus(observed: &Observed, series: &Series) -> Option<(&'static str, String)> {
     let left = observed.surplus.iter().filter_map(|(place, surplus)| match surplus {
         Surplus::Deletable(_) => None,
         Surplus::Blocked(obstacle) => {
             Some((place.namespace.as_str(), (obstacle.reason(), obstacle.message())))
         }
     });
-    listed("These namespaces have a JWKS that is not wanted there any more", left)
+    let object = series.object();
+    listed(&format!("These namespaces have a JWKS of {object} that is not wanted there"), left)
 }
 
 /// What is the matter with some namespaces, and what hinders the first of them.
@@ -271,11 +287,16 @@ fn listed<'a>(
 ) -> Option<(&'static str, String)> {
     let hindered: Vec<_> = hindered.collect();
     let (_, (reason, remedy)) = hindered.first()?;
-    let names: Vec<&str> = hindered.iter().take(SHOWN).map(|(name, _)| *name).collect();
-    let more = hindered.len().saturating_sub(SHOWN);
+    let names = named(hindered.iter().map(|(name, _)| *name).collect());
+    Some((reason, format!("{matter}: {names}. In the first of them: {remedy}")))
+}
+
+/// The first of those names, and how many more there are: a message has an end.
+fn named(names: Vec<&str>) -> String {
+    let more = names.len().saturating_sub(SHOWN);
+    let shown: Vec<&str> = names.into_iter().take(SHOWN).collect();
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    let names = names.join(", ");
-    Some((reason, format!("{matter}: {names}{more}. In the first of them: {remedy}")))
+    shown.join(", ") + &more
 }
 
 /// The revoked keys that verifiers still find at home: the other namespaces are listed for themselves.
@@ -290,12 +311,12 @@ fn exposed(observed: &Observed, series: &Series) -> Option<String> {
     if exposed.is_empty() {
         return None;
     }
+    let (object, map) = (series.object(), series.place_in(&series.home).config_map());
     Some(format!(
-        "Revoked, and still in the JWKS of namespace {}, so that their tokens verify: {}. They leave \
-         it once it can be written and has another key in their place: Ready says what is in the \
-         way. Remove that, or delete the SigningKey, and its JWKS with it.",
-        series.home,
-        exposed.join(", ")
+        "These revoked keys of {object} are still in {map}, so that their tokens verify: {}. They \
+         leave it once it can be written and has another key in their place: the condition Ready \
+         says what is in the way. Remove that, or delete {object}, and its JWKS with it.",
+        named(exposed)
     ))
 }
 
@@ -321,9 +342,5 @@ fn refused(observed: &Observed, series: &Series) -> Option<String> {
 
 const REFUSED: &str = "RequestRefused";
 
-const CLOCKS: &str = "The clocks of the operator and of the API server differ by more than 5 \
-    seconds, or jumped. No key is scheduled and none leaves the JWKS until they agree and have held \
-    still; the key that signs goes on.";
-
-/// So many namespaces are named in a message.
+/// So many namespaces or keys are named in a message.
 const SHOWN: usize = 10;

@@ -7,3 +7,4 @@ mod recovery;
 mod requests;
 mod sight;
 mod trouble;
+mod wording;

@@ -7,17 +7,21 @@ use jiff::Timestamp;
 use super::{Claim, Observed, User};
 use crate::api::technical_user::{Binding, CredentialState, CredentialStatus, TechnicalUserStatus};
 use crate::domain::credential::record::{Owner, Record, State};
-use crate::domain::news::{News, troubles, was_in_trouble};
+use crate::domain::invalid::quoted;
+use crate::domain::news::News;
 use crate::domain::object::Belongs;
-use crate::domain::readiness::{Conditions, Progress, Readiness, doubt, seconds, time};
+use crate::domain::readiness::{Conditions, doubt, seconds, time};
 use crate::domain::request::ignored_message;
 use crate::domain::schedule::{Now, due_at};
 
+pub use self::news::{collected, found_issued, issued, news, refreshed, revoked, withdrawn};
 pub use self::referred_key::{Ability, ReferredKey};
 pub use self::situation::Situation;
 use self::verdict::Names;
-pub use self::verdict::{InvalidField, Verdict};
+pub use self::verdict::Verdict;
+pub use crate::domain::invalid::InvalidField;
 
+mod news;
 mod referred_key;
 mod situation;
 mod verdict;
@@ -87,25 +91,6 @@ pub fn invalid_spec(
     (TechnicalUserStatus { observed_generation: generation, conditions, ..former }, news)
 }
 
-/// What is worth an Event once `present` has taken the place of `former`.
-pub fn news(
-    observed: &Observed,
-    situation: &Situation<'_>,
-    former: Option<&TechnicalUserStatus>,
-    present: &TechnicalUserStatus,
-) -> Vec<News> {
-    let conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
-    let readiness = situation.readiness(observed, former);
-    // A first client secret is told when it is issued; afterwards, only a return from trouble is.
-    let is_told = |readiness: &Readiness| {
-        let is_first =
-            readiness.progress == Progress::Done && *situation.verdict == Verdict::Delivered;
-        !is_first || was_in_trouble(conditions) && former.is_some_and(has_current)
-    };
-    let ready = readiness.filter(is_told).and_then(|it| News::of(it, conditions));
-    ready.into_iter().chain(troubles(conditions, &present.conditions)).collect()
-}
-
 /// Whether `present` is what would be written if the `SigningKey` were in another state: then the
 /// status only has to follow that key.
 pub fn follows_key(
@@ -119,10 +104,6 @@ pub fn follows_key(
         let wanted = status(observed, &situation, Some(present));
         wanted.is_some_and(|wanted| is_same(&wanted, present))
     })
-}
-
-fn has_current(status: &TechnicalUserStatus) -> bool {
-    status.credentials.iter().any(|it| it.state == CredentialState::Current)
 }
 
 /// Whether two statuses say the same: the API server may keep the items of a list in another order.
@@ -190,12 +171,10 @@ fn conditions(
         let message = Verdict::Suspended.sentence(&user.owner);
         conditions.hold("Suspended", "Suspended", message);
     }
-    let Owner { namespace, name, .. } = &user.owner;
+    let object = user.owner.object();
     if let Some(ends_at) = overlap_end(observed) {
-        let message = format!(
-            "The previous client secret of TechnicalUser {namespace}/{name} is valid until {}.",
-            seconds(ends_at)
-        );
+        let message =
+            format!("The previous client secret of {object} is valid until {}.", seconds(ends_at));
         conditions.hold("OverlapActive", "PreviousSecretValid", message);
     }
     if let Some(message) = waiting_request(observed, user, situation.verdict) {
@@ -204,17 +183,22 @@ fn conditions(
     let aliases = observed.delivered.as_ref().map(|it| user.content.pending_aliases(it));
     if let Some(aliases) = aliases.filter(|aliases| !aliases.is_empty()) {
         let message = format!(
-            "The field {} of Secret {namespace}/{} appears with the next client secret: nobody \
-             holds the present one any more. Request a rotation to have it now.",
+            "The field {} of {} appears with the next client secret of {object}: nobody holds the \
+             present one any more. To have it now, set the annotation \
+             iam.cyoda.com/rotate-requested-at to a new value.",
             aliases.join(", "),
-            user.secret_name
+            secret_of(user)
         );
         conditions.hold("AliasesPending", "NextRotation", message);
     }
-    if let Some(message) = ignored_message(&user.ignored_requests) {
+    if let Some(message) = ignored_message(&object, &user.ignored_requests) {
         conditions.hold("RequestIgnored", "EmptyValue", message);
     }
-    if let Some((reason, message)) = doubt(situation.now.trust()) {
+    if let Some((reason, why)) = doubt(situation.now.trust()) {
+        let message = format!(
+            "{why} Until then nothing that is due by the clock happens for {object}; rotation on \
+             request does."
+        );
         conditions.hold("ClockSkew", reason, message);
     }
     Some(conditions)
@@ -231,8 +215,11 @@ fn waiting_request(observed: &Observed, user: &User, verdict: &Verdict) -> Optio
     }
     let ends_at = record.ends().min()?;
     Some(format!(
-        "The request in the annotation iam.cyoda.com/rotate-requested-at waits: {} client secrets \
-         still work, which is the most. It is carried out at {}, when the first of them ends.",
+        "The request in the annotation iam.cyoda.com/rotate-requested-at of {} (value {}) waits: \
+         {} client secrets still work, which is the maximum. It is carried out at {}, when the \
+         first of them ends.",
+        user.owner.object(),
+        quoted(token),
         Record::CAPACITY,
         seconds(ends_at)
     ))
@@ -253,4 +240,9 @@ fn ends(observed: &Observed) -> impl Iterator<Item = Timestamp> {
         Claim::Free | Claim::Taken(..) | Claim::Unreadable(_) => None,
     };
     record.into_iter().flat_map(|record| record.ends())
+}
+
+/// The delivered Secret of that user, as messages name it.
+fn secret_of(user: &User) -> String {
+    format!("Secret {}/{}", user.owner.namespace, user.secret_name)
 }

@@ -10,3 +10,4 @@ mod properties;
 mod reports;
 mod requests;
 mod whole;
+mod wording;

@@ -91,7 +91,7 @@ async fn a_namespace_that_cannot_be_written_is_named_and_holds_up_nobody() {
     let kid = series.kid(1).await;
     series.publishes(&[SYSTEM, "obstructed-3", "obstructed-4"], &[&kid]).await;
     let incomplete = series.says("JWKSIncomplete", "ConfigMapConflict").await;
-    for words in ["obstructed-1, obstructed-2.", "ConfigMap obstructed-jwks exists there"] {
+    for words in ["obstructed-1, obstructed-2.", "ConfigMap obstructed-1/obstructed-jwks exists"] {
         assert!(incomplete.message.contains(words), "{}", incomplete.message);
     }
     series.has_event("JWKSIncomplete").await;

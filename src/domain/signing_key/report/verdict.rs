@@ -5,11 +5,13 @@ use jiff::Timestamp;
 
 use super::scheduled;
 use crate::api::condition::ConditionStatus;
+use crate::domain::invalid::InvalidField;
 use crate::domain::key_pair::Kid;
 use crate::domain::obstacle::Obstacle;
 use crate::domain::readiness::{Progress, Readiness, seconds, working};
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::{Entry, Unreadable};
+use crate::domain::signing_key::observed::object;
 use crate::domain::signing_key::{Held, Ledger, Observed, Place, Series, Target};
 
 /// How things stand when there is nothing to do, or nothing can be done.
@@ -44,7 +46,7 @@ pub enum Verdict {
     /// This ConfigMap has the name of the JWKS and belongs to somebody else.
     JwksConflict(Place),
     /// The spec passed admission but cannot be read.
-    InvalidSpec,
+    InvalidSpec(InvalidField),
     /// The API server did not let the operator do its work.
     Blocked {
         /// What it met.
@@ -65,14 +67,14 @@ pub(in crate::domain::signing_key) fn verdict(
     let signs = signs(series, observed, now);
     match observed.targets.get(&series.home) {
         Some(Target::Foreign) => {
-            let (namespace, name) = (series.home.clone(), series.config_map_name.clone());
-            return Verdict::JwksConflict(Place { namespace, name });
+            return Verdict::JwksConflict(series.place_in(&series.home));
         }
         Some(Target::Blocked(obstacle, _)) => {
             return Verdict::Blocked { obstacle: obstacle.clone(), signs };
         }
         Some(Target::Left(_)) => {
-            return Verdict::Blocked { obstacle: Obstacle::AwaitingCollection, signs };
+            let object = series.place_in(&series.home).config_map();
+            return Verdict::Blocked { obstacle: Obstacle::AwaitingCollection { object }, signs };
         }
         Some(Target::Absent | Target::Ours(_)) | None => {}
     }
@@ -103,8 +105,8 @@ pub fn signs(series: &Series, observed: &Observed, now: Now) -> bool {
 }
 
 impl Verdict {
-    /// The words for it.
-    pub fn readiness(&self) -> Readiness {
+    /// The words for it, about the `SigningKey` of that name.
+    pub fn readiness(&self, name: &str) -> Readiness {
         use Progress::{Done, Reconciling, Stalled};
         let (status, progress) = match self {
             // What the spec says is so: nothing is left to wait for.
@@ -113,12 +115,12 @@ impl Verdict {
             Self::TooManyKeys => (ConditionStatus::True, Reconciling),
             Self::NoActiveKey(_) | Self::KeyLost(..) => (ConditionStatus::False, Reconciling),
             Self::KeyUnreadable { signs, .. } => (working(*signs), Stalled),
-            Self::LedgerUnreadable { .. } | Self::JwksConflict(_) | Self::InvalidSpec => {
+            Self::LedgerUnreadable { .. } | Self::JwksConflict(_) | Self::InvalidSpec(_) => {
                 (ConditionStatus::False, Stalled)
             }
             Self::Blocked { obstacle, signs } => (working(*signs), obstacle.progress()),
         };
-        Readiness { status, reason: self.reason(), message: self.message(), progress }
+        Readiness { status, reason: self.reason(), message: self.message(name), progress }
     }
 
     /// One word for machines: the `reason` of the condition and of the Event.
@@ -133,68 +135,87 @@ impl Verdict {
             Self::TooManyKeys => "TooManyKeys",
             Self::LedgerUnreadable { .. } => "LedgerUnreadable",
             Self::JwksConflict(_) => "ConfigMapConflict",
-            Self::InvalidSpec => "InvalidSpec",
+            Self::InvalidSpec(_) => "InvalidSpec",
             Self::Blocked { obstacle, .. } => obstacle.reason(),
         }
     }
 
-    fn message(&self) -> String {
+    fn message(&self, name: &str) -> String {
+        let object = object(name);
         match self {
-            Self::Signing(kid) => format!("Key {kid} signs."),
-            Self::NoActiveKey(next) => format!("No key of this series signs{}.", until(*next)),
-            Self::KeyLost(kid, next) => format!(
-                "The private key of {kid} was deleted, so that no token can be signed{}. Servers \
-                 that still hold it go on.",
-                until(*next)
+            Self::Gone => format!("{object} is gone."),
+            Self::Signing(kid) => format!("Key {kid} of {object} signs."),
+            Self::Suspended => format!(
+                "{object} is suspended (spec.suspend is true): none of its keys signs and none is \
+                 made. Its JWKS stays published. Set spec.suspend to false to end that."
             ),
-            Self::KeyUnreadable { secret, .. } => format!(
-                "Secret {secret} shall hold the next key pair of this series, and the operator \
-                 cannot use it. It was not changed. An administrator has to delete it: then the \
-                 operator makes another one."
+            Self::NoActiveKey(next) => {
+                let until =
+                    next.map_or_else(|| " yet".to_owned(), |at| format!(" before {}", seconds(at)));
+                format!("No key of {object} signs{until}. The operator goes on by itself.")
+            }
+            Self::KeyLost(kid, next) => lost(kid, *next, name),
+            Self::TooManyKeys => format!(
+                "{} keys of {object} are in the JWKS, which is the maximum. The next one is made \
+                 when the first of them has left. A longer spec.rotation.period keeps them few.",
+                Ledger::CAPACITY
             ),
-            Self::LedgerUnreadable { secret, reason } => format!(
-                "Secret {secret}, the ledger of this series, cannot be read: {reason}. It was not \
-                 changed, since servers sign by it. An administrator has to restore it, or delete \
-                 it: then the operator makes it from the key pairs."
-            ),
-            Self::JwksConflict(Place { namespace, name }) => format!(
-                "ConfigMap {namespace}/{name} has the name of the JWKS and is not owned by this \
-                 SigningKey. It was not changed. Delete it, or set spec.jwks.configMapName to \
-                 another name."
-            ),
-            Self::Blocked { obstacle, .. } => obstacle.message(),
-            Self::Gone | Self::Suspended | Self::TooManyKeys | Self::InvalidSpec => {
-                self.sentence().to_owned()
+            Self::InvalidSpec(field) => field.message(&object, "sk"),
+            Self::Blocked { obstacle, .. } => {
+                format!("{object} is not up to date. {}", obstacle.message())
+            }
+            Self::KeyUnreadable { .. } | Self::LedgerUnreadable { .. } | Self::JwksConflict(_) => {
+                self.remedy(&object)
             }
         }
     }
 
-    fn sentence(&self) -> &'static str {
+    /// What an administrator has to do about an object that is not as it should be.
+    fn remedy(&self, object: &str) -> String {
         match self {
-            Self::Gone => "The SigningKey is gone.",
-            Self::Suspended => {
-                "spec.suspend is true. No key of this series signs and none is made. The JWKS \
-                 stays published."
-            }
-            Self::TooManyKeys => {
-                "As many keys are in the JWKS as may be. The next is made when the first of them \
-                 has left; a longer rotation.period keeps them few."
-            }
-            Self::InvalidSpec => {
-                "The spec cannot be read: a duration or the size of the key is not valid. Correct \
-                 it; kubectl explain sk.spec tells the form."
-            }
-            Self::Signing(_)
+            Self::KeyUnreadable { secret, .. } => format!(
+                "Secret {secret} shall hold the next key pair of {object}, and the operator cannot \
+                 use it. It was not changed. An administrator has to delete it: then the operator \
+                 makes another one."
+            ),
+            Self::LedgerUnreadable { secret, reason } => format!(
+                "Secret {secret}, the ledger of {object}, cannot be read: {reason}. It was not \
+                 changed, since servers sign by it. An administrator has to restore it, or delete \
+                 it: then the operator makes it from the key pairs."
+            ),
+            Self::JwksConflict(place) => format!(
+                "{} has the name of the JWKS and is not owned by {object}. It was not changed. \
+                 Delete it, or set spec.jwks.configMapName of {object} to another name.",
+                place.config_map()
+            ),
+            Self::Gone
+            | Self::Signing(_)
+            | Self::Suspended
             | Self::NoActiveKey(_)
             | Self::KeyLost(..)
-            | Self::KeyUnreadable { .. }
-            | Self::LedgerUnreadable { .. }
-            | Self::JwksConflict(_)
-            | Self::Blocked { .. } => "",
+            | Self::TooManyKeys
+            | Self::InvalidSpec(_)
+            | Self::Blocked { .. } => String::new(),
         }
     }
 }
 
-fn until(next: Option<Timestamp>) -> String {
-    next.map_or_else(|| " yet".to_owned(), |at| format!(" before {}", seconds(at)))
+/// Of a key whose private half is gone. The public half stays, so that its tokens verify.
+fn lost(kid: &Kid, next: Option<Timestamp>, name: &str) -> String {
+    let lost = format!(
+        "The private half of key {kid} of {} is gone, so that no token can be signed",
+        object(name)
+    );
+    match next {
+        Some(at) => format!(
+            "{lost} before {}: then the next key takes over. Token servers that still hold the \
+             lost one sign with it until then.",
+            seconds(at)
+        ),
+        None => format!(
+            "{lost}. No time is set for the next key to take over: kubectl describe signingkey \
+             {name} shows what is in the way. Token servers that still hold the lost one sign with \
+             it."
+        ),
+    }
 }

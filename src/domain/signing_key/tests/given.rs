@@ -144,7 +144,7 @@ impl Given {
 
     /// The reasons of the Events that go with it.
     pub(super) fn news(&self, former: Option<&SigningKeyStatus>) -> Vec<&'static str> {
-        let news = report::news(&self.verdict(), former, &self.status(former));
+        let news = report::news(&self.series.name, &self.verdict(), former, &self.status(former));
         news.into_iter().map(|it| it.reason).collect()
     }
 

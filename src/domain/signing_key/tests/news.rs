@@ -70,7 +70,7 @@ fn a_revoked_key_is_said_to_leave_only_if_it_does() {
         let Step::Write(Write::PutLedger(_, ledger, Change::Revoke)) = given.decide() else {
             panic!("not revoked")
         };
-        report::revoked(kid(index).as_str(), &given.observed(), &ledger)
+        report::revoked(&given.series, kid(index).as_str(), &given.observed(), &ledger).message
     };
 
     assert!(note(rotated(), 2).contains("it leaves the JWKS now"));
@@ -83,7 +83,7 @@ fn a_ledger_made_anew_names_the_keys_that_leave_with_their_pairs() {
         let Step::Write(Write::CreateLedger(ledger)) = given.decide() else {
             panic!("it is there")
         };
-        report::ledger_made(&given.observed(), &ledger)
+        report::ledger_made(&given.observed(), &ledger).map(|it| it.message)
     };
     let mut given = rotated();
     for (index, key_pair) in &mut given.key_pairs {
@@ -147,7 +147,7 @@ fn a_revoked_key_that_stays_in_the_jwks_has_a_condition_until_it_leaves() {
     let now = Now::at(given.now);
 
     let stuck = report::status(&given.observed(), &failed, Some(&calm), now).unwrap();
-    let told = report::news(&failed, Some(&calm), &stuck);
+    let told = report::news("default", &failed, Some(&calm), &stuck);
     given.settle();
     let ended = given.news(Some(&stuck));
 

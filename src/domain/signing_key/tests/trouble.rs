@@ -118,7 +118,8 @@ fn while_a_jwks_of_a_predecessor_is_at_home_nothing_signs_and_the_next_look_is_s
 
     let Step::Rest(rest) = given.decide() else { panic!("not at rest") };
 
-    let obstacle = Obstacle::AwaitingCollection;
+    let object = "ConfigMap home/default-jwks".to_owned();
+    let obstacle = Obstacle::AwaitingCollection { object };
     assert_eq!(rest.verdict, Verdict::Blocked { obstacle, signs: false });
     assert!(rest.wake_at.unwrap() <= given.now + SignedDuration::from_mins(1));
     assert_eq!(given.active(), None);

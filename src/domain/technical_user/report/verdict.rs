@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::condition::ConditionStatus;
 use crate::domain::credential::record::{Owner, Unreadable};
+use crate::domain::invalid::InvalidField;
 use crate::domain::obstacle::Obstacle;
 use crate::domain::policy::Excess;
 use crate::domain::readiness::{Progress, Readiness, seconds, working};
@@ -60,15 +61,6 @@ pub enum Verdict {
     InvalidSpec(InvalidField),
     /// The API server did not let the operator do its work.
     Blocked(Obstacle),
-}
-
-/// A field that only a weakened CRD lets through.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidField {
-    /// Its path, from `spec` on.
-    pub path: &'static str,
-    /// Its value.
-    pub value: String,
 }
 
 /// The objects and values that the sentences name.
@@ -150,45 +142,42 @@ impl Verdict {
     }
 
     fn message(&self, names: &Names<'_>) -> String {
-        let Names { user: Owner { namespace, name, .. }, secret, .. } = names;
+        let Names { user, secret, .. } = names;
+        let (object, secret) = (user.object(), format!("Secret {}/{secret}", user.namespace));
         match self {
-            Self::Gone | Self::Suspended => self.sentence(names.user),
-            Self::Delivered => {
-                format!("The client secret is in Secret {namespace}/{secret} and works.")
-            }
+            Self::Gone | Self::Suspended => self.sentence(user),
+            Self::Delivered => format!("The client secret of {object} is in {secret} and works."),
             Self::Uncollected(ends_at) => format!(
-                "The client secret is in Secret {namespace}/{secret} and works. The operator \
-                 deletes that Secret at {}, unless its reader does so before.",
+                "The client secret of {object} is in {secret} and works. The operator deletes that \
+                 Secret at {}, unless its reader does so before.",
                 seconds(*ends_at)
             ),
             Self::ReadOnce => format!(
-                "The client secret works. It was delivered once, in Secret {namespace}/{secret}, \
-                 which is gone. {ANOTHER}"
+                "The client secret of {object} works. It was delivered once, in {secret}, which is \
+                 gone. {ANOTHER}"
             ),
             Self::NotCollected(ttl) => format!(
-                "No reader deleted Secret {namespace}/{secret} within delivery.ttl ({}), so the \
+                "No reader deleted {secret} within spec.delivery.ttl of {object} ({}), so the \
                  operator deleted it. The client secret works, if somebody read it. {ANOTHER}",
                 spelled(*ttl)
             ),
             Self::DeletionIgnored => format!(
-                "The client secret works, but Secret {namespace}/{secret} was deleted and \
+                "The client secret of {object} works, but {secret} was deleted and \
                  spec.delivery.onDeleted is Ignore: the next rotation creates it again. {ANOTHER}"
             ),
             Self::AlterationIgnored => format!(
-                "The client secret works, but another program changed it in Secret \
-                 {namespace}/{secret} and spec.delivery.onDeleted is Ignore: the next rotation \
-                 corrects it. {ANOTHER}"
+                "The client secret of {object} works, but another program changed it in {secret} \
+                 and spec.delivery.onDeleted is Ignore: the next rotation corrects it. {ANOTHER}"
             ),
-            Self::Blocked(obstacle) => format!(
-                "TechnicalUser {namespace}/{name} is not up to date. {}",
-                obstacle.message()
-            ),
+            Self::Blocked(obstacle) => {
+                format!("{object} is not up to date. {}", obstacle.message())
+            }
             Self::NotAllowed { user, excess } => excess.message(&user.namespace, &user.name),
             Self::LossesPaced { replaced, resumes_at } => format!(
-                "Secret {namespace}/{secret} was deleted or altered again and again: {replaced} \
-                 client secrets were replaced and still work. A program in the cluster acts in a \
-                 loop, often a GitOps tool that prunes the Secret. The next client secret is issued \
-                 at {}. Stop the loop. {ANOTHER}",
+                "{secret} of {object} was deleted or altered again and again: {replaced} client \
+                 secrets were replaced and still work. A program in the cluster acts in a loop, \
+                 often a GitOps tool that prunes the Secret. The next client secret is issued at \
+                 {}. Stop the loop. {ANOTHER}",
                 seconds(*resumes_at)
             ),
             Self::ClientIdTaken
@@ -198,70 +187,64 @@ impl Verdict {
             | Self::SecretTerminating
             | Self::SecretImmutable
             | Self::TooManyCredentials
-            | Self::InvalidSpec(_) => self.remedy(names),
+            | Self::InvalidSpec(_) => self.remedy(names, &object, &secret),
         }
     }
 
     /// Of a user whose client secret does not matter any more.
     pub(super) fn sentence(&self, user: &Owner) -> String {
-        let Owner { namespace, name, .. } = user;
+        let object = user.object();
         if *self == Self::Gone {
-            return format!("TechnicalUser {namespace}/{name} is gone.");
+            return format!("{object} is gone.");
         }
         format!(
-            "TechnicalUser {namespace}/{name} is suspended (spec.suspend is true): nothing is \
-             issued or rotated, and every request for a token is refused."
+            "{object} is suspended (spec.suspend is true): nothing is issued or rotated, and every \
+             request for a token is refused. Set spec.suspend to false to end that."
         )
     }
 
     /// What is wrong with which object, and what its user can do about it.
-    fn remedy(&self, names: &Names<'_>) -> String {
-        let Names { user: Owner { namespace, name, .. }, client_id, secret, record, .. } = names;
+    fn remedy(&self, names: &Names<'_>, object: &str, secret: &str) -> String {
+        let Names { client_id, record, first_end, .. } = names;
         match self {
             Self::ClientIdTaken => format!(
-                "Client id {client_id} (spec.clientID) belongs to another TechnicalUser of this \
-                 cluster. It cannot be changed: create a new TechnicalUser in place of \
-                 {namespace}/{name}, with another spec.clientID or without one."
+                "Client id {client_id} (spec.clientID of {object}) belongs to another TechnicalUser \
+                 of this cluster. It cannot be changed: create a new TechnicalUser in place of \
+                 {object}, with another spec.clientID or without one."
             ),
             Self::Unreadable(reason) => format!(
-                "Secret {record}, the verifier record of client id {client_id}, cannot be read: \
-                 {reason}. It is not overwritten, since it may hold the only verifiers. An \
+                "Secret {record}, the verifier record of client id {client_id} ({object}), cannot \
+                 be read: {reason}. It is not overwritten, since it may hold the only verifiers. An \
                  administrator has to restore it, or delete it: then a new client secret is issued."
             ),
             Self::AwaitingCollection => format!(
-                "Secret {namespace}/{secret} still belongs to a deleted TechnicalUser of the same \
-                 name. The operator deletes it if the garbage collector of Kubernetes does not."
+                "{secret}, in which the client secret of {object} is to be delivered, still belongs \
+                 to a deleted TechnicalUser of the same name. The operator deletes it if the \
+                 garbage collector of Kubernetes does not."
             ),
             Self::SecretConflict => format!(
-                "Secret {namespace}/{secret} exists and is not owned by TechnicalUser \
-                 {namespace}/{name}. It was not changed. Delete or rename it, or create a new \
-                 TechnicalUser with another spec.secretTemplate.name."
+                "{secret} exists and is not owned by {object}. It was not changed. Delete or rename \
+                 it, or create a new TechnicalUser with another spec.secretTemplate.name."
             ),
             Self::SecretTerminating => format!(
-                "Secret {namespace}/{secret} is being deleted and waits for a finalizer of another \
-                 program. A new one is created once it is gone."
+                "{secret} of {object} is being deleted and waits for a finalizer of another \
+                 program: its metadata.finalizers names it. A new Secret is created once that one \
+                 is gone."
             ),
             Self::SecretImmutable => format!(
-                "Secret {namespace}/{secret} is immutable (immutable: true), so that no new client \
-                 secret can be written into it. Delete it: the operator creates it again."
+                "{secret} of {object} is immutable (immutable: true), so that no new client secret \
+                 can be written into it. Delete it: the operator creates it again."
             ),
             Self::TooManyCredentials => {
-                let first = names.first_end.map(|at| format!(", at {}", seconds(at)));
+                let first = first_end.map(|at| format!(", at {}", seconds(at)));
                 format!(
-                    "Eight client secrets of TechnicalUser {namespace}/{name} are still valid, \
-                     which is the maximum. The next one is issued when the first of them ends{}. \
-                     To end all of them now, set the annotation iam.cyoda.com/revoke-requested-at \
-                     to a new value.",
+                    "Eight client secrets of {object} are still valid, which is the maximum. The \
+                     next one is issued when the first of them ends{}. To end all of them now, set \
+                     the annotation iam.cyoda.com/revoke-requested-at to a new value.",
                     first.unwrap_or_default()
                 )
             }
-            Self::InvalidSpec(InvalidField { path, value }) => {
-                let value: String = value.chars().take(MOST_SHOWN).collect();
-                format!(
-                    "{path} of TechnicalUser {namespace}/{name} is not valid: {value:?}. Correct \
-                     it: kubectl explain tu.{path} describes its form."
-                )
-            }
+            Self::InvalidSpec(field) => field.message(object, "tu"),
             Self::Gone
             | Self::Delivered
             | Self::Uncollected(_)
@@ -287,6 +270,3 @@ fn spelled(duration: SignedDuration) -> String {
 
 const ANOTHER: &str = "For a new client secret, set the annotation \
     iam.cyoda.com/rotate-requested-at to a new value.";
-
-/// So much of a wrong value is repeated.
-const MOST_SHOWN: usize = 100;

@@ -1,0 +1,238 @@
+//! Every message names the `SigningKey`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::given::{Given, HOUR, key, kid, rotated, signing};
+use crate::api::condition::Condition;
+use crate::api::signing_key::SigningKeyStatus;
+use crate::domain::invalid::InvalidField;
+use crate::domain::key_pair::Algorithm;
+use crate::domain::news::News;
+use crate::domain::obstacle::Obstacle;
+use crate::domain::schedule::Watchman;
+use crate::domain::signing_key::ledger::Unreadable;
+use crate::domain::signing_key::*;
+use crate::domain::wording::{assert_worded, every_obstacle};
+
+const OBJECT: &str = "SigningKey default";
+
+#[test]
+fn every_verdict_names_the_signing_key() {
+    let all = std::iter::successors(verdict_after(None), |it| verdict_after(Some(it)));
+    let blocked = every_obstacle().into_iter();
+    let blocked = blocked.map(|obstacle| Verdict::Blocked { obstacle, signs: false });
+
+    for verdict in all.chain(blocked) {
+        assert_worded(&verdict.readiness("default").message, OBJECT);
+    }
+}
+
+/// A new variant does not compile until it stands in this chain.
+fn verdict_after(former: Option<&Verdict>) -> Option<Verdict> {
+    let at = || "2026-11-24T09:00:00Z".parse().unwrap();
+    let secret = || "home/sk-u".to_owned();
+    let place = || Place { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
+    let field = || InvalidField { path: "spec.rotation.grace", value: "soon".to_owned() };
+    Some(match former {
+        None => Verdict::Gone,
+        Some(Verdict::Gone) => Verdict::Signing(kid(1)),
+        Some(Verdict::Signing(_)) => Verdict::Suspended,
+        Some(Verdict::Suspended) => Verdict::NoActiveKey(None),
+        Some(Verdict::NoActiveKey(None)) => Verdict::NoActiveKey(Some(at())),
+        Some(Verdict::NoActiveKey(Some(_))) => Verdict::KeyLost(kid(1), None),
+        Some(Verdict::KeyLost(_, None)) => Verdict::KeyLost(kid(1), Some(at())),
+        Some(Verdict::KeyLost(_, Some(_))) => {
+            Verdict::KeyUnreadable { secret: secret(), signs: true }
+        }
+        Some(Verdict::KeyUnreadable { .. }) => Verdict::TooManyKeys,
+        Some(Verdict::TooManyKeys) => {
+            Verdict::LedgerUnreadable { secret: secret(), reason: Unreadable::Malformed }
+        }
+        Some(Verdict::LedgerUnreadable { .. }) => Verdict::JwksConflict(place()),
+        Some(Verdict::JwksConflict(_)) => Verdict::InvalidSpec(field()),
+        Some(Verdict::InvalidSpec(_)) => {
+            Verdict::Blocked { obstacle: Obstacle::Unavailable, signs: true }
+        }
+        Some(Verdict::Blocked { .. }) => return None,
+    })
+}
+
+#[test]
+fn a_lost_key_without_a_successor_promises_none() {
+    let message = Verdict::KeyLost(kid(1), None).readiness("default").message;
+
+    assert!(!message.contains("yet"), "{message}");
+    assert!(message.contains("kubectl describe signingkey default"), "{message}");
+}
+
+#[test]
+fn a_spec_that_cannot_be_read_is_reported_with_its_field_and_value() {
+    let field = || InvalidField { path: "spec.rotation.grace", value: "soon".to_owned() };
+    let now = Now::at("2026-11-24T09:00:00Z".parse().unwrap());
+    let former = signing().status(None);
+
+    let (status, news) = report::invalid_spec(("default", 7), field(), Some(&former), now);
+    let (again, silence) = report::invalid_spec(("default", 7), field(), Some(&status), now);
+
+    let ready = status.conditions.iter().find(|it| it.type_ == "Ready").unwrap();
+    assert!(ready.message.starts_with("spec.rotation.grace of SigningKey default is not valid"));
+    assert!(ready.message.contains("\"soon\""), "{}", ready.message);
+    assert_eq!(news.unwrap().reason, "InvalidSpec");
+    assert_eq!((status.observed_generation, &status.keys), (7, &former.keys));
+    assert!(report::is_same(&status, &again));
+    assert_eq!(silence, None);
+}
+
+#[test]
+fn every_condition_and_its_event_and_its_end_name_the_signing_key() {
+    let calm = signing().status(None);
+    let mut types = BTreeSet::new();
+    let mut reasons = BTreeSet::new();
+
+    for (given, now) in troubled() {
+        let verdict = match decide(&given.observed(), now) {
+            Step::Rest(rest) => rest.verdict,
+            Step::Write(_) => Verdict::NoActiveKey(None),
+        };
+        let status = report::status(&given.observed(), &verdict, Some(&calm), now).unwrap();
+        for condition in &status.conditions {
+            let Condition { type_, message, .. } = condition;
+            assert_worded(message, OBJECT);
+            types.insert(type_.clone());
+        }
+        let begun = report::news("default", &verdict, Some(&calm), &status);
+        let ended = report::news("default", &verdict, Some(&status), &calm);
+        for news in begun.into_iter().chain(ended) {
+            assert_worded(&news.message, OBJECT);
+            reasons.insert(news.reason);
+        }
+    }
+
+    for type_ in [
+        "ClockSkew",
+        "JWKSIncomplete",
+        "JWKSSurplus",
+        "RequestIgnored",
+        "RequestRefused",
+        "RevokedKeyPublished",
+        "RotationInProgress",
+        "Suspended",
+    ] {
+        assert!(types.contains(type_), "{type_} not in {types:?}");
+    }
+    for reason in [
+        "ClocksAgree",
+        "JWKSComplete",
+        "JWKSSurplusGone",
+        "RequestNotEmpty",
+        "RequestResolved",
+        "RevokedKeyGone",
+    ] {
+        assert!(reasons.contains(reason), "{reason} not in {reasons:?}");
+    }
+}
+
+/// A series in each trouble that has a condition of its own.
+fn troubled() -> Vec<(Given, Now)> {
+    let mut all = Vec::new();
+    let mut add = |change: fn(&mut Given)| {
+        let mut given = signing();
+        change(&mut given);
+        let now = Now::at(given.now);
+        all.push((given, now));
+    };
+    add(|given| given.series.is_suspended = true);
+    add(|given| given.series.revoke_request = Some("leaked".to_owned()));
+    add(|given| {
+        given.series.ignored_requests =
+            vec!["iam.cyoda.com/rotate-requested-at", "iam.cyoda.com/revoke-requested-at"];
+    });
+    add(|given| {
+        given.series.rotate_request = Some("a".to_owned());
+        given.settle();
+    });
+    add(|given| {
+        given.series.revoke_request = Some(kid(1).to_string());
+        let Step::Write(revoke) = given.decide() else { panic!("at rest") };
+        given.apply(revoke);
+    });
+    add(|given| {
+        given.targets.insert("shop".to_owned(), Target::Foreign);
+        let place = Place { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
+        given.surplus.insert(place, Surplus::Blocked(Obstacle::Unavailable));
+    });
+    for obstacle in every_obstacle() {
+        let mut given = signing();
+        given.targets.insert("shop".to_owned(), Target::Blocked(obstacle, BTreeSet::new()));
+        let now = Now::at(given.now);
+        all.push((given, now));
+    }
+    let given = signing();
+    let apart = Watchman::default().look(given.now - HOUR, Some(given.now), Duration::ZERO);
+    all.push((given, apart));
+    all
+}
+
+#[test]
+fn every_event_in_the_life_of_a_key_names_it_and_the_signing_key() {
+    let mut given = signing();
+    let mut former: Option<SigningKeyStatus> = None;
+    let mut reasons = BTreeSet::new();
+    given.series.rotate_request = Some("a".to_owned());
+
+    for _ in 0..4 {
+        given.settle();
+        let status = given.status(former.as_ref());
+        for News { reason, message, .. } in
+            report::news("default", &given.verdict(), former.as_ref(), &status)
+        {
+            assert_worded(&message, OBJECT);
+            let names_key = [1, 2].iter().any(|index| message.contains(kid(*index).as_str()));
+            assert!(names_key, "{message}");
+            reasons.insert(reason);
+        }
+        former = Some(status);
+        given.later(HOUR * 20);
+    }
+
+    let expected = ["KeyActivated", "KeyInGrace", "KeyPublished", "KeyRetired"];
+    assert_eq!(reasons.into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn every_other_event_names_the_signing_key() {
+    let (one, two) = (signing(), rotated());
+    let (former, present) = (one.ledger(), two.ledger());
+    let first = kid(1).to_string();
+    let mut lost = rotated();
+    for (index, key_pair) in &mut lost.key_pairs {
+        key_pair.public = Some(key(*index));
+    }
+    lost.ledger = Held::Absent;
+    let Step::Write(Write::CreateLedger(whole)) = lost.decide() else { panic!("it is there") };
+    let others = [("other".to_owned(), Algorithm::RS256)];
+    let mut revoked = present.clone();
+    revoked.entries.clear();
+    let bare = Observed { key_pairs: std::collections::BTreeMap::new(), ..two.observed() };
+
+    let all = [
+        Some(report::staged(&one.series, 2)),
+        Some(report::revoked(&two.series, &first, &two.observed(), present)),
+        Some(report::revoked(&two.series, &first, &bare, &revoked)),
+        Some(report::all_revoked(&two.series, former, present)),
+        report::ledger_made(&lost.observed(), &whole),
+        report::ledger_made(&bare, &revoked),
+        report::another_algorithm(&one.series, &others),
+    ];
+
+    let mut reasons = BTreeSet::new();
+    for news in all {
+        let News { reason, message, .. } = news.unwrap();
+        assert_worded(&message, OBJECT);
+        reasons.insert(reason);
+    }
+    let expected =
+        ["AlgorithmAdded", "AllKeysRevoked", "KeyRevoked", "KeyStaged", "LedgerRecovered"];
+    assert_eq!(reasons.into_iter().collect::<Vec<_>>(), expected);
+}

@@ -1,0 +1,162 @@
+//! Every message names the `TechnicalUser`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::given::{at, current, hours, now, observed, old, record, showing, user};
+use crate::api::condition::Condition;
+use crate::domain::credential::record::Unreadable;
+use crate::domain::invalid::InvalidField;
+use crate::domain::news::News;
+use crate::domain::obstacle::Obstacle;
+use crate::domain::policy::Policy;
+use crate::domain::schedule::Watchman;
+use crate::domain::technical_user::report::{self, Ability, ReferredKey, Situation};
+use crate::domain::technical_user::{Cause, Observed, User, Verdict};
+use crate::domain::wording::{assert_worded, every_obstacle};
+
+const OBJECT: &str = "TechnicalUser payments/billing";
+
+#[test]
+fn every_verdict_names_the_technical_user_whatever_its_signing_key_does() {
+    let all = std::iter::successors(verdict_after(None), |it| verdict_after(Some(it)));
+    let blocked = every_obstacle().into_iter().map(Verdict::Blocked);
+    let seen = observed(user(), record([('a', current(1))]), showing('a', &user()));
+
+    for verdict in all.chain(blocked) {
+        for ability in Ability::SEEN {
+            let signing_key = ReferredKey { name: "gateway".to_owned(), ability };
+            let situation = Situation {
+                verdict: &verdict,
+                signing_key: &signing_key,
+                home: "home",
+                now: now(),
+            };
+            let status = report::status(&seen, &situation, None).unwrap();
+            for Condition { message, .. } in &status.conditions {
+                assert_worded(message, OBJECT);
+            }
+            for News { message, .. } in report::news(&seen, &situation, None, &status) {
+                assert_worded(&message, OBJECT);
+            }
+        }
+    }
+}
+
+/// A new variant does not compile until it stands in this chain.
+fn verdict_after(former: Option<&Verdict>) -> Option<Verdict> {
+    let not_allowed = || {
+        let texts = |value: &str| vec![value.to_owned()];
+        let excess = Policy::default().excess(&texts("ROLE_ADMIN"), &texts("cyoda")).unwrap();
+        Verdict::NotAllowed { user: Box::new(user().owner), excess: Box::new(excess) }
+    };
+    let field = || InvalidField { path: "spec.rotation.overlap", value: "soon".to_owned() };
+    Some(match former {
+        None => Verdict::Gone,
+        Some(Verdict::Gone) => Verdict::Delivered,
+        Some(Verdict::Delivered) => Verdict::Uncollected(at(1)),
+        Some(Verdict::Uncollected(_)) => Verdict::ReadOnce,
+        Some(Verdict::ReadOnce) => Verdict::NotCollected(hours(4)),
+        Some(Verdict::NotCollected(_)) => Verdict::DeletionIgnored,
+        Some(Verdict::DeletionIgnored) => Verdict::AlterationIgnored,
+        Some(Verdict::AlterationIgnored) => Verdict::Suspended,
+        Some(Verdict::Suspended) => not_allowed(),
+        Some(Verdict::NotAllowed { .. }) => Verdict::ClientIdTaken,
+        Some(Verdict::ClientIdTaken) => Verdict::Unreadable(Unreadable::Malformed),
+        Some(Verdict::Unreadable(_)) => Verdict::AwaitingCollection,
+        Some(Verdict::AwaitingCollection) => Verdict::SecretConflict,
+        Some(Verdict::SecretConflict) => Verdict::SecretTerminating,
+        Some(Verdict::SecretTerminating) => Verdict::SecretImmutable,
+        Some(Verdict::SecretImmutable) => Verdict::TooManyCredentials,
+        Some(Verdict::TooManyCredentials) => {
+            Verdict::LossesPaced { replaced: 3, resumes_at: at(5) }
+        }
+        Some(Verdict::LossesPaced { .. }) => Verdict::InvalidSpec(field()),
+        Some(Verdict::InvalidSpec(_)) => Verdict::Blocked(Obstacle::Unavailable),
+        Some(Verdict::Blocked(_)) => return None,
+    })
+}
+
+#[test]
+fn every_condition_and_its_end_name_the_technical_user() {
+    let mut troubled = User {
+        is_suspended: true,
+        rotate_request: Some("now, please".to_owned()),
+        ignored_requests: vec!["iam.cyoda.com/revoke-requested-at"],
+        ..user()
+    };
+    troubled.content.secret_fields.insert("CLIENT_SECRET".to_owned());
+    let seen =
+        observed(troubled, record([('a', current(2)), ('b', old(2))]), showing('a', &user()));
+    let calm = observed(user(), record([('a', current(2))]), showing('a', &user()));
+    let apart = Watchman::default().look(at(0), Some(at(1)), Duration::ZERO);
+    let signing_key = ReferredKey { name: "gateway".to_owned(), ability: Ability::Signs };
+    let situation =
+        |verdict, now| Situation { verdict, signing_key: &signing_key, home: "home", now };
+    let (full, delivered) = (Verdict::TooManyCredentials, Verdict::Delivered);
+    let status =
+        |seen: &Observed, situation: &Situation<'_>| report::status(seen, situation, None).unwrap();
+
+    let begun = status(&seen, &situation(&full, apart));
+    let ended = status(&calm, &situation(&delivered, now()));
+    let news = report::news(&seen, &situation(&full, apart), Some(&ended), &begun);
+    let relief = report::news(&calm, &situation(&delivered, now()), Some(&begun), &ended);
+
+    let types: BTreeSet<&str> = begun.conditions.iter().map(|it| it.type_.as_str()).collect();
+    let expected = [
+        "AliasesPending",
+        "ClockSkew",
+        "OverlapActive",
+        "Ready",
+        "Reconciling",
+        "RequestIgnored",
+        "RequestPending",
+        "Suspended",
+    ];
+    assert_eq!(types.into_iter().collect::<Vec<_>>(), expected);
+    let pending = begun.conditions.iter().find(|it| it.type_ == "RequestPending").unwrap();
+    assert!(pending.message.contains("\"now, please\""), "{}", pending.message);
+    let reasons: Vec<&str> = relief.iter().map(|it| it.reason).collect();
+    assert_eq!(reasons, ["Issued", "ClocksAgree", "RequestNotEmpty"]);
+    let messages = begun.conditions.iter().map(|it| &it.message);
+    for message in messages.chain(news.iter().chain(&relief).map(|it| &it.message)) {
+        assert_worded(message, OBJECT);
+    }
+}
+
+#[test]
+fn every_event_names_the_technical_user() {
+    let causes = [
+        Cause::Unissued,
+        Cause::Due,
+        Cause::Requested,
+        Cause::Deleted,
+        Cause::Altered,
+        Cause::Unknown,
+    ];
+    let user = user();
+    let issued = causes.map(|cause| report::issued(&user, 2, cause));
+    let others = [
+        report::found_issued(&user, 1, true),
+        report::found_issued(&user, 2, false),
+        report::revoked(&user),
+        report::refreshed(&user),
+        report::collected(&user),
+        report::withdrawn(&user),
+    ];
+
+    let mut reasons = BTreeSet::new();
+    for News { reason, message, .. } in issued.into_iter().chain(others) {
+        assert_worded(&message, OBJECT);
+        reasons.insert(reason);
+    }
+    let expected = [
+        "CredentialIssued",
+        "CredentialRotated",
+        "CredentialsRevoked",
+        "LeftoverDeleted",
+        "SecretUpdated",
+        "SecretWithdrawn",
+    ];
+    assert_eq!(reasons.into_iter().collect::<Vec<_>>(), expected);
+}
