@@ -243,7 +243,7 @@ impl World {
         let service = Service {
             directory: Arc::clone(&directory),
             authenticator: authenticator.unwrap(),
-            issuer: Issuer::new(issuer.to_owned()),
+            issuer: Issuer::new(issuer),
             terms,
             tokens: Tokens { of_one, of_all, count: AtomicU64::new(0), ids: TokenIds::default() },
             clock,
