@@ -29,6 +29,7 @@ mod mutant;
 mod oracle;
 mod pairs;
 mod run;
+mod tenants;
 mod told;
 mod trouble;
 mod world;
