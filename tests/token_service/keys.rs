@@ -138,7 +138,7 @@ async fn an_orphaned_private_key_goes_once_its_last_token_has_expired() {
     world.kill_operator();
     tokio::time::sleep(Duration::from_hours(23)).await;
     world.start_operator();
-    tokio::time::sleep(Duration::from_mins(60)).await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
     assert_eq!(left(gone).len(), 2, "a token of it may still be valid");
     tokio::time::sleep(Duration::from_mins(90)).await;
     assert_eq!(left(gone), Vec::<Value>::new());

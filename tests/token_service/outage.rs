@@ -258,10 +258,9 @@ async fn a_signing_key_that_is_suspended_takes_nothing_away_but_its_tokens() {
 
 /// What a kubelet or an administrator reads at the health port.
 async fn probed(server: &TokenServer, path: &str) -> (StatusCode, String) {
-    let directories = [(); 2].map(|()| Arc::clone(&server.directory));
-    let [serves, signs] = directories;
-    let router = admin::health(Heartbeats::default(), Arc::new(move || serves.readiness()))
-        .merge(admin::signing(Arc::new(move || signs.signing())));
+    let (ready, sign) = (Arc::clone(&server.directory), Arc::clone(&server.directory));
+    let router = admin::health(Heartbeats::default(), Arc::new(move || ready.readiness()))
+        .merge(admin::signing(Arc::new(move || sign.signing())));
     let request = Request::get(path).body(Body::empty()).unwrap();
     let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
