@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use support::in_virtual_time;
 use technical_user_operator::controller::Limits;
-use tokio::runtime::Builder;
 use tokio::time::sleep;
 
 use crate::figures::SEED;
@@ -14,8 +14,7 @@ use crate::world::{LEASE, Setting, World, limits};
 
 /// How often the two wrote within ten minutes of a key in grace, of whose end they think otherwise.
 pub(crate) fn quarrel() -> usize {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let writes = runtime.block_on(async {
+    in_virtual_time(async {
         let setting = Setting { seed: SEED, mutant: None, bootstrap: false, limits: limits() };
         let world = World::new(setting);
         world.start(LEASE);
@@ -35,9 +34,7 @@ pub(crate) fn quarrel() -> usize {
             world.tick();
         }
         world.server.writes() - before
-    });
-    runtime.shutdown_background();
-    writes
+    })
 }
 
 async fn reach(world: &Arc<World>, goal: &Goal) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::fake_api_server::Verb;
-use tokio::runtime::Builder;
+use support::in_virtual_time;
 use tokio::time::{Instant, sleep};
 
 use crate::disturbance::Disturbance;
@@ -44,8 +44,7 @@ impl Outcome {
 pub(crate) fn play(flow: &Flow, case: &Case, seed: u64, mutant: Option<Mutant>) -> Outcome {
     let logs = case.is_heard().then(Logs::default);
     let _heard = logs.as_ref().map(Logs::listen);
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let mut outcome = runtime.block_on(async {
+    let mut outcome = in_virtual_time(async {
         let bootstrap = flow.bootstrap;
         let world = World::new(Setting { seed, mutant, bootstrap, limits: limits() });
         world.arm(case);
@@ -54,7 +53,6 @@ pub(crate) fn play(flow: &Flow, case: &Case, seed: u64, mutant: Option<Mutant>) 
         run.play(flow).await;
         run.conclude()
     });
-    runtime.shutdown_background();
     outcome.public.extend(logs.map(|logs| logs.text()));
     outcome
 }

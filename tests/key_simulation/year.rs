@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use support::in_virtual_time;
 use technical_user_operator::controller::Limits;
 use technical_user_operator::domain::jwks::kids_of;
 use technical_user_operator::domain::key_pair::{Algorithm, Kid};
@@ -19,7 +20,6 @@ use technical_user_operator::domain::signer::{Aged, Use, Views, signer};
 use technical_user_operator::domain::signing_key::{Ledger, SKEW};
 use technical_user_operator::environment::Clock as _;
 use technical_user_operator::environment::private_key::{PrivateKey, verify};
-use tokio::runtime::Builder;
 use tokio::time::sleep;
 
 use crate::figures::SEED;
@@ -71,8 +71,7 @@ struct Run {
 
 /// Lives through so many days, with each key published that long before it signs.
 pub(crate) fn live(pre_publish: &str, days: u64) -> Year {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let year = runtime.block_on(async {
+    in_virtual_time(async {
         let limits = Limits {
             view_age: SignedDuration::try_from(VIEW_AGE).unwrap(),
             token_lifetime: SignedDuration::try_from(TOKEN_LIFETIME).unwrap(),
@@ -82,9 +81,7 @@ pub(crate) fn live(pre_publish: &str, days: u64) -> Year {
         let mut run = Run::new(World::new(setting), end);
         run.live(pre_publish).await;
         run.year
-    });
-    runtime.shutdown_background();
-    year
+    })
 }
 
 impl Run {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 use support::fake_api_server::Verb;
+use support::in_virtual_time;
 use tokio::time::sleep;
 
 use crate::figures::SEED;
@@ -30,12 +31,7 @@ fn a_right_that_many_users_miss_is_noticed_within_a_minute_when_it_is_granted() 
 }
 
 fn obstacle_ends(reason: &str, begin: fn(&World), end: fn(&World)) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    in_virtual_time(async {
         let world = World::new(SEED, None);
         begin(&world);
         create_users(&world);
@@ -54,7 +50,6 @@ fn obstacle_ends(reason: &str, begin: fn(&World), end: fn(&World)) {
         assert_eq!(with_reason(&world, "Issued"), USERS, "all go on");
         assert_eq!(world.oracle().violations, Vec::<String>::new());
     });
-    runtime.shutdown_background();
 }
 
 fn create_users(world: &Arc<World>) {

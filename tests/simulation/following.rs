@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::runtime::Builder;
+use support::in_virtual_time;
 use tokio::time::{Instant, sleep};
 
 use crate::figures::SEED;
@@ -12,8 +12,7 @@ use crate::world::{LEASE, World};
 
 #[test]
 fn many_users_follow_their_signing_key_at_twenty_a_second_and_none_is_forgotten() {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
+    in_virtual_time(async {
         let world = World::new(SEED, None);
         for name in NAMES.iter().flat_map(|first| NAMES.map(|second| format!("{first}{second}"))) {
             let name: &'static str = Box::leak(name.into_boxed_str());
@@ -34,7 +33,6 @@ fn many_users_follow_their_signing_key_at_twenty_a_second_and_none_is_forgotten(
         follow(&world, "Issued", Some(MOST_A_SECOND)).await;
         assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     });
-    runtime.shutdown_background();
 }
 
 /// Waits until every user says so, and counts how many come to say so in each second.

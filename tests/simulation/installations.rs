@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
-use tokio::runtime::Builder;
+use support::in_virtual_time;
 use tokio::time::sleep;
 
 use crate::figures::SEED;
@@ -85,12 +85,6 @@ fn the_installation_whose_namespace_is_gone_is_succeeded_within_minutes() {
         assert_eq!(holders(&world), [OTHER]);
         assert!(ready(&world, "billing"));
     });
-}
-
-fn in_virtual_time(story: impl Future<Output = ()>) {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(story);
-    runtime.shutdown_background();
 }
 
 fn create(world: &World, name: &str) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::Value;
 use support::faults::Passed;
-use tokio::runtime::Builder;
+use support::in_virtual_time;
 use tokio::time::{Instant, sleep};
 
 use crate::disturbance::Disturbance;
@@ -43,8 +43,7 @@ impl Outcome {
 
 /// Plays a case in virtual time, from nothing.
 pub(crate) fn play(flow: &Flow, case: &Case, seed: u64, mutant: Option<Mutant>) -> Outcome {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let outcome = runtime.block_on(async {
+    in_virtual_time(async {
         let world = World::new(seed, mutant);
         world.oracle().trusts_ends = !case.hides_a_jump();
         world.oracle().dates_ends = !case.leaps();
@@ -53,9 +52,7 @@ pub(crate) fn play(flow: &Flow, case: &Case, seed: u64, mutant: Option<Mutant>) 
         let mut run = Run { world, case, points: 0..0, stuck: None };
         run.play(flow).await;
         run.conclude()
-    });
-    runtime.shutdown_background();
-    outcome
+    })
 }
 
 struct Run<'a> {

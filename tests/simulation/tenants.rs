@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
+use support::in_virtual_time;
 use tokio::time::sleep;
 
 use crate::figures::SEED;
@@ -63,12 +64,7 @@ fn labelled_secrets_of_a_tenant_cost_no_request() {
 
 /// Some users whose client secrets are delivered, and then what the tenant does.
 fn simulate<F: Future<Output = ()>>(act: impl FnOnce(Arc<World>) -> F) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    in_virtual_time(async {
         let world = World::new(SEED, None);
         for number in 0..USERS {
             let body = json!({
@@ -83,7 +79,6 @@ fn simulate<F: Future<Output = ()>>(act: impl FnOnce(Arc<World>) -> F) {
         act(Arc::clone(&world)).await;
         assert_eq!(world.oracle().violations, Vec::<String>::new());
     });
-    runtime.shutdown_background();
 }
 
 fn users() -> String {

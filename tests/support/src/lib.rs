@@ -16,3 +16,16 @@ pub mod faults;
 pub mod figures;
 pub mod leak;
 pub mod recipes;
+
+/// Runs a story in virtual time: time passes when every task waits. What still runs at its end is dropped.
+pub fn in_virtual_time<T>(story: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without input and output");
+    let outcome = runtime.block_on(story);
+    runtime.shutdown_background();
+    outcome
+}
