@@ -85,8 +85,8 @@ pub struct Installation {
 
     /// How long a token service may be out of touch with the API server and still sign. A key stays
     /// in the JWKS that much longer; the operator and the token service need the same value.
-    #[arg(long, env = "TECHNICAL_USER_MAX_VIEW_AGE", default_value = "1h", value_parser = lasting, value_name = "DURATION")]
-    pub max_view_age: SignedDuration,
+    #[arg(long, env = "TECHNICAL_USER_MAX_STALENESS", default_value = "1h", value_parser = lasting, value_name = "DURATION")]
+    pub max_staleness: SignedDuration,
 
     /// The roles that access tokens may carry, separated by commas, or * for any, whatever a
     /// `TechnicalUser` asks for. The operator and the token service need the same value.
@@ -156,12 +156,22 @@ pub struct ServiceArguments {
 
     /// A file with the certificate chain in PEM, for TLS. It is read anew when it changes. Without it
     /// the token service speaks HTTP, for a proxy that ends TLS.
-    #[arg(long, env = "TECHNICAL_USER_TLS_CERTIFICATE", requires = "tls_key", value_name = "FILE")]
-    pub tls_certificate: Option<PathBuf>,
+    #[arg(
+        long,
+        env = "TECHNICAL_USER_TLS_CERT_FILE",
+        requires = "tls_private_key_file",
+        value_name = "FILE"
+    )]
+    pub tls_cert_file: Option<PathBuf>,
 
     /// A file with the private key of the certificate in PEM.
-    #[arg(long, env = "TECHNICAL_USER_TLS_KEY", requires = "tls_certificate", value_name = "FILE")]
-    pub tls_key: Option<PathBuf>,
+    #[arg(
+        long,
+        env = "TECHNICAL_USER_TLS_PRIVATE_KEY_FILE",
+        requires = "tls_cert_file",
+        value_name = "FILE"
+    )]
+    pub tls_private_key_file: Option<PathBuf>,
 
     /// Which claims say what a client may do: `cloud` has the roles in `user_roles`, `cyoda-go` in
     /// `scopes`, so that cyoda-go takes the client for a service and not for a person.
@@ -185,8 +195,8 @@ pub struct ServiceArguments {
 
     /// Where one line of JSON goes for every token: `-` is standard output, `none` is nowhere, and
     /// anything else is a file.
-    #[arg(long, env = "TECHNICAL_USER_AUDIT_LOG", default_value = "-", value_name = "FILE")]
-    pub audit_log: String,
+    #[arg(long, env = "TECHNICAL_USER_AUDIT_LOG_PATH", default_value = "-", value_name = "FILE")]
+    pub audit_log_path: String,
 
     /// How many tokens a second one client gets, and twice as many at once; 0 is no limit.
     #[arg(long, env = "TECHNICAL_USER_CLIENT_RATE", default_value_t = 1000, value_name = "TOKENS")]
@@ -363,7 +373,7 @@ mod tests {
         assert!(parse(&[]).contains("--issuer <URL>"));
         assert!(parse(&["--issuer", "https://a", "--bcrypt-cost", "4"]).contains("10..=14"));
         assert!(parse(&["--issuer", "https://a", "--namespace", "A_b"]).contains("lower-case"));
-        assert!(parse(&["--issuer", "https://a", "--max-view-age", "0s"]).contains("at least 1s"));
+        assert!(parse(&["--issuer", "https://a", "--max-staleness", "0s"]).contains("at least 1s"));
         assert!(parse(&["--issuer", "https://a", "--controller-name", "a"]).contains("DNS name"));
         assert!(parse(&["--issuer", "https://a", "--health-listen", "[::]"]).contains("[::]:8080"));
         let roles = parse(&["--issuer", "https://a", "--allowed-roles", "ROLE_M2M,*"]);

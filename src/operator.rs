@@ -61,7 +61,7 @@ pub fn run(
         bcrypt_cost: arguments.bcrypt_cost,
         identity: identity()?,
         limits: Limits {
-            view_age: installation.max_view_age,
+            view_age: installation.max_staleness,
             token_lifetime: installation.max_access_token_ttl,
         },
         bootstrap_signing_key: makes_default(arguments),

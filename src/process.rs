@@ -45,7 +45,7 @@ pub enum ProcessError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// The file of audit records cannot be written.
-    #[error("the audit log {0} cannot be written: {1}. Choose another file with --audit-log")]
+    #[error("the audit log {0} cannot be written: {1}. Choose another file with --audit-log-path")]
     AuditLog(String, std::io::Error),
     /// No runtime, no signals, no randomness.
     #[error("the system refused what the process needs: {0}")]

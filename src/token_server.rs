@@ -101,8 +101,8 @@ impl TokenService {
         registry: &mut Registry,
     ) -> Result<Self, ProcessError> {
         let clock = Arc::new(System::start());
-        if installation.max_view_age < BOOKMARKS * 2 {
-            let text = "--max-view-age is shorter than two minutes: an API server at rest speaks once \
+        if installation.max_staleness < BOOKMARKS * 2 {
+            let text = "--max-staleness is shorter than two minutes: an API server at rest speaks once \
                 a minute, so tokens will be refused for no reason";
             tracing::warn!("{text}");
         }
@@ -110,7 +110,7 @@ impl TokenService {
             namespace: installation.namespace.clone(),
             controller_name: installation.controller_name.clone(),
             watch_namespaces: installation.watch_namespaces.clone(),
-            view_age: Duration::try_from(installation.max_view_age).unwrap_or_default(),
+            view_age: Duration::try_from(installation.max_staleness).unwrap_or_default(),
             token_lifetime: installation.max_access_token_ttl,
             issuer: issuer.clone(),
             policy: installation.policy(),
@@ -135,7 +135,7 @@ impl TokenService {
             },
             clock: Arc::clone(&clock) as _,
             entropy: clock,
-            audit: audit(&arguments.audit_log, &metrics)?,
+            audit: audit(&arguments.audit_log_path, &metrics)?,
             metrics,
         };
         let service = Arc::new(service);
@@ -191,16 +191,18 @@ pub(crate) fn listen(
     registry: &mut Registry,
 ) -> Result<Listener, ProcessError> {
     let limits = limits(arguments);
-    let is_encrypted = arguments.tls_certificate.is_some();
+    let is_encrypted = arguments.tls_cert_file.is_some();
     if !is_encrypted && !arguments.listen.ip().is_loopback() {
         let text = "HTTP without TLS at an address that other machines reach: client secrets and tokens \
-            can be read on the way (RFC 6749 section 3.2). Set --tls-certificate and --tls-key, or let \
+            can be read on the way (RFC 6749 section 3.2). Set --tls-cert-file and --tls-private-key-file, or let \
             nobody but a proxy that ends TLS reach this address";
         tracing::warn!(listen = %arguments.listen, "{text}");
     }
     tracing::info!(listen = %arguments.listen, tls = is_encrypted, "tokens are served");
     let mut listener = Listener::new(bind(arguments.listen, "listen")?, limits);
-    if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
+    if let (Some(certificate), Some(key)) =
+        (&arguments.tls_cert_file, &arguments.tls_private_key_file)
+    {
         listener = listener.with_tls(Certificates::load(certificate.clone(), key.clone())?);
     }
     register(registry, readings::of_listener(&listener));

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 pub struct Condition {
     /// The type of the condition, in CamelCase. `Ready` is always present; `Reconciling`,
     /// `Stalled` and every other type (`Suspended`, `OverlapActive`, `RotationInProgress`,
-    /// `AliasesPending`, `JWKSIncomplete`, `JWKSSurplus`, `RevokedKeyPublished`, `RequestPending`,
-    /// `RequestRefused`, `RequestIgnored`, `ClockSkew`) are present only while they are true.
+    /// `AliasesPending`, `JWKSIncomplete`, `JWKSOrphaned`, `RevokedKeyPublished`, `RequestPending`,
+    /// `RevocationRequestInvalid`, `RequestIgnored`, `ClockSkew`) are present only while they are true.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = 316))]
     pub type_: String,

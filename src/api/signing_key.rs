@@ -154,7 +154,7 @@ pub struct KeyRotation {
     /// How long a key is published before it signs, at most `720h`; less than `20m` only with
     /// `acceptOutage`. It has to cover how long the slowest verifier keeps its copy of the JWKS, and
     /// how old the answer may be that it copies: from a token service that is out of touch as old as
-    /// `--max-view-age`, from an HTTP cache 5 minutes more. Default: `1h`, too short for Kafka.
+    /// `--max-staleness`, from an HTTP cache 5 minutes more. Default: `1h`, too short for Kafka.
     #[serde(default = "default_pre_publish")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = duration_between("rotation.prePublish", "0s", "720h"))]

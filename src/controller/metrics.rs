@@ -4,10 +4,11 @@
 //! stays bounded.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -25,10 +26,9 @@ pub struct Metrics {
     errors: Family<Failed, Counter>,
     seconds: Family<Controller, Histogram>,
     active: Family<Controller, Gauge>,
-    depth: Family<Controller, Gauge>,
+    depth: Family<WorkQueue, Gauge>,
     leads: Family<Named, Gauge>,
-    issued: Family<Issued, Counter>,
-    scheduled: Counter,
+    rotations: Family<Rotation, Counter>,
     objects: Family<Controller, Gauge>,
     standing: Family<Standing, Gauge>,
     unready: Family<Unready, Gauge>,
@@ -46,6 +46,13 @@ struct Left {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Controller {
+    controller: &'static str,
+}
+
+/// `name` as client-go has it, `controller` as controller-runtime adds it.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WorkQueue {
+    name: &'static str,
     controller: &'static str,
 }
 
@@ -79,19 +86,37 @@ struct Named {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Issued {
+struct Rotation {
+    kind: &'static str,
     trigger: Trigger,
+    result: &'static str,
 }
 
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 enum Trigger {
-    Unissued,
+    Initial,
     Scheduled,
     Requested,
+    Emergency,
     Deleted,
     Altered,
     Unknown,
-    Found,
+    Recovered,
+}
+
+impl EncodeLabelValue for Trigger {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(match self {
+            Self::Initial => "initial",
+            Self::Scheduled => "scheduled",
+            Self::Requested => "requested",
+            Self::Emergency => "emergency",
+            Self::Deleted => "deleted",
+            Self::Altered => "altered",
+            Self::Unknown => "unknown",
+            Self::Recovered => "recovered",
+        })
+    }
 }
 
 /// What a controller has to do at the moment.
@@ -119,8 +144,7 @@ impl Metrics {
             active: Family::default(),
             depth: Family::default(),
             leads: Family::default(),
-            issued: Family::default(),
-            scheduled: Counter::default(),
+            rotations: Family::default(),
             objects: Family::default(),
             standing: Family::default(),
             unready: Family::default(),
@@ -136,14 +160,10 @@ impl Metrics {
             metrics.leads.clone(),
         );
         registry.register(
-            "technical_user_operator_client_secrets_issued",
-            "Client secrets issued, by what made it necessary; found: a later look saw it issued",
-            metrics.issued.clone(),
-        );
-        registry.register(
-            "technical_user_operator_signing_keys_scheduled",
-            "Signing keys that were published and got their time to sign",
-            metrics.scheduled.clone(),
+            "technical_user_rotations",
+            "Client secrets issued and signing keys scheduled or revoked, by kind and trigger. The \
+             trigger `recovered` counts client secrets whose delivery was confirmed by a later reconcile",
+            metrics.rotations.clone(),
         );
         registry.register(
             "technical_user_operator_clock_skew_seconds",
@@ -193,7 +213,7 @@ impl Metrics {
             self.standing.clone(),
         );
         registry.register(
-            "technical_user_operator_objects_left",
+            "technical_user_operator_objects_skipped",
             "Objects that another installation holds, by the namespace of that installation",
             self.left.clone(),
         );
@@ -212,22 +232,31 @@ impl Metrics {
 
     pub(super) fn issued(&self, cause: Cause) {
         let trigger = match cause {
-            Cause::Unissued => Trigger::Unissued,
+            Cause::Unissued => Trigger::Initial,
             Cause::Due => Trigger::Scheduled,
             Cause::Requested => Trigger::Requested,
             Cause::Deleted => Trigger::Deleted,
             Cause::Altered => Trigger::Altered,
             Cause::Unknown => Trigger::Unknown,
         };
-        self.issued.get_or_create(&Issued { trigger }).inc();
+        self.rotated(TECHNICAL_USER, trigger);
     }
 
     pub(super) fn found_issued(&self) {
-        self.issued.get_or_create(&Issued { trigger: Trigger::Found }).inc();
+        self.rotated(TECHNICAL_USER, Trigger::Recovered);
     }
 
-    pub(super) fn key_scheduled(&self) {
-        self.scheduled.inc();
+    pub(super) fn key_scheduled(&self, is_requested: bool) {
+        let trigger = if is_requested { Trigger::Requested } else { Trigger::Scheduled };
+        self.rotated(SIGNING_KEY, trigger);
+    }
+
+    pub(super) fn key_revoked(&self) {
+        self.rotated(SIGNING_KEY, Trigger::Emergency);
+    }
+
+    fn rotated(&self, kind: &'static str, trigger: Trigger) {
+        self.rotations.get_or_create(&Rotation { kind, trigger, result: "success" }).inc();
     }
 
     pub(super) fn reconciled(
@@ -249,7 +278,12 @@ impl Metrics {
         let controller = Controller { controller };
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.active.get_or_create(&controller).set(number(load.active));
-        self.depth.get_or_create(&controller).set(number(load.depth));
+        self.depth
+            .get_or_create(&WorkQueue {
+                name: controller.controller,
+                controller: controller.controller,
+            })
+            .set(number(load.depth));
         self.objects.get_or_create(&controller).set(number(load.objects));
         match load.sum.first_due_at {
             Some(due_at) => {
@@ -284,3 +318,7 @@ impl Metrics {
         self.skew.set(seconds);
     }
 }
+
+const TECHNICAL_USER: &str = "TechnicalUser";
+
+const SIGNING_KEY: &str = "SigningKey";

@@ -72,7 +72,7 @@ struct Trouble {
 const TROUBLES: &[Trouble] = &[
     Trouble {
         type_: "ClockSkew",
-        end: "ClocksAgree",
+        end: "ClockSkewResolved",
         relief: "the clocks of the operator and of the API server agree and have held still. What \
             is due by the clock happens again.",
     },
@@ -82,23 +82,23 @@ const TROUBLES: &[Trouble] = &[
         relief: "the JWKS is up to date in every namespace where it shall be.",
     },
     Trouble {
-        type_: "JWKSSurplus",
-        end: "JWKSSurplusGone",
+        type_: "JWKSOrphaned",
+        end: "JWKSOrphanDeleted",
         relief: "no JWKS is left where none is wanted.",
     },
     Trouble {
         type_: "RevokedKeyPublished",
-        end: "RevokedKeyGone",
+        end: "RevokedKeyRemoved",
         relief: "no revoked key is in the JWKS of the operator's namespace any more.",
     },
     Trouble {
-        type_: "RequestRefused",
-        end: "RequestResolved",
+        type_: "RevocationRequestInvalid",
+        end: "RevocationRequestResolved",
         relief: "the annotation iam.cyoda.com/revoke-requested-at names no unknown kid any more.",
     },
     Trouble {
         type_: "RequestIgnored",
-        end: "RequestNotEmpty",
+        end: "RequestNoLongerEmpty",
         relief: "no annotation of a request is empty any more.",
     },
 ];
@@ -120,7 +120,7 @@ mod tests {
 
         assert_eq!(told(&calm, &skewed), [("ClockSkew", Progress::Reconciling)]);
         assert_eq!(told(&skewed, &skewed), []);
-        assert_eq!(told(&skewed, &calm), [("ClocksAgree", Progress::Done)]);
+        assert_eq!(told(&skewed, &calm), [("ClockSkewResolved", Progress::Done)]);
         assert_eq!(told(&[], &conditions(&["RotationInProgress"])), []);
     }
 

@@ -90,10 +90,10 @@ impl Obstacle {
             Self::Forbidden { .. } => "Forbidden",
             Self::Quota { .. } => "QuotaExceeded",
             Self::NamespaceTerminating { .. } => "NamespaceTerminating",
-            Self::Denied { .. } | Self::Refused { .. } => "Refused",
-            Self::AwaitingCollection { .. } => "AwaitingCollection",
+            Self::Denied { .. } | Self::Refused { .. } => "AdmissionDenied",
+            Self::AwaitingCollection { .. } => "AwaitingGarbageCollection",
             Self::Unavailable => "ApiServerUnavailable",
-            Self::Contended { .. } => "Contended",
+            Self::Contended { .. } => "WriteConflict",
         }
     }
 

@@ -125,7 +125,7 @@ pub fn agrees(
     let is_within = |it: SignedDuration, most: i64| it <= SignedDuration::from_secs(most);
     let view_age = SignedDuration::try_from(view_age).unwrap_or(SignedDuration::MAX);
     if !is_within(view_age, agreement.view_age_seconds) {
-        return Err(NoSigner::Settings("--max-view-age"));
+        return Err(NoSigner::Settings("--max-staleness"));
     }
     if !is_within(token_lifetime, agreement.token_lifetime_seconds) {
         return Err(NoSigner::Settings("--max-access-token-ttl"));

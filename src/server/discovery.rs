@@ -36,7 +36,12 @@ struct Metadata<'a> {
 
 /// `GET` of the metadata.
 pub(super) async fn metadata(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
-    service.metrics.asked("discovery");
+    let response = metadata_of(&service, &headers);
+    service.metrics.discovery_answered(response.status());
+    response
+}
+
+fn metadata_of(service: &Service, headers: &HeaderMap) -> Response {
     let Some(published) = service.directory.published() else {
         return missing();
     };
@@ -58,16 +63,17 @@ pub(super) async fn metadata(State(service): State<Arc<Service>>, headers: Heade
     };
     let body = serde_json::to_string(&metadata).unwrap_or_default();
     let etag = format!("\"{}\"", Jwks::digest_of(&body));
-    cacheable(&headers, body.into(), &etag)
+    cacheable(headers, body.into(), &etag)
 }
 
 /// `GET` of the JWKS.
 pub(super) async fn jwks(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
-    service.metrics.asked("jwks");
-    let Some(published) = service.directory.published() else {
-        return missing();
+    let response = match service.directory.published() {
+        Some(published) => cacheable(&headers, published.bytes.clone(), &published.etag),
+        None => missing(),
     };
-    cacheable(&headers, published.bytes.clone(), &published.etag)
+    service.metrics.jwks_answered(response.status());
+    response
 }
 
 /// `GET` of the JWKS of one `SigningKey`, `<name>.json`: for verifiers that stop at a key of an
@@ -77,15 +83,14 @@ pub(super) async fn jwks_of_one(
     Path(file): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    service.metrics.asked("jwks");
-    let Some(name) = file.strip_suffix(".json") else {
-        return Refusal::NotFound.into_response();
+    let published = file.strip_suffix(".json").map(|name| service.directory.published_of(name));
+    let response = match published {
+        Some(Ok(Some(published))) => cacheable(&headers, published.bytes.clone(), &published.etag),
+        None | Some(Err(NoSigner::Absent)) => Refusal::NotFound.into_response(),
+        Some(Ok(None) | Err(_)) => missing(),
     };
-    match service.directory.published_of(name) {
-        Ok(Some(published)) => cacheable(&headers, published.bytes.clone(), &published.etag),
-        Err(NoSigner::Absent) => Refusal::NotFound.into_response(),
-        Ok(None) | Err(_) => missing(),
-    }
+    service.metrics.jwks_answered(response.status());
+    response
 }
 
 /// No key at all: an empty set would have verifiers forget the keys that they know.

@@ -34,15 +34,20 @@ struct Header {
 
 /// `POST` to the introspection endpoint.
 pub(super) async fn introspect(State(service): State<Arc<Service>>, posted: Posted) -> Response {
-    service.metrics.asked("introspection");
-    let request = match service.authenticated(&posted, Endpoint::Introspection).await {
+    let response = answer(&service, &posted).await;
+    service.metrics.introspection_answered(response.status());
+    response
+}
+
+async fn answer(service: &Arc<Service>, posted: &Posted) -> Response {
+    let request = match service.authenticated(posted, Endpoint::Introspection).await {
         Ok(request) => request,
-        Err(rejected) => return refused(&service, REFUSED, posted.source, rejected),
+        Err(rejected) => return refused(service, REFUSED, posted.source, rejected),
     };
     let Some(token) = request.form.token.as_deref() else {
         let refusal = Refusal::InvalidRequest("token is missing".into());
         let rejected = Rejected { refusal, method: request.method, client: Some(request.known) };
-        return refused(&service, REFUSED, posted.source, rejected);
+        return refused(service, REFUSED, posted.source, rejected);
     };
     // Of any other token nothing is told, not even why (RFC 7662 section 2.2).
     let claims = service.active(token);

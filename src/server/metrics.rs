@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,7 +19,9 @@ use crate::domain::token::presented::Method;
 pub struct Metrics {
     requests: Family<Request, Counter>,
     seconds: Histogram,
-    asked: Family<Endpoint, Counter>,
+    discovery: Family<Status, Counter>,
+    jwks: Family<Status, Counter>,
+    introspection: Family<Status, Counter>,
     records: Records,
 }
 
@@ -32,8 +35,8 @@ struct Request {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Endpoint {
-    endpoint: &'static str,
+struct Status {
+    status: u16,
 }
 
 impl Metrics {
@@ -42,7 +45,9 @@ impl Metrics {
         let metrics = Self {
             requests: Family::default(),
             seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
-            asked: Family::default(),
+            discovery: Family::default(),
+            jwks: Family::default(),
+            introspection: Family::default(),
             records: Records::default(),
         };
         registry.register(
@@ -56,9 +61,19 @@ impl Metrics {
             metrics.seconds.clone(),
         );
         registry.register(
-            "technical_user_endpoint_requests",
-            "Requests to the other endpoints",
-            metrics.asked.clone(),
+            "technical_user_discovery_requests",
+            "Requests for the metadata, by status code",
+            metrics.discovery.clone(),
+        );
+        registry.register(
+            "technical_user_jwks_requests",
+            "Requests for a JWKS, by status code",
+            metrics.jwks.clone(),
+        );
+        registry.register(
+            "technical_user_introspection_requests",
+            "Requests for an introspection, by status code",
+            metrics.introspection.clone(),
         );
         registry.register(
             "technical_user_audit_records_lost",
@@ -87,8 +102,16 @@ impl Metrics {
         self.count(method, "refused", (refusal.code(), refusal.reason()));
     }
 
-    pub(super) fn asked(&self, endpoint: &'static str) {
-        self.asked.get_or_create(&Endpoint { endpoint }).inc();
+    pub(super) fn discovery_answered(&self, status: StatusCode) {
+        self.discovery.get_or_create(&Status::from(status)).inc();
+    }
+
+    pub(super) fn jwks_answered(&self, status: StatusCode) {
+        self.jwks.get_or_create(&Status::from(status)).inc();
+    }
+
+    pub(super) fn introspection_answered(&self, status: StatusCode) {
+        self.introspection.get_or_create(&Status::from(status)).inc();
     }
 
     fn count(
@@ -100,5 +123,11 @@ impl Metrics {
         let (grant_type, auth_method) = ("client_credentials", method.name());
         let request = Request { grant_type, auth_method, result, error, reason };
         self.requests.get_or_create(&request).inc();
+    }
+}
+
+impl From<StatusCode> for Status {
+    fn from(status: StatusCode) -> Self {
+        Self { status: status.as_u16() }
     }
 }

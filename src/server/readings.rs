@@ -56,9 +56,9 @@ pub fn of_service(service: &Arc<Service>) -> Vec<Reading> {
             figure(clients.count())
         }),
         Reading::one(
-            "technical_user_view_age_seconds",
+            "technical_user_watch_staleness_seconds",
             "Time since the most silent watch last told something, or since the start for one that \
-                never did: beyond --max-view-age nothing is signed that rests upon it.",
+                never did: beyond --max-staleness nothing is signed that rests upon it.",
             move || Some(age.age().as_secs_f64()),
         ),
         Reading::one(
@@ -72,7 +72,7 @@ pub fn of_service(service: &Arc<Service>) -> Vec<Reading> {
             source: Source::Each("signing_key", Box::new(can_sign)),
         },
         Reading::one(
-            "technical_user_settings_disagreements",
+            "technical_user_settings_mismatches",
             "Flags of this token server that do not agree with those of the operator: /readyz names them.",
             move || figure(settings.disagreements().len()),
         ),

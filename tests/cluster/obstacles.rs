@@ -115,7 +115,7 @@ async fn a_policy_that_refuses_the_delivery_is_named_and_fills_no_record() {
 
     for token in ["1", "2", "3"] {
         namespace.request_rotation("orders", token).await;
-        let ready = namespace.says("orders", "Refused").await;
+        let ready = namespace.says("orders", "AdmissionDenied").await;
         assert!(ready.message.contains(&format!("policy {POLICY} ")), "{}", ready.message);
         let what = format!("request {token} was tried, and the current verifier alone is left");
         until(&what, || async {
@@ -124,7 +124,7 @@ async fn a_policy_that_refuses_the_delivery_is_named_and_fills_no_record() {
         })
         .await;
     }
-    namespace.has_event("orders", "Refused").await;
+    namespace.has_event("orders", "AdmissionDenied").await;
     assert!(condition(&namespace.user("orders").await, "Stalled").is_some());
     assert!(namespace.accepts(&client_id, &first).await);
 

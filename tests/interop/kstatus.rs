@@ -254,10 +254,10 @@ fn beside_ready() -> Vec<(&'static str, signing_key::Observed, Now)> {
     let apart = Watchman::default().look(at(0), Some(at(1)), Duration::ZERO);
     vec![
         ("JWKSIncomplete", incomplete, now),
-        ("JWKSSurplus", surplus, now),
+        ("JWKSOrphaned", surplus, now),
         ("RotationInProgress", rotating, now),
         ("RevokedKeyPublished", exposed, now),
-        ("RequestRefused", refused, now),
+        ("RevocationRequestInvalid", refused, now),
         ("RequestIgnored", ignored, now),
         ("ClockSkew", observed_series(), apart),
     ]

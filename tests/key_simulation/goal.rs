@@ -80,7 +80,7 @@ fn is_ready(world: &World) -> Result<(), String> {
         "ClockSkew",
         "RotationInProgress",
         "JWKSIncomplete",
-        "JWKSSurplus",
+        "JWKSOrphaned",
         "RevokedKeyPublished",
     ] {
         is(condition(&series, trouble).is_none(), trouble)?;
@@ -94,7 +94,7 @@ fn is_ready(world: &World) -> Result<(), String> {
         // A ledger that is made anew knows no kid whose pair went with its revocation.
         let is_forgotten = world.has_lost_ledger()
             && field == "lastHandledRevokeAt"
-            && condition(&series, "RequestRefused").is_some();
+            && condition(&series, "RevocationRequestInvalid").is_some();
         let is_handled = asked.is_null() || series["status"][field] == *asked;
         is(is_handled || is_forgotten, field)?;
     }

@@ -32,7 +32,7 @@ fn wrong_clocks_are_told_of_and_so_is_their_end() {
 
     let reasons = reasons(&played(&flow, &[(at, skew)]));
 
-    for reason in ["ClockSkew", "ClocksAgree"] {
+    for reason in ["ClockSkew", "ClockSkewResolved"] {
         assert!(reasons.iter().any(|it| it == reason), "{reason} is not among {reasons:?}");
     }
 }

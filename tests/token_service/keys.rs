@@ -65,7 +65,7 @@ async fn a_token_server_that_believes_its_views_for_longer_than_the_operator_thi
     let refused = patient.token(&who).await;
 
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.text);
-    assert!(patient.directory.signing().unwrap_err().contains("--max-view-age"));
+    assert!(patient.directory.signing().unwrap_err().contains("--max-staleness"));
     assert_eq!(good.token(&who).await.status, StatusCode::OK);
 }
 

@@ -70,11 +70,11 @@ async fn who_cannot_sign_says_why() {
 
     let reasons = [
         "no_ledger",
-        "view_missing",
+        "watch_not_synced",
         "signing_key_absent",
         "signing_key_suspended",
         "no_active_key",
-        "view_stale",
+        "watch_stale",
     ];
     for reason in reasons {
         assert_eq!(server.unavailable(reason), 1, "{reason}: {:?}", server.metric(REQUESTS));

@@ -272,7 +272,7 @@ async fn the_age_of_the_views_is_known_from_the_first_second() {
     let world = World::start().await;
     world.set_away(true);
     let server = world.token_server(Profile::Cloud);
-    let age = || server.metric("technical_user_view_age_seconds");
+    let age = || server.metric("technical_user_watch_staleness_seconds");
 
     assert_eq!(age(), [" 0.0"]);
     tokio::time::sleep(Duration::from_mins(10)).await;

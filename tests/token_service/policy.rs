@@ -151,11 +151,11 @@ async fn settings_that_differ_from_those_of_the_operator_are_named() {
     };
 
     assert_eq!(named(&same), Vec::<String>::new());
-    assert_eq!(same.metric("technical_user_settings_disagreements"), [" 0.0"]);
+    assert_eq!(same.metric("technical_user_settings_mismatches"), [" 0.0"]);
     let roles = "--allowed-roles of this token server is \"ROLE_M2M\", and that of the operator is \
         \"any\": give both processes the same value";
     assert_eq!(named(&narrow), [roles]);
-    assert_eq!(narrow.metric("technical_user_settings_disagreements"), [" 1.0"]);
+    assert_eq!(narrow.metric("technical_user_settings_mismatches"), [" 1.0"]);
     let [issuer] = &named(&moved)[..] else { panic!("{:?}", named(&moved)) };
     assert!(issuer.starts_with("--issuer of this token server is \"https://other.example.com\""));
 }

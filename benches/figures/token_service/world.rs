@@ -75,7 +75,7 @@ impl TokenServer {
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--health-listen", &format!("127.0.0.1:{health}")])
             .args(["--metrics-listen", &format!("127.0.0.1:{}", free_port())])
-            .arg("--audit-log")
+            .arg("--audit-log-path")
             .arg(audit)
             .args(flags)
             .env("KUBECONFIG", kubeconfig)

@@ -121,10 +121,9 @@ pub(super) async fn ledger_changed(
     match change {
         Change::Schedule => {
             tracing::info!(name = series.name, "next key scheduled");
-            context.metrics.key_scheduled();
-            if let Held::Ledger(_, former) = &look.observed.ledger
-                && let Some(news) = report::algorithm_changes(series, former, ledger)
-            {
+            let Held::Ledger(_, former) = &look.observed.ledger else { return };
+            context.metrics.key_scheduled(former.rotated != ledger.rotated);
+            if let Some(news) = report::algorithm_changes(series, former, ledger) {
                 tell(series, news, context).await;
             }
         }
@@ -132,11 +131,13 @@ pub(super) async fn ledger_changed(
         Change::Revoke => {
             let kid = series.revoke_request.as_deref().unwrap_or_default();
             tracing::warn!(name = series.name, kid, "key revoked");
+            context.metrics.key_revoked();
             let news = report::revoked(series, kid, &look.observed, ledger);
             tell(series, news, context).await;
         }
         Change::RevokeAll => {
             tracing::warn!(name = series.name, "all keys revoked");
+            context.metrics.key_revoked();
             if let Held::Ledger(_, former) = &look.observed.ledger {
                 let news = report::all_revoked(series, former, ledger);
                 tell(series, news, context).await;

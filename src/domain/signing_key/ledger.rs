@@ -270,7 +270,7 @@ impl Agreement {
             differences.push(Disagreement { flag, operator, token_server });
         };
         for (flag, operator, own) in [
-            ("--max-view-age", self.view_age_seconds, token_server.view_age_seconds),
+            ("--max-staleness", self.view_age_seconds, token_server.view_age_seconds),
             (
                 "--max-access-token-ttl",
                 self.token_lifetime_seconds,

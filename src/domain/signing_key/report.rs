@@ -189,7 +189,7 @@ fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now)
         conditions.hold("JWKSIncomplete", reason, message);
     }
     if let Some((reason, message)) = surplus(observed, series) {
-        conditions.hold("JWKSSurplus", reason, message);
+        conditions.hold("JWKSOrphaned", reason, message);
     }
     if let Some(message) = exposed(observed, series) {
         conditions.hold("RevokedKeyPublished", "JWKSNotWritten", message);
@@ -219,11 +219,11 @@ fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now)
 fn unseen<'a>(observed: &Observed, series: &Series) -> impl Iterator<Item = &'a str> + use<'a> {
     // There is always one target, at home.
     let is_cut_short = observed.targets.is_empty() || observed.sight == Sight::Home;
-    let targets = is_cut_short.then_some(["JWKSIncomplete", "JWKSSurplus"]);
+    let targets = is_cut_short.then_some(["JWKSIncomplete", "JWKSOrphaned"]);
     let is_asked = series.revoke_request.is_some();
     let requests = match observed.ledger {
         Held::Absent | Held::Unreadable(_) | Held::Unread => {
-            let refused = is_asked.then_some("RequestRefused");
+            let refused = is_asked.then_some("RevocationRequestInvalid");
             [Some("RevokedKeyPublished"), refused]
         }
         Held::Ledger(..) => [None, None],
@@ -340,7 +340,7 @@ fn refused(observed: &Observed, series: &Series) -> Option<String> {
     ))
 }
 
-const REFUSED: &str = "RequestRefused";
+const REFUSED: &str = "RevocationRequestInvalid";
 
 /// So many namespaces or keys are named in a message.
 const SHOWN: usize = 10;

@@ -148,7 +148,7 @@ async fn search_for_leaks(victims: &Victims, watched: &[Watched]) {
 
 const FLAGS: &[(&str, &str)] = &[
     ("--bootstrap-signing-key", "false"),
-    ("--max-view-age", "5s"),
+    ("--max-staleness", "5s"),
     ("--max-access-token-ttl", "5s"),
 ];
 

@@ -107,7 +107,7 @@ async fn a_namespace_that_cannot_be_written_is_named_and_holds_up_nobody() {
     let second = series.kid_when(2).await;
     let others = [SYSTEM, "obstructed-1", "obstructed-3", "obstructed-4"];
     series.publishes(&others, &[&kid, &second]).await;
-    let incomplete = series.says("JWKSIncomplete", "Refused").await;
+    let incomplete = series.says("JWKSIncomplete", "AdmissionDenied").await;
     assert!(incomplete.message.contains(": obstructed-2."), "{}", incomplete.message);
     assert!(!series.has_map("obstructed-2").await);
 }
@@ -337,7 +337,7 @@ async fn a_copy_that_somebody_edits_all_the_time_holds_up_nobody() {
 
     let second = series.kid_when(2).await;
     series.publishes(&[SYSTEM, &two], &[&first, &second]).await;
-    let incomplete = series.says("JWKSIncomplete", "Contended").await;
+    let incomplete = series.says("JWKSIncomplete", "WriteConflict").await;
     assert!(incomplete.message.contains(&one), "{}", incomplete.message);
     editor.abort();
     series.publishes(&[&one], &[&first, &second]).await;
@@ -350,7 +350,7 @@ async fn a_webhook_that_fails_on_deletion_holds_up_nobody() {
     let first = series.kid(1).await;
     ask_nobody(&series, &one, &["DELETE"]).await;
     series.namespace(&one, false).await;
-    series.says("JWKSSurplus", "ApiServerUnavailable").await;
+    series.says("JWKSOrphaned", "ApiServerUnavailable").await;
 
     series.annotate(ROTATE_REQUESTED_AT, "1").await;
 

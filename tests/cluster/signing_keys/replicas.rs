@@ -205,7 +205,7 @@ async fn a_namespace_without_the_right_to_write_is_named_and_served_once_it_is_g
     })
     .await;
     series.namespace("no-right-2", false).await;
-    let surplus = series.says("JWKSSurplus", "Forbidden").await;
+    let surplus = series.says("JWKSOrphaned", "Forbidden").await;
     let words = "may not delete configmaps in namespace no-right-2";
     assert!(surplus.message.contains(words), "{}", surplus.message);
     assert!(series.has_map("no-right-2").await);
@@ -217,7 +217,7 @@ async fn a_namespace_without_the_right_to_write_is_named_and_served_once_it_is_g
     .await;
     series.annotate(ROTATE_REQUESTED_AT, "look again, please").await;
     until("nothing is left there", || async {
-        let is_said = condition(&series.object().await, "JWKSSurplus").is_some();
+        let is_said = condition(&series.object().await, "JWKSOrphaned").is_some();
         (!is_said && !series.has_map("no-right-2").await).then_some(())
     })
     .await;

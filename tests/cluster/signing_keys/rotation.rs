@@ -172,12 +172,12 @@ async fn a_revocation_of_an_unknown_key_is_refused_loudly() {
 
     series.annotate(REVOKE_REQUESTED_AT, "no-such-kid").await;
 
-    let refused = series.says("RequestRefused", "UnknownKeyID").await;
+    let refused = series.says("RevocationRequestInvalid", "UnknownKeyID").await;
     assert!(refused.message.contains("Nothing was revoked"), "{}", refused.message);
     series.publishes(&[SYSTEM], &[&first]).await;
     series.annotate(REVOKE_REQUESTED_AT, "").await;
-    series.when("no refusal", |it| condition(it, "RequestRefused").is_none()).await;
-    for reason in ["RequestRefused", "RequestResolved"] {
+    series.when("no refusal", |it| condition(it, "RevocationRequestInvalid").is_none()).await;
+    for reason in ["RevocationRequestInvalid", "RevocationRequestResolved"] {
         series.has_event(reason).await;
     }
 }

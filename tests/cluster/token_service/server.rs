@@ -125,7 +125,7 @@ impl Launch {
             ("--metrics-listen", format!("127.0.0.1:{}", self.metrics)),
         ];
         words.extend(pairs.into_iter().flat_map(|(flag, value)| [flag.into(), value.into()]));
-        words.extend(["--audit-log".into(), self.audit.clone().into()]);
+        words.extend(["--audit-log-path".into(), self.audit.clone().into()]);
         words.extend(self.arguments.iter().map(OsString::from));
         if let Some(most) = self.files {
             let limited = format!("ulimit -n {most} && exec \"$@\"");

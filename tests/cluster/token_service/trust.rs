@@ -38,8 +38,9 @@ async fn a_token_does_kubectl_get_pods_as_its_own_user() {
     operator.ready().await;
     let file = |name: &str| folder.path().join(name).display().to_string();
     let launch = Launch::new(&control_plane, "token-server", &issuer).await.at(port);
-    let launch =
-        launch.with("--tls-certificate", &file("tls.crt")).with("--tls-key", &file("tls.key"));
+    let launch = launch
+        .with("--tls-cert-file", &file("tls.crt"))
+        .with("--tls-private-key-file", &file("tls.key"));
     let server = launch.with(ALLOWED, "kubernetes");
     let server = server.with("--allowed-roles", &format!("ROLE_M2M,{STRANGE}")).start();
     server.ready().await;

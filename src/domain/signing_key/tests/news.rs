@@ -58,9 +58,9 @@ fn a_refused_request_is_told_and_so_is_its_end() {
     given.series.revoke_request = None;
     let resolved = given.news(Some(&refused));
 
-    assert_eq!(told, ["RequestRefused"]);
+    assert_eq!(told, ["RevocationRequestInvalid"]);
     assert!(again.is_empty(), "{again:?}");
-    assert_eq!(resolved, ["RequestResolved"]);
+    assert_eq!(resolved, ["RevocationRequestResolved"]);
 }
 
 #[test]
@@ -155,5 +155,5 @@ fn a_revoked_key_that_stays_in_the_jwks_has_a_condition_until_it_leaves() {
     assert!(condition.message.contains(kid(1).as_str()), "{}", condition.message);
     let reasons: Vec<_> = told.iter().map(|it| it.reason).collect();
     assert_eq!(reasons, ["QuotaExceeded", "RevokedKeyPublished"]);
-    assert!(ended.contains(&"RevokedKeyGone"), "{ended:?}");
+    assert!(ended.contains(&"RevokedKeyRemoved"), "{ended:?}");
 }

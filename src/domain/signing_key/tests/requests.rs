@@ -175,7 +175,8 @@ fn a_kid_that_is_none_of_the_series_is_refused_in_words() {
     let status = report::status(&given.observed(), &verdict, None, now).unwrap();
 
     assert!(steps.is_empty());
-    let refused = status.conditions.iter().find(|it| it.type_ == "RequestRefused").unwrap();
+    let refused =
+        status.conditions.iter().find(|it| it.type_ == "RevocationRequestInvalid").unwrap();
     assert!(refused.message.contains("status.keys"), "{}", refused.message);
     assert!(refused.message.contains("\"somebody-elses\""), "{}", refused.message);
 
@@ -268,7 +269,7 @@ fn a_refused_request_is_the_first_thing_that_is_seen() {
     let status = given.status(None);
     let ready = status.conditions.iter().find(|it| it.type_ == "Ready").unwrap();
 
-    assert_eq!(ready.reason, "RequestRefused");
+    assert_eq!(ready.reason, "RevocationRequestInvalid");
     assert_eq!(ready.status, crate::api::condition::ConditionStatus::True);
     assert!(ready.message.starts_with("Nothing was revoked"), "{}", ready.message);
     assert!(ready.message.contains("\"leaked\""), "{}", ready.message);

@@ -83,7 +83,7 @@ fn a_jwks_that_cannot_be_deleted_is_told_and_tried_again() {
 
     assert_eq!(rest.verdict, Verdict::Signing(kid(1)));
     assert!(rest.wake_at.unwrap() <= given.now + SignedDuration::from_mins(1));
-    let surplus = status.conditions.iter().find(|it| it.type_ == "JWKSSurplus").unwrap();
+    let surplus = status.conditions.iter().find(|it| it.type_ == "JWKSOrphaned").unwrap();
     assert!(surplus.message.contains(": old. "), "{}", surplus.message);
     assert!(surplus.message.contains("delete configmaps"), "{}", surplus.message);
 }

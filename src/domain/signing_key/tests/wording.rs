@@ -112,9 +112,9 @@ fn every_condition_and_its_event_and_its_end_name_the_signing_key() {
     for type_ in [
         "ClockSkew",
         "JWKSIncomplete",
-        "JWKSSurplus",
+        "JWKSOrphaned",
         "RequestIgnored",
-        "RequestRefused",
+        "RevocationRequestInvalid",
         "RevokedKeyPublished",
         "RotationInProgress",
         "Suspended",
@@ -122,12 +122,12 @@ fn every_condition_and_its_event_and_its_end_name_the_signing_key() {
         assert!(types.contains(type_), "{type_} not in {types:?}");
     }
     for reason in [
-        "ClocksAgree",
+        "ClockSkewResolved",
         "JWKSComplete",
-        "JWKSSurplusGone",
-        "RequestNotEmpty",
-        "RequestResolved",
-        "RevokedKeyGone",
+        "JWKSOrphanDeleted",
+        "RequestNoLongerEmpty",
+        "RevocationRequestResolved",
+        "RevokedKeyRemoved",
     ] {
         assert!(reasons.contains(reason), "{reason} not in {reasons:?}");
     }

@@ -130,7 +130,7 @@ impl Verdict {
             Self::NotAllowed { excess, .. } => excess.reason(),
             Self::ClientIdTaken => "ClientIDTaken",
             Self::Unreadable(_) => "RecordUnreadable",
-            Self::AwaitingCollection => "AwaitingCollection",
+            Self::AwaitingCollection => "AwaitingGarbageCollection",
             Self::SecretConflict => "SecretConflict",
             Self::SecretTerminating => "SecretTerminating",
             Self::SecretImmutable => "SecretImmutable",

@@ -78,7 +78,7 @@ fn each_verdict_has_its_conditions() {
         (Verdict::Suspended, "Suspended", (True, false, false)),
         (Verdict::ClientIdTaken, "ClientIDTaken", (False, false, true)),
         (Verdict::Unreadable(Unreadable::Malformed), "RecordUnreadable", (False, false, true)),
-        (Verdict::AwaitingCollection, "AwaitingCollection", (True, true, false)),
+        (Verdict::AwaitingCollection, "AwaitingGarbageCollection", (True, true, false)),
         (Verdict::SecretConflict, "SecretConflict", (False, false, true)),
         (Verdict::SecretTerminating, "SecretTerminating", (True, true, false)),
         (Verdict::SecretImmutable, "SecretImmutable", (False, false, true)),
@@ -92,10 +92,14 @@ fn each_verdict_has_its_conditions() {
         (Verdict::Blocked(forbidden), "Forbidden", (True, false, true)),
         (Verdict::Blocked(quota), "QuotaExceeded", (True, false, true)),
         (Verdict::Blocked(terminating), "NamespaceTerminating", (True, true, false)),
-        (Verdict::Blocked(denied), "Refused", (True, false, true)),
-        (Verdict::Blocked(refused), "Refused", (True, false, true)),
+        (Verdict::Blocked(denied), "AdmissionDenied", (True, false, true)),
+        (Verdict::Blocked(refused), "AdmissionDenied", (True, false, true)),
         (Verdict::Blocked(Obstacle::Unavailable), "ApiServerUnavailable", (True, true, false)),
-        (Verdict::Blocked(Obstacle::Contended { object: None }), "Contended", (True, true, false)),
+        (
+            Verdict::Blocked(Obstacle::Contended { object: None }),
+            "WriteConflict",
+            (True, true, false),
+        ),
     ];
     for (verdict, reason, expected) in table {
         let status = told(&delivered(), &verdict);

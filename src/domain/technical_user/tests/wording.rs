@@ -117,7 +117,7 @@ fn every_condition_and_its_end_name_the_technical_user() {
     let pending = begun.conditions.iter().find(|it| it.type_ == "RequestPending").unwrap();
     assert!(pending.message.contains("\"now, please\""), "{}", pending.message);
     let reasons: Vec<&str> = relief.iter().map(|it| it.reason).collect();
-    assert_eq!(reasons, ["Issued", "ClocksAgree", "RequestNotEmpty"]);
+    assert_eq!(reasons, ["Issued", "ClockSkewResolved", "RequestNoLongerEmpty"]);
     let messages = begun.conditions.iter().map(|it| &it.message);
     for message in messages.chain(news.iter().chain(&relief).map(|it| &it.message)) {
         assert_worded(message, OBJECT);
