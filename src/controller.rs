@@ -167,7 +167,7 @@ impl Settings {
 impl Context {
     /// Whether this replica may write.
     pub fn leads(&self) -> bool {
-        self.leadership.holds()
+        self.leadership.is_leader()
     }
 }
 

@@ -25,7 +25,7 @@ use crate::api::schema::crds;
 use crate::args::{ControllerArguments, Installation, ServiceArguments, host_name};
 use crate::controller::cluster::Cluster;
 use crate::controller::engine::Synced;
-use crate::controller::lease::{Candidate, Leadership};
+use crate::controller::lease::{LeaderElector, Leadership};
 use crate::controller::metrics::Metrics;
 use crate::controller::{Context, Limits, Settings, signing_key, technical_user};
 use crate::directory;
@@ -143,16 +143,16 @@ fn candidate(
     settings: &Settings,
     clock: &Arc<System>,
     heartbeats: &Heartbeats,
-) -> Result<(Candidate, Leadership), ProcessError> {
+) -> Result<(LeaderElector, Leadership), ProcessError> {
     let own = client(config, LEASE_READ)?;
-    let (candidate, leadership) = Candidate::new(own, settings, LEASE, Arc::clone(clock) as _);
-    Ok((candidate.only_with(heartbeats.clone()), leadership))
+    let (candidate, leadership) = LeaderElector::new(own, settings, LEASE, Arc::clone(clock) as _);
+    Ok((candidate.with_heartbeats(heartbeats.clone()), leadership))
 }
 
 /// What belongs to other installations.
 fn notes(context: &Arc<Context>) -> admin::Notes {
     let installations = Arc::clone(&context.installations);
-    Arc::new(move || installations.notes())
+    Arc::new(move || installations.readiness_notes())
 }
 
 fn context(
@@ -209,7 +209,7 @@ struct Vital {
 impl Vital {
     fn start(
         (health, probes): (std::net::TcpListener, Router),
-        candidate: Candidate,
+        candidate: LeaderElector,
     ) -> Result<Self, ProcessError> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stop, stopping) = oneshot::channel::<()>();

@@ -7,7 +7,7 @@ use futures::stream::{BoxStream, Stream, StreamExt};
 use kube::runtime::watcher::{self, Event};
 use tokio::time::Instant;
 
-pub(crate) use self::view::{Told, View};
+pub(crate) use self::view::{Store, WatchEvent};
 
 mod view;
 
@@ -20,7 +20,7 @@ pub(crate) fn watch<T, K, V, S>(
     of: impl Into<String>,
     open: impl Fn() -> S + Send + 'static,
     read: impl Fn(T) -> Option<(K, V)> + Send + 'static,
-) -> BoxStream<'static, Told<K, V>>
+) -> BoxStream<'static, WatchEvent<K, V>>
 where
     T: Send + 'static,
     K: Send + 'static,
@@ -52,10 +52,10 @@ where
     });
     let told = move |told| {
         std::future::ready(match told {
-            Some(Ok(event)) => Told::from(event, &read),
+            Some(Ok(event)) => WatchEvent::from(event, &read),
             Some(Err(error)) => {
                 tracing::warn!(of = &*of, error = trouble(&error), "watch failed, trying again");
-                is_refusal(&error).then_some(Told::Refused)
+                is_refusal(&error).then_some(WatchEvent::Forbidden)
             }
             None => None,
         })

@@ -32,7 +32,7 @@ use technical_user_operator::api::schema::crds;
 use technical_user_operator::api::technical_user::TechnicalUser;
 use technical_user_operator::controller::cluster::Cluster;
 use technical_user_operator::controller::engine::Synced;
-use technical_user_operator::controller::lease::Candidate;
+use technical_user_operator::controller::lease::LeaderElector;
 use technical_user_operator::controller::metrics::Metrics;
 use technical_user_operator::controller::technical_user;
 use technical_user_operator::controller::{Context, Limits, Settings};
@@ -205,7 +205,7 @@ async fn populate(client: &Client, users: usize) {
         bootstrap_signing_key: false,
     };
     let (candidate, leadership) =
-        Candidate::new(client.clone(), &settings, "populate", Arc::clone(&clock) as _);
+        LeaderElector::new(client.clone(), &settings, "populate", Arc::clone(&clock) as _);
     let context = Arc::new(Context {
         cluster: Cluster::new(client.clone(), Arc::clone(&clock) as _),
         entropy: Arc::clone(&clock) as _,

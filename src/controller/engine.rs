@@ -17,29 +17,29 @@ use tokio::sync;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::installation::{self, ASKED_EVERY};
-use super::metrics::Load;
-use super::queue::{Need, Queue, spread};
-use super::tally::Sum;
-use super::views::Check;
+use super::installation::{self, REFRESH_INTERVAL};
+use super::metrics::Stats;
+use super::queue::{Trigger, WorkQueue, jitter};
+use super::tally::Totals;
+use super::views::CacheState;
 use super::{Context, Error, Retry};
 use crate::domain::schedule::Now;
 
-use self::chores::Chores;
-use self::look::look;
-use self::pace::Pace;
-pub(super) use super::queue::Settled;
+use self::chores::PeriodicTasks;
+use self::look::reconcile;
+use self::pace::FollowerLimiter;
+pub(super) use super::queue::Action;
 
 mod chores;
 mod look;
 mod pace;
 
 /// One kind of resource, as the engine drives it.
-pub(super) trait Controller: Send + Sized + 'static {
+pub(super) trait Reconciler: Send + Sized + 'static {
     /// What names a resource.
     type Key: Clone + Debug + Display + Ord + Send + Sync + 'static;
     /// What a watch tells.
-    type News: Send + 'static;
+    type Event: Send + 'static;
     /// What a look leaves behind for the checks that follow it.
     type Memory: Send + 'static;
 
@@ -47,20 +47,20 @@ pub(super) trait Controller: Send + Sized + 'static {
     const NAME: &'static str;
 
     /// Opens the watches.
-    fn open(
+    fn start_watches(
         client: &Client,
         context: &Context,
-    ) -> (Self, SelectAll<BoxStream<'static, Self::News>>);
+    ) -> (Self, SelectAll<BoxStream<'static, Self::Event>>);
 
     /// Whether every watch has told everything once.
     fn is_synced(&self) -> bool;
 
     /// The keys of all resources.
-    fn everybody(&self) -> Vec<Self::Key>;
+    fn keys(&self) -> Vec<Self::Key>;
 
     /// What users ask of the resource: it differs when they have changed something. Without it every
     /// event of the resource counts, those of the operator's own writes too.
-    fn demand(&self, _key: &Self::Key) -> Option<u32> {
+    fn spec_hash(&self, _key: &Self::Key) -> Option<u32> {
         None
     }
 
@@ -68,37 +68,37 @@ pub(super) trait Controller: Send + Sized + 'static {
     fn count(&self) -> usize;
 
     /// How they stand, by their statuses.
-    fn sum(&self) -> Sum;
+    fn totals(&self) -> Totals;
 
     /// Takes in what a watch told.
-    fn take(&mut self, news: Self::News) -> Touched<Self::Key>;
+    fn on_event(&mut self, news: Self::Event) -> Affected<Self::Key>;
 
     /// Compares in memory: whether the resource is at rest as far as the watches know.
-    fn check(&self, key: &Self::Key, now: Now) -> Check;
+    fn check_cache(&self, key: &Self::Key, now: Now) -> CacheState;
 
     /// Looks at the API server, writes and looks again until the resource is at rest.
     fn reconcile(
         &self,
         key: Self::Key,
         context: Arc<Context>,
-    ) -> BoxFuture<'static, Result<(Settled, Self::Memory), Error>>;
+    ) -> BoxFuture<'static, Result<(Action, Self::Memory), Error>>;
 
     /// Keeps what a look left behind.
-    fn remember(&mut self, key: &Self::Key, memory: Self::Memory);
+    fn keep(&mut self, key: &Self::Key, memory: Self::Memory);
 
     /// What is to be done beside the resources, at start and every 10 minutes.
-    fn chores(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>>;
+    fn periodic_tasks(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>>;
 }
 
 /// What news touched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Touched<K> {
+pub(super) struct Affected<K> {
     /// Whom to check.
     pub(super) keys: Vec<K>,
     /// Whether a watch has just told everything once more: the API server is there.
-    pub(super) is_whole_list: bool,
+    pub(super) is_relisted: bool,
     /// Whether there is a chore to be done soon.
-    pub(super) is_chore: bool,
+    pub(super) needs_periodic_tasks: bool,
 }
 
 /// Whether a controller knows what there is.
@@ -110,72 +110,72 @@ pub struct Synced(pub bool);
 /// # Guarantees
 ///
 /// Dropping the future is a crash: safe at any instant.
-pub(super) async fn run<C: Controller>(
+pub(super) async fn run<C: Reconciler>(
     client: Client,
     context: Arc<Context>,
     synced: sync::watch::Sender<Synced>,
     stop: impl Future<Output = ()>,
 ) {
-    let (controller, watches) = C::open(&client, &context);
-    let engine = Engine {
+    let (controller, watches) = C::start_watches(&client, &context);
+    let engine = ControllerRuntime {
         leadership: context.leadership.clone(),
         context,
         controller,
-        queue: Queue::default(),
+        queue: WorkQueue::default(),
         running: JoinSet::new(),
         keys: BTreeMap::new(),
         synced,
         was_leading: false,
-        chores: Chores::default(),
-        pace: Pace::default(),
+        chores: PeriodicTasks::default(),
+        pace: FollowerLimiter::default(),
     };
     tokio::pin!(stop);
     // Before anything is compared: every object at rest would look like one of somebody else.
     tokio::select! {
         () = &mut stop => return,
-        () = installation::resolve(&engine.context) => {}
+        () = installation::refresh(&engine.context) => {}
     }
     engine.run(watches, stop).await;
 }
 
-struct Engine<C: Controller> {
+struct ControllerRuntime<C: Reconciler> {
     context: Arc<Context>,
     leadership: super::lease::Leadership,
     controller: C,
-    queue: Queue<C::Key>,
-    running: JoinSet<Looked<C>>,
+    queue: WorkQueue<C::Key>,
+    running: JoinSet<Reconciled<C>>,
     keys: BTreeMap<Id, C::Key>,
     synced: sync::watch::Sender<Synced>,
     was_leading: bool,
-    chores: Chores,
-    pace: Pace<C::Key>,
+    chores: PeriodicTasks,
+    pace: FollowerLimiter<C::Key>,
 }
 
 /// What a look at a key came to.
-struct Looked<C: Controller>(C::Key, Result<(Settled, C::Memory), Retry>);
+struct Reconciled<C: Reconciler>(C::Key, Result<(Action, C::Memory), Retry>);
 
 // === impl Engine ===
 
-impl<C: Controller> Engine<C> {
+impl<C: Reconciler> ControllerRuntime<C> {
     async fn run(
         mut self,
-        mut watches: SelectAll<BoxStream<'static, C::News>>,
+        mut watches: SelectAll<BoxStream<'static, C::Event>>,
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) {
         loop {
-            self.lead();
-            self.begin();
+            self.on_leadership_change();
+            self.start_due();
             let next = self.next_at();
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                Some(ended) = self.running.join_next_with_id() => self.end(ended),
-                Some(ended) = self.chores.end() => {
+                Some(ended) = self.running.join_next_with_id() => self.on_reconciled(ended),
+                Some(ended) = self.chores.ended() => {
                     if ended.is_err() {
                         tracing::error!(controller = C::NAME, "the chores panicked");
                     }
                 }
-                Some(news) = watches.next() => self.learn(news),
+                Some(news) = watches.next() => self.on_event(news),
                 () = self.leadership.changed() => {}
                 () = tokio::time::sleep_until(next) => {}
             }
@@ -183,15 +183,15 @@ impl<C: Controller> Engine<C> {
         drop(watches);
         let rest = async {
             while self.running.join_next().await.is_some() {}
-            while self.chores.end().await.is_some() {}
+            while self.chores.ended().await.is_some() {}
         };
-        if tokio::time::timeout(DRAIN, rest).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, rest).await.is_err() {
             tracing::warn!("some reconciliations did not end in time and were dropped");
         }
     }
 
     /// Starts when the lease is won, and drops what waits when it is lost.
-    fn lead(&mut self) {
+    fn on_leadership_change(&mut self) {
         let leads = self.context.leads() && self.controller.is_synced();
         if leads == self.was_leading {
             return;
@@ -199,8 +199,8 @@ impl<C: Controller> Engine<C> {
         self.was_leading = leads;
         if leads {
             let now = Instant::now();
-            for key in self.controller.everybody() {
-                self.queue.wake(&key, Need::Check, now);
+            for key in self.controller.keys() {
+                self.queue.add(&key, Trigger::CacheCheck, now);
             }
             self.chores.resume(now);
         } else {
@@ -217,117 +217,119 @@ impl<C: Controller> Engine<C> {
             // A lease that runs out says nothing: look when it does.
             return self.leadership.until().map_or(idle, |until| until.max(now + TICK)).min(idle);
         }
-        let is_full = self.running.len() >= MOST_RUNNING;
+        let is_full = self.running.len() >= MAX_CONCURRENT_RECONCILES;
         let due = self.queue.next_at().filter(|_| !is_full);
         let follows = self.pace.next_at().filter(|_| !is_full);
         let lease = self.leadership.until();
         [due, follows, self.chores.next_at(), lease].into_iter().flatten().fold(idle, Instant::min)
     }
 
-    fn begin(&mut self) {
+    fn start_due(&mut self) {
         if self.was_leading {
-            self.begin_looks();
-            self.begin_followers();
-            let chores = || self.controller.chores(Arc::clone(&self.context));
-            self.chores.begin(Instant::now(), chores);
+            self.start_reconciles();
+            self.start_followers();
+            let chores = || self.controller.periodic_tasks(Arc::clone(&self.context));
+            self.chores.start(Instant::now(), chores);
         }
         let now = Instant::now();
-        let load = Load {
+        let load = Stats {
             active: self.running.len(),
             depth: self.queue.depth(now),
             objects: self.controller.count(),
-            sum: self.controller.sum(),
+            totals: self.controller.totals(),
         };
-        self.context.metrics.gauge(C::NAME, load);
+        self.context.metrics.set_stats(C::NAME, load);
         self.context.metrics.leading(self.context.leads());
-        self.context.metrics.left(C::NAME, self.context.installations.left(C::NAME));
+        self.context.metrics.skipped(C::NAME, self.context.installations.skipped(C::NAME));
     }
 
-    fn begin_looks(&mut self) {
-        while self.running.len() < MOST_RUNNING {
-            let Some((key, need)) = self.queue.next(Instant::now()) else {
+    fn start_reconciles(&mut self) {
+        while self.running.len() < MAX_CONCURRENT_RECONCILES {
+            let Some((key, need)) = self.queue.get(Instant::now()) else {
                 return;
             };
-            let demand = self.controller.demand(&key);
-            if need == Need::Check && (self.queue.holds(&key, demand) || self.is_at_rest(&key)) {
+            let demand = self.controller.spec_hash(&key);
+            if need == Trigger::CacheCheck
+                && (self.queue.holds(&key, demand) || self.is_up_to_date(&key))
+            {
                 continue;
             }
-            self.begin_look(key);
+            self.start_reconcile(key);
         }
     }
 
-    fn begin_look(&mut self, key: C::Key) {
-        self.queue.begin(&key, self.controller.demand(&key));
+    fn start_reconcile(&mut self, key: C::Key) {
+        self.queue.start(&key, self.controller.spec_hash(&key));
         let looking = self.controller.reconcile(key.clone(), Arc::clone(&self.context));
-        let looking = look::<C>(key.clone(), looking, Arc::clone(&self.context));
+        let looking = reconcile::<C>(key.clone(), looking, Arc::clone(&self.context));
         let named = key.clone();
-        let task = self.running.spawn(async move { Looked(named, looking.await) });
+        let task = self.running.spawn(async move { Reconciled(named, looking.await) });
         self.keys.insert(task.id(), key);
     }
 
     /// Compares in memory; what is at rest costs nothing but a timer.
-    fn is_at_rest(&mut self, key: &C::Key) -> bool {
+    fn is_up_to_date(&mut self, key: &C::Key) -> bool {
         let now = self.context.cluster.now();
-        match self.controller.check(key, now) {
-            Check::Unsettled => false,
-            Check::Left => {
-                self.queue.confirm(key);
-                self.queue.wake(key, Need::Check, Instant::now() + ASKED_EVERY);
+        match self.controller.check_cache(key, now) {
+            CacheState::Stale => false,
+            CacheState::HeldByOther => {
+                self.queue.reset_backoff(key);
+                self.queue.add(key, Trigger::CacheCheck, Instant::now() + REFRESH_INTERVAL);
                 true
             }
-            Check::Follows(leader) => {
-                self.pace.wait(&leader, key);
+            CacheState::StatusStale(leader) => {
+                self.pace.add(&leader, key);
                 true
             }
-            Check::Absent => {
+            CacheState::NotFound => {
                 self.queue.forget(key, Instant::now());
                 true
             }
-            Check::AtRest(wake_at) => {
-                self.queue.confirm(key);
-                let resync = RESYNC + spread(key, RESYNC / 5);
-                let wait = wake_at.map_or(resync, |at| wait_until(at, now));
+            CacheState::UpToDate(wake_at) => {
+                self.queue.reset_backoff(key);
+                let resync = RESYNC_INTERVAL + jitter(key, RESYNC_INTERVAL / 5);
+                let wait = wake_at.map_or(resync, |at| requeue_at(at, now));
                 let wait = self.queue.paced(key, wait).min(resync);
                 let began = Instant::now();
-                self.queue.wake(key, Need::Look, began + wait);
+                self.queue.add(key, Trigger::LiveReconcile, began + wait);
                 // A wrong clock that was put right may bring nearer what seemed far.
-                self.queue.wake(key, Need::Check, began + COMPARE);
+                self.queue.add(key, Trigger::CacheCheck, began + CACHE_CHECK_INTERVAL);
                 true
             }
         }
     }
 
-    fn end(&mut self, ended: Result<(Id, Looked<C>), JoinError>) {
+    fn on_reconciled(&mut self, ended: Result<(Id, Reconciled<C>), JoinError>) {
         let now = Instant::now();
         match ended {
-            Ok((id, Looked(key, outcome))) => {
+            Ok((id, Reconciled(key, outcome))) => {
                 self.keys.remove(&id);
                 let settled = outcome.map(|(settled, memory)| {
-                    self.controller.remember(&key, memory);
+                    self.controller.keep(&key, memory);
                     settled
                 });
-                let resync = RESYNC + spread(&key, RESYNC / 5);
-                let settled = settled.map(|settled| Settled {
-                    wake_in: Some(settled.wake_in.unwrap_or(resync).min(resync)),
+                let resync = RESYNC_INTERVAL + jitter(&key, RESYNC_INTERVAL / 5);
+                let settled = settled.map(|settled| Action {
+                    requeue_after: Some(settled.requeue_after.unwrap_or(resync).min(resync)),
                     ..settled
                 });
-                self.queue.finish(&key, &settled, now);
+                self.queue.done(&key, &settled, now);
                 if settled.is_ok() {
-                    self.queue.compare(&key, now);
+                    self.queue.schedule_cache_check(&key, now);
                 }
             }
             Err(error) => {
                 tracing::error!(controller = C::NAME, "a reconciliation panicked");
                 if let Some(key) = self.keys.remove(&error.id()) {
-                    self.queue.finish(&key, &Err(Retry::Backoff), now);
+                    self.queue.done(&key, &Err(Retry::Backoff), now);
                 }
             }
         }
     }
 
-    fn learn(&mut self, news: C::News) {
+    fn on_event(&mut self, news: C::Event) {
         let was_synced = self.controller.is_synced();
-        let touched = self.controller.take(news);
+        let touched = self.controller.on_event(news);
         let is_synced = self.controller.is_synced();
         if is_synced != was_synced {
             self.synced.send_replace(Synced(is_synced));
@@ -337,30 +339,30 @@ impl<C: Controller> Engine<C> {
             return;
         }
         let now = Instant::now();
-        if touched.is_chore {
-            self.chores.ask(now);
+        if touched.needs_periodic_tasks {
+            self.chores.request(now);
         }
         for key in touched.keys {
-            self.queue.wake(&key, Need::Check, now);
+            self.queue.add(&key, Trigger::CacheCheck, now);
         }
-        if touched.is_whole_list {
-            self.queue.hasten(now, RETURN);
+        if touched.is_relisted {
+            self.queue.retry_failed_within(now, RETRY_WINDOW);
         }
     }
 }
 
 /// How long to wait for an instant: at least a second, so that a clock which stands still costs
 /// little.
-pub(super) fn wait_until(at: Timestamp, now: Now) -> Duration {
-    let wait = at.duration_since(now.earliest()).max(SOONEST);
+pub(super) fn requeue_at(at: Timestamp, now: Now) -> Duration {
+    let wait = at.duration_since(now.earliest()).max(MIN_REQUEUE);
     Duration::try_from(wait).unwrap_or_default()
 }
 
 /// As many looks at once: more would only queue at the API server.
-const MOST_RUNNING: usize = 32;
+const MAX_CONCURRENT_RECONCILES: usize = 32;
 
 /// How long running looks may take to end at shutdown.
-const DRAIN: Duration = Duration::from_secs(10);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How soon a lease that runs out is looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -369,12 +371,12 @@ const TICK: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_hours(1);
 
 /// How long an object at rest is left alone: 10 to 12 hours, spread by its name.
-const RESYNC: Duration = Duration::from_hours(10);
+const RESYNC_INTERVAL: Duration = Duration::from_hours(10);
 
 /// How often what is at rest is compared in memory: the clocks may have been put right.
-const COMPARE: Duration = Duration::from_hours(1);
+const CACHE_CHECK_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Over how long those that failed come back once the API server does.
-const RETURN: Duration = Duration::from_secs(5);
+const RETRY_WINDOW: Duration = Duration::from_secs(5);
 
-const SOONEST: SignedDuration = SignedDuration::from_secs(1);
+const MIN_REQUEUE: SignedDuration = SignedDuration::from_secs(1);

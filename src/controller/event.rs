@@ -14,7 +14,7 @@ use crate::domain::readiness::Progress;
 
 /// Something that happened to a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Happening {
+pub struct Event {
     /// Whether a person should look.
     pub severity: Severity,
     /// One word for machines.
@@ -44,7 +44,7 @@ impl Severity {
 
 /// What an Event is about.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub struct Regarding<'a> {
     /// Its kind.
     pub kind: &'static str,
     /// Its namespace, if it has one.
@@ -55,7 +55,7 @@ pub struct Subject<'a> {
     pub uid: &'a str,
 }
 
-impl<'a> From<&'a Owner> for Subject<'a> {
+impl<'a> From<&'a Owner> for Regarding<'a> {
     fn from(user: &'a Owner) -> Self {
         let Owner { uid, namespace, name, .. } = user;
         Self { kind: "TechnicalUser", namespace: Some(namespace), name, uid }
@@ -63,24 +63,19 @@ impl<'a> From<&'a Owner> for Subject<'a> {
 }
 
 /// Publishes what is worth it.
-pub(super) async fn publish_news(
-    subject: &Subject<'_>,
+pub(super) async fn record_all(
+    subject: &Regarding<'_>,
     news: impl IntoIterator<Item = News>,
     context: &Context,
 ) {
     for News { reason, message, progress } in news {
-        let happening = Happening { severity: Severity::of(progress), reason, note: message };
-        publish(&context.cluster, *subject, &happening, &context.settings.identity).await;
+        let happening = Event { severity: Severity::of(progress), reason, note: message };
+        record(&context.cluster, *subject, &happening, &context.settings.identity).await;
     }
 }
 
 /// Publishes what happened.
-pub async fn publish(
-    cluster: &Cluster,
-    subject: Subject<'_>,
-    happening: &Happening,
-    identity: &str,
-) {
+pub async fn record(cluster: &Cluster, subject: Regarding<'_>, happening: &Event, identity: &str) {
     let now = cluster.now().latest();
     let name = event_name(subject.name, now, happening);
     // The API server wants the Events of what has no namespace there.
@@ -120,7 +115,7 @@ pub async fn publish(
 
 /// Names of one object sort by time, since programs list by name. Two in one microsecond differ in
 /// their reason.
-fn event_name(subject: &str, now: Timestamp, happening: &Happening) -> String {
+fn event_name(subject: &str, now: Timestamp, happening: &Event) -> String {
     let reason = crc32fast::hash(happening.reason.as_bytes());
     format!("{}.{:013x}{reason:08x}", truncated(subject, 200), now.as_microsecond())
 }
@@ -137,8 +132,7 @@ mod tests {
 
     #[test]
     fn names_of_events_sort_by_their_time() {
-        let happening =
-            |reason| Happening { severity: Severity::Normal, reason, note: String::new() };
+        let happening = |reason| Event { severity: Severity::Normal, reason, note: String::new() };
         let begun: Timestamp = "2026-11-24T06:00:00Z".parse().unwrap();
         let later = |micros: i64| begun + jiff::SignedDuration::from_micros(micros);
         let reasons = ["CredentialRotated", "Issued", "Suspended", "ClockSkew"];

@@ -17,10 +17,10 @@ use crate::stored::version_of;
 
 /// What the operator knows of its own installation and of others in the cluster.
 #[derive(Debug, Default)]
-pub struct Installations(Mutex<Known>);
+pub struct Installations(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct State {
     own: Option<(Installation, Instant)>,
     others: BTreeMap<Installation, Other>,
 }
@@ -35,17 +35,17 @@ struct Other {
 
 /// What the watches can say about whose an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum HeldBy {
     /// It belongs to this installation.
     Ours,
     /// It belongs to another one, which lives.
-    Left,
+    Foreign,
     /// The API server has to be asked.
     Unknown,
 }
 
 /// An object that an installation can hold.
-pub(super) trait Held {
+pub(super) trait Claimable {
     /// The word for metrics and logs.
     const CONTROLLER: &'static str;
 
@@ -61,7 +61,7 @@ pub(super) trait Held {
 
 /// What became of an object whose holder was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Settlement {
+pub(super) enum ClaimOutcome {
     /// It belongs to this installation: go on.
     Ours,
     /// It was claimed just now: look again.
@@ -71,14 +71,14 @@ pub(super) enum Settlement {
 }
 
 /// Returns once the operator knows its own installation.
-pub(super) async fn resolve(context: &Context) {
-    let mut pause = FIRST_PAUSE;
+pub(super) async fn refresh(context: &Context) {
+    let mut pause = MIN_BACKOFF;
     while let Err(error) =
         context.installations.own(&context.settings.namespace, &context.cluster).await
     {
         tracing::warn!(%error, "the operator's own namespace cannot be read, trying again");
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(MOST_PAUSE);
+        pause = (pause * 2).min(MAX_BACKOFF);
     }
 }
 
@@ -87,7 +87,10 @@ pub(super) async fn resolve(context: &Context) {
 /// # Errors
 ///
 /// The namespace of an installation could not be read, or the claim was not written.
-pub(super) async fn settle<T: Held>(object: &T, context: &Context) -> Result<Settlement, Error> {
+pub(super) async fn ensure_claimed<T: Claimable>(
+    object: &T,
+    context: &Context,
+) -> Result<ClaimOutcome, Error> {
     let (cluster, installations) = (&context.cluster, &context.installations);
     let own = installations.own(&context.settings.namespace, cluster).await?;
     let holder = object.holder();
@@ -96,18 +99,18 @@ pub(super) async fn settle<T: Held>(object: &T, context: &Context) -> Result<Set
         match (hold(holder, &own, known), holder) {
             (Hold::Ours, _) => {
                 installations.forget(T::CONTROLLER, &key(object.metadata()));
-                return Ok(Settlement::Ours);
+                return Ok(ClaimOutcome::Ours);
             }
             (Hold::Ask, Some(holder)) => {
                 let namespace = cluster.namespace(&holder.namespace).await?;
                 let uid = namespace.and_then(|metadata| metadata.uid);
                 let answer = presence(holder, uid.as_deref());
-                installations.learn(holder, answer);
+                installations.remember(holder, answer);
                 known = Some(answer);
             }
             (Hold::Leave, Some(holder)) => {
-                installations.leave(object, holder);
-                return Ok(Settlement::Left);
+                installations.skip(object, holder);
+                return Ok(ClaimOutcome::Left);
             }
             (Hold::Claim | Hold::Ask | Hold::Leave, _) => break,
         }
@@ -125,7 +128,7 @@ pub(super) async fn settle<T: Held>(object: &T, context: &Context) -> Result<Set
         );
     }
     installations.forget(T::CONTROLLER, &key(object.metadata()));
-    Ok(Settlement::Claimed)
+    Ok(ClaimOutcome::Claimed)
 }
 
 /// The name of an object with its namespace, as the controllers name it.
@@ -142,28 +145,28 @@ fn key(metadata: &ObjectMeta) -> String {
 impl Installations {
     /// What the watches can say. One object for each other installation is sent to the API server a
     /// minute, so that its end is noticed and thousands of objects cost one request.
-    pub(super) fn standing<T: Held>(&self, object: &T) -> Standing {
-        let Some(holder) = object.holder() else { return Standing::Unknown };
+    pub(super) fn held_by<T: Claimable>(&self, object: &T) -> HeldBy {
+        let Some(holder) = object.holder() else { return HeldBy::Unknown };
         let now = Instant::now();
         let mut known = self.locked();
         let is_ours = known.own.as_ref().map(|(own, _)| own == holder);
         match is_ours {
-            None => return Standing::Unknown,
+            None => return HeldBy::Unknown,
             Some(true) => {
                 known.forget(T::CONTROLLER, &key(object.metadata()));
-                return Standing::Ours;
+                return HeldBy::Ours;
             }
             Some(false) => {}
         }
         let other = known.others.entry(holder.clone()).or_default();
         let is_gone = other.presence.is_some_and(|(presence, _)| presence == Presence::Gone);
-        let is_asked = other.asked_at.is_some_and(|at| now.duration_since(at) < ASKED_EVERY);
+        let is_asked = other.asked_at.is_some_and(|at| now.duration_since(at) < REFRESH_INTERVAL);
         if is_gone || !is_asked {
             other.asked_at = Some(now);
-            return Standing::Unknown;
+            return HeldBy::Unknown;
         }
-        other.leave(T::CONTROLLER, key(object.metadata()), holder);
-        Standing::Left
+        other.skip(T::CONTROLLER, key(object.metadata()), holder);
+        HeldBy::Foreign
     }
 
     /// Whether this installation signs with the `SigningKey`, once it claims it.
@@ -175,7 +178,7 @@ impl Installations {
     }
 
     /// The namespaces of the other installations, each with how many objects it holds.
-    pub(super) fn left(&self, controller: &str) -> BTreeMap<String, usize> {
+    pub(super) fn skipped(&self, controller: &str) -> BTreeMap<String, usize> {
         let mut left = BTreeMap::new();
         for (holder, other) in &self.locked().others {
             let count = other.objects.get(controller).map_or(0, BTreeSet::len);
@@ -186,7 +189,7 @@ impl Installations {
 
     /// One sentence for each kind and other installation that holds objects in the scope of this
     /// operator.
-    pub fn notes(&self) -> Vec<String> {
+    pub fn readiness_notes(&self) -> Vec<String> {
         let known = self.locked();
         let mut notes = Vec::new();
         for (other, of) in &known.others {
@@ -213,7 +216,7 @@ impl Installations {
     async fn own(&self, namespace: &str, cluster: &Cluster) -> Result<Installation, Error> {
         let now = Instant::now();
         let known = self.locked().own.clone();
-        if let Some((own, _)) = known.filter(|(_, at)| now.duration_since(*at) < ASKED_EVERY) {
+        if let Some((own, _)) = known.filter(|(_, at)| now.duration_since(*at) < REFRESH_INTERVAL) {
             return Ok(own);
         }
         let metadata = cluster.namespace(namespace).await?;
@@ -228,11 +231,11 @@ impl Installations {
     fn recent(&self, holder: &Installation) -> Option<Presence> {
         let now = Instant::now();
         let (presence, at) = self.locked().others.get(holder)?.presence?;
-        let is_recent = now.duration_since(at) < ASKED_EVERY / 2;
+        let is_recent = now.duration_since(at) < REFRESH_INTERVAL / 2;
         (is_recent && presence == Presence::Lives).then_some(presence)
     }
 
-    fn learn(&self, holder: &Installation, presence: Presence) {
+    fn remember(&self, holder: &Installation, presence: Presence) {
         let now = Instant::now();
         let mut known = self.locked();
         let other = known.others.entry(holder.clone()).or_default();
@@ -240,20 +243,20 @@ impl Installations {
         other.asked_at = Some(now);
     }
 
-    fn leave<T: Held>(&self, object: &T, holder: &Installation) {
+    fn skip<T: Claimable>(&self, object: &T, holder: &Installation) {
         let mut known = self.locked();
         let other = known.others.entry(holder.clone()).or_default();
-        other.leave(T::CONTROLLER, key(object.metadata()), holder);
+        other.skip(T::CONTROLLER, key(object.metadata()), holder);
     }
 
-    fn locked(&self) -> MutexGuard<'_, Known> {
+    fn locked(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 // === impl Known ===
 
-impl Known {
+impl State {
     fn forget(&mut self, controller: &'static str, object: &str) {
         for other in self.others.values_mut() {
             if let Some(objects) = other.objects.get_mut(controller) {
@@ -266,7 +269,7 @@ impl Known {
 // === impl Other ===
 
 impl Other {
-    fn leave(&mut self, controller: &'static str, object: String, holder: &Installation) {
+    fn skip(&mut self, controller: &'static str, object: String, holder: &Installation) {
         let objects = self.objects.entry(controller).or_default();
         // One warning for each kind and installation: the metric counts the others.
         if objects.is_empty() {
@@ -285,7 +288,7 @@ impl Other {
 
 // === impl Held ===
 
-impl Held for TechnicalUser {
+impl Claimable for TechnicalUser {
     const CONTROLLER: &'static str = "technicaluser";
 
     fn metadata(&self) -> &ObjectMeta {
@@ -306,7 +309,7 @@ impl Held for TechnicalUser {
     }
 }
 
-impl Held for SigningKey {
+impl Claimable for SigningKey {
     const CONTROLLER: &'static str = "signingkey";
 
     fn metadata(&self) -> &ObjectMeta {
@@ -327,8 +330,8 @@ impl Held for SigningKey {
 }
 
 /// How often one object asks whether another installation still exists.
-pub(super) const ASKED_EVERY: Duration = Duration::from_mins(1);
+pub(super) const REFRESH_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The pauses while the operator's own namespace cannot be read.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const MOST_PAUSE: Duration = Duration::from_secs(10);
+const MIN_BACKOFF: Duration = Duration::from_millis(250);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);

@@ -22,7 +22,7 @@ use crate::heartbeat::Heartbeats;
 
 /// Keeps trying to hold the lease, and says until when it is held.
 #[derive(Clone)]
-pub struct Candidate {
+pub struct LeaderElector {
     leases: Api<Lease>,
     name: String,
     identity: String,
@@ -37,14 +37,14 @@ pub struct Leadership(watch::Receiver<Option<Instant>>);
 
 /// What the lease looked like, and since when it has looked like that.
 #[derive(Debug)]
-struct Sighting {
+struct ObservedRecord {
     resource_version: Option<String>,
     since: Instant,
     /// As the API server answered when this replica wrote it last.
     mine: Option<Lease>,
 }
 
-impl std::fmt::Debug for Candidate {
+impl std::fmt::Debug for LeaderElector {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Candidate")
@@ -57,7 +57,7 @@ impl std::fmt::Debug for Candidate {
 
 impl Leadership {
     /// Whether the lease is held right now.
-    pub fn holds(&self) -> bool {
+    pub fn is_leader(&self) -> bool {
         self.0.borrow().is_some_and(|until| Instant::now() < until)
     }
 
@@ -76,7 +76,7 @@ impl Leadership {
 
 // === impl Candidate ===
 
-impl Candidate {
+impl LeaderElector {
     /// A candidate for the lease `name` in the operator's namespace, and what it wins.
     pub fn new(
         client: Client,
@@ -107,14 +107,15 @@ impl Candidate {
 
     /// Neither renews nor tries for the lease while one of these parts stands still.
     #[must_use]
-    pub fn only_with(mut self, heartbeats: Heartbeats) -> Self {
+    pub fn with_heartbeats(mut self, heartbeats: Heartbeats) -> Self {
         self.heartbeats = heartbeats;
         self
     }
 
     /// Tries for ever. Dropping the future lets the lease run out.
     pub async fn run(&self) {
-        let mut sighting = Sighting { resource_version: None, since: Instant::now(), mine: None };
+        let mut sighting =
+            ObservedRecord { resource_version: None, since: Instant::now(), mine: None };
         let mut trouble = String::new();
         let mut was_stalled = false;
         loop {
@@ -124,17 +125,20 @@ impl Candidate {
                     tracing::error!(%stalled, lease = self.name, "the lease is left to another replica");
                 }
                 was_stalled = true;
-                self.announce(None);
-                tokio::time::sleep(RETRY).await;
+                self.set_leader_until(None);
+                tokio::time::sleep(RETRY_PERIOD).await;
                 continue;
             }
             was_stalled = false;
             let sent_at = Instant::now();
-            let attempt = tokio::time::timeout(CALL, self.attempt(&mut sighting, sent_at));
+            let attempt = tokio::time::timeout(
+                CALL_TIMEOUT,
+                self.try_acquire_or_renew(&mut sighting, sent_at),
+            );
             let until = sent_at + RENEW_DEADLINE;
             let error = match attempt.await {
                 Ok(Ok(is_held)) => {
-                    self.announce(is_held.then_some(until));
+                    self.set_leader_until(is_held.then_some(until));
                     String::new()
                 }
                 Ok(Err(error)) => text(&error),
@@ -152,14 +156,14 @@ impl Candidate {
                 );
             }
             trouble = error;
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(RETRY_PERIOD).await;
         }
     }
 
     /// Gives the lease up, so that another replica need not wait for it to run out.
     pub async fn release(&self) {
         let was_held = self.held_until.borrow().is_some();
-        self.announce(None);
+        self.set_leader_until(None);
         if !was_held {
             return;
         }
@@ -174,19 +178,23 @@ impl Candidate {
             self.leases.replace(&self.name, &PostParams::default(), &lease).await.ok()
         };
         // Whatever comes of it: the lease runs out by itself.
-        if tokio::time::timeout(CALL, release).await.is_ok() {
+        if tokio::time::timeout(CALL_TIMEOUT, release).await.is_ok() {
             tracing::info!("lease released");
         }
     }
 
     /// One try. `Ok(true)` when the lease is held, counted from `sent_at`.
-    async fn attempt(&self, sighting: &mut Sighting, sent_at: Instant) -> kube::Result<bool> {
+    async fn try_acquire_or_renew(
+        &self,
+        sighting: &mut ObservedRecord,
+        sent_at: Instant,
+    ) -> kube::Result<bool> {
         let now = self.clock.now();
         if let Some(mine) = sighting.mine.take() {
             // Nobody else has written it, as a rule: one request instead of two.
             let lease = self.lease(Some(&mine), now);
             match self.leases.replace(&self.name, &PostParams::default(), &lease).await {
-                Ok(renewed) => return Ok(sighting.written(renewed)),
+                Ok(renewed) => return Ok(sighting.is_acquired(renewed)),
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
                 Err(error) => return Err(error),
             }
@@ -194,7 +202,7 @@ impl Candidate {
         let Some(present) = self.leases.get_opt(&self.name).await? else {
             let lease = self.lease(None, now);
             let created = self.leases.create(&PostParams::default(), &lease).await;
-            return won(created, sighting);
+            return acquired(created, sighting);
         };
         let spec = present.spec.clone().unwrap_or_default();
         let holder = spec.holder_identity.as_deref().unwrap_or_default();
@@ -204,13 +212,13 @@ impl Candidate {
             sighting.since = Instant::now();
         }
         let lasts = u64::try_from(spec.lease_duration_seconds.unwrap_or_default()).unwrap_or(0);
-        let lasts = Duration::from_secs(lasts).min(MOST_DURATION);
+        let lasts = Duration::from_secs(lasts).min(MAX_LEASE_DURATION);
         let has_run_out = sent_at.saturating_duration_since(sighting.since) >= lasts;
         if is_held_by_other && !has_run_out {
             return Ok(false);
         }
         let lease = self.lease(Some(&present), now);
-        won(self.leases.replace(&self.name, &PostParams::default(), &lease).await, sighting)
+        acquired(self.leases.replace(&self.name, &PostParams::default(), &lease).await, sighting)
     }
 
     fn lease(&self, present: Option<&Lease>, now: Timestamp) -> Lease {
@@ -226,7 +234,7 @@ impl Candidate {
             metadata,
             spec: Some(LeaseSpec {
                 holder_identity: Some(self.identity.clone()),
-                lease_duration_seconds: Some(DURATION_SECONDS),
+                lease_duration_seconds: Some(LEASE_DURATION_SECONDS),
                 acquire_time: Some(acquired_at.unwrap_or(MicroTime(now))),
                 renew_time: Some(MicroTime(now)),
                 lease_transitions: Some(if is_mine || present.is_none() {
@@ -239,7 +247,7 @@ impl Candidate {
         }
     }
 
-    fn announce(&self, until: Option<Instant>) {
+    fn set_leader_until(&self, until: Option<Instant>) {
         let was = self.held_until.send_replace(until);
         match (was, until) {
             (None, Some(_)) => tracing::info!(identity = self.identity, "lease won"),
@@ -251,17 +259,17 @@ impl Candidate {
 
 // === impl Sighting ===
 
-impl Sighting {
+impl ObservedRecord {
     /// Keeps what this replica wrote: it leads.
-    fn written(&mut self, lease: Lease) -> bool {
+    fn is_acquired(&mut self, lease: Lease) -> bool {
         self.mine = Some(lease);
         true
     }
 }
 
-fn won(answer: kube::Result<Lease>, sighting: &mut Sighting) -> kube::Result<bool> {
+fn acquired(answer: kube::Result<Lease>, sighting: &mut ObservedRecord) -> kube::Result<bool> {
     match answer {
-        Ok(lease) => Ok(sighting.written(lease)),
+        Ok(lease) => Ok(sighting.is_acquired(lease)),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
         Err(error) => Err(error),
     }
@@ -277,20 +285,20 @@ fn text(error: &kube::Error) -> String {
 }
 
 /// How long others wait before they take the lease over: client-go's 15 s.
-const DURATION_SECONDS: i32 = 15;
+const LEASE_DURATION_SECONDS: i32 = 15;
 
 /// How long the lease of another holder is believed to last, whatever it says: it is renewed every few
 /// seconds. A leader costs calm when it is doubted, never safety.
-const MOST_DURATION: Duration = Duration::from_mins(1);
+const MAX_LEASE_DURATION: Duration = Duration::from_mins(1);
 
 /// How long a renewal is good for, counted from when it was sent: client-go's 10 s.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How often the lease is renewed or tried for: client-go's 2 s.
-const RETRY: Duration = Duration::from_secs(2);
+const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
 /// How long one call may take.
-const CALL: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -301,13 +309,13 @@ mod tests {
     use super::*;
     use crate::environment::System;
 
-    fn candidate(server: &FakeApiServer, identity: &str) -> (Candidate, Leadership) {
+    fn candidate(server: &FakeApiServer, identity: &str) -> (LeaderElector, Leadership) {
         let leases = Api::namespaced(Client::new(server.service(), "system"), "system");
-        Candidate::of(leases, ("operator", identity), Arc::new(System::start()))
+        LeaderElector::of(leases, ("operator", identity), Arc::new(System::start()))
     }
 
     async fn leads(leadership: &Leadership) {
-        while !leadership.holds() {
+        while !leadership.is_leader() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -317,7 +325,7 @@ mod tests {
         let server = FakeApiServer::builder().namespace("system").build();
         let heartbeats = Heartbeats::default();
         let (blocked, leadership) = candidate(&server, "blocked");
-        let blocked = blocked.only_with(heartbeats.clone());
+        let blocked = blocked.with_heartbeats(heartbeats.clone());
         let mut part =
             Box::pin(heartbeats.keep("the controller of TechnicalUsers", pending::<()>()));
         assert!(futures::poll!(&mut part).is_pending());
@@ -330,7 +338,7 @@ mod tests {
         let taking_over = tokio::spawn(async move { other.run().await });
         leads(&other_leadership).await;
 
-        assert!(!leadership.holds());
+        assert!(!leadership.is_leader());
         assert!(began.elapsed() < Duration::from_mins(1));
         taking_over.abort();
         assert!(futures::poll!(&mut part).is_pending());

@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::Error;
-use super::tally::Sum;
+use super::tally::Totals;
 use crate::domain::technical_user::Cause;
 
 /// The metrics of the controllers.
@@ -27,19 +27,19 @@ pub struct Metrics {
     seconds: Family<Controller, Histogram>,
     active: Family<Controller, Gauge>,
     depth: Family<WorkQueue, Gauge>,
-    leads: Family<Named, Gauge>,
+    leader: Family<LeaderName, Gauge>,
     rotations: Family<Rotation, Counter>,
     objects: Family<Controller, Gauge>,
-    standing: Family<Standing, Gauge>,
+    ready: Family<ReadyLabels, Gauge>,
     unready: Family<Unready, Gauge>,
-    due: Family<Controller, Gauge>,
+    next_rotation: Family<Controller, Gauge>,
     skew: Gauge<f64, AtomicU64>,
-    left: Family<Left, Gauge>,
+    skipped: Family<Skipped, Gauge>,
 }
 
 /// The namespace is the one of another operator, as a status names it that only operators write.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Left {
+struct Skipped {
     controller: &'static str,
     installation: String,
 }
@@ -69,7 +69,7 @@ struct Failed {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Standing {
+struct ReadyLabels {
     controller: &'static str,
     ready: &'static str,
 }
@@ -81,7 +81,7 @@ struct Unready {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Named {
+struct LeaderName {
     name: &'static str,
 }
 
@@ -121,7 +121,7 @@ impl EncodeLabelValue for Trigger {
 
 /// What a controller has to do at the moment.
 #[derive(Clone, Debug)]
-pub(super) struct Load {
+pub(super) struct Stats {
     /// Looks that are running.
     pub(super) active: usize,
     /// Objects that wait for a look.
@@ -129,7 +129,7 @@ pub(super) struct Load {
     /// Objects that there are.
     pub(super) objects: usize,
     /// How they stand.
-    pub(super) sum: Sum,
+    pub(super) totals: Totals,
 }
 
 impl Metrics {
@@ -143,21 +143,21 @@ impl Metrics {
             }),
             active: Family::default(),
             depth: Family::default(),
-            leads: Family::default(),
+            leader: Family::default(),
             rotations: Family::default(),
             objects: Family::default(),
-            standing: Family::default(),
+            ready: Family::default(),
             unready: Family::default(),
-            due: Family::default(),
+            next_rotation: Family::default(),
             skew: Gauge::default(),
-            left: Family::default(),
+            skipped: Family::default(),
         };
         metrics.register_reconciles(registry);
         metrics.register_objects(registry);
         registry.register(
             "leader_election_master_status",
             "Whether this replica leads",
-            metrics.leads.clone(),
+            metrics.leader.clone(),
         );
         registry.register(
             "technical_user_rotations",
@@ -210,12 +210,12 @@ impl Metrics {
         registry.register(
             "technical_user_operator_objects_ready",
             "Objects by whether their condition Ready is true",
-            self.standing.clone(),
+            self.ready.clone(),
         );
         registry.register(
             "technical_user_operator_objects_skipped",
             "Objects that another installation holds, by the namespace of that installation",
-            self.left.clone(),
+            self.skipped.clone(),
         );
         registry.register(
             "technical_user_operator_objects_unready",
@@ -226,7 +226,7 @@ impl Metrics {
         registry.register(
             "technical_user_operator_next_rotation_timestamp_seconds",
             "When the first rotation of all is due; in the past, one is overdue",
-            self.due.clone(),
+            self.next_rotation.clone(),
         );
     }
 
@@ -274,7 +274,7 @@ impl Metrics {
         self.seconds.get_or_create(&Controller { controller }).observe(took.as_secs_f64());
     }
 
-    pub(super) fn gauge(&self, controller: &'static str, load: Load) {
+    pub(super) fn set_stats(&self, controller: &'static str, load: Stats) {
         let controller = Controller { controller };
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.active.get_or_create(&controller).set(number(load.active));
@@ -285,32 +285,32 @@ impl Metrics {
             })
             .set(number(load.depth));
         self.objects.get_or_create(&controller).set(number(load.objects));
-        match load.sum.first_due_at {
+        match load.totals.first_due_at {
             Some(due_at) => {
-                self.due.get_or_create(&controller).set(due_at.as_second());
+                self.next_rotation.get_or_create(&controller).set(due_at.as_second());
             }
             None => {
-                self.due.remove(&controller);
+                self.next_rotation.remove(&controller);
             }
         }
         let controller = controller.controller;
-        for (ready, count) in [("true", load.sum.ready), ("false", load.sum.unready)] {
-            self.standing.get_or_create(&Standing { controller, ready }).set(number(count));
+        for (ready, count) in [("true", load.totals.ready), ("false", load.totals.unready)] {
+            self.ready.get_or_create(&ReadyLabels { controller, ready }).set(number(count));
         }
-        for (reason, count) in load.sum.reasons {
+        for (reason, count) in load.totals.reasons {
             self.unready.get_or_create(&Unready { controller, reason }).set(number(count));
         }
     }
 
     pub(super) fn leading(&self, leads: bool) {
         let name = crate::api::MANAGER;
-        self.leads.get_or_create(&Named { name }).set(i64::from(leads));
+        self.leader.get_or_create(&LeaderName { name }).set(i64::from(leads));
     }
 
-    pub(super) fn left(&self, controller: &'static str, left: BTreeMap<String, usize>) {
+    pub(super) fn skipped(&self, controller: &'static str, left: BTreeMap<String, usize>) {
         for (installation, count) in left {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            self.left.get_or_create(&Left { controller, installation }).set(count);
+            self.skipped.get_or_create(&Skipped { controller, installation }).set(count);
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::barriers::{Barriers, EACH, Try};
+use self::barriers::{Barriers, Probe, RELEASE_INTERVAL};
 use super::Retry;
 
 pub(super) use self::barriers::Barrier;
@@ -19,7 +19,7 @@ mod barriers;
 
 /// What is due.
 #[derive(Debug)]
-pub(super) struct Queue<K> {
+pub(super) struct WorkQueue<K> {
     due: BTreeSet<(Instant, K)>,
     tasks: BTreeMap<K, Task>,
     barriers: Barriers<K>,
@@ -27,7 +27,7 @@ pub(super) struct Queue<K> {
     troubled: BTreeSet<K>,
 }
 
-impl<K> Default for Queue<K> {
+impl<K> Default for WorkQueue<K> {
     fn default() -> Self {
         Self {
             due: BTreeSet::new(),
@@ -40,51 +40,51 @@ impl<K> Default for Queue<K> {
 
 #[derive(Debug, Default)]
 struct Task {
-    look_at: Option<Instant>,
+    reconcile_at: Option<Instant>,
     check_at: Option<Instant>,
     is_running: bool,
     failures: u32,
     failed_with: Option<Discriminant<Retry>>,
     barrier: Option<Barrier>,
     /// What its users asked when the last look began.
-    demand: Option<u32>,
+    observed_spec: Option<u32>,
     repairs: u32,
     /// Looks that succeeded since the watches last showed it at rest.
-    unconfirmed: u32,
-    quiet_until: Option<Instant>,
+    unconverged: u32,
+    backoff_until: Option<Instant>,
 }
 
 /// What a look came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Settled {
+pub(super) struct Action {
     /// When to look again.
-    pub(super) wake_in: Option<Duration>,
+    pub(super) requeue_after: Option<Duration>,
     /// Whether it had to undo what somebody else did to labels, annotations, URLs, a JWKS or the
     /// status.
     pub(super) has_repaired: bool,
     /// Whether something is in the way that the operator can only look at again.
-    pub(super) is_in_trouble: bool,
+    pub(super) is_blocked: bool,
 }
 
 /// How to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Need {
+pub(super) enum Trigger {
     /// At what the watches know, and only if that is not at rest at the API server.
-    Check,
+    CacheCheck,
     /// At the API server.
-    Look,
+    LiveReconcile,
 }
 
-impl<K: Clone + Display + Ord> Queue<K> {
+impl<K: Clone + Display + Ord> WorkQueue<K> {
     /// Looks at `key` at `at`, or earlier if that was asked for already.
-    pub(super) fn wake(&mut self, key: &K, need: Need, at: Instant) {
+    pub(super) fn add(&mut self, key: &K, need: Trigger, at: Instant) {
         let task = self.tasks.entry(key.clone()).or_default();
         let former = task.due_at();
         let earliest = |present: Option<Instant>, at| Some(present.map_or(at, |it| it.min(at)));
         match need {
-            Need::Look => task.look_at = earliest(task.look_at, at),
-            Need::Check => {
-                let at = task.quiet_until.map_or(at, |quiet_until| at.max(quiet_until));
+            Trigger::LiveReconcile => task.reconcile_at = earliest(task.reconcile_at, at),
+            Trigger::CacheCheck => {
+                let at = task.backoff_until.map_or(at, |quiet_until| at.max(quiet_until));
                 task.check_at = earliest(task.check_at, at);
             }
         }
@@ -93,20 +93,20 @@ impl<K: Clone + Display + Ord> Queue<K> {
     }
 
     /// Takes the next key that is due and not running.
-    pub(super) fn next(&mut self, now: Instant) -> Option<(K, Need)> {
+    pub(super) fn get(&mut self, now: Instant) -> Option<(K, Trigger)> {
         let (at, key) = self.due.first()?.clone();
         if at > now {
             return None;
         }
         self.due.remove(&(at, key.clone()));
         let task = self.tasks.get_mut(&key)?;
-        let need = match task.look_at {
-            Some(look_at) if look_at <= now => Need::Look,
-            Some(_) | None => Need::Check,
+        let need = match task.reconcile_at {
+            Some(look_at) if look_at <= now => Trigger::LiveReconcile,
+            Some(_) | None => Trigger::CacheCheck,
         };
         task.check_at = None;
-        if need == Need::Look {
-            task.look_at = None;
+        if need == Trigger::LiveReconcile {
+            task.reconcile_at = None;
         }
         let due_at = task.due_at();
         self.enter(&key, None, due_at);
@@ -119,14 +119,14 @@ impl<K: Clone + Display + Ord> Queue<K> {
     }
 
     /// A look at `key` begins: nothing else is begun for it until [`Queue::finish`].
-    pub(super) fn begin(&mut self, key: &K, demand: Option<u32>) {
+    pub(super) fn start(&mut self, key: &K, demand: Option<u32>) {
         let Some(task) = self.tasks.get_mut(key) else {
             return;
         };
         let former = task.due_at();
         task.is_running = true;
-        task.demand = demand;
-        task.look_at = None;
+        task.observed_spec = demand;
+        task.reconcile_at = None;
         self.enter(key, former, None);
     }
 
@@ -139,25 +139,27 @@ impl<K: Clone + Display + Ord> Queue<K> {
     /// what the operator wrote itself, and another look would be refused as well.
     pub(super) fn holds(&self, key: &K, demand: Option<u32>) -> bool {
         let task = self.tasks.get(key);
-        task.is_some_and(|it| it.barrier.is_some() && demand.is_some() && it.demand == demand)
+        task.is_some_and(|it| {
+            it.barrier.is_some() && demand.is_some() && it.observed_spec == demand
+        })
     }
 
     /// The watches show `key` at rest.
-    pub(super) fn confirm(&mut self, key: &K) {
+    pub(super) fn reset_backoff(&mut self, key: &K) {
         if let Some(task) = self.tasks.get_mut(key) {
-            task.unconfirmed = 0;
+            task.unconverged = 0;
         }
     }
 
     /// Checks `key` once the watches have caught up with a look: ever more rarely where they do
     /// not, since they may stand still, or never tell of what is in the way.
-    pub(super) fn compare(&mut self, key: &K, now: Instant) {
+    pub(super) fn schedule_cache_check(&mut self, key: &K, now: Instant) {
         let Some(task) = self.tasks.get_mut(key) else {
             return;
         };
-        let wait = doubled(SETTLE, task.unconfirmed, MOST);
-        task.unconfirmed = task.unconfirmed.saturating_add(1);
-        self.wake(key, Need::Check, now + wait);
+        let wait = doubled(BASE_DELAY, task.unconverged, MAX_DELAY);
+        task.unconverged = task.unconverged.saturating_add(1);
+        self.add(key, Trigger::CacheCheck, now + wait);
     }
 
     /// How long an object in trouble waits for its next look, if that is longer than `wait`: the looks at
@@ -167,12 +169,12 @@ impl<K: Clone + Display + Ord> Queue<K> {
     }
 
     fn pace(&self) -> Duration {
-        EACH.saturating_mul(u32::try_from(self.troubled.len()).unwrap_or(u32::MAX))
+        RELEASE_INTERVAL.saturating_mul(u32::try_from(self.troubled.len()).unwrap_or(u32::MAX))
     }
 
     /// A look at `key` ended. What the watches told meanwhile is checked once they have caught up.
-    pub(super) fn finish(&mut self, key: &K, outcome: &Result<Settled, Retry>, now: Instant) {
-        if outcome.as_ref().is_ok_and(|settled| settled.is_in_trouble) {
+    pub(super) fn done(&mut self, key: &K, outcome: &Result<Action, Retry>, now: Instant) {
+        if outcome.as_ref().is_ok_and(|settled| settled.is_blocked) {
             self.troubled.insert(key.clone());
         } else {
             self.troubled.remove(key);
@@ -192,8 +194,8 @@ impl<K: Clone + Display + Ord> Queue<K> {
                 task.failed_with = None;
                 task.repairs =
                     if settled.has_repaired { task.repairs.saturating_add(1) } else { 0 };
-                let is_in_trouble = settled.is_in_trouble;
-                settled.wake_in.map(|wait| if is_in_trouble { wait.max(pace) } else { wait })
+                let is_in_trouble = settled.is_blocked;
+                settled.requeue_after.map(|wait| if is_in_trouble { wait.max(pace) } else { wait })
             }
             Err(retry) => {
                 // A right that is missing after an outage of the API server was not missing all the
@@ -206,14 +208,14 @@ impl<K: Clone + Display + Ord> Queue<K> {
                 delay(retry, task.failures, key)
             }
         };
-        let mut quiet = calm(task.failures.max(task.repairs.saturating_sub(FEW)));
+        let mut quiet = min_interval(task.failures.max(task.repairs.saturating_sub(FREE_REPAIRS)));
         if let Err(Retry::After(wait)) = outcome {
             // The server said when; no event makes it earlier.
-            quiet = quiet.max((*wait).min(MOST));
+            quiet = quiet.max((*wait).min(MAX_DELAY));
         }
-        task.quiet_until = now.checked_add(quiet);
+        task.backoff_until = now.checked_add(quiet);
         let next = next.and_then(|next| now.checked_add(next));
-        task.look_at = [task.look_at, next].into_iter().flatten().min();
+        task.reconcile_at = [task.reconcile_at, next].into_iter().flatten().min();
         task.check_at = task.check_at.map(|at| at.max(now + quiet));
         let due_at = task.due_at();
         self.enter(key, None, due_at);
@@ -225,7 +227,7 @@ impl<K: Clone + Display + Ord> Queue<K> {
         &mut self,
         key: &K,
         former: Option<&Barrier>,
-        outcome: &Result<Settled, Retry>,
+        outcome: &Result<Action, Retry>,
         now: Instant,
     ) {
         let present = match outcome {
@@ -250,21 +252,21 @@ impl<K: Clone + Display + Ord> Queue<K> {
     fn release(&mut self, barrier: &Barrier, now: Instant) {
         for key in self.barriers.release(barrier) {
             if self.tasks.get(&key).is_some_and(|task| !task.is_running) {
-                self.wake(&key, Need::Look, now + spread(&key, SETTLE));
+                self.add(&key, Trigger::LiveReconcile, now + jitter(&key, BASE_DELAY));
             }
         }
     }
 
     fn elect(&mut self, barrier: &Barrier, now: Instant) {
-        if let Some(Try { key, wait }) = self.barriers.elect(barrier) {
+        if let Some(Probe { key, wait }) = self.barriers.next_probe(barrier) {
             // A little later for some, so that a thousand namespaces do not try as one.
-            self.wake(&key, Need::Look, now + wait + spread(&key, wait / 10));
+            self.add(&key, Trigger::LiveReconcile, now + wait + jitter(&key, wait / 10));
         }
     }
 
     /// The API server is back: who waits only because it was away need not wait longer. They are
     /// spread over `within`. Behind a barrier one object tries for all.
-    pub(super) fn hasten(&mut self, now: Instant, within: Duration) {
+    pub(super) fn retry_failed_within(&mut self, now: Instant, within: Duration) {
         let is_held = |key: &K, task: &Task| {
             task.barrier.as_ref().is_some_and(|barrier| self.barriers.holds(barrier, key))
         };
@@ -276,7 +278,7 @@ impl<K: Clone + Display + Ord> Queue<K> {
             .map(|(key, _)| key.clone())
             .collect();
         for key in failed {
-            self.wake(&key, Need::Look, now + spread(&key, within));
+            self.add(&key, Trigger::LiveReconcile, now + jitter(&key, within));
         }
     }
 
@@ -306,7 +308,7 @@ impl<K: Clone + Display + Ord> Queue<K> {
         self.troubled.clear();
         self.tasks.retain(|_, task| task.is_running);
         for task in self.tasks.values_mut() {
-            task.look_at = None;
+            task.reconcile_at = None;
             task.check_at = None;
             task.barrier = None;
         }
@@ -325,7 +327,7 @@ impl<K: Clone + Display + Ord> Queue<K> {
 impl Task {
     /// When it is due; never while it runs.
     fn due_at(&self) -> Option<Instant> {
-        let at = [self.look_at, self.check_at].into_iter().flatten().min();
+        let at = [self.reconcile_at, self.check_at].into_iter().flatten().min();
         at.filter(|_| !self.is_running)
     }
 }
@@ -334,30 +336,30 @@ fn delay(retry: &Retry, failures: u32, key: &impl Display) -> Option<Duration> {
     let spaced = |first: Duration, most: Duration| {
         let full = doubled(first, failures.saturating_sub(1), most);
         // Between three quarters and all of it, so that a crowd does not come back as one.
-        full.saturating_sub(spread(key, full / 4))
+        full.saturating_sub(jitter(key, full / 4))
     };
     match retry {
-        Retry::Backoff => Some(spaced(Duration::from_secs(1), MOST)),
+        Retry::Backoff => Some(spaced(Duration::from_secs(1), MAX_DELAY)),
         Retry::After(wait) => {
-            let wait = (*wait).min(MOST);
-            Some(wait + spread(key, wait / 4 + Duration::from_secs(1)))
+            let wait = (*wait).min(MAX_DELAY);
+            Some(wait + jitter(key, wait / 4 + Duration::from_secs(1)))
         }
         // The barrier says who tries when. Only if another stands behind it is this one alone.
-        Retry::Blocked(_) => Some(SELDOM + spread(key, SELDOM / 5)),
+        Retry::Blocked(_) => Some(RETRY_BLOCKED + jitter(key, RETRY_BLOCKED / 5)),
         Retry::OnChange => None,
     }
 }
 
 /// A part of `within` that is always the same for the same key.
-pub(super) fn spread(key: &impl Display, within: Duration) -> Duration {
+pub(super) fn jitter(key: &impl Display, within: Duration) -> Duration {
     let hash = crc32fast::hash(key.to_string().as_bytes());
     let thousandths = hash % 1000;
     within / 1000 * thousandths
 }
 
 /// Who failed, or repairs the same object over and over, does not jump at every event.
-fn calm(times: u32) -> Duration {
-    doubled(SETTLE, times, Duration::from_secs(10))
+fn min_interval(times: u32) -> Duration {
+    doubled(BASE_DELAY, times, Duration::from_secs(10))
 }
 
 fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
@@ -365,17 +367,17 @@ fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
 }
 
 /// How long the watches may take to tell of what was just written.
-const SETTLE: Duration = Duration::from_millis(250);
+const BASE_DELAY: Duration = Duration::from_millis(250);
 
 /// How long the waits grow to.
-const MOST: Duration = Duration::from_mins(5);
+const MAX_DELAY: Duration = Duration::from_mins(5);
 
 /// How often an object that is blocked tries by itself, whoever tries for it meanwhile: what stops it may
 /// be its own. As often as an object at rest is looked at.
-const SELDOM: Duration = Duration::from_hours(10);
+const RETRY_BLOCKED: Duration = Duration::from_hours(10);
 
 /// Repairs in a row that are nothing unusual.
-const FEW: u32 = 3;
+const FREE_REPAIRS: u32 = 3;
 
 #[cfg(test)]
 mod tests;

@@ -15,8 +15,8 @@ use self::news::{ledger_changed, ledger_made, publish, report_failure, report_in
 use self::observation::Look;
 use self::publishing::publish_all;
 use super::cluster::{Failure, Kind, Place, Redacted};
-use super::engine::{self, Settled, Synced};
-use super::installation::{Settlement, settle};
+use super::engine::{self, Action, Synced};
+use super::installation::{ClaimOutcome, ensure_claimed};
 use super::{Context, Error};
 use crate::domain::key_pair::PublicKey;
 use crate::domain::object::Version;
@@ -91,11 +91,7 @@ pub(super) struct Hints {
 /// # Errors
 ///
 /// The world did not obey. What the user can do about it is already in the status.
-async fn reconcile(
-    name: &str,
-    hints: Hints,
-    context: &Context,
-) -> Result<(Settled, Memory), Error> {
+async fn reconcile(name: &str, hints: Hints, context: &Context) -> Result<(Action, Memory), Error> {
     let Hints { known, slow } = hints;
     let mut memory = Memory { was_slow: slow, ..Memory::default() };
     let mut last = None;
@@ -115,20 +111,20 @@ async fn advance(
     context: &Context,
     memory: &mut Memory,
     last: &mut Option<Look>,
-) -> Result<Settled, Error> {
+) -> Result<Action, Error> {
     let mut setbacks = 0;
     let (mut has_written, mut has_repaired) = (false, false);
     for _ in 0..ROUNDS {
         let object = context.cluster.signing_key(name).await?;
         let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
-        let Some(object) = object else { return Ok(Settled::default()) };
+        let Some(object) = object else { return Ok(Action::default()) };
         if object.spec.controller_name != context.settings.controller_name {
-            return Ok(Settled::default());
+            return Ok(Action::default());
         }
-        match settle(&object, context).await {
-            Ok(Settlement::Ours) => {}
-            Ok(Settlement::Claimed) => continue,
-            Ok(Settlement::Left) => return Ok(Settled::default()),
+        match ensure_claimed(&object, context).await {
+            Ok(ClaimOutcome::Ours) => {}
+            Ok(ClaimOutcome::Claimed) => continue,
+            Ok(ClaimOutcome::Left) => return Ok(Action::default()),
             Err(Error::Call(failure)) if is_setback(&failure, setbacks) => {
                 setbacks += 1;
                 continue;
@@ -137,7 +133,7 @@ async fn advance(
         }
         let Some(series) = observation::series(&object, &context.settings) else {
             report_invalid_spec(&object, context).await?;
-            return Ok(Settled::default());
+            return Ok(Action::default());
         };
         // What goes wrong from here on is told in the status of this object.
         let look = last.insert(Look::begun(object, series));
@@ -152,7 +148,7 @@ async fn advance(
                 memory.next = look.next();
                 // A JWKS or a status that alone was wrong is what somebody else keeps writing.
                 has_repaired = !has_written && (has_repaired || settled.has_repaired);
-                return Ok(Settled { has_repaired, ..settled });
+                return Ok(Action { has_repaired, ..settled });
             }
             Step::Write(write) => write,
         };

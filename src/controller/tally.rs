@@ -10,8 +10,8 @@ use crate::api::condition::{Condition, ConditionStatus};
 
 /// How the resources of one kind stand.
 #[derive(Debug)]
-pub(super) struct Tally<K> {
-    standings: BTreeMap<K, Standing>,
+pub(super) struct ObjectStats<K> {
+    states: BTreeMap<K, ReadyState>,
     ready: usize,
     reasons: BTreeMap<String, usize>,
     due: BTreeMap<Timestamp, usize>,
@@ -19,7 +19,7 @@ pub(super) struct Tally<K> {
 
 /// How one resource stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct ReadyState {
     is_ready: bool,
     /// Why it is not ready.
     reason: Option<String>,
@@ -28,7 +28,7 @@ pub(super) struct Standing {
 
 /// How all of them stand together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sum {
+pub(super) struct Totals {
     /// How many are ready.
     pub(super) ready: usize,
     /// How many are not, or not seen yet.
@@ -41,7 +41,7 @@ pub(super) struct Sum {
 
 // === impl Standing ===
 
-impl Standing {
+impl ReadyState {
     /// What a status says by its conditions and its next rotation; not ready without one.
     pub(super) fn of(status: Option<(&[Condition], Option<&Time>)>) -> Self {
         let (conditions, next_rotation) = status.unwrap_or_default();
@@ -54,21 +54,16 @@ impl Standing {
 
 // === impl Tally ===
 
-impl<K> Default for Tally<K> {
+impl<K> Default for ObjectStats<K> {
     fn default() -> Self {
-        Self {
-            standings: BTreeMap::new(),
-            ready: 0,
-            reasons: BTreeMap::new(),
-            due: BTreeMap::new(),
-        }
+        Self { states: BTreeMap::new(), ready: 0, reasons: BTreeMap::new(), due: BTreeMap::new() }
     }
 }
 
-impl<K: Clone + Ord> Tally<K> {
+impl<K: Clone + Ord> ObjectStats<K> {
     /// Takes in how a resource stands now; nothing for one that is gone.
-    pub(super) fn note(&mut self, key: &K, present: Option<Standing>) {
-        if let Some(former) = self.standings.remove(key) {
+    pub(super) fn record(&mut self, key: &K, present: Option<ReadyState>) {
+        if let Some(former) = self.states.remove(key) {
             self.ready = self.ready.saturating_sub(usize::from(former.is_ready));
             if let Some(count) = former.reason.and_then(|it| self.reasons.get_mut(&it)) {
                 *count = count.saturating_sub(1);
@@ -80,13 +75,13 @@ impl<K: Clone + Ord> Tally<K> {
             if let Some(reason) = present.reason.take() {
                 // Whoever may write a status could write any word into it.
                 let is_known =
-                    self.reasons.contains_key(&reason) || self.reasons.len() < MOST_REASONS;
+                    self.reasons.contains_key(&reason) || self.reasons.len() < MAX_REASONS;
                 let reason = if is_known { reason } else { "Other".to_owned() };
                 let count = self.reasons.entry(reason.clone()).or_default();
                 *count = count.saturating_add(1);
                 present.reason = Some(reason);
             }
-            self.standings.insert(key.clone(), present.clone());
+            self.states.insert(key.clone(), present.clone());
             if let Some(due_at) = present.due_at {
                 let count = self.due.entry(due_at).or_default();
                 *count = count.saturating_add(1);
@@ -95,10 +90,10 @@ impl<K: Clone + Ord> Tally<K> {
     }
 
     /// How all of them stand together.
-    pub(super) fn sum(&self) -> Sum {
-        Sum {
+    pub(super) fn totals(&self) -> Totals {
+        Totals {
             ready: self.ready,
-            unready: self.standings.len().saturating_sub(self.ready),
+            unready: self.states.len().saturating_sub(self.ready),
             reasons: self.reasons.clone(),
             first_due_at: self.due.first_key_value().map(|(at, _)| *at),
         }
@@ -115,7 +110,7 @@ impl<K: Clone + Ord> Tally<K> {
 }
 
 /// More than the operator has; each becomes a series of a metric.
-const MOST_REASONS: usize = 48;
+const MAX_REASONS: usize = 48;
 
 #[cfg(test)]
 mod tests {
@@ -124,12 +119,13 @@ mod tests {
     #[test]
     fn what_is_ready_and_what_is_due_first_follow_every_change() {
         let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
-        let standing =
-            |is_ready, hour: i64| Some(Standing { is_ready, reason: None, due_at: Some(at(hour)) });
-        let mut tally = Tally::default();
+        let standing = |is_ready, hour: i64| {
+            Some(ReadyState { is_ready, reason: None, due_at: Some(at(hour)) })
+        };
+        let mut tally = ObjectStats::default();
         let mut after = |key: &str, present| {
-            tally.note(&key.to_owned(), present);
-            let Sum { ready, unready, first_due_at, .. } = tally.sum();
+            tally.record(&key.to_owned(), present);
+            let Totals { ready, unready, first_due_at, .. } = tally.totals();
             (ready, unready, first_due_at)
         };
 
@@ -139,7 +135,7 @@ mod tests {
         assert_eq!(after("c", standing(true, 9)), (2, 1, Some(at(5))));
         assert_eq!(after("a", None), (1, 1, Some(at(5))));
         assert_eq!(
-            after("b", Some(Standing { is_ready: true, reason: None, due_at: None })),
+            after("b", Some(ReadyState { is_ready: true, reason: None, due_at: None })),
             (2, 0, Some(at(9)))
         );
         assert_eq!(after("c", None), (1, 0, None));
@@ -149,23 +145,23 @@ mod tests {
     #[test]
     fn those_that_are_not_ready_are_counted_by_their_reason_and_reasons_are_bounded() {
         let unready = |reason: &str| {
-            Some(Standing { is_ready: false, reason: Some(reason.to_owned()), due_at: None })
+            Some(ReadyState { is_ready: false, reason: Some(reason.to_owned()), due_at: None })
         };
-        let mut tally = Tally::default();
-        tally.note(&0, unready("SigningKeyNotFound"));
-        tally.note(&1, unready("SigningKeyNotFound"));
-        tally.note(&1, unready("SecretConflict"));
-        tally.note(&0, None);
+        let mut tally = ObjectStats::default();
+        tally.record(&0, unready("SigningKeyNotFound"));
+        tally.record(&1, unready("SigningKeyNotFound"));
+        tally.record(&1, unready("SecretConflict"));
+        tally.record(&0, None);
 
-        let reasons = tally.sum().reasons;
+        let reasons = tally.totals().reasons;
         assert_eq!(reasons["SigningKeyNotFound"], 0);
         assert_eq!(reasons["SecretConflict"], 1);
 
         for number in 2..200 {
-            tally.note(&number, unready(&format!("Reason{number}")));
+            tally.record(&number, unready(&format!("Reason{number}")));
         }
-        let reasons = tally.sum().reasons;
-        assert_eq!(reasons.len(), MOST_REASONS + 1);
+        let reasons = tally.totals().reasons;
+        assert_eq!(reasons.len(), MAX_REASONS + 1);
         assert_eq!(reasons.values().sum::<usize>(), 199);
     }
 }

@@ -15,8 +15,8 @@ use self::news::{publish, record_changed, refreshed, report_failure, report_inva
 use super::cluster::{Conditional, Failure, Kind, Place};
 use super::engine::{self, Synced};
 
-use super::installation::{Settlement, settle};
-use super::queue::Settled;
+use super::installation::{ClaimOutcome, ensure_claimed};
+use super::queue::Action;
 use super::{Context, Error};
 use crate::api;
 use crate::api::technical_user::TechnicalUser;
@@ -73,13 +73,13 @@ pub async fn run(
 /// # Errors
 ///
 /// The world did not obey. What the user can do about it is already in the status.
-pub(super) async fn reconcile(key: &Key, context: &Context) -> Result<Settled, Error> {
+pub(super) async fn reconcile(key: &Key, context: &Context) -> Result<Action, Error> {
     let mut last = None;
     match advance(key, context, &mut last).await {
         Ok(settled) => Ok(settled),
         Err(Error::InvalidSpec(object)) => {
             report_invalid_spec(&object, context).await?;
-            Ok(Settled::default())
+            Ok(Action::default())
         }
         Err(error) => {
             if let Some(look) = &last {
@@ -90,7 +90,7 @@ pub(super) async fn reconcile(key: &Key, context: &Context) -> Result<Settled, E
     }
 }
 
-async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Result<Settled, Error> {
+async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Result<Action, Error> {
     let mut setbacks = 0;
     let (mut has_written, mut has_repaired) = (false, false);
     let mut tried = None;
@@ -98,7 +98,7 @@ async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Resul
         let look = match observe(key, context).await {
             Ok(Sight::Look(look)) => last.insert(*look),
             Ok(Sight::Claimed) => continue,
-            Ok(Sight::Left) => return Ok(Settled::default()),
+            Ok(Sight::Left) => return Ok(Action::default()),
             Err(Error::Call(failure)) if is_setback(&failure, setbacks) => {
                 setbacks += 1;
                 continue;
@@ -112,7 +112,7 @@ async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Resul
                 let settled = publish(look, &rest, context).await?;
                 // A status that alone was wrong is what somebody else keeps writing.
                 has_repaired |= settled.has_repaired && !has_written;
-                return Ok(Settled { has_repaired, ..settled });
+                return Ok(Action { has_repaired, ..settled });
             }
             Step::Write(write) => write,
         };
@@ -198,10 +198,10 @@ async fn observe(key: &Key, context: &Context) -> Result<Sight, Error> {
     let object = cluster.technical_user(at).await?;
     let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
     let Some(object) = object else { return Ok(Look::of_nobody()) };
-    match settle(&object, context).await? {
-        Settlement::Ours => {}
-        Settlement::Claimed => return Ok(Sight::Claimed),
-        Settlement::Left => return Ok(Sight::Left),
+    match ensure_claimed(&object, context).await? {
+        ClaimOutcome::Ours => {}
+        ClaimOutcome::Claimed => return Ok(Sight::Claimed),
+        ClaimOutcome::Left => return Ok(Sight::Left),
     }
     let Some(mut user) = observation::user(&object, &context.settings) else {
         return Err(Error::InvalidSpec(Box::new(object)));

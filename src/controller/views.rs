@@ -11,23 +11,23 @@ use crate::domain::request::brief;
 
 /// What a check came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Check {
+pub(super) enum CacheState {
     /// At rest, until time alone changes that.
-    AtRest(Option<Timestamp>),
+    UpToDate(Option<Timestamp>),
     /// Only the status is behind, on an object that many follow: of those that follow the object of
     /// that name, a few at a time go.
-    Follows(String),
+    StatusStale(String),
     /// The API server has to be asked.
-    Unsettled,
+    Stale,
     /// Another installation holds it.
-    Left,
+    HeldByOther,
     /// There is no such resource.
-    Absent,
+    NotFound,
 }
 
 /// Drops from the metadata of a resource what no decision needs. What is left has a bound: users write
 /// annotations of a quarter of a megabyte, and labels and owner references as large as an object can be.
-pub(super) fn slim(metadata: &mut ObjectMeta) {
+pub(super) fn prune_metadata(metadata: &mut ObjectMeta) {
     metadata.managed_fields = None;
     metadata.labels = None;
     metadata.finalizers = None;
@@ -60,7 +60,7 @@ mod tests {
         });
         let mut metadata: ObjectMeta = serde_json::from_value(metadata).unwrap();
 
-        slim(&mut metadata);
+        prune_metadata(&mut metadata);
 
         let kept = serde_json::to_string(&metadata).unwrap();
         assert!(kept.len() < 1000, "{kept}");

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use crate::domain::credential::record::{Entry, Owner, Record};
 use crate::domain::credential::{ClientId, CredentialId, Verifier};
 use crate::domain::token::Client;
-use crate::watch::{Told, View};
+use crate::watch::{Store, WatchEvent};
 
 pub(super) use self::user::User;
 
@@ -66,9 +66,9 @@ pub struct Verified {
 /// Everything that the watches told of clients.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
-    users: View<Key, User>,
-    records: View<String, Option<Verifiers>>,
-    namespaces: View<String, String>,
+    users: Store<Key, User>,
+    records: Store<String, Option<Verifiers>>,
+    namespaces: Store<String, String>,
     ids: BTreeMap<Key, ClientId>,
     claims: BTreeMap<String, ClientId>,
     known: BTreeMap<ClientId, Arc<Known>>,
@@ -224,10 +224,10 @@ impl Clients {
     /// namespace of this installation.
     pub(super) fn expect(&mut self, scopes: &[String], home: &str) {
         home.clone_into(&mut self.home);
-        (0..scopes.len().max(1)).for_each(|watch| self.users.expect(watch));
+        (0..scopes.len().max(1)).for_each(|watch| self.users.register_watch(watch));
         scopes.clone_into(&mut self.scopes);
-        self.records.expect(0);
-        self.namespaces.expect(0);
+        self.records.register_watch(0);
+        self.namespaces.register_watch(0);
     }
 
     pub(super) fn get(&self, id: &ClientId) -> Option<Arc<Known>> {
@@ -281,16 +281,16 @@ impl Clients {
         self.namespaces.get(&namespace.to_owned())
     }
 
-    pub(super) fn take_user(&mut self, watch: usize, told: Told<Key, Option<User>>) {
+    pub(super) fn take_user(&mut self, watch: usize, told: WatchEvent<Key, Option<User>>) {
         // One that cannot be read is none.
         let told = match told {
-            Told::Is(key, Some(user)) => Told::Is(key, self.shared(user)),
-            Told::Is(key, None) | Told::Gone(key) => Told::Gone(key),
-            Told::ListBegins => Told::ListBegins,
-            Told::ListEnds => Told::ListEnds,
-            Told::Refused => Told::Refused,
+            WatchEvent::Apply(key, Some(user)) => WatchEvent::Apply(key, self.shared(user)),
+            WatchEvent::Apply(key, None) | WatchEvent::Delete(key) => WatchEvent::Delete(key),
+            WatchEvent::Init => WatchEvent::Init,
+            WatchEvent::InitDone => WatchEvent::InitDone,
+            WatchEvent::Forbidden => WatchEvent::Forbidden,
         };
-        for key in self.users.take(watch, told) {
+        for key in self.users.apply_event(watch, told) {
             let is = self.users.get(&key).map(|user| user.0.id.clone());
             let was = match is.clone() {
                 Some(id) => self.ids.insert(key, id),
@@ -312,8 +312,8 @@ impl Clients {
         User(client, holder)
     }
 
-    pub(super) fn take_record(&mut self, told: Told<String, Option<Verifiers>>) {
-        for name in self.records.take(0, told) {
+    pub(super) fn take_record(&mut self, told: WatchEvent<String, Option<Verifiers>>) {
+        for name in self.records.apply_event(0, told) {
             let record = self.records.get(&name).and_then(Option::as_ref);
             let is = record.map(|record| record.client_id.clone());
             let was = match is.clone() {
@@ -324,16 +324,16 @@ impl Clients {
         }
     }
 
-    pub(super) fn take_namespace(&mut self, told: Told<String, String>) {
-        if let Told::Is(name, uid) = &told
+    pub(super) fn take_namespace(&mut self, told: WatchEvent<String, String>) {
+        if let WatchEvent::Apply(name, uid) = &told
             && self.namespaces.get(name) == Some(uid)
         {
             // Namespaces change all the time, and their uids do not.
-            self.namespaces.take(0, told);
+            self.namespaces.apply_event(0, told);
             return;
         }
         let former = self.own().map(str::to_owned);
-        for namespace in self.namespaces.take(0, told) {
+        for namespace in self.namespaces.apply_event(0, told) {
             let first = Key { namespace: namespace.clone(), name: String::new() };
             let ids = self.ids.range(first..).take_while(|(key, _)| key.namespace == namespace);
             let ids: BTreeSet<_> = ids.map(|(_, id)| id.clone()).collect();

@@ -18,17 +18,17 @@ use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::signing_key::Ledger;
 use crate::stored;
-use crate::watch::{Told, large_pages, scoped, small_pages, watch};
+use crate::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
 
 /// What a watch told of which kind.
 enum News {
-    User(usize, Told<Key, Option<User>>),
-    Record(Told<String, Option<Verifiers>>),
-    Namespace(Told<String, String>),
-    Series(Told<String, Series>),
-    Ledger(Told<String, Option<Ledger>>),
-    Pair(Told<String, Pair>),
-    Map(Told<String, Map>),
+    User(usize, WatchEvent<Key, Option<User>>),
+    Record(WatchEvent<String, Option<Verifiers>>),
+    Namespace(WatchEvent<String, String>),
+    Series(WatchEvent<String, Series>),
+    Ledger(WatchEvent<String, Option<Ledger>>),
+    Pair(WatchEvent<String, Pair>),
+    Map(WatchEvent<String, Map>),
 }
 
 /// Feeds the directory, for ever.
@@ -71,13 +71,17 @@ impl Directory {
     fn take(&self, news: News) {
         let pulses = &self.pulses;
         let (pulse, is_whole) = match &news {
-            News::User(watch, told) => (pulses.users.get(*watch), matches!(told, Told::ListEnds)),
-            News::Record(told) => (Some(&pulses.records), matches!(told, Told::ListEnds)),
-            News::Namespace(told) => (Some(&pulses.namespaces), matches!(told, Told::ListEnds)),
-            News::Series(told) => (Some(&pulses.series), matches!(told, Told::ListEnds)),
-            News::Ledger(told) => (Some(&pulses.ledgers), matches!(told, Told::ListEnds)),
-            News::Pair(told) => (Some(&pulses.key_pairs), matches!(told, Told::ListEnds)),
-            News::Map(told) => (Some(&pulses.jwks), matches!(told, Told::ListEnds)),
+            News::User(watch, told) => {
+                (pulses.users.get(*watch), matches!(told, WatchEvent::InitDone))
+            }
+            News::Record(told) => (Some(&pulses.records), matches!(told, WatchEvent::InitDone)),
+            News::Namespace(told) => {
+                (Some(&pulses.namespaces), matches!(told, WatchEvent::InitDone))
+            }
+            News::Series(told) => (Some(&pulses.series), matches!(told, WatchEvent::InitDone)),
+            News::Ledger(told) => (Some(&pulses.ledgers), matches!(told, WatchEvent::InitDone)),
+            News::Pair(told) => (Some(&pulses.key_pairs), matches!(told, WatchEvent::InitDone)),
+            News::Map(told) => (Some(&pulses.jwks), matches!(told, WatchEvent::InitDone)),
         };
         if let Some(pulse) = pulse.filter(|_| is_whole) {
             pulse.beat(&Moment::of(&*self.clock));

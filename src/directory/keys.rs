@@ -19,7 +19,7 @@ use crate::domain::signing_key::ledger::Agreement;
 use crate::domain::token;
 use crate::environment::private_key::{Pkcs8, PrivateKey};
 use crate::stored::{Names, algorithm_of, config_map_name, controller_of};
-use crate::watch::{Told, View};
+use crate::watch::{Store, WatchEvent};
 
 /// A key that signs, with the header of its tokens.
 #[derive(Debug)]
@@ -55,10 +55,10 @@ pub(super) struct Ages {
 /// Everything that the watches told of keys.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    series: View<String, Series>,
-    ledgers: View<String, Option<Ledger>>,
-    pairs: View<String, Pair>,
-    maps: View<String, Map>,
+    series: Store<String, Series>,
+    ledgers: Store<String, Option<Ledger>>,
+    pairs: Store<String, Pair>,
+    maps: Store<String, Map>,
     signing: BTreeMap<String, Arc<Signing>>,
     published: Option<Arc<Published>>,
     /// The uid of this installation.
@@ -143,10 +143,10 @@ pub(super) fn read_map(map: &ConfigMap) -> Option<(String, Map)> {
 
 impl Keys {
     pub(super) fn expect(&mut self) {
-        self.series.expect(0);
-        self.ledgers.expect(0);
-        self.pairs.expect(0);
-        self.maps.expect(0);
+        self.series.register_watch(0);
+        self.ledgers.register_watch(0);
+        self.pairs.register_watch(0);
+        self.maps.register_watch(0);
     }
 
     /// The kinds that were not told completely yet.
@@ -195,23 +195,23 @@ impl Keys {
         self.published.clone()
     }
 
-    pub(super) fn take_series(&mut self, told: Told<String, Series>) {
-        self.series.take(0, told);
+    pub(super) fn take_series(&mut self, told: WatchEvent<String, Series>) {
+        self.series.apply_event(0, told);
         self.compose();
     }
 
-    pub(super) fn take_ledger(&mut self, told: Told<String, Option<Ledger>>) {
-        self.ledgers.take(0, told);
+    pub(super) fn take_ledger(&mut self, told: WatchEvent<String, Option<Ledger>>) {
+        self.ledgers.apply_event(0, told);
         self.compose();
     }
 
-    pub(super) fn take_pair(&mut self, told: Told<String, Pair>) {
-        self.pairs.take(0, told);
+    pub(super) fn take_pair(&mut self, told: WatchEvent<String, Pair>) {
+        self.pairs.apply_event(0, told);
         self.compose();
     }
 
-    pub(super) fn take_map(&mut self, told: Told<String, Map>) {
-        self.maps.take(0, told);
+    pub(super) fn take_map(&mut self, told: WatchEvent<String, Map>) {
+        self.maps.apply_event(0, told);
         self.compose();
     }
 

@@ -6,7 +6,7 @@ use kube::runtime::watcher::Event;
 
 /// One kind of object, by key, from one or more watches.
 #[derive(Debug)]
-pub(crate) struct View<K, V> {
+pub(crate) struct Store<K, V> {
     objects: BTreeMap<K, V>,
     watches: BTreeMap<usize, Watch<K>>,
 }
@@ -19,15 +19,15 @@ struct Watch<K> {
     listed: Option<BTreeSet<K>>,
 }
 
-impl<K, V> Default for View<K, V> {
+impl<K, V> Default for Store<K, V> {
     fn default() -> Self {
         Self { objects: BTreeMap::new(), watches: BTreeMap::new() }
     }
 }
 
-impl<K: Ord + Clone, V> View<K, V> {
+impl<K: Ord + Clone, V> Store<K, V> {
     /// Expects one more watch to fill it.
-    pub(crate) fn expect(&mut self, watch: usize) {
+    pub(crate) fn register_watch(&mut self, watch: usize) {
         let keys = BTreeSet::new();
         self.watches
             .insert(watch, Watch { is_synced: false, is_refused: false, keys, listed: None });
@@ -64,20 +64,20 @@ impl<K: Ord + Clone, V> View<K, V> {
     /// Takes in what one watch told. Returns the keys that may have changed.
     ///
     /// A list that was cut short changes nothing: what it lacks is gone only once it is complete.
-    pub(crate) fn take(&mut self, watch: usize, told: Told<K, V>) -> Vec<K> {
+    pub(crate) fn apply_event(&mut self, watch: usize, event: WatchEvent<K, V>) -> Vec<K> {
         let Some(watch) = self.watches.get_mut(&watch) else {
             return Vec::new();
         };
-        match told {
-            Told::Refused => {
+        match event {
+            WatchEvent::Forbidden => {
                 watch.is_refused = true;
                 Vec::new()
             }
-            Told::ListBegins => {
+            WatchEvent::Init => {
                 watch.listed = Some(BTreeSet::new());
                 Vec::new()
             }
-            Told::Is(key, object) => {
+            WatchEvent::Apply(key, object) => {
                 if let Some(listed) = &mut watch.listed {
                     listed.insert(key.clone());
                 }
@@ -85,12 +85,12 @@ impl<K: Ord + Clone, V> View<K, V> {
                 self.objects.insert(key.clone(), object);
                 vec![key]
             }
-            Told::Gone(key) => {
+            WatchEvent::Delete(key) => {
                 watch.keys.remove(&key);
                 self.objects.remove(&key);
                 vec![key]
             }
-            Told::ListEnds => {
+            WatchEvent::InitDone => {
                 watch.is_synced = true;
                 watch.is_refused = false;
                 let listed = watch.listed.take().unwrap_or_default();
@@ -107,55 +107,55 @@ impl<K: Ord + Clone, V> View<K, V> {
 
 /// What a watch told, with the object in its small form.
 #[derive(Debug)]
-pub(crate) enum Told<K, V> {
-    ListBegins,
-    Is(K, V),
-    Gone(K),
-    ListEnds,
+pub(crate) enum WatchEvent<K, V> {
+    Init,
+    Apply(K, V),
+    Delete(K),
+    InitDone,
     /// The API server says that a right is missing. What was told before stays.
-    Refused,
+    Forbidden,
 }
 
-impl<K, V> Told<K, Option<V>> {
+impl<K, V> WatchEvent<K, Option<V>> {
     /// An object that is no business of ours any more is gone.
-    pub(crate) fn or_gone(self) -> Told<K, V> {
+    pub(crate) fn filtered(self) -> WatchEvent<K, V> {
         match self {
-            Self::Is(key, Some(object)) => Told::Is(key, object),
-            Self::Is(key, None) | Self::Gone(key) => Told::Gone(key),
-            Self::ListBegins => Told::ListBegins,
-            Self::ListEnds => Told::ListEnds,
-            Self::Refused => Told::Refused,
+            Self::Apply(key, Some(object)) => WatchEvent::Apply(key, object),
+            Self::Apply(key, None) | Self::Delete(key) => WatchEvent::Delete(key),
+            Self::Init => WatchEvent::Init,
+            Self::InitDone => WatchEvent::InitDone,
+            Self::Forbidden => WatchEvent::Forbidden,
         }
     }
 }
 
-impl<K, V> Told<K, V> {
+impl<K, V> WatchEvent<K, V> {
     /// The object that it is about.
     pub(crate) fn key(&self) -> Option<&K> {
         match self {
-            Self::Is(key, _) | Self::Gone(key) => Some(key),
-            Self::ListBegins | Self::ListEnds | Self::Refused => None,
+            Self::Apply(key, _) | Self::Delete(key) => Some(key),
+            Self::Init | Self::InitDone | Self::Forbidden => None,
         }
     }
 
     /// The object itself, if it is there.
     pub(crate) fn object(&self) -> Option<&V> {
         match self {
-            Self::Is(_, object) => Some(object),
-            Self::Gone(_) | Self::ListBegins | Self::ListEnds | Self::Refused => None,
+            Self::Apply(_, object) => Some(object),
+            Self::Delete(_) | Self::Init | Self::InitDone | Self::Forbidden => None,
         }
     }
 
     /// Reads an event of a watch; nothing when the object has no name.
     pub(crate) fn from<T>(event: Event<T>, read: impl Fn(T) -> Option<(K, V)>) -> Option<Self> {
         Some(match event {
-            Event::Init => Self::ListBegins,
-            Event::InitDone => Self::ListEnds,
+            Event::Init => Self::Init,
+            Event::InitDone => Self::InitDone,
             Event::InitApply(object) | Event::Apply(object) => {
                 let (key, object) = read(object)?;
-                Self::Is(key, object)
+                Self::Apply(key, object)
             }
-            Event::Delete(object) => Self::Gone(read(object)?.0),
+            Event::Delete(object) => Self::Delete(read(object)?.0),
         })
     }
 }

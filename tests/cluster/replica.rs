@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use support::faults::{FaultLayer, FaultPlan};
 use technical_user_operator::controller::cluster::Cluster;
 use technical_user_operator::controller::engine::Synced;
-use technical_user_operator::controller::lease::Candidate;
+use technical_user_operator::controller::lease::LeaderElector;
 use technical_user_operator::controller::metrics::Metrics;
 use technical_user_operator::controller::{Context, Limits, Settings};
 use technical_user_operator::controller::{signing_key, technical_user};
@@ -150,7 +150,7 @@ fn prepared(
     let clock = Arc::new(Ahead { system, by: ahead });
     let lease = settings.identity.clone();
     let (candidate, leadership) =
-        Candidate::new(client.clone(), &settings, &lease, Arc::clone(&clock) as _);
+        LeaderElector::new(client.clone(), &settings, &lease, Arc::clone(&clock) as _);
     let context = Arc::new(Context {
         cluster: Cluster::new(faulty.clone(), clock),
         entropy: Arc::new(system),

@@ -16,7 +16,7 @@ use support::faults::{FaultLayer, FaultPlan};
 use technical_user_operator::api::technical_user::crd;
 use technical_user_operator::controller::cluster::Cluster;
 use technical_user_operator::controller::engine::Synced;
-use technical_user_operator::controller::lease::Candidate;
+use technical_user_operator::controller::lease::LeaderElector;
 use technical_user_operator::controller::metrics::Metrics;
 use technical_user_operator::controller::technical_user;
 use technical_user_operator::controller::{Context, Limits, Settings};
@@ -200,7 +200,7 @@ impl World {
         let client = kube::Client::new(service, "default");
         let lease_client = kube::Client::new(self.leases.clone(), "default");
         let (candidate, leadership) =
-            Candidate::new(lease_client, &settings, lease, Arc::clone(&clock) as _);
+            LeaderElector::new(lease_client, &settings, lease, Arc::clone(&clock) as _);
         let context = Context {
             cluster: Cluster::new(client.clone(), clock),
             entropy: Arc::clone(&self.entropy) as _,

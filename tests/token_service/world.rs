@@ -21,7 +21,7 @@ use support::fake_api_server::{FakeApiServer, FakeService};
 use technical_user_operator::api::{signing_key, technical_user};
 use technical_user_operator::controller::cluster::Cluster;
 use technical_user_operator::controller::engine::Synced;
-use technical_user_operator::controller::lease::Candidate;
+use technical_user_operator::controller::lease::LeaderElector;
 use technical_user_operator::controller::metrics::Metrics as ControllerMetrics;
 use technical_user_operator::controller::{
     Context, Limits, Settings, signing_key as keys, technical_user as users,
@@ -141,7 +141,7 @@ impl World {
             let clock = Arc::new(self.clock.clone());
             let name = format!("lease-{run}");
             let (candidate, leadership) =
-                Candidate::new(self.client(), &settings, &name, Arc::clone(&clock) as _);
+                LeaderElector::new(self.client(), &settings, &name, Arc::clone(&clock) as _);
             let context = Arc::new(Context {
                 cluster: Cluster::new(self.client(), clock),
                 entropy: Arc::new(Seeded::new(1)),

@@ -8,13 +8,13 @@ use tokio::time::{Instant, timeout};
 
 /// When chores are due, and the run of them.
 #[derive(Debug, Default)]
-pub(super) struct Chores {
+pub(super) struct PeriodicTasks {
     /// Nothing while another replica leads.
     at: Option<Instant>,
     running: JoinSet<()>,
 }
 
-impl Chores {
+impl PeriodicTasks {
     /// This replica leads: the first run is due.
     pub(super) fn resume(&mut self, now: Instant) {
         self.at = Some(now);
@@ -26,8 +26,8 @@ impl Chores {
     }
 
     /// There is something to do soon. A run that is under way may have missed it: then another one follows.
-    pub(super) fn ask(&mut self, now: Instant) {
-        self.at = self.at.map(|at| at.min(now + SOON));
+    pub(super) fn request(&mut self, now: Instant) {
+        self.at = self.at.map(|at| at.min(now + DEBOUNCE));
     }
 
     /// When the next run begins; not known while one is under way.
@@ -36,7 +36,7 @@ impl Chores {
     }
 
     /// Begins a run, if one is due and there is something to do.
-    pub(super) fn begin(
+    pub(super) fn start(
         &mut self,
         now: Instant,
         chores: impl FnOnce() -> Option<BoxFuture<'static, ()>>,
@@ -44,10 +44,10 @@ impl Chores {
         if self.next_at().is_none_or(|at| at > now) {
             return;
         }
-        self.at = Some(now + EVERY);
+        self.at = Some(now + INTERVAL);
         if let Some(chores) = chores() {
             self.running.spawn(async move {
-                if timeout(EVERY, chores).await.is_err() {
+                if timeout(INTERVAL, chores).await.is_err() {
                     tracing::warn!("chores took too long and are begun once more");
                 }
             });
@@ -55,16 +55,16 @@ impl Chores {
     }
 
     /// The end of a run; nothing without one.
-    pub(super) async fn end(&mut self) -> Option<Result<(), JoinError>> {
+    pub(super) async fn ended(&mut self) -> Option<Result<(), JoinError>> {
         self.running.join_next().await
     }
 }
 
 /// How often they are done without being asked for.
-const EVERY: Duration = Duration::from_mins(10);
+const INTERVAL: Duration = Duration::from_mins(10);
 
 /// How soon they follow the news of something to do.
-const SOON: Duration = Duration::from_millis(100);
+const DEBOUNCE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
@@ -76,9 +76,9 @@ mod tests {
     use super::*;
 
     /// Begins what is due; whether a run began.
-    fn begins(chores: &mut Chores, run: impl Future<Output = ()> + Send + 'static) -> bool {
+    fn begins(chores: &mut PeriodicTasks, run: impl Future<Output = ()> + Send + 'static) -> bool {
         let mut has_begun = false;
-        chores.begin(Instant::now(), || {
+        chores.start(Instant::now(), || {
             has_begun = true;
             Some(run.boxed())
         });
@@ -87,7 +87,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_asked_for_during_a_run_is_one_run_after_it() {
-        let (gate, mut chores) = (Arc::new(Semaphore::new(0)), Chores::default());
+        let (gate, mut chores) = (Arc::new(Semaphore::new(0)), PeriodicTasks::default());
         let run = || {
             let gate = Arc::clone(&gate);
             async move { gate.acquire().await.unwrap().forget() }
@@ -96,46 +96,46 @@ mod tests {
         assert!(begins(&mut chores, run()));
 
         for _ in 0..100 {
-            chores.ask(Instant::now());
-            tokio::time::advance(SOON).await;
+            chores.request(Instant::now());
+            tokio::time::advance(DEBOUNCE).await;
             assert!(!begins(&mut chores, run()));
             assert_eq!(chores.next_at(), None, "an engine that waits for it would spin");
         }
 
         gate.add_permits(1);
-        assert!(chores.end().await.unwrap().is_ok());
+        assert!(chores.ended().await.unwrap().is_ok());
         assert!(begins(&mut chores, run()));
         gate.add_permits(1);
-        assert!(chores.end().await.unwrap().is_ok());
+        assert!(chores.ended().await.unwrap().is_ok());
         assert!(!begins(&mut chores, run()));
-        assert_eq!(chores.next_at(), Some(Instant::now() + EVERY));
+        assert_eq!(chores.next_at(), Some(Instant::now() + INTERVAL));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_run_that_panics_or_hangs_does_not_stop_the_next_one() {
-        let mut chores = Chores::default();
+        let mut chores = PeriodicTasks::default();
         chores.resume(Instant::now());
         assert!(begins(&mut chores, async { panic!("a mistake") }));
-        chores.ask(Instant::now());
-        assert!(chores.end().await.unwrap().is_err());
-        tokio::time::advance(SOON).await;
+        chores.request(Instant::now());
+        assert!(chores.ended().await.unwrap().is_err());
+        tokio::time::advance(DEBOUNCE).await;
 
         assert!(begins(&mut chores, std::future::pending()));
-        assert!(chores.end().await.unwrap().is_ok());
+        assert!(chores.ended().await.unwrap().is_ok());
         assert!(begins(&mut chores, async {}));
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_begins_while_another_replica_leads() {
-        let mut chores = Chores::default();
-        chores.ask(Instant::now());
+        let mut chores = PeriodicTasks::default();
+        chores.request(Instant::now());
         assert!(!begins(&mut chores, async {}));
         chores.resume(Instant::now());
         chores.suspend();
-        chores.ask(Instant::now());
-        tokio::time::advance(EVERY).await;
+        chores.request(Instant::now());
+        tokio::time::advance(INTERVAL).await;
 
         assert!(!begins(&mut chores, async {}));
-        assert!(chores.end().await.is_none());
+        assert!(chores.ended().await.is_none());
     }
 }

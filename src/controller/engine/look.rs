@@ -6,18 +6,18 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::{Controller, Settled};
+use super::{Action, Reconciler};
 use crate::controller::{Context, Error, Retry};
 use crate::domain::schedule::Trust;
 
 /// One look with its deadline; a look that hangs is dropped as in a crash.
-pub(super) async fn look<C: Controller>(
+pub(super) async fn reconcile<C: Reconciler>(
     key: C::Key,
-    looking: BoxFuture<'static, Result<(Settled, C::Memory), Error>>,
+    looking: BoxFuture<'static, Result<(Action, C::Memory), Error>>,
     context: Arc<Context>,
-) -> Result<(Settled, C::Memory), Retry> {
+) -> Result<(Action, C::Memory), Retry> {
     let began = Instant::now();
-    let outcome = tokio::time::timeout(RECONCILE, looking).await;
+    let outcome = tokio::time::timeout(RECONCILE_TIMEOUT, looking).await;
     let trust = context.cluster.now().trust();
     context.metrics.clock_skew(skew_seconds(trust));
     let Ok(outcome) = outcome else {
@@ -43,4 +43,4 @@ fn skew_seconds(trust: Trust) -> f64 {
 }
 
 /// How long a look may take in all.
-const RECONCILE: Duration = Duration::from_mins(1);
+const RECONCILE_TIMEOUT: Duration = Duration::from_mins(1);

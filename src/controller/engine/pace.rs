@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Controller, Engine, MOST_RUNNING};
-use crate::controller::queue::Need;
-use crate::controller::views::Check;
+use super::{ControllerRuntime, MAX_CONCURRENT_RECONCILES, Reconciler};
+use crate::controller::queue::Trigger;
+use crate::controller::views::CacheState;
 
 /// Who waits to follow which object.
 #[derive(Debug)]
-pub(super) struct Pace<K> {
+pub(super) struct FollowerLimiter<K> {
     leaders: BTreeMap<String, Followers<K>>,
 }
 
@@ -25,15 +25,15 @@ struct Followers<K> {
 
 // === impl Pace ===
 
-impl<K> Default for Pace<K> {
+impl<K> Default for FollowerLimiter<K> {
     fn default() -> Self {
         Self { leaders: BTreeMap::new() }
     }
 }
 
-impl<K: Clone + Ord> Pace<K> {
+impl<K: Clone + Ord> FollowerLimiter<K> {
     /// Puts `key` at the end of the line, unless it stands there already.
-    pub(super) fn wait(&mut self, leader: &str, key: &K) {
+    pub(super) fn add(&mut self, leader: &str, key: &K) {
         let followers = self.leaders.entry(leader.to_owned()).or_insert_with(Followers::none);
         if followers.waiting.insert(key.clone()) {
             followers.line.push_back(key.clone());
@@ -60,7 +60,7 @@ impl<K: Clone + Ord> Pace<K> {
     /// One that follows `leader` goes now.
     fn spend(&mut self, leader: &str, now: Instant) {
         if let Some(followers) = self.leaders.get_mut(leader) {
-            followers.free_at = now + BEAT;
+            followers.free_at = now + INTERVAL;
         }
     }
 
@@ -78,12 +78,12 @@ impl<K> Followers<K> {
 
 // === impl Engine ===
 
-impl<C: Controller> Engine<C> {
+impl<C: Reconciler> ControllerRuntime<C> {
     /// Looks at those that follow an object, as fast as the pace allows. Who has nothing to follow any
     /// more costs a comparison in memory.
-    pub(super) fn begin_followers(&mut self) {
+    pub(super) fn start_followers(&mut self) {
         let now = Instant::now();
-        while self.running.len() < MOST_RUNNING {
+        while self.running.len() < MAX_CONCURRENT_RECONCILES {
             let Some((leader, key)) = self.pace.next(now) else {
                 return;
             };
@@ -91,24 +91,24 @@ impl<C: Controller> Engine<C> {
             if self.queue.is_running(&key) {
                 continue;
             }
-            match self.controller.check(&key, self.context.cluster.now()) {
-                Check::Follows(_) => self.pace.spend(&leader, now),
-                Check::Unsettled => {}
-                Check::Left => {
-                    self.queue.wake(&key, Need::Check, now);
+            match self.controller.check_cache(&key, self.context.cluster.now()) {
+                CacheState::StatusStale(_) => self.pace.spend(&leader, now),
+                CacheState::Stale => {}
+                CacheState::HeldByOther => {
+                    self.queue.add(&key, Trigger::CacheCheck, now);
                     continue;
                 }
-                Check::AtRest(_) | Check::Absent => continue,
+                CacheState::UpToDate(_) | CacheState::NotFound => continue,
             }
-            self.queue.wake(&key, Need::Look, now);
-            self.begin_look(key);
+            self.queue.add(&key, Trigger::LiveReconcile, now);
+            self.start_reconcile(key);
         }
     }
 }
 
 /// 20 a second: 10,000 statuses that follow one object take eight minutes, and the API server hardly
 /// notices.
-const BEAT: Duration = Duration::from_millis(50);
+const INTERVAL: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
@@ -116,10 +116,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn twenty_a_second_follow_one_object_and_nobody_stands_in_line_twice() {
-        let mut pace = Pace::default();
+        let mut pace = FollowerLimiter::default();
         for round in 0..3 {
             for number in 0..100 {
-                pace.wait("default", &number);
+                pace.add("default", &number);
             }
             assert_eq!(pace.leaders["default"].line.len(), 100, "round {round}");
         }
@@ -143,10 +143,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn those_of_one_object_do_not_wait_for_those_of_another() {
-        let mut pace = Pace::default();
-        pace.wait("default", &1);
-        pace.wait("default", &2);
-        pace.wait("gateway", &3);
+        let mut pace = FollowerLimiter::default();
+        pace.add("default", &1);
+        pace.add("default", &2);
+        pace.add("gateway", &3);
         let now = Instant::now();
 
         let first = pace.next(now).unwrap();
@@ -155,6 +155,6 @@ mod tests {
         assert_eq!(first, ("default".to_owned(), 1));
         assert_eq!(pace.next(now), Some(("gateway".to_owned(), 3)));
         assert_eq!(pace.next(now), None);
-        assert_eq!(pace.next(now + BEAT), Some(("default".to_owned(), 2)));
+        assert_eq!(pace.next(now + INTERVAL), Some(("default".to_owned(), 2)));
     }
 }

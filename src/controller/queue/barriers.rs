@@ -34,7 +34,7 @@ struct Group<K> {
 
 /// A try to schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Try<K> {
+pub(super) struct Probe<K> {
     pub(super) key: K,
     pub(super) wait: Duration,
 }
@@ -82,17 +82,18 @@ impl<K: Clone + Ord> Barriers<K> {
     }
 
     /// The next try, unless one is scheduled or nobody waits.
-    pub(super) fn elect(&mut self, barrier: &Barrier) -> Option<Try<K>> {
+    pub(super) fn next_probe(&mut self, barrier: &Barrier) -> Option<Probe<K>> {
         // However many namespaces are blocked, the tries of all of them take a bounded rate.
-        let crowded = EACH.saturating_mul(u32::try_from(self.groups.len()).unwrap_or(u32::MAX));
+        let crowded =
+            RELEASE_INTERVAL.saturating_mul(u32::try_from(self.groups.len()).unwrap_or(u32::MAX));
         let group = self.groups.get_mut(barrier)?;
         if group.scout.is_some() {
             return None;
         }
-        let wait = if group.tries == 0 { FIRST } else { INTERVAL.max(crowded) };
+        let wait = if group.tries == 0 { FIRST_PROBE } else { PROBE_INTERVAL.max(crowded) };
         let key = group.elect()?;
         group.tries = group.tries.saturating_add(1);
-        Some(Try { key, wait })
+        Some(Probe { key, wait })
     }
 
     /// An object got past the barrier: returns some of those that wait, who may try at once. They wait
@@ -101,7 +102,7 @@ impl<K: Clone + Ord> Barriers<K> {
         let mut freed = Vec::new();
         if let Some(group) = self.groups.get_mut(barrier) {
             group.tries = 0;
-            while freed.len() < WAVE {
+            while freed.len() < PROBES_AT_ONCE {
                 let Some(key) = group.waiting.pop_first() else { break };
                 if group.scout.as_ref() == Some(&key) {
                     group.scout = None;
@@ -124,7 +125,7 @@ impl<K: Clone + Ord> Barriers<K> {
     /// An object of each of the next few namespaces with the same obstacle.
     fn siblings(&mut self, barrier: &Barrier) -> Vec<K> {
         let after = (Bound::Excluded(barrier.clone()), Bound::Unbounded);
-        let next = self.groups.range_mut(after).take(WAVE);
+        let next = self.groups.range_mut(after).take(PROBES_AT_ONCE);
         let same = next.take_while(|(other, _)| other.obstacle == barrier.obstacle);
         let first = Barrier { namespace: String::new(), ..barrier.clone() };
         let mut keys: Vec<K> =
@@ -132,7 +133,7 @@ impl<K: Clone + Ord> Barriers<K> {
         if keys.is_empty() {
             // From the last namespace on it goes on with the first.
             let before = (Bound::Included(first), Bound::Excluded(barrier.clone()));
-            let wrapped = self.groups.range(before).take(WAVE);
+            let wrapped = self.groups.range(before).take(PROBES_AT_ONCE);
             keys = wrapped.filter_map(|(_, group)| group.waiting.first().cloned()).collect();
         }
         keys
@@ -158,16 +159,16 @@ impl<K: Clone + Ord> Group<K> {
 }
 
 /// How soon the first try comes: rights and namespaces are often applied in the wrong order.
-const FIRST: Duration = Duration::from_secs(15);
+const FIRST_PROBE: Duration = Duration::from_secs(15);
 
 /// The time between two tries, so that one a minute is certain.
-pub(super) const INTERVAL: Duration = Duration::from_secs(45);
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(45);
 
 /// The time that one try takes of the tries of all: five a second, where very many are in trouble.
-pub(super) const EACH: Duration = Duration::from_millis(200);
+pub(super) const RELEASE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How many others a success wakes.
-const WAVE: usize = 4;
+const PROBES_AT_ONCE: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -191,13 +192,16 @@ mod tests {
         let mut tried = Vec::new();
 
         for _ in 0..4 {
-            let next = barriers.elect(&barrier("a")).unwrap();
-            assert_eq!(barriers.elect(&barrier("a")), None);
+            let next = barriers.next_probe(&barrier("a")).unwrap();
+            assert_eq!(barriers.next_probe(&barrier("a")), None);
             barriers.join(&barrier("a"), &next.key);
             tried.push((next.key, next.wait));
         }
 
-        assert_eq!(tried, [(1, FIRST), (2, INTERVAL), (3, INTERVAL), (1, INTERVAL)]);
+        assert_eq!(
+            tried,
+            [(1, FIRST_PROBE), (2, PROBE_INTERVAL), (3, PROBE_INTERVAL), (1, PROBE_INTERVAL)]
+        );
     }
 
     #[test]
@@ -205,24 +209,24 @@ mod tests {
         let mut barriers = blocked([1]);
 
         let waits = [(); 3].map(|()| {
-            let next = barriers.elect(&barrier("a")).unwrap();
+            let next = barriers.next_probe(&barrier("a")).unwrap();
             barriers.join(&barrier("a"), &next.key);
             next.wait
         });
 
-        assert_eq!(waits, [FIRST, INTERVAL, INTERVAL]);
+        assert_eq!(waits, [FIRST_PROBE, PROBE_INTERVAL, PROBE_INTERVAL]);
     }
 
     #[test]
     fn each_success_wakes_a_few_others_until_all_are_free() {
         let mut barriers = blocked(0..100);
-        let first = barriers.elect(&barrier("a")).unwrap().key;
+        let first = barriers.next_probe(&barrier("a")).unwrap().key;
         barriers.leave(&barrier("a"), &first);
         let mut free = vec![first];
 
         while let Some(key) = free.pop() {
             let woken = barriers.release(&barrier("a"));
-            assert!(woken.len() <= WAVE && !woken.contains(&key));
+            assert!(woken.len() <= PROBES_AT_ONCE && !woken.contains(&key));
             free.extend(woken);
         }
 
@@ -251,9 +255,9 @@ mod tests {
             barriers.join(&barrier(&number.to_string()), &number);
         }
 
-        barriers.elect(&barrier("7")).unwrap();
+        barriers.next_probe(&barrier("7")).unwrap();
         barriers.join(&barrier("7"), &7);
 
-        assert_eq!(barriers.elect(&barrier("7")).unwrap().wait, EACH * 10_000);
+        assert_eq!(barriers.next_probe(&barrier("7")).unwrap().wait, RELEASE_INTERVAL * 10_000);
     }
 }

@@ -13,74 +13,74 @@ fn blocked() -> Retry {
 #[tokio::test(start_paused = true)]
 async fn keys_come_out_when_they_are_due_and_in_order() {
     let now = Instant::now();
-    let mut queue = Queue::default();
+    let mut queue = WorkQueue::default();
 
-    queue.wake(&key("b"), Need::Check, now);
-    queue.wake(&key("a"), Need::Look, now);
-    queue.wake(&key("c"), Need::Look, now + Duration::from_secs(1));
+    queue.add(&key("b"), Trigger::CacheCheck, now);
+    queue.add(&key("a"), Trigger::LiveReconcile, now);
+    queue.add(&key("c"), Trigger::LiveReconcile, now + Duration::from_secs(1));
 
-    assert_eq!(queue.next(now), Some((key("a"), Need::Look)));
-    assert_eq!(queue.next(now), Some((key("b"), Need::Check)));
-    assert_eq!(queue.next(now), None);
+    assert_eq!(queue.get(now), Some((key("a"), Trigger::LiveReconcile)));
+    assert_eq!(queue.get(now), Some((key("b"), Trigger::CacheCheck)));
+    assert_eq!(queue.get(now), None);
     assert_eq!(queue.next_at(), Some(now + Duration::from_secs(1)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_running_key_is_not_given_out_again_before_it_finished() {
     let now = Instant::now();
-    let mut queue = Queue::default();
-    queue.wake(&key("a"), Need::Look, now);
-    queue.next(now).unwrap();
-    queue.begin(&key("a"), None);
+    let mut queue = WorkQueue::default();
+    queue.add(&key("a"), Trigger::LiveReconcile, now);
+    queue.get(now).unwrap();
+    queue.start(&key("a"), None);
 
-    queue.wake(&key("a"), Need::Check, now);
-    let meanwhile = queue.next(now);
-    queue.finish(&key("a"), &Ok(Settled::default()), now);
-    let after = queue.next(now + SETTLE);
+    queue.add(&key("a"), Trigger::CacheCheck, now);
+    let meanwhile = queue.get(now);
+    queue.done(&key("a"), &Ok(Action::default()), now);
+    let after = queue.get(now + BASE_DELAY);
 
     assert_eq!(meanwhile, None);
-    assert_eq!(after, Some((key("a"), Need::Check)));
+    assert_eq!(after, Some((key("a"), Trigger::CacheCheck)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_the_watches_never_show_at_rest_is_compared_ever_more_rarely() {
     let began = Instant::now();
-    let mut queue = Queue::default();
-    queue.wake(&key("a"), Need::Check, began);
+    let mut queue = WorkQueue::default();
+    queue.add(&key("a"), Trigger::CacheCheck, began);
     let mut looks = 0;
 
     while let Some(at) = queue.next_at().filter(|at| *at < began + Duration::from_hours(1)) {
-        queue.next(at).unwrap();
-        queue.begin(&key("a"), None);
-        queue.finish(&key("a"), &Ok(Settled::default()), at);
-        queue.compare(&key("a"), at);
+        queue.get(at).unwrap();
+        queue.start(&key("a"), None);
+        queue.done(&key("a"), &Ok(Action::default()), at);
+        queue.schedule_cache_check(&key("a"), at);
         looks += 1;
     }
-    queue.confirm(&key("a"));
+    queue.reset_backoff(&key("a"));
     let later = began + Duration::from_hours(1);
-    queue.compare(&key("a"), later);
+    queue.schedule_cache_check(&key("a"), later);
 
     assert!(looks < 25, "{looks} looks");
-    assert_eq!(queue.next_at(), Some(later + SETTLE));
+    assert_eq!(queue.next_at(), Some(later + BASE_DELAY));
 }
 
 #[tokio::test(start_paused = true)]
 async fn failures_wait_ever_longer_up_to_five_minutes_and_success_forgets_them() {
     let now = Instant::now();
-    let mut queue = Queue::default();
+    let mut queue = WorkQueue::default();
     let mut waits = Vec::new();
 
     for _ in 0..12 {
-        queue.wake(&key("a"), Need::Look, now);
-        queue.next(now).unwrap();
-        queue.begin(&key("a"), None);
-        queue.finish(&key("a"), &Err(Retry::Backoff), now);
+        queue.add(&key("a"), Trigger::LiveReconcile, now);
+        queue.get(now).unwrap();
+        queue.start(&key("a"), None);
+        queue.done(&key("a"), &Err(Retry::Backoff), now);
         waits.push(queue.next_at().unwrap() - now);
     }
-    queue.wake(&key("a"), Need::Look, now);
-    queue.next(now).unwrap();
-    queue.begin(&key("a"), None);
-    queue.finish(&key("a"), &Ok(Settled::default()), now);
+    queue.add(&key("a"), Trigger::LiveReconcile, now);
+    queue.get(now).unwrap();
+    queue.start(&key("a"), None);
+    queue.done(&key("a"), &Ok(Action::default()), now);
 
     assert!(waits.is_sorted());
     assert!(waits[0] <= Duration::from_secs(1));
@@ -91,14 +91,14 @@ async fn failures_wait_ever_longer_up_to_five_minutes_and_success_forgets_them()
 #[tokio::test(start_paused = true)]
 async fn waits_of_one_kind_do_not_lengthen_those_of_another() {
     let now = Instant::now();
-    let mut queue = Queue::default();
+    let mut queue = WorkQueue::default();
     let outage = [const { Retry::Backoff }; 10];
 
     for retry in outage.into_iter().chain([blocked()]) {
-        queue.wake(&key("a"), Need::Look, now);
-        queue.next(now).unwrap();
-        queue.begin(&key("a"), None);
-        queue.finish(&key("a"), &Err(retry), now);
+        queue.add(&key("a"), Trigger::LiveReconcile, now);
+        queue.get(now).unwrap();
+        queue.start(&key("a"), None);
+        queue.done(&key("a"), &Err(retry), now);
     }
 
     assert!(queue.next_at().unwrap() - now <= Duration::from_secs(17));
@@ -107,45 +107,46 @@ async fn waits_of_one_kind_do_not_lengthen_those_of_another() {
 #[tokio::test(start_paused = true)]
 async fn the_return_of_the_api_server_hastens_those_that_failed() {
     let now = Instant::now();
-    let mut queue = Queue::default();
+    let mut queue = WorkQueue::default();
     for name in ["a", "b"] {
-        queue.wake(&key(name), Need::Look, now);
+        queue.add(&key(name), Trigger::LiveReconcile, now);
     }
-    let later = Settled { wake_in: Some(SETTLE * 40), has_repaired: false, is_in_trouble: false };
+    let later =
+        Action { requeue_after: Some(BASE_DELAY * 40), has_repaired: false, is_blocked: false };
     for _ in 0..2 {
-        let (key, _) = queue.next(now).unwrap();
-        queue.begin(&key, None);
+        let (key, _) = queue.get(now).unwrap();
+        queue.start(&key, None);
         let outcome = if key == "a" { Err(blocked()) } else { Ok(later) };
-        queue.finish(&key, &outcome, now);
+        queue.done(&key, &outcome, now);
     }
 
-    queue.hasten(now, Duration::from_secs(1));
+    queue.retry_failed_within(now, Duration::from_secs(1));
 
-    assert_eq!(queue.next(now + Duration::from_secs(1)), Some((key("a"), Need::Look)));
-    assert_eq!(queue.next(now + Duration::from_secs(1)), None);
+    assert_eq!(queue.get(now + Duration::from_secs(1)), Some((key("a"), Trigger::LiveReconcile)));
+    assert_eq!(queue.get(now + Duration::from_secs(1)), None);
 }
 
 /// Looks whenever something is due, for as long as `during`, and returns how often.
 fn play(
-    queue: &mut Queue<String>,
+    queue: &mut WorkQueue<String>,
     began: Instant,
     during: Duration,
-    mut outcome: impl FnMut(&str) -> Result<Settled, Retry>,
+    mut outcome: impl FnMut(&str) -> Result<Action, Retry>,
 ) -> usize {
     let mut looks = 0;
     while let Some(at) = queue.next_at().filter(|at| *at <= began + during) {
-        let (key, _) = queue.next(at).unwrap();
-        queue.begin(&key, None);
-        queue.finish(&key, &outcome(&key), at);
+        let (key, _) = queue.get(at).unwrap();
+        queue.start(&key, None);
+        queue.done(&key, &outcome(&key), at);
         looks += 1;
     }
     looks
 }
 
-fn crowd(count: usize, now: Instant) -> Queue<String> {
-    let mut queue = Queue::default();
+fn crowd(count: usize, now: Instant) -> WorkQueue<String> {
+    let mut queue = WorkQueue::default();
     for number in 0..count {
-        queue.wake(&format!("{number:05}"), Need::Look, now);
+        queue.add(&format!("{number:05}"), Trigger::LiveReconcile, now);
     }
     queue
 }
@@ -161,7 +162,7 @@ async fn ten_thousand_blocked_objects_cost_one_look_or_two_a_minute_and_are_free
     let mut free = BTreeSet::new();
     play(&mut queue, began + minute * 20, minute, |key| {
         free.insert(key.to_owned());
-        Ok(Settled::default())
+        Ok(Action::default())
     });
 
     assert!(looks <= 28, "{looks} looks in 20 minutes");
@@ -175,7 +176,7 @@ async fn one_object_that_comes_free_alone_does_not_wake_all_the_others() {
     play(&mut queue, began, Duration::ZERO, |_| Err(blocked()));
 
     let looks = play(&mut queue, began, Duration::from_mins(20), |key| {
-        if key == "00003" { Ok(Settled::default()) } else { Err(blocked()) }
+        if key == "00003" { Ok(Action::default()) } else { Err(blocked()) }
     });
 
     assert!(looks <= 40, "{looks} looks");
@@ -206,20 +207,21 @@ async fn another_tries_when_the_one_whose_turn_it_is_goes_away() {
 async fn a_number_of_the_api_server_is_believed_within_a_bound() {
     let now = Instant::now();
     let mut queue = crowd(1, now);
-    queue.next(now).unwrap();
-    queue.begin(&key("00000"), None);
+    queue.get(now).unwrap();
+    queue.start(&key("00000"), None);
 
-    queue.finish(&key("00000"), &Err(Retry::After(Duration::from_hours(24))), now);
-    queue.wake(&key("00000"), Need::Check, now);
+    queue.done(&key("00000"), &Err(Retry::After(Duration::from_hours(24))), now);
+    queue.add(&key("00000"), Trigger::CacheCheck, now);
 
-    assert!(queue.next_at().unwrap() <= now + MOST * 2);
+    assert!(queue.next_at().unwrap() <= now + MAX_DELAY * 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn looks_at_very_many_objects_in_trouble_take_a_bounded_rate() {
     let began = Instant::now();
     let hour = Duration::from_hours(1);
-    let trouble = Settled { wake_in: Some(SETTLE * 120), has_repaired: false, is_in_trouble: true };
+    let trouble =
+        Action { requeue_after: Some(BASE_DELAY * 120), has_repaired: false, is_blocked: true };
     let mut few = crowd(10, began);
     let mut many = crowd(10_000, began);
 
@@ -234,11 +236,11 @@ async fn looks_at_very_many_objects_in_trouble_take_a_bounded_rate() {
 async fn behind_a_barrier_events_count_only_if_users_ask_for_something_else() {
     let now = Instant::now();
     let mut queue = crowd(1, now);
-    queue.next(now).unwrap();
-    queue.begin(&key("00000"), Some(1));
+    queue.get(now).unwrap();
+    queue.start(&key("00000"), Some(1));
     assert!(!queue.holds(&key("00000"), Some(1)), "it has not failed yet");
 
-    queue.finish(&key("00000"), &Err(blocked()), now);
+    queue.done(&key("00000"), &Err(blocked()), now);
 
     assert!(queue.holds(&key("00000"), Some(1)));
     assert!(!queue.holds(&key("00000"), Some(2)));

@@ -15,36 +15,39 @@ use super::watches::{self, News};
 use super::{Hints, Memory, reconcile};
 use crate::api::signing_key::SigningKey;
 use crate::controller::cluster::Failure;
-use crate::controller::engine::{Controller, Settled, Touched};
+use crate::controller::engine::{Action, Affected, Reconciler};
 use crate::controller::installation::Installations;
-use crate::controller::tally::{Standing, Sum, Tally};
-use crate::controller::views::Check;
+use crate::controller::tally::{ObjectStats, ReadyState, Totals};
+use crate::controller::views::CacheState;
 use crate::controller::{Context, Error, Settings};
 use crate::domain::schedule::Now;
-use crate::watch::{Told, View};
+use crate::watch::{Store, WatchEvent};
 
 /// The controller of signing keys.
 #[derive(Debug)]
 pub(super) struct SigningKeys {
     views: Views,
-    tally: Tally<String>,
+    tally: ObjectStats<String>,
     memories: BTreeMap<String, Memory>,
     settings: Settings,
     installations: Arc<Installations>,
 }
 
-impl Controller for SigningKeys {
+impl Reconciler for SigningKeys {
     type Key = String;
-    type News = News;
+    type Event = News;
     type Memory = Memory;
 
     const NAME: &'static str = "signingkey";
 
-    fn open(client: &Client, context: &Context) -> (Self, SelectAll<BoxStream<'static, News>>) {
+    fn start_watches(
+        client: &Client,
+        context: &Context,
+    ) -> (Self, SelectAll<BoxStream<'static, News>>) {
         let mut views = Views::default();
         let watches = watches::watches(client, &context.settings, &mut views);
         let settings = context.settings.clone();
-        let (tally, memories) = (Tally::default(), BTreeMap::new());
+        let (tally, memories) = (ObjectStats::default(), BTreeMap::new());
         let installations = Arc::clone(&context.installations);
         (Self { views, tally, memories, settings, installations }, watches)
     }
@@ -53,7 +56,7 @@ impl Controller for SigningKeys {
         self.views.are_synced()
     }
 
-    fn everybody(&self) -> Vec<String> {
+    fn keys(&self) -> Vec<String> {
         self.views.everybody()
     }
 
@@ -61,19 +64,19 @@ impl Controller for SigningKeys {
         self.views.series.len()
     }
 
-    fn sum(&self) -> Sum {
-        self.tally.sum()
+    fn totals(&self) -> Totals {
+        self.tally.totals()
     }
 
-    fn take(&mut self, news: News) -> Touched<String> {
+    fn on_event(&mut self, news: News) -> Affected<String> {
         let is_whole_list = news.ends_a_list();
         let had_default = self.views.has(DEFAULT);
         let views = &mut self.views;
         let keys = match news {
             News::Series(told) => {
-                let names = views.series.take(0, told);
+                let names = views.series.apply_event(0, told);
                 for name in &names {
-                    self.tally.note(name, views.series.get(name).map(|series| standing(series)));
+                    self.tally.record(name, views.series.get(name).map(|series| standing(series)));
                 }
                 for gone in names.iter().filter(|name| views.series.get(name).is_none()) {
                     self.memories.remove(gone);
@@ -89,7 +92,7 @@ impl Controller for SigningKeys {
                 touched.unwrap_or_else(|| views.everybody())
             }
             News::Map(watch, told) => {
-                let is_whole = matches!(told, Told::ListEnds);
+                let is_whole = matches!(told, WatchEvent::InitDone);
                 let touched = views.take_map(watch, told);
                 let seen = if is_whole { self.unhide(watch) } else { Vec::new() };
                 touched.into_iter().chain(seen).collect()
@@ -97,18 +100,23 @@ impl Controller for SigningKeys {
             News::Namespace(told) => {
                 // Namespaces change all the time; what matters is where and with which labels.
                 let is_same = match &told {
-                    Told::Is(name, namespace) => views.namespaces.get(name) == Some(namespace),
-                    Told::Gone(_) | Told::ListBegins | Told::ListEnds | Told::Refused => false,
+                    WatchEvent::Apply(name, namespace) => {
+                        views.namespaces.get(name) == Some(namespace)
+                    }
+                    WatchEvent::Delete(_)
+                    | WatchEvent::Init
+                    | WatchEvent::InitDone
+                    | WatchEvent::Forbidden => false,
                 };
-                let touched = views.namespaces.take(0, told);
+                let touched = views.namespaces.apply_event(0, told);
                 if is_same || touched.is_empty() { Vec::new() } else { views.selecting() }
             }
         };
         let is_chore = had_default && !self.views.has(DEFAULT);
-        Touched { keys, is_whole_list, is_chore }
+        Affected { keys, is_relisted: is_whole_list, needs_periodic_tasks: is_chore }
     }
 
-    fn check(&self, key: &String, now: Now) -> Check {
+    fn check_cache(&self, key: &String, now: Now) -> CacheState {
         let none = Memory::default();
         let memory = self.memories.get(key).unwrap_or(&none);
         self.views.check(key, memory, (&self.settings, &self.installations), now)
@@ -118,7 +126,7 @@ impl Controller for SigningKeys {
         &self,
         key: String,
         context: Arc<Context>,
-    ) -> BoxFuture<'static, Result<(Settled, Memory), Error>> {
+    ) -> BoxFuture<'static, Result<(Action, Memory), Error>> {
         let none = Memory::default();
         let memory = self.memories.get(&key).unwrap_or(&none);
         let known = self.views.surplus(&key, memory, &self.settings);
@@ -126,7 +134,7 @@ impl Controller for SigningKeys {
         async move { reconcile(&key, hints, &context).await }.boxed()
     }
 
-    fn remember(&mut self, key: &String, memory: Memory) {
+    fn keep(&mut self, key: &String, memory: Memory) {
         if self.views.series.get(key).is_some() {
             self.memories.insert(key.clone(), memory);
         }
@@ -134,7 +142,7 @@ impl Controller for SigningKeys {
 
     /// Makes the `SigningKey` that every `TechnicalUser` refers to by default, where it is missing,
     /// whatever others there are. Sweeps what `SigningKeys` left that are gone.
-    fn chores(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>> {
+    fn periodic_tasks(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>> {
         let is_missing = self.settings.bootstrap_signing_key && !self.views.has(DEFAULT);
         let leftovers = self.views.leftovers();
         if !is_missing && leftovers.is_empty() {
@@ -183,22 +191,23 @@ async fn bootstrap(context: &Context) {
     }
 }
 
-fn standing(series: &SigningKey) -> Standing {
+fn standing(series: &SigningKey) -> ReadyState {
     let status = series.status.as_ref();
-    Standing::of(status.map(|it| (it.conditions.as_slice(), it.next_rotation_time.as_ref())))
+    ReadyState::of(status.map(|it| (it.conditions.as_slice(), it.next_rotation_time.as_ref())))
 }
 
 /// Takes in what a watch told; returns the series that an object named before and names now, and
 /// nothing for objects that vanished with a list: any series may miss those.
 fn owners<V>(
-    view: &mut View<String, V>,
-    told: Told<String, V>,
+    view: &mut Store<String, V>,
+    told: WatchEvent<String, V>,
     series: impl Fn(&V) -> &String,
 ) -> Option<Vec<String>> {
-    let owner = |view: &View<String, V>, name: &String| view.get(name).map(|it| series(it).clone());
+    let owner =
+        |view: &Store<String, V>, name: &String| view.get(name).map(|it| series(it).clone());
     let is_single = told.key().is_some();
     let former = told.key().and_then(|name| owner(view, name));
-    let names = view.take(0, told);
+    let names = view.apply_event(0, told);
     let present = names.iter().filter_map(|name| owner(view, name));
     let touched = present.chain(former).collect();
     (is_single || names.is_empty()).then_some(touched)

@@ -4,19 +4,19 @@ use super::observation::{self, Look};
 use crate::api::condition::ConditionStatus;
 use crate::api::signing_key::{SigningKey, SigningKeyStatus};
 use crate::controller::cluster::Kind;
-use crate::controller::engine::{Settled, wait_until};
-use crate::controller::event::{self, Subject};
+use crate::controller::engine::{Action, requeue_at};
+use crate::controller::event::{self, Regarding};
 use crate::controller::{Context, Error};
 use crate::domain::news::News;
 use crate::domain::signing_key::{Change, Held, Ledger, Rest, Series, Verdict, report};
 use crate::stored::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
-pub(super) async fn publish(look: &Look, rest: &Rest, context: &Context) -> Result<Settled, Error> {
+pub(super) async fn publish(look: &Look, rest: &Rest, context: &Context) -> Result<Action, Error> {
     let now = context.cluster.now();
     let has_repaired = write_status(look, &rest.verdict, context).await?;
-    let wake_in = rest.wake_at.map(|at| wait_until(at, now));
-    Ok(Settled { wake_in, has_repaired, is_in_trouble: false })
+    let wake_in = rest.wake_at.map(|at| requeue_at(at, now));
+    Ok(Action { requeue_after: wake_in, has_repaired, is_blocked: false })
 }
 
 /// Says what is wrong, if the API server lets it be said.
@@ -58,7 +58,7 @@ pub(super) async fn report_invalid_spec(
     }
     let Some(version) = version_of(&object.metadata) else { return Ok(()) };
     context.cluster.apply_signing_key_status(name, &version, &status).await?;
-    event::publish_news(&subject(name, &version.uid), news, context).await;
+    event::record_all(&subject(name, &version.uid), news, context).await;
     Ok(())
 }
 
@@ -86,7 +86,7 @@ async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Resu
         Err(failure) => return Err(failure.into()),
     }
     let news = report::news(&series.name, verdict, former, &status);
-    event::publish_news(&subject(&series.name, &series.uid), news, context).await;
+    event::record_all(&subject(&series.name, &series.uid), news, context).await;
     Ok(true)
 }
 
@@ -148,9 +148,9 @@ pub(super) async fn ledger_changed(
 }
 
 pub(super) async fn tell(series: &Series, news: News, context: &Context) {
-    event::publish_news(&subject(&series.name, &series.uid), [news], context).await;
+    event::record_all(&subject(&series.name, &series.uid), [news], context).await;
 }
 
-fn subject<'a>(name: &'a str, uid: &'a str) -> Subject<'a> {
-    Subject { kind: "SigningKey", namespace: None, name, uid }
+fn subject<'a>(name: &'a str, uid: &'a str) -> Regarding<'a> {
+    Regarding { kind: "SigningKey", namespace: None, name, uid }
 }

@@ -12,8 +12,8 @@ use super::placement::{self, FoundMap, Namespaces, placed};
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
-use crate::controller::installation::{Held as _, Installations, Standing};
-use crate::controller::views::{Check, slim};
+use crate::controller::installation::{Claimable as _, HeldBy, Installations};
+use crate::controller::views::{CacheState, prune_metadata};
 use crate::domain::object::Version;
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::Unreadable;
@@ -21,17 +21,17 @@ use crate::domain::signing_key::{
     Held, KeyPair, Ledger, Observed, Place, Series, Sight, Step, Surplus, Target, decide, report,
 };
 use crate::stored::{self, Names};
-use crate::watch::{Told, View};
+use crate::watch::{Store, WatchEvent};
 
 /// Everything that the watches told.
 #[derive(Debug, Default)]
 pub(super) struct Views {
-    pub(super) series: View<String, Box<SigningKey>>,
-    pub(super) ledgers: View<String, Box<Readable>>,
-    pub(super) key_pairs: View<String, Belonging>,
-    pub(super) maps: View<MapKey, Box<FoundMap>>,
+    pub(super) series: Store<String, Box<SigningKey>>,
+    pub(super) ledgers: Store<String, Box<Readable>>,
+    pub(super) key_pairs: Store<String, Belonging>,
+    pub(super) maps: Store<MapKey, Box<FoundMap>>,
     labelled: BTreeMap<Place, String>,
-    pub(super) namespaces: View<String, Namespace>,
+    pub(super) namespaces: Store<String, Namespace>,
 }
 
 /// A ledger, if it can be read, and the series that its label names.
@@ -68,7 +68,7 @@ pub(super) struct Namespace {
 pub(super) fn read_series(mut series: SigningKey) -> Option<(String, Box<SigningKey>)> {
     // Who wrote the algorithm says whether somebody has declared it.
     let fields = series.metadata.managed_fields.take();
-    slim(&mut series.metadata);
+    prune_metadata(&mut series.metadata);
     series.metadata.managed_fields = fields;
     Some((series.metadata.name.clone()?, Box::new(series)))
 }
@@ -132,20 +132,20 @@ impl Views {
         memory: &Memory,
         (settings, installations): (&Settings, &Installations),
         now: Now,
-    ) -> Check {
+    ) -> CacheState {
         let object = self.series.get(name);
         let object = object.filter(|it| it.spec.controller_name == settings.controller_name);
         let Some(object) = object else {
             installations.forget(SigningKey::CONTROLLER, name);
-            return Check::Absent;
+            return CacheState::NotFound;
         };
         if object.metadata.deletion_timestamp.is_some() {
-            return Check::AtRest(None);
+            return CacheState::UpToDate(None);
         }
-        match installations.standing(&**object) {
-            Standing::Ours => {}
-            Standing::Left => return Check::Left,
-            Standing::Unknown => return Check::Unsettled,
+        match installations.held_by(&**object) {
+            HeldBy::Ours => {}
+            HeldBy::Foreign => return CacheState::HeldByOther,
+            HeldBy::Unknown => return CacheState::Stale,
         }
         let Some(series) = observation::series(object, settings) else {
             return invalid(object, now);
@@ -157,14 +157,14 @@ impl Views {
         let observed =
             Observed { series: Some(series), targets, surplus, sight, ledger, key_pairs };
         let Step::Rest(rest) = decide(&observed, now) else {
-            return Check::Unsettled;
+            return CacheState::Stale;
         };
         let status = report::status(&observed, &rest.verdict, object.status.as_ref(), now);
         match (&status, &object.status) {
             (Some(wanted), Some(present)) if report::is_same(wanted, present) => {
-                Check::AtRest(rest.wake_at)
+                CacheState::UpToDate(rest.wake_at)
             }
-            (Some(_) | None, _) => Check::Unsettled,
+            (Some(_) | None, _) => CacheState::Stale,
         }
     }
 
@@ -173,19 +173,23 @@ impl Views {
     pub(super) fn take_map(
         &mut self,
         watch: usize,
-        told: Told<MapKey, Box<FoundMap>>,
+        told: WatchEvent<MapKey, Box<FoundMap>>,
     ) -> Vec<String> {
         let told = match told {
-            Told::Is(key, map) if self.is_crowded(&key) => {
+            WatchEvent::Apply(key, map) if self.is_crowded(&key) => {
                 tracing::debug!(namespace = key.place.namespace, "ConfigMap passed over");
                 drop(map);
                 return Vec::new();
             }
             // Tenants label ConfigMaps as they like: one that is not kept, and was not, concerns no series.
-            Told::Gone(key) if !self.labelled.contains_key(&key.place) => return Vec::new(),
-            Told::Is(..) | Told::Gone(_) | Told::ListBegins | Told::ListEnds | Told::Refused => {
-                told
+            WatchEvent::Delete(key) if !self.labelled.contains_key(&key.place) => {
+                return Vec::new();
             }
+            WatchEvent::Apply(..)
+            | WatchEvent::Delete(_)
+            | WatchEvent::Init
+            | WatchEvent::InitDone
+            | WatchEvent::Forbidden => told,
         };
         let key = told.key().cloned();
         let former = key.as_ref().and_then(|key| {
@@ -195,10 +199,10 @@ impl Views {
         let moved = former.filter(|former| key.as_ref() != Some(former));
         let moved = moved.into_iter().flat_map(|former| {
             self.labelled.remove(&former.place);
-            self.maps.take(watch, Told::Gone(former))
+            self.maps.apply_event(watch, WatchEvent::Delete(former))
         });
         let moved: Vec<MapKey> = moved.collect();
-        let touched = self.maps.take(watch, told);
+        let touched = self.maps.apply_event(watch, told);
         for key in &touched {
             match self.maps.get(key) {
                 Some(_) => self.labelled.insert(key.place.clone(), key.series.clone()),
@@ -334,12 +338,16 @@ const MOST_HINTS_EACH: usize = 4;
 const MOST_IN_A_NAMESPACE: usize = 256;
 
 /// Whether the mistake in the spec has been told.
-fn invalid(object: &SigningKey, now: Now) -> Check {
+fn invalid(object: &SigningKey, now: Now) -> CacheState {
     let generation = object.metadata.generation.unwrap_or_default();
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let field = observation::invalid_field(object);
     let (status, _) = report::invalid_spec((name, generation), field, object.status.as_ref(), now);
-    if object.status.as_ref() == Some(&status) { Check::AtRest(None) } else { Check::Unsettled }
+    if object.status.as_ref() == Some(&status) {
+        CacheState::UpToDate(None)
+    } else {
+        CacheState::Stale
+    }
 }
 
 #[cfg(test)]
@@ -351,14 +359,14 @@ mod tests {
     #[test]
     fn a_labelled_config_map_that_no_series_owns_touches_none() {
         let mut views = Views::default();
-        views.maps.expect(0);
+        views.maps.register_watch(0);
         let mut take = |owners: &serde_json::Value| {
             let metadata = json!({
                 "namespace": "tenant", "name": "jwks", "uid": "map", "resourceVersion": "1",
                 "labels": {(api::SIGNING_KEY): "default"}, "ownerReferences": owners,
             });
             let (key, map) = read_map(&serde_json::from_value(metadata).unwrap(), "home").unwrap();
-            views.take_map(0, Told::Is(key, map).or_gone())
+            views.take_map(0, WatchEvent::Apply(key, map).filtered())
         };
         let owned = json!([{
             "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "SigningKey", "controller": true,

@@ -15,15 +15,15 @@ use super::views::{
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
-use crate::watch::{Told, large_pages, scoped, small_pages, watch};
+use crate::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
 
 /// What a watch told of which kind.
 pub(super) enum News {
-    Series(Told<String, Box<SigningKey>>),
-    Ledger(Told<String, Box<Readable>>),
-    KeyPair(Told<String, Belonging>),
-    Map(usize, Told<MapKey, Box<FoundMap>>),
-    Namespace(Told<String, views::Namespace>),
+    Series(WatchEvent<String, Box<SigningKey>>),
+    Ledger(WatchEvent<String, Box<Readable>>),
+    KeyPair(WatchEvent<String, Belonging>),
+    Map(usize, WatchEvent<MapKey, Box<FoundMap>>),
+    Namespace(WatchEvent<String, views::Namespace>),
 }
 
 impl News {
@@ -31,11 +31,11 @@ impl News {
     pub(super) fn ends_a_list(&self) -> bool {
         matches!(
             self,
-            Self::Series(Told::ListEnds)
-                | Self::Ledger(Told::ListEnds)
-                | Self::KeyPair(Told::ListEnds)
-                | Self::Map(_, Told::ListEnds)
-                | Self::Namespace(Told::ListEnds)
+            Self::Series(WatchEvent::InitDone)
+                | Self::Ledger(WatchEvent::InitDone)
+                | Self::KeyPair(WatchEvent::InitDone)
+                | Self::Map(_, WatchEvent::InitDone)
+                | Self::Namespace(WatchEvent::InitDone)
         )
     }
 }
@@ -47,16 +47,16 @@ pub(super) fn watches(
     views: &mut Views,
 ) -> SelectAll<BoxStream<'static, News>> {
     let mut watches = SelectAll::new();
-    views.series.expect(0);
+    views.series.register_watch(0);
     watches.push(series(client));
-    views.ledgers.expect(0);
+    views.ledgers.register_watch(0);
     watches.push(ledgers(client, &settings.namespace));
-    views.key_pairs.expect(0);
+    views.key_pairs.register_watch(0);
     watches.push(key_pairs(client, &settings.namespace));
-    views.namespaces.expect(0);
+    views.namespaces.register_watch(0);
     watches.push(namespaces(client));
     for (index, scope) in settings.scopes_of_jwks().into_iter().enumerate() {
-        views.maps.expect(index);
+        views.maps.register_watch(index);
         watches.push(maps(client, scope, (index, &settings.namespace)));
     }
     watches
@@ -97,7 +97,7 @@ fn maps(client: &Client, scope: &str, (index, home): (usize, &str)) -> BoxStream
     let home = home.to_owned();
     let read = move |map: PartialObjectMeta<ConfigMap>| read_map(&map.metadata, &home);
     watch(scoped("configmaps", Some(scope).filter(|it| !it.is_empty())), open, read)
-        .map(move |it| News::Map(index, it.or_gone()))
+        .map(move |it| News::Map(index, it.filtered()))
         .boxed()
 }
 

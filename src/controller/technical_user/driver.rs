@@ -12,32 +12,32 @@ use super::views::Views;
 use super::watches::{self, News};
 use super::{Key, reconcile, sweep};
 use crate::api::technical_user::TechnicalUser;
-use crate::controller::engine::{Controller, Settled, Touched};
+use crate::controller::engine::{Action, Affected, Reconciler};
 use crate::controller::installation::Installations;
-use crate::controller::tally::{Standing, Sum, Tally};
-use crate::controller::views::Check;
+use crate::controller::tally::{ObjectStats, ReadyState, Totals};
+use crate::controller::views::CacheState;
 use crate::controller::{Context, Error, Settings};
 use crate::domain::schedule::Now;
 use crate::domain::technical_user::report::Ability;
-use crate::watch::Told;
+use crate::watch::WatchEvent;
 
 /// The controller of technical users.
 #[derive(Debug)]
 pub(super) struct TechnicalUsers {
     views: Views,
-    tally: Tally<Key>,
+    tally: ObjectStats<Key>,
     settings: Settings,
     installations: Arc<Installations>,
 }
 
 impl TechnicalUsers {
     /// The users of every `SigningKey` whose ability to sign has changed.
-    fn follow(&mut self, told: Told<String, Ability>) -> Vec<Key> {
+    fn follow(&mut self, told: WatchEvent<String, Ability>) -> Vec<Key> {
         let views = &mut self.views;
         let before: BTreeMap<_, _> =
             views.signing_keys.iter().map(|(name, it)| (name.clone(), *it)).collect();
         let was_synced = views.signing_keys.is_synced();
-        let touched = views.signing_keys.take(0, told);
+        let touched = views.signing_keys.apply_event(0, told);
         if views.signing_keys.is_synced() != was_synced {
             return views.everybody();
         }
@@ -70,18 +70,21 @@ impl TechnicalUsers {
     }
 }
 
-impl Controller for TechnicalUsers {
+impl Reconciler for TechnicalUsers {
     type Key = Key;
-    type News = News;
+    type Event = News;
     type Memory = ();
 
     const NAME: &'static str = "technicaluser";
 
-    fn open(client: &Client, context: &Context) -> (Self, SelectAll<BoxStream<'static, News>>) {
+    fn start_watches(
+        client: &Client,
+        context: &Context,
+    ) -> (Self, SelectAll<BoxStream<'static, News>>) {
         let mut views = Views::default();
         let watches =
             watches::watches(client, (&context.settings, &context.installations), &mut views);
-        let tally = Tally::default();
+        let tally = ObjectStats::default();
         let (settings, installations) =
             (context.settings.clone(), Arc::clone(&context.installations));
         (Self { views, tally, settings, installations }, watches)
@@ -91,11 +94,11 @@ impl Controller for TechnicalUsers {
         self.views.are_synced()
     }
 
-    fn everybody(&self) -> Vec<Key> {
+    fn keys(&self) -> Vec<Key> {
         self.views.everybody()
     }
 
-    fn demand(&self, key: &Key) -> Option<u32> {
+    fn spec_hash(&self, key: &Key) -> Option<u32> {
         let metadata = &self.views.users.get(key)?.metadata;
         let asked = (&metadata.uid, metadata.generation, &metadata.annotations);
         Some(crc32fast::hash(format!("{asked:?}").as_bytes()))
@@ -105,11 +108,11 @@ impl Controller for TechnicalUsers {
         self.views.users.len()
     }
 
-    fn sum(&self) -> Sum {
-        self.tally.sum()
+    fn totals(&self) -> Totals {
+        self.tally.totals()
     }
 
-    fn take(&mut self, news: News) -> Touched<Key> {
+    fn on_event(&mut self, news: News) -> Affected<Key> {
         let is_whole_list = news.ends_a_list();
         let mut is_chore = false;
         let views = &mut self.views;
@@ -117,7 +120,7 @@ impl Controller for TechnicalUsers {
             News::User(watch, told) => {
                 let keys = views.take_user(watch, told);
                 for key in &keys {
-                    self.tally.note(key, views.users.get(key).map(|user| standing(user)));
+                    self.tally.record(key, views.users.get(key).map(|user| standing(user)));
                 }
                 is_chore = keys.iter().any(|key| views.users.get(key).is_none());
                 keys
@@ -126,10 +129,10 @@ impl Controller for TechnicalUsers {
             News::Secret(watch, told) => views.take_secret(watch, told),
             News::SigningKey(told) => self.follow(told),
         };
-        Touched { keys, is_whole_list, is_chore }
+        Affected { keys, is_relisted: is_whole_list, needs_periodic_tasks: is_chore }
     }
 
-    fn check(&self, key: &Key, now: Now) -> Check {
+    fn check_cache(&self, key: &Key, now: Now) -> CacheState {
         self.views.check(key, (&self.settings, &self.installations), now)
     }
 
@@ -137,14 +140,14 @@ impl Controller for TechnicalUsers {
         &self,
         key: Key,
         context: Arc<Context>,
-    ) -> BoxFuture<'static, Result<(Settled, ()), Error>> {
+    ) -> BoxFuture<'static, Result<(Action, ()), Error>> {
         async move { reconcile(&key, &context).await.map(|settled| (settled, ())) }.boxed()
     }
 
-    fn remember(&mut self, _key: &Key, (): ()) {}
+    fn keep(&mut self, _key: &Key, (): ()) {}
 
     /// Sweeps the records of users that are gone.
-    fn chores(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>> {
+    fn periodic_tasks(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>> {
         let ownerless = self.views.ownerless().into_iter();
         let names: Vec<String> = ownerless
             .filter(|(_, owner)| self.serves(&owner.namespace))
@@ -164,9 +167,9 @@ impl Controller for TechnicalUsers {
     }
 }
 
-fn standing(user: &TechnicalUser) -> Standing {
+fn standing(user: &TechnicalUser) -> ReadyState {
     let status = user.status.as_ref();
-    Standing::of(status.map(|it| (it.conditions.as_slice(), it.next_rotation_time.as_ref())))
+    ReadyState::of(status.map(|it| (it.conditions.as_slice(), it.next_rotation_time.as_ref())))
 }
 
 #[cfg(test)]

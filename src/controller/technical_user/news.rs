@@ -3,8 +3,8 @@
 use super::{Look, observation};
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::cluster::{Kind, Place};
-use crate::controller::engine::{Settled, wait_until};
-use crate::controller::event::{self, Subject};
+use crate::controller::engine::{Action, requeue_at};
+use crate::controller::event::{self, Regarding};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::{Owner, Record};
 use crate::domain::delivery::Refresh;
@@ -16,13 +16,13 @@ use crate::domain::technical_user::{Change, Claim, Observed, Rest, User, Verdict
 use crate::stored::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
-pub(super) async fn publish(look: &Look, rest: &Rest, context: &Context) -> Result<Settled, Error> {
+pub(super) async fn publish(look: &Look, rest: &Rest, context: &Context) -> Result<Action, Error> {
     let now = context.cluster.now();
     let ability = ability(look, context).await?;
     let has_repaired = write_status(look, &rest.verdict, ability, context).await?;
-    let wake_in = rest.wake_at.map(|at| wait_until(at, now));
+    let wake_in = rest.wake_at.map(|at| requeue_at(at, now));
     let is_in_trouble = rest.verdict.progress() != Progress::Done;
-    Ok(Settled { wake_in, has_repaired, is_in_trouble })
+    Ok(Action { requeue_after: wake_in, has_repaired, is_blocked: is_in_trouble })
 }
 
 /// Says what is wrong, if the API server lets it be said.
@@ -61,7 +61,7 @@ pub(super) async fn report_invalid_spec(
     let at = Place { namespace: &owner.namespace, name: &owner.name };
     let Some(version) = version_of(&object.metadata) else { return Ok(()) };
     context.cluster.apply_status(at, &version, &status).await?;
-    event::publish_news(&Subject::from(&owner), news, context).await;
+    event::record_all(&Regarding::from(&owner), news, context).await;
     Ok(())
 }
 
@@ -119,7 +119,7 @@ async fn write_status(
         Err(failure) => return Err(failure.into()),
     }
     let news = report::news(&look.observed, &situation, former, &status);
-    event::publish_news(&Subject::from(&user.owner), news, context).await;
+    event::record_all(&Regarding::from(&user.owner), news, context).await;
     Ok(true)
 }
 
@@ -177,5 +177,5 @@ async fn found_issued(is_first: bool, user: &User, serial: i64, context: &Contex
 }
 
 pub(super) async fn tell(user: &User, news: News, context: &Context) {
-    event::publish_news(&Subject::from(&user.owner), [news], context).await;
+    event::record_all(&Regarding::from(&user.owner), [news], context).await;
 }

@@ -11,9 +11,9 @@ use super::{Key, observation};
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
-use crate::controller::installation::{Held as _, Installations, Standing};
+use crate::controller::installation::{Claimable as _, HeldBy, Installations};
 use crate::controller::ownership::Ownership;
-use crate::controller::views::{Check, slim};
+use crate::controller::views::{CacheState, prune_metadata};
 use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
 use crate::domain::delivery::Delivered;
 use crate::domain::object::Belongs;
@@ -21,7 +21,7 @@ use crate::domain::schedule::Now;
 use crate::domain::technical_user::report::{self, Ability, Situation};
 use crate::domain::technical_user::{Claim, Holder, Observed, Step, User, decide, needs_namespace};
 use crate::stored::client_id;
-use crate::watch::{Told, View};
+use crate::watch::{Store, WatchEvent};
 
 mod chosen;
 mod room;
@@ -29,10 +29,10 @@ mod room;
 /// Everything that the watches told.
 #[derive(Debug, Default)]
 pub(super) struct Views {
-    pub(super) users: View<Key, Box<TechnicalUser>>,
-    pub(super) records: View<String, Readable>,
-    pub(super) secrets: View<Key, Seen>,
-    pub(super) signing_keys: View<String, Ability>,
+    pub(super) users: Store<Key, Box<TechnicalUser>>,
+    pub(super) records: Store<String, Readable>,
+    pub(super) secrets: Store<Key, Seen>,
+    pub(super) signing_keys: Store<String, Ability>,
     chosen: Chosen,
     room: Room,
 }
@@ -53,7 +53,7 @@ pub(super) struct Seen {
 
 /// The user without what no decision needs.
 pub(super) fn read_user(mut user: TechnicalUser) -> Option<(Key, Box<TechnicalUser>)> {
-    slim(&mut user.metadata);
+    prune_metadata(&mut user.metadata);
     user.spec.description = None;
     let owner = observation::owner(&user.metadata)?;
     Some((Key { namespace: owner.namespace, name: owner.name }, Box::new(user)))
@@ -104,10 +104,10 @@ impl Views {
     pub(super) fn take_user(
         &mut self,
         watch: usize,
-        told: Told<Key, Box<TechnicalUser>>,
+        told: WatchEvent<Key, Box<TechnicalUser>>,
     ) -> Vec<Key> {
         let was_there = told.key().map(|key| self.users.get(key).is_some());
-        let keys = self.users.take(watch, told);
+        let keys = self.users.apply_event(watch, told);
         for key in &keys {
             let user = self.users.get(key);
             self.chosen.note(key, user.and_then(|it| it.spec.secret_template.name.as_ref()));
@@ -119,10 +119,10 @@ impl Views {
 
     /// Takes in a verifier record, and returns whom to check: its former and its present owner. One that
     /// names nobody may be that of any user with its client id.
-    pub(super) fn take_record(&mut self, told: Told<String, Readable>) -> Vec<Key> {
+    pub(super) fn take_record(&mut self, told: WatchEvent<String, Readable>) -> Vec<Key> {
         let name = told.key().cloned();
         let former = name.as_ref().and_then(|name| self.owner_of(name));
-        let names = self.records.take(0, told);
+        let names = self.records.apply_event(0, told);
         let Some(name) = name else { return self.everybody_if(!names.is_empty()) };
         let owners: Vec<Key> = self.owner_of(&name).into_iter().chain(former).collect();
         if owners.is_empty() { self.claimants(&name) } else { owners }
@@ -131,25 +131,27 @@ impl Views {
     /// Takes in a delivered Secret, and returns whom to check: its former and its present owner, and the
     /// users whose delivered Secret has its name. Tenants write labelled Secrets as they like, so one of
     /// them concerns nobody else.
-    pub(super) fn take_secret(&mut self, watch: usize, told: Told<Key, Seen>) -> Vec<Key> {
+    pub(super) fn take_secret(&mut self, watch: usize, told: WatchEvent<Key, Seen>) -> Vec<Key> {
         let place = told.key().cloned();
         let seen = place.as_ref().and_then(|place| self.secrets.get(place));
         let (former, size) = (seen.and_then(Seen::user), seen.map_or(0, |it| it.size));
         let present = told.object().and_then(Seen::user);
         let told = match told {
-            Told::Is(place, seen) if !self.room.has(&place.namespace, size, seen.size) => {
+            WatchEvent::Apply(place, seen) if !self.room.has(&place.namespace, size, seen.size) => {
                 tracing::debug!(
                     namespace = place.namespace,
                     name = place.name,
                     "Secret passed over"
                 );
-                Told::Gone(place)
+                WatchEvent::Delete(place)
             }
-            Told::Is(..) | Told::Gone(_) | Told::ListBegins | Told::ListEnds | Told::Refused => {
-                told
-            }
+            WatchEvent::Apply(..)
+            | WatchEvent::Delete(_)
+            | WatchEvent::Init
+            | WatchEvent::InitDone
+            | WatchEvent::Forbidden => told,
         };
-        let places = self.secrets.take(watch, told);
+        let places = self.secrets.apply_event(watch, told);
         let Some(place) = place else {
             let kept = self.secrets.iter();
             self.room.recount(kept.map(|(place, seen)| (place.namespace.as_str(), seen.size)));
@@ -172,29 +174,29 @@ impl Views {
         key: &Key,
         (settings, installations): (&Settings, &Installations),
         now: Now,
-    ) -> Check {
+    ) -> CacheState {
         let Some(object) = self.users.get(key) else {
             installations.forget(TechnicalUser::CONTROLLER, &key.to_string());
-            return Check::Absent;
+            return CacheState::NotFound;
         };
         if object.metadata.deletion_timestamp.is_some() {
-            return Check::AtRest(None);
+            return CacheState::UpToDate(None);
         }
-        match installations.standing(&**object) {
-            Standing::Ours => {}
-            Standing::Left => return Check::Left,
-            Standing::Unknown => return Check::Unsettled,
+        match installations.held_by(&**object) {
+            HeldBy::Ours => {}
+            HeldBy::Foreign => return CacheState::HeldByOther,
+            HeldBy::Unknown => return CacheState::Stale,
         }
         let Some(user) = observation::user(object, settings) else {
             return invalid(object, now);
         };
         let record = self.claim(&user);
         if needs_namespace(&user, &record) {
-            return Check::Unsettled;
+            return CacheState::Stale;
         }
         let observed = Observed { record, delivered: self.delivered(&user), user: Some(user) };
         let Step::Rest(rest) = decide(&observed, now) else {
-            return Check::Unsettled;
+            return CacheState::Stale;
         };
         let name = &object.spec.signing_key_ref.name;
         let situation = Situation {
@@ -205,14 +207,14 @@ impl Views {
         };
         let status = report::status(&observed, &situation, object.status.as_ref());
         let (Some(wanted), Some(present)) = (&status, &object.status) else {
-            return Check::Unsettled;
+            return CacheState::Stale;
         };
         if report::is_same(wanted, present) {
-            Check::AtRest(rest.wake_at)
+            CacheState::UpToDate(rest.wake_at)
         } else if report::follows_key(&observed, &situation, present) {
-            Check::Follows(name.clone())
+            CacheState::StatusStale(name.clone())
         } else {
-            Check::Unsettled
+            CacheState::Stale
         }
     }
 
@@ -296,13 +298,17 @@ impl Views {
 }
 
 /// Whether the mistake in the spec has been told.
-fn invalid(object: &TechnicalUser, now: Now) -> Check {
+fn invalid(object: &TechnicalUser, now: Now) -> CacheState {
     let Some(owner) = observation::owner(&object.metadata) else {
-        return Check::AtRest(None);
+        return CacheState::UpToDate(None);
     };
     let generation = object.metadata.generation.unwrap_or_default();
     let field = observation::invalid_field(object);
     let (status, _) =
         report::invalid_spec((&owner, generation), field, object.status.as_ref(), now);
-    if object.status.as_ref() == Some(&status) { Check::AtRest(None) } else { Check::Unsettled }
+    if object.status.as_ref() == Some(&status) {
+        CacheState::UpToDate(None)
+    } else {
+        CacheState::Stale
+    }
 }

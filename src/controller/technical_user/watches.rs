@@ -18,14 +18,14 @@ use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
 use crate::controller::installation::Installations;
 use crate::domain::technical_user::report::Ability;
-use crate::watch::{Told, large_pages, scoped, small_pages, watch};
+use crate::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
 
 /// What a watch told of which kind.
 pub(super) enum News {
-    User(usize, Told<Key, Box<TechnicalUser>>),
-    Record(Told<String, Readable>),
-    Secret(usize, Told<Key, Seen>),
-    SigningKey(Told<String, Ability>),
+    User(usize, WatchEvent<Key, Box<TechnicalUser>>),
+    Record(WatchEvent<String, Readable>),
+    Secret(usize, WatchEvent<Key, Seen>),
+    SigningKey(WatchEvent<String, Ability>),
 }
 
 impl News {
@@ -33,10 +33,10 @@ impl News {
     pub(super) fn ends_a_list(&self) -> bool {
         matches!(
             self,
-            Self::User(_, Told::ListEnds)
-                | Self::Record(Told::ListEnds)
-                | Self::Secret(_, Told::ListEnds)
-                | Self::SigningKey(Told::ListEnds)
+            Self::User(_, WatchEvent::InitDone)
+                | Self::Record(WatchEvent::InitDone)
+                | Self::Secret(_, WatchEvent::InitDone)
+                | Self::SigningKey(WatchEvent::InitDone)
         )
     }
 }
@@ -54,20 +54,20 @@ pub(super) fn watches(
         settings.watch_namespaces.iter().map(|it| Some(it.as_str())).collect()
     };
     for (index, namespace) in namespaces.into_iter().enumerate() {
-        views.users.expect(index);
-        views.secrets.expect(index);
+        views.users.register_watch(index);
+        views.secrets.register_watch(index);
         let (listed, is_listed) = tokio::sync::watch::channel(false);
         let users = users(client, namespace, index).inspect(move |news| {
-            if matches!(news, News::User(_, Told::ListEnds | Told::Refused)) {
+            if matches!(news, News::User(_, WatchEvent::InitDone | WatchEvent::Forbidden)) {
                 listed.send_replace(true);
             }
         });
         watches.push(users.boxed());
         watches.push(after(is_listed, secrets(client, namespace, index)));
     }
-    views.records.expect(0);
+    views.records.register_watch(0);
     watches.push(records(client, &settings.namespace));
-    views.signing_keys.expect(0);
+    views.signing_keys.register_watch(0);
     watches.push(signing_keys(client, &settings.controller_name, installations));
     watches
 }
@@ -108,7 +108,7 @@ fn secrets(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<
     let open = move || watcher(api.clone(), selected.clone());
     let read = |secret: PartialObjectMeta<Secret>| read_secret(&secret.metadata);
     watch(scoped("secrets", namespace), open, read)
-        .map(move |told| News::Secret(index, told.or_gone()))
+        .map(move |told| News::Secret(index, told.filtered()))
         .boxed()
 }
 

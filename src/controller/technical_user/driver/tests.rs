@@ -24,18 +24,18 @@ fn users() -> TechnicalUsers {
         bootstrap_signing_key: false,
     };
     let mut views = Views::default();
-    views.users.expect(0);
-    views.secrets.expect(0);
-    views.records.expect(0);
-    views.signing_keys.expect(0);
-    let (tally, installations) = (Tally::default(), Arc::default());
+    views.users.register_watch(0);
+    views.secrets.register_watch(0);
+    views.records.register_watch(0);
+    views.signing_keys.register_watch(0);
+    let (tally, installations) = (ObjectStats::default(), Arc::default());
     let mut users = TechnicalUsers { views, tally, settings, installations };
     for number in 0..EVERYBODY {
-        users.take(user("shop", &format!("user-{number}"), &json!({})));
+        users.on_event(user("shop", &format!("user-{number}"), &json!({})));
     }
-    users.take(user("tenant", "plain", &json!({})));
-    users.take(user("tenant", "chosen", &json!({"secretTemplate": {"name": "shared"}})));
-    users.take(user("tenant", "second", &json!({"secretTemplate": {"name": "shared"}})));
+    users.on_event(user("tenant", "plain", &json!({})));
+    users.on_event(user("tenant", "chosen", &json!({"secretTemplate": {"name": "shared"}})));
+    users.on_event(user("tenant", "second", &json!({"secretTemplate": {"name": "shared"}})));
     users
 }
 
@@ -45,7 +45,7 @@ fn user(namespace: &str, name: &str, spec: &Value) -> News {
         "metadata": {"namespace": namespace, "name": name, "uid": format!("uid-of-{name}")},
     });
     let (key, user) = read_user(serde_json::from_value(object).unwrap()).unwrap();
-    News::User(0, Told::Is(key, user))
+    News::User(0, WatchEvent::Apply(key, user))
 }
 
 fn key(name: &str) -> Key {
@@ -66,7 +66,7 @@ fn secret(name: &str, owner: Option<&str>) -> News {
     });
     let metadata: ObjectMeta = serde_json::from_value(metadata).unwrap();
     let (key, seen) = read_secret(&metadata).unwrap();
-    News::Secret(0, Told::Is(key, seen).or_gone())
+    News::Secret(0, WatchEvent::Apply(key, seen).filtered())
 }
 
 fn record(name: &str, data: &str) -> (String, crate::controller::technical_user::views::Readable) {
@@ -77,7 +77,7 @@ fn record(name: &str, data: &str) -> (String, crate::controller::technical_user:
 }
 
 fn touched(users: &mut TechnicalUsers, news: News) -> Vec<Key> {
-    let mut keys = users.take(news).keys;
+    let mut keys = users.on_event(news).keys;
     keys.sort();
     keys.dedup();
     keys
@@ -113,14 +113,14 @@ fn a_secret_touches_its_former_and_its_present_owner() {
 #[test]
 fn a_secret_that_vanished_with_a_list_touches_everybody() {
     let mut users = users();
-    users.take(secret("other", Some("plain")));
-    users.take(News::Secret(0, Told::ListBegins));
+    users.on_event(secret("other", Some("plain")));
+    users.on_event(News::Secret(0, WatchEvent::Init));
 
-    let touched = touched(&mut users, News::Secret(0, Told::ListEnds));
+    let touched = touched(&mut users, News::Secret(0, WatchEvent::InitDone));
 
     assert_eq!(touched.len(), EVERYBODY + 3);
-    users.take(News::Secret(0, Told::ListBegins));
-    assert_eq!(users.take(News::Secret(0, Told::ListEnds)).keys, []);
+    users.on_event(News::Secret(0, WatchEvent::Init));
+    assert_eq!(users.on_event(News::Secret(0, WatchEvent::InitDone)).keys, []);
 }
 
 #[test]
@@ -129,10 +129,10 @@ fn a_record_that_names_nobody_touches_those_alone_that_have_its_client_id() {
     let id = ClientId::derived_from("uid-of-plain");
     let (name, readable) = record(&id.record_name(), "no record");
 
-    let came = touched(&mut users, News::Record(Told::Is(name.clone(), readable)));
+    let came = touched(&mut users, News::Record(WatchEvent::Apply(name.clone(), readable)));
     assert_eq!(came, [key("plain")]);
-    assert_eq!(touched(&mut users, News::Record(Told::Gone(name))), [key("plain")]);
-    assert_eq!(touched(&mut users, News::Record(Told::Gone("verifier-0".to_owned()))), []);
+    assert_eq!(touched(&mut users, News::Record(WatchEvent::Delete(name))), [key("plain")]);
+    assert_eq!(touched(&mut users, News::Record(WatchEvent::Delete("verifier-0".to_owned()))), []);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn secrets_that_a_tenant_makes_take_a_bounded_memory_and_touch_their_users_all_t
         });
         let metadata: ObjectMeta = serde_json::from_value(metadata).unwrap();
         let (key, seen) = read_secret(&metadata).unwrap();
-        News::Secret(0, Told::Is(key, seen).or_gone())
+        News::Secret(0, WatchEvent::Apply(key, seen).filtered())
     };
 
     assert_eq!(touched(&mut users, labelled(0, 50_000)), [key("plain")]);
@@ -160,8 +160,8 @@ fn secrets_that_a_tenant_makes_take_a_bounded_memory_and_touch_their_users_all_t
     }
     let kept = users.views.secrets.len();
     assert!((500..1200).contains(&kept), "{kept}");
-    users.take(labelled(0, 50_000));
+    users.on_event(labelled(0, 50_000));
     assert_eq!(users.views.secrets.len(), kept - 1);
-    users.take(secret("plain-credentials", Some("plain")));
+    users.on_event(secret("plain-credentials", Some("plain")));
     assert_eq!(users.views.secrets.len(), kept);
 }
