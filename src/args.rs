@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use self::issuer::check_issuer;
 use self::values::{address, controller_name, dns_label, lasting};
 use crate::api::technical_user::AccessTokenType;
-use crate::domain::policy::{Allowed, BadList, Policy};
+use crate::domain::policy::{Allowed, InvalidList, Policy};
 use crate::process::ProxyVariables;
 
 pub use self::issuer::IssuerError;
@@ -312,11 +312,11 @@ impl Installation {
     }
 }
 
-fn roles(text: &str) -> Result<Allowed, BadList> {
+fn roles(text: &str) -> Result<Allowed, InvalidList> {
     Allowed::roles(text)
 }
 
-fn audiences(text: &str) -> Result<Allowed, BadList> {
+fn audiences(text: &str) -> Result<Allowed, InvalidList> {
     Allowed::audiences(text)
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::delivery::Endpoints;
-use crate::domain::obstacle::Obstacle;
+use crate::domain::obstacle::BlockedReason;
 use crate::domain::policy::Policy;
 use crate::environment::private_key::KeyPairs;
 use crate::environment::{Entropy, EntropyError};
@@ -233,10 +233,10 @@ impl Error {
     }
 
     /// What to tell the user about it, if it is any business of theirs.
-    pub fn obstacle(&self) -> Option<Obstacle> {
+    pub fn obstacle(&self) -> Option<BlockedReason> {
         let failure = match self {
             Self::Call(failure) => failure,
-            Self::Unsettled => return Some(Obstacle::Contended { object: None }),
+            Self::Unsettled => return Some(BlockedReason::WriteConflict { object: None }),
             Self::NotLeading
             | Self::NoNamespace(_)
             | Self::InvalidSpec(_)

@@ -16,8 +16,8 @@ use self::pulse::{Moment, Pulse};
 use crate::domain::credential::ClientId;
 use crate::domain::key_pair::{Kid, PublicKey};
 use crate::domain::policy::Policy;
-use crate::domain::signer::NoSigner;
-use crate::domain::signing_key::ledger::{Agreement, Disagreement};
+use crate::domain::signer::SigningUnavailable;
+use crate::domain::signing_key::ledger::{SettingMismatch, SharedSettings};
 use crate::environment::Clock;
 
 pub use self::clients::{Known, Recorded, Traces, Verified};
@@ -41,7 +41,7 @@ pub struct Directory {
     began_at: Moment,
     settings: Settings,
     /// The disagreements that are in the log.
-    logged: RwLock<BTreeSet<Disagreement>>,
+    logged: RwLock<BTreeSet<SettingMismatch>>,
 }
 
 /// What a directory covers, and for how long it may be believed.
@@ -106,9 +106,14 @@ impl Directory {
     /// # Errors
     ///
     /// [`NoSigner`]: nothing is signed now, which passes.
-    pub fn signer_of(&self, known: &Known, now: Timestamp) -> Result<Arc<Signer>, NoSigner> {
+    pub fn signer_of(
+        &self,
+        known: &Known,
+        now: Timestamp,
+    ) -> Result<Arc<Signer>, SigningUnavailable> {
         let moment = Moment { elapsed: self.clock.elapsed(), wall: now };
-        let pulse = self.pulses.users.get(known.scope).ok_or(NoSigner::Unseen(USERS))?;
+        let pulse =
+            self.pulses.users.get(known.scope).ok_or(SigningUnavailable::NotSynced(USERS))?;
         self.believe(USERS, pulse, &moment)?;
         self.signer_at(&known.client.signing_key, &moment)
     }
@@ -118,7 +123,7 @@ impl Directory {
     /// # Errors
     ///
     /// [`NoSigner`]: nothing is signed now, which passes.
-    pub fn signer(&self, series: &str, now: Timestamp) -> Result<Arc<Signer>, NoSigner> {
+    pub fn signer(&self, series: &str, now: Timestamp) -> Result<Arc<Signer>, SigningUnavailable> {
         self.signer_at(series, &Moment { elapsed: self.clock.elapsed(), wall: now })
     }
 
@@ -132,7 +137,7 @@ impl Directory {
     /// # Errors
     ///
     /// [`NoSigner::Absent`] when there is none of that name, another one while that is not known.
-    pub fn published_of(&self, series: &str) -> Result<Option<Arc<Published>>, NoSigner> {
+    pub fn published_of(&self, series: &str) -> Result<Option<Arc<Published>>, SigningUnavailable> {
         Ok(read(&self.keys).signing(series)?.published())
     }
 
@@ -182,10 +187,11 @@ impl Directory {
 
     /// The name of each `SigningKey`, and whether it signs now for the clients of one namespace at
     /// least.
-    pub fn series(&self) -> Vec<(String, Result<(), NoSigner>)> {
+    pub fn series(&self) -> Vec<(String, Result<(), SigningUnavailable>)> {
         let moment = Moment::of(&*self.clock);
         let users = self.pulses.users.iter().map(|pulse| self.believe(USERS, pulse, &moment));
-        let in_touch = users.reduce(Result::or).unwrap_or(Err(NoSigner::Unseen(USERS)));
+        let in_touch =
+            users.reduce(Result::or).unwrap_or(Err(SigningUnavailable::NotSynced(USERS)));
         let signs = |name: &str| in_touch.and(self.signer_at(name, &moment).map(drop));
         let names = read(&self.keys).names().into_iter();
         names.map(|name| (name.clone(), signs(&name))).collect()
@@ -193,12 +199,12 @@ impl Directory {
 
     /// The settings of this token server that do not agree with those of the operator, which writes
     /// its own into the ledgers.
-    pub fn disagreements(&self) -> BTreeSet<Disagreement> {
+    pub fn disagreements(&self) -> BTreeSet<SettingMismatch> {
         let Settings { view_age, token_lifetime, issuer, policy, .. } = &self.settings;
         let view_age = SignedDuration::try_from(*view_age).unwrap_or(SignedDuration::MAX);
-        let own = Agreement::of(view_age, *token_lifetime, issuer, policy);
+        let own = SharedSettings::of(view_age, *token_lifetime, issuer, policy);
         let agreements = read(&self.keys).agreements();
-        agreements.iter().flat_map(|operator| operator.differences(&own)).collect()
+        agreements.iter().flat_map(|operator| operator.mismatches(&own)).collect()
     }
 
     /// How many clients are known.
@@ -215,7 +221,7 @@ impl Directory {
         pulses.map(|pulse| pulse.age(&now).unwrap_or(never)).max().unwrap_or(never)
     }
 
-    fn signer_at(&self, series: &str, moment: &Moment) -> Result<Arc<Signer>, NoSigner> {
+    fn signer_at(&self, series: &str, moment: &Moment) -> Result<Arc<Signer>, SigningUnavailable> {
         for (view, pulse) in self.pulses.of_all_clients() {
             self.believe(view, pulse, moment)?;
         }
@@ -224,9 +230,14 @@ impl Directory {
         signing.signer(&self.ages(moment), moment.wall, view_age, token_lifetime)
     }
 
-    fn believe(&self, view: &'static str, pulse: &Pulse, moment: &Moment) -> Result<(), NoSigner> {
-        let age = pulse.age(moment).ok_or(NoSigner::Unseen(view))?;
-        if age >= self.settings.view_age { Err(NoSigner::Stale(view)) } else { Ok(()) }
+    fn believe(
+        &self,
+        view: &'static str,
+        pulse: &Pulse,
+        moment: &Moment,
+    ) -> Result<(), SigningUnavailable> {
+        let age = pulse.age(moment).ok_or(SigningUnavailable::NotSynced(view))?;
+        if age >= self.settings.view_age { Err(SigningUnavailable::Stale(view)) } else { Ok(()) }
     }
 
     fn ages(&self, moment: &Moment) -> keys::Ages {

@@ -74,9 +74,9 @@ pub fn ledger(secret: &Secret, uid: &str) -> Result<(Version, Ledger), ledger::U
 
 /// Names in the operator's namespace: a uid never comes twice.
 #[derive(Clone, Copy, Debug)]
-pub struct Names<'a>(&'a str);
+pub struct SecretNames<'a>(&'a str);
 
-impl<'a> Names<'a> {
+impl<'a> SecretNames<'a> {
     /// Those of the series of that uid.
     pub fn of(uid: &'a str) -> Self {
         Self(uid)
@@ -104,7 +104,7 @@ impl<'a> Names<'a> {
 }
 
 /// The uid of the series whose ledger or key pair has that name.
-pub(crate) fn series_of(name: &str) -> Option<&str> {
+pub(crate) fn uid_of(name: &str) -> Option<&str> {
     // A uid has hyphens as well; only a key pair has a number behind it that is no part of a uid.
     let rest = name.strip_prefix("sk-")?;
     let (uid, last) = rest.split_at_checked(UID)?;

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::args::{ClaimsProfile, Installation, ServiceArguments, TokenServerArguments, host_name};
 use crate::directory::{self, Directory, Live};
-use crate::domain::token::{Profile, Terms};
+use crate::domain::token::{self, TokenPolicy};
 use crate::environment::System;
 use crate::heartbeat::Heartbeats;
 use crate::process::{
@@ -176,13 +176,13 @@ impl TokenService {
     }
 }
 
-fn terms(installation: &Installation, arguments: &ServiceArguments) -> Terms {
+fn terms(installation: &Installation, arguments: &ServiceArguments) -> TokenPolicy {
     let profile = match arguments.claims_profile {
-        ClaimsProfile::Cloud => Profile::Cloud,
-        ClaimsProfile::CyodaGo => Profile::CyodaGo,
+        ClaimsProfile::Cloud => token::ClaimsProfile::Cloud,
+        ClaimsProfile::CyodaGo => token::ClaimsProfile::CyodaGo,
     };
     let token_type = arguments.access_token_type.into();
-    Terms { profile, policy: installation.policy(), token_type }
+    TokenPolicy { profile, policy: installation.policy(), token_type }
 }
 
 /// Where clients connect.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::control_plane::{ControlPlane, Options};
-use technical_user_operator::domain::key_pair::{Algorithm, KeyShape};
+use technical_user_operator::domain::key_pair::{Algorithm, KeyType};
 use technical_user_operator::environment::System;
 use technical_user_operator::environment::private_key::{KeyPairs as _, PrivateKey};
 use tokio::task::block_in_place;
@@ -78,9 +78,9 @@ impl Bench {
         let bcrypt_us = block_in_place(crate::bcrypt) * 1000.0;
         let mut figures = serde_json::Map::new();
         let keys = [
-            (Algorithm::RS256, KeyShape::Rsa(2048)),
-            (Algorithm::ES256, KeyShape::P256),
-            (Algorithm::EdDsa, KeyShape::Ed25519),
+            (Algorithm::RS256, KeyType::Rsa(2048)),
+            (Algorithm::ES256, KeyType::P256),
+            (Algorithm::EdDsa, KeyType::Ed25519),
         ];
         for (((name, _), client), key) in SERIES.iter().zip(&self.good).zip(keys) {
             let request = token(client, self.credential.secret.reveal());
@@ -228,7 +228,7 @@ fn flat_out(server: &TokenServer, request: &[u8]) -> Figure {
     }
 }
 
-fn signer(algorithm: Algorithm, shape: KeyShape) -> PrivateKey {
+fn signer(algorithm: Algorithm, shape: KeyType) -> PrivateKey {
     let der = System::start().generate("bench", shape).unwrap();
     PrivateKey::from_pkcs8(algorithm, der.as_bytes()).unwrap()
 }

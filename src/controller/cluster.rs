@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::api::technical_user::{TechnicalUser, TechnicalUserStatus};
 use crate::domain::credential::record::Version;
-use crate::domain::schedule::{Now, Watchman, later};
+use crate::domain::schedule::{ClockMonitor, Now, saturating_add};
 use crate::environment::Clock;
 
 use self::call::{Call, EVENTS, SECRETS, TECHNICAL_USERS};
@@ -52,7 +52,7 @@ struct DebuglessClient(Client);
 /// What the answers of the API server said of the time.
 #[derive(Debug, Default)]
 struct Time {
-    watchman: Watchman,
+    watchman: ClockMonitor,
     served: Option<(Timestamp, Duration)>,
 }
 
@@ -89,9 +89,9 @@ impl Cluster {
         let elapsed = self.clock.elapsed();
         let served = time.served.map(|(served, at)| {
             let since = SignedDuration::try_from(elapsed.saturating_sub(at));
-            later(served, since.unwrap_or_default())
+            saturating_add(served, since.unwrap_or_default())
         });
-        time.watchman.look(self.clock.now(), served, elapsed)
+        time.watchman.sample(self.clock.now(), served, elapsed)
     }
 
     /// Reads a `TechnicalUser`.
@@ -286,7 +286,7 @@ impl Cluster {
             return;
         };
         // The header is cut to whole seconds.
-        let served = later(date.timestamp(), SignedDuration::from_millis(500));
+        let served = saturating_add(date.timestamp(), SignedDuration::from_millis(500));
         let mut time = self.time.lock().unwrap_or_else(PoisonError::into_inner);
         time.served = Some((served, self.clock.elapsed()));
     }

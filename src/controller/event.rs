@@ -9,14 +9,14 @@ use super::Context;
 use super::cluster::{Cluster, Place};
 use crate::api::{GROUP, MANAGER, VERSION};
 use crate::domain::credential::record::Owner;
-use crate::domain::news::News;
+use crate::domain::news::Event;
 use crate::domain::readiness::Progress;
 
 /// Something that happened to a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct EventRecord {
     /// Whether a person should look.
-    pub severity: Severity,
+    pub type_: EventType,
     /// One word for machines.
     pub reason: &'static str,
     /// One sentence for people, without anything secret.
@@ -25,14 +25,14 @@ pub struct Event {
 
 /// Whether a person should look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
+pub enum EventType {
     /// All is well.
     Normal,
     /// A person should look.
     Warning,
 }
 
-impl Severity {
+impl EventType {
     /// Whether a person should look at what came to this.
     pub fn of(progress: Progress) -> Self {
         match progress {
@@ -65,17 +65,22 @@ impl<'a> From<&'a Owner> for Regarding<'a> {
 /// Publishes what is worth it.
 pub(super) async fn record_all(
     subject: &Regarding<'_>,
-    news: impl IntoIterator<Item = News>,
+    news: impl IntoIterator<Item = Event>,
     context: &Context,
 ) {
-    for News { reason, message, progress } in news {
-        let happening = Event { severity: Severity::of(progress), reason, note: message };
+    for Event { reason, message, progress } in news {
+        let happening = EventRecord { type_: EventType::of(progress), reason, note: message };
         record(&context.cluster, *subject, &happening, &context.settings.identity).await;
     }
 }
 
 /// Publishes what happened.
-pub async fn record(cluster: &Cluster, subject: Regarding<'_>, happening: &Event, identity: &str) {
+pub async fn record(
+    cluster: &Cluster,
+    subject: Regarding<'_>,
+    happening: &EventRecord,
+    identity: &str,
+) {
     let now = cluster.now().latest();
     let name = event_name(subject.name, now, happening);
     // The API server wants the Events of what has no namespace there.
@@ -95,9 +100,9 @@ pub async fn record(cluster: &Cluster, subject: Regarding<'_>, happening: &Event
         "action": "Reconcile",
         "reason": happening.reason,
         "message": truncated(&happening.note, 1024),
-        "type": match happening.severity {
-            Severity::Normal => "Normal",
-            Severity::Warning => "Warning",
+        "type": match happening.type_ {
+            EventType::Normal => "Normal",
+            EventType::Warning => "Warning",
         },
         "involvedObject": {
             "apiVersion": format!("{GROUP}/{VERSION}"),
@@ -115,7 +120,7 @@ pub async fn record(cluster: &Cluster, subject: Regarding<'_>, happening: &Event
 
 /// Names of one object sort by time, since programs list by name. Two in one microsecond differ in
 /// their reason.
-fn event_name(subject: &str, now: Timestamp, happening: &Event) -> String {
+fn event_name(subject: &str, now: Timestamp, happening: &EventRecord) -> String {
     let reason = crc32fast::hash(happening.reason.as_bytes());
     format!("{}.{:013x}{reason:08x}", truncated(subject, 200), now.as_microsecond())
 }
@@ -132,7 +137,8 @@ mod tests {
 
     #[test]
     fn names_of_events_sort_by_their_time() {
-        let happening = |reason| Event { severity: Severity::Normal, reason, note: String::new() };
+        let happening =
+            |reason| EventRecord { type_: EventType::Normal, reason, note: String::new() };
         let begun: Timestamp = "2026-11-24T06:00:00Z".parse().unwrap();
         let later = |micros: i64| begun + jiff::SignedDuration::from_micros(micros);
         let reasons = ["CredentialRotated", "Issued", "Suspended", "ClockSkew"];

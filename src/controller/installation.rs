@@ -12,7 +12,7 @@ use super::{Context, Error};
 use crate::api::installation::Installation;
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
-use crate::domain::installation::{Hold, Presence, hold, presence};
+use crate::domain::installation::{ClaimDecision, Presence, claim_decision, presence};
 use crate::stored::version_of;
 
 /// What the operator knows of its own installation and of others in the cluster.
@@ -96,23 +96,23 @@ pub(super) async fn ensure_claimed<T: Claimable>(
     let holder = object.holder();
     let mut known = holder.and_then(|holder| installations.recent(holder));
     loop {
-        match (hold(holder, &own, known), holder) {
-            (Hold::Ours, _) => {
+        match (claim_decision(holder, &own, known), holder) {
+            (ClaimDecision::Ours, _) => {
                 installations.forget(T::CONTROLLER, &key(object.metadata()));
                 return Ok(ClaimOutcome::Ours);
             }
-            (Hold::Ask, Some(holder)) => {
+            (ClaimDecision::CheckHolder, Some(holder)) => {
                 let namespace = cluster.namespace(&holder.namespace).await?;
                 let uid = namespace.and_then(|metadata| metadata.uid);
                 let answer = presence(holder, uid.as_deref());
                 installations.remember(holder, answer);
                 known = Some(answer);
             }
-            (Hold::Leave, Some(holder)) => {
+            (ClaimDecision::Skip, Some(holder)) => {
                 installations.skip(object, holder);
                 return Ok(ClaimOutcome::Left);
             }
-            (Hold::Claim | Hold::Ask | Hold::Leave, _) => break,
+            (ClaimDecision::Claim | ClaimDecision::CheckHolder | ClaimDecision::Skip, _) => break,
         }
     }
     if !context.leads() {
@@ -232,7 +232,7 @@ impl Installations {
         let now = Instant::now();
         let (presence, at) = self.locked().others.get(holder)?.presence?;
         let is_recent = now.duration_since(at) < REFRESH_INTERVAL / 2;
-        (is_recent && presence == Presence::Lives).then_some(presence)
+        (is_recent && presence == Presence::Exists).then_some(presence)
     }
 
     fn remember(&self, holder: &Installation, presence: Presence) {

@@ -20,9 +20,9 @@ use super::installation::{ClaimOutcome, ensure_claimed};
 use super::{Context, Error};
 use crate::domain::key_pair::PublicKey;
 use crate::domain::object::Version;
-use crate::domain::obstacle::Obstacle;
+use crate::domain::obstacle::BlockedReason;
 use crate::domain::signing_key::{self, Change, Publication, Series, Step, Write};
-use crate::stored::Names;
+use crate::stored::SecretNames;
 
 mod bodies;
 mod driver;
@@ -52,9 +52,9 @@ pub async fn run(
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Memory {
     /// Namespaces whose JWKS could not be written.
-    blocked: BTreeMap<String, Obstacle>,
+    blocked: BTreeMap<String, BlockedReason>,
     /// Namespaces where the operator may not look, with what to tell of it.
-    hidden: BTreeMap<String, Obstacle>,
+    hidden: BTreeMap<String, BlockedReason>,
     /// ConfigMaps of the name of the JWKS that are somebody else's.
     foreign: BTreeSet<signing_key::Place>,
     /// What was in each ConfigMap, which the watch on metadata cannot tell.
@@ -69,7 +69,7 @@ pub(super) struct Memory {
     /// The next key pair with its public half, which the watch on metadata cannot tell.
     next: Option<(Version, PublicKey)>,
     /// JWKS ConfigMaps that are not wanted any more and could not be deleted.
-    undeletable: BTreeMap<signing_key::Place, Obstacle>,
+    undeletable: BTreeMap<signing_key::Place, BlockedReason>,
 }
 
 /// What the watches and the former reconcile know. It says where to look, and never what is true.
@@ -140,7 +140,7 @@ async fn advance(
         let trouble = look.complete(known, memory, context).await?;
         let now = context.cluster.now();
         let write = match signing_key::decide(&look.observed, now) {
-            Step::Rest(rest) => {
+            Step::Done(rest) => {
                 if let Some(trouble) = trouble {
                     return Err(trouble);
                 }
@@ -205,7 +205,7 @@ async fn apply(
 ) -> Result<(), Error> {
     let series = &look.series;
     let cluster = &context.cluster;
-    let names = Names::of(&series.uid);
+    let names = SecretNames::of(&series.uid);
     let ledger_name = names.ledger();
     let ledger_at = Place { namespace: &series.home, name: &ledger_name };
     match write {
@@ -232,7 +232,7 @@ async fn apply(
 
 /// Generates on the blocking pool: RSA takes seconds.
 async fn stage(index: u32, series: &Series, context: &Context) -> Result<(), Error> {
-    let name = Names::of(&series.uid).key_pair(index);
+    let name = SecretNames::of(&series.uid).key_pair(index);
     let (key_pairs, shape) = (Arc::clone(&context.key_pairs), series.shape);
     let permit = Arc::clone(&context.hashing).acquire_owned().await;
     let label = name.clone();

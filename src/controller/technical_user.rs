@@ -23,7 +23,9 @@ use crate::api::technical_user::TechnicalUser;
 use crate::domain::credential::record::{Owner, Version};
 use crate::domain::delivery::Mutability;
 use crate::domain::object::Belongs;
-use crate::domain::technical_user::{self, Claim, Holder, Observed, Step, User, Write, report};
+use crate::domain::technical_user::{
+    self, ClientIdReservation, Holder, Observed, Step, User, Write, report,
+};
 
 mod bodies;
 mod driver;
@@ -108,7 +110,7 @@ async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Resul
         look.learn(tried.as_ref());
         let now = context.cluster.now();
         let write = match technical_user::decide(&look.observed, now) {
-            Step::Rest(rest) => {
+            Step::Done(rest) => {
                 let settled = publish(look, &rest, context).await?;
                 // A status that alone was wrong is what somebody else keeps writing.
                 has_repaired |= settled.has_repaired && !has_written;
@@ -154,7 +156,7 @@ struct Look {
 
 impl Look {
     fn of_nobody() -> Sight {
-        let observed = Observed { user: None, record: Claim::Free, delivered: None };
+        let observed = Observed { user: None, record: ClientIdReservation::Free, delivered: None };
         Sight::Look(Box::new(Self { observed, object: None }))
     }
 
@@ -246,20 +248,20 @@ async fn exists(owner: &Owner, context: &Context) -> Result<bool, Error> {
     Ok(user.is_some_and(|user| user.metadata.uid.as_ref() == Some(&owner.uid)))
 }
 
-async fn claim(user: &User, context: &Context) -> Result<Claim, Error> {
+async fn claim(user: &User, context: &Context) -> Result<ClientIdReservation, Error> {
     let name = user.client_id.record_name();
     let at = Place { namespace: &context.settings.namespace, name: &name };
     let Some(secret) = context.cluster.own_secret(at).await? else {
-        return Ok(Claim::Free);
+        return Ok(ClientIdReservation::Free);
     };
     match observation::record(&secret, Some(&user.client_id)) {
-        Err(reason) => Ok(Claim::Unreadable(reason)),
+        Err(reason) => Ok(ClientIdReservation::Unreadable(reason)),
         Ok((version, record)) if record.owner.uid == user.owner.uid => {
-            Ok(Claim::Held(version, Box::new(record)))
+            Ok(ClientIdReservation::Held(version, Box::new(record)))
         }
         Ok((version, record)) => {
             let holder = holder(&record.owner, context).await?;
-            Ok(Claim::Taken(version, record.owner, holder))
+            Ok(ClientIdReservation::Taken(version, record.owner, holder))
         }
     }
 }
@@ -269,12 +271,12 @@ async fn claim(user: &User, context: &Context) -> Result<Claim, Error> {
 pub(super) async fn holder(owner: &Owner, context: &Context) -> Result<Holder, Error> {
     let at = Place { namespace: &owner.namespace, name: &owner.name };
     match context.cluster.technical_user(at).await {
-        Ok(Some(user)) if user.metadata.uid.as_ref() == Some(&owner.uid) => Ok(Holder::Lives),
+        Ok(Some(user)) if user.metadata.uid.as_ref() == Some(&owner.uid) => Ok(Holder::Exists),
         Ok(_) => Ok(Holder::Gone),
         Err(failure) if failure.kind == Kind::Forbidden => {
             let namespace_is_gone =
                 context.cluster.has_namespace(&owner.namespace).await == Ok(false);
-            Ok(if namespace_is_gone { Holder::Gone } else { Holder::Lives })
+            Ok(if namespace_is_gone { Holder::Gone } else { Holder::Exists })
         }
         Err(failure) => Err(failure.into()),
     }

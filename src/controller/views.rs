@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::SIGNING_KEY_REQUESTS;
-use crate::domain::request::brief;
+use crate::domain::request::shortened;
 
 /// What a check came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) fn prune_metadata(metadata: &mut ObjectMeta) {
     if let Some(annotations) = &mut metadata.annotations {
         annotations.retain(|name, _| SIGNING_KEY_REQUESTS.contains(&name.as_str()));
         for value in annotations.values_mut() {
-            *value = brief(value);
+            *value = shortened(value);
         }
     }
 }

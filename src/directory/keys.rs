@@ -13,12 +13,14 @@ use crate::api::signing_key::SigningKey;
 use crate::domain::installation::is_served;
 use crate::domain::jwks::{self, Jwks};
 use crate::domain::key_pair::{Algorithm, Kid, PublicKey};
-use crate::domain::signer::{Aged, NoSigner, Use, Views, agrees, signer};
+use crate::domain::signer::{
+    Aged, SignerInputs, SigningState, SigningUnavailable, check_settings, signer,
+};
 use crate::domain::signing_key::Ledger;
-use crate::domain::signing_key::ledger::Agreement;
+use crate::domain::signing_key::ledger::SharedSettings;
 use crate::domain::token;
 use crate::environment::private_key::{Pkcs8, PrivateKey};
-use crate::stored::{Names, algorithm_of, config_map_name, controller_of};
+use crate::stored::{SecretNames, algorithm_of, config_map_name, controller_of};
 use crate::watch::{Store, WatchEvent};
 
 /// A key that signs, with the header of its tokens.
@@ -68,7 +70,7 @@ pub(super) struct Keys {
 /// One series, ready to sign.
 #[derive(Debug)]
 pub(super) struct Signing {
-    usage: Use,
+    usage: SigningState,
     ledger: Option<Ledger>,
     jwks: BTreeSet<Kid>,
     private: BTreeSet<Kid>,
@@ -82,7 +84,7 @@ pub(super) struct Signing {
 pub(super) struct Series {
     uid: String,
     algorithm: Algorithm,
-    usage: Use,
+    usage: SigningState,
     config_map: String,
     /// The uid of the installation that holds the series.
     holder: Option<String>,
@@ -116,7 +118,7 @@ pub(super) fn read_series(object: &SigningKey, controller: &str) -> Option<(Stri
     let series = Series {
         uid: object.metadata.uid.clone()?,
         algorithm: spec.algorithm,
-        usage: if spec.suspend { Use::Suspended } else { Use::Signing },
+        usage: if spec.suspend { SigningState::Suspended } else { SigningState::Signing },
         config_map: config_map_name(&name, spec),
         holder: holder.map(|holder| holder.uid.clone()),
     };
@@ -165,7 +167,7 @@ impl Keys {
     }
 
     /// The settings of the operator, as the ledgers have them.
-    pub(super) fn agreements(&self) -> Vec<Agreement> {
+    pub(super) fn agreements(&self) -> Vec<SharedSettings> {
         let ledgers = self.signing.values().filter_map(|it| it.ledger.as_ref());
         ledgers.filter_map(|ledger| ledger.agreement.clone()).collect()
     }
@@ -185,9 +187,12 @@ impl Keys {
     }
 
     /// The series of that name, once all there is was told.
-    pub(super) fn signing(&self, name: &str) -> Result<Arc<Signing>, NoSigner> {
-        let unknown =
-            || self.waiting().first().map_or(NoSigner::Absent, |kind| NoSigner::Unseen(kind));
+    pub(super) fn signing(&self, name: &str) -> Result<Arc<Signing>, SigningUnavailable> {
+        let unknown = || {
+            self.waiting()
+                .first()
+                .map_or(SigningUnavailable::Absent, |kind| SigningUnavailable::NotSynced(kind))
+        };
         self.signing.get(name).cloned().ok_or_else(unknown)
     }
 
@@ -232,7 +237,7 @@ impl Keys {
     }
 
     fn signing_of(&self, series: &Series, former: Option<&Signing>) -> Signing {
-        let names = Names::of(&series.uid);
+        let names = SecretNames::of(&series.uid);
         let ledger = self.ledgers.get(&names.ledger()).cloned().flatten();
         let prefix = names.key_pair_prefix();
         let pairs =
@@ -309,18 +314,18 @@ impl Signing {
         now: Timestamp,
         most_age: Duration,
         token_lifetime: SignedDuration,
-    ) -> Result<Arc<Signer>, NoSigner> {
+    ) -> Result<Arc<Signer>, SigningUnavailable> {
         if let Some(ledger) = &self.ledger {
-            agrees(ledger, most_age, token_lifetime)?;
+            check_settings(ledger, most_age, token_lifetime)?;
         }
-        let views = Views {
+        let views = SignerInputs {
             series: Aged { seen: Some(self.usage), age: ages.series },
             ledger: Aged { seen: self.ledger.as_ref(), age: ages.ledgers },
             jwks: Aged { seen: &self.jwks, age: ages.jwks },
             private: Aged { seen: &self.private, age: ages.key_pairs },
         };
         let entry = signer(&views, now, most_age)?;
-        self.signers.get(entry.key.kid()).cloned().ok_or(NoSigner::NoKey)
+        self.signers.get(entry.key.kid()).cloned().ok_or(SigningUnavailable::NoKey)
     }
 
     pub(super) fn published(&self) -> Option<Arc<Published>> {

@@ -30,7 +30,7 @@ pub struct Verifier(String);
 
 /// Why a text is no credential. It never quotes the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub enum MalformedCredential {
     /// Not 10 letters and digits.
     #[error("a credential id has 10 letters and digits")]
     CredentialId,
@@ -69,12 +69,12 @@ impl CredentialId {
 }
 
 impl FromStr for CredentialId {
-    type Err = Malformed;
+    type Err = MalformedCredential;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
+    fn from_str(text: &str) -> Result<Self, MalformedCredential> {
         let is_valid =
             text.len() == Self::LENGTH && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        if is_valid { Ok(Self(text.to_owned())) } else { Err(Malformed::CredentialId) }
+        if is_valid { Ok(Self(text.to_owned())) } else { Err(MalformedCredential::CredentialId) }
     }
 }
 
@@ -114,19 +114,19 @@ impl ClientSecret {
 }
 
 impl FromStr for ClientSecret {
-    type Err = Malformed;
+    type Err = MalformedCredential;
 
     /// Parses without hashing: what is garbage or a guess is refused here.
-    fn from_str(text: &str) -> Result<Self, Malformed> {
+    fn from_str(text: &str) -> Result<Self, MalformedCredential> {
         let is_shaped = text.len() == LENGTH
             && text.starts_with(PREFIX)
             && text.bytes().all(|b| b.is_ascii_alphanumeric());
         if !is_shaped {
-            return Err(Malformed::ClientSecret);
+            return Err(MalformedCredential::ClientSecret);
         }
         let (body, claimed) = text.split_at(LENGTH - CHECKSUM_LENGTH);
         if claimed != checksum(body) {
-            return Err(Malformed::Checksum);
+            return Err(MalformedCredential::Checksum);
         }
         Ok(Self(Zeroizing::new(text.to_owned())))
     }
@@ -178,12 +178,12 @@ impl ClientId {
 }
 
 impl FromStr for ClientId {
-    type Err = Malformed;
+    type Err = MalformedCredential;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
+    fn from_str(text: &str) -> Result<Self, MalformedCredential> {
         let is_valid =
             (1..=100).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        if is_valid { Ok(Self(text.to_owned())) } else { Err(Malformed::ClientId) }
+        if is_valid { Ok(Self(text.to_owned())) } else { Err(MalformedCredential::ClientId) }
     }
 }
 
@@ -201,10 +201,14 @@ impl Verifier {
     /// # Errors
     ///
     /// [`Malformed::Cost`] when bcrypt does not know the cost.
-    pub fn of(secret: &ClientSecret, cost: u32, salt: [u8; 16]) -> Result<Self, Malformed> {
+    pub fn of(
+        secret: &ClientSecret,
+        cost: u32,
+        salt: [u8; 16],
+    ) -> Result<Self, MalformedCredential> {
         bcrypt::non_truncating_hash_with_salt(secret.reveal(), cost, salt)
             .map(|parts| Self(parts.to_string()))
-            .map_err(|_| Malformed::Cost)
+            .map_err(|_| MalformedCredential::Cost)
     }
 
     /// Whether this is the verifier of that client secret. Costs as much as making it did.
@@ -219,10 +223,10 @@ impl Verifier {
 }
 
 impl FromStr for Verifier {
-    type Err = Malformed;
+    type Err = MalformedCredential;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        text.parse::<bcrypt::HashParts>().map_err(|_| Malformed::Verifier)?;
+    fn from_str(text: &str) -> Result<Self, MalformedCredential> {
+        text.parse::<bcrypt::HashParts>().map_err(|_| MalformedCredential::Verifier)?;
         Ok(Self(text.to_owned()))
     }
 }
@@ -293,10 +297,17 @@ mod tests {
             let mut changed = text.clone().into_bytes();
             changed[index] = if changed[index] == b'x' { b'y' } else { b'x' };
             let changed = String::from_utf8(changed).unwrap();
-            assert_eq!(changed.parse::<ClientSecret>(), Err(Malformed::Checksum), "at {index}");
+            assert_eq!(
+                changed.parse::<ClientSecret>(),
+                Err(MalformedCredential::Checksum),
+                "at {index}"
+            );
         }
-        assert_eq!("".parse::<ClientSecret>(), Err(Malformed::ClientSecret));
-        assert_eq!(format!("{text}0").parse::<ClientSecret>(), Err(Malformed::ClientSecret));
+        assert_eq!("".parse::<ClientSecret>(), Err(MalformedCredential::ClientSecret));
+        assert_eq!(
+            format!("{text}0").parse::<ClientSecret>(),
+            Err(MalformedCredential::ClientSecret)
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use super::credential::record::{Shown, Version};
+use super::credential::record::{DeliveredCredential, Version};
 use super::credential::{ClientId, CredentialId};
 use super::object::Belongs;
 use crate::api;
@@ -22,7 +22,7 @@ pub struct Endpoints {
 
 /// What the delivered Secret of one `TechnicalUser` shall carry beside the client secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Content {
+pub struct DesiredSecret {
     /// Fields and their values, in the clear: nothing here is secret.
     pub fields: BTreeMap<String, String>,
     /// The fields that carry the client secret.
@@ -48,7 +48,7 @@ pub enum Mutability {
 
 /// What the metadata of the delivered Secret shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivered {
+pub struct ObservedSecret {
     /// Its uid and resourceVersion.
     pub version: Version,
     /// Whose it is.
@@ -73,7 +73,7 @@ pub struct Delivered {
     /// Whether it has the annotation of `kubectl apply`, which may hold the client secret.
     pub has_applied_copy: bool,
     /// What the operator wrote last, by `managedFields`.
-    pub ours: Written,
+    pub ours: ManagedFields,
     /// Who else wrote a field of data last, and when.
     pub foreign_fields: BTreeMap<String, String>,
     /// Fields of data of which `managedFields` proves that somebody else wrote them last. A manager
@@ -83,7 +83,7 @@ pub struct Delivered {
 
 /// Names of what a field manager wrote last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct ManagedFields {
     /// Fields of `data`.
     pub fields: BTreeSet<String>,
     /// Labels.
@@ -117,7 +117,7 @@ impl Endpoints {
 
 // === impl Content ===
 
-impl Content {
+impl DesiredSecret {
     /// The content for one client, under both spellings of every field: with hyphens as Service
     /// Binding and Envoy Gateway read them, with underscores as OAuth spells them.
     pub fn of(
@@ -165,7 +165,7 @@ impl Content {
     ///
     /// A field that somebody else wrote last is written over once for each time they wrote it: the
     /// digest names them, so a value that already was right is not written for ever.
-    pub fn refresh(&self, delivered: &Delivered) -> Option<Refresh> {
+    pub fn refresh(&self, delivered: &ObservedSecret) -> Option<Refresh> {
         let mut refresh = Refresh {
             labels: difference(&self.labels, &delivered.labels, &delivered.ours.labels),
             annotations: difference(
@@ -197,14 +197,14 @@ impl Content {
     }
 
     /// The fields that are to carry the client secret, but do not before the next one.
-    pub fn pending_aliases(&self, delivered: &Delivered) -> Vec<String> {
+    pub fn pending_aliases(&self, delivered: &ObservedSecret) -> Vec<String> {
         let missing = self.secret_fields.difference(&delivered.secret_fields);
         missing.filter(|_| delivered.credential_id.is_some()).cloned().collect()
     }
 
     fn refresh_fields(
         &self,
-        delivered: &Delivered,
+        delivered: &ObservedSecret,
         carried: &BTreeSet<String>,
         refresh: &mut Refresh,
     ) {
@@ -272,14 +272,14 @@ impl Refresh {
 
 // === impl Delivered ===
 
-impl Delivered {
+impl ObservedSecret {
     /// Whether it is proved that somebody else wrote a field that carries the client secret, or
     /// removed it.
     ///
     /// `managedFields` that were reset, merged or lost in a restore prove nothing.
     pub fn is_altered(&self) -> bool {
         let is_missed = |field: &str| {
-            let is_proved = self.has_witness() || self.rewritten_fields.contains(field);
+            let is_proved = self.has_field_owner() || self.rewritten_fields.contains(field);
             is_proved && !self.ours.fields.contains(field)
         };
         let is_altered = SECRET_FIELDS.iter().any(|field| is_missed(field))
@@ -289,13 +289,13 @@ impl Delivered {
 
     /// Whether the account of the delivery is still there. One write set the client secret and the
     /// annotation with its id, so the manager that still owns the annotation wrote both.
-    fn has_witness(&self) -> bool {
+    fn has_field_owner(&self) -> bool {
         self.ours.annotations.contains(api::CREDENTIAL_ID)
     }
 
     /// Whether `managedFields` says anything of the data.
     fn is_tracked(&self) -> bool {
-        self.has_witness() || !self.ours.fields.is_empty() || !self.foreign_fields.is_empty()
+        self.has_field_owner() || !self.ours.fields.is_empty() || !self.foreign_fields.is_empty()
     }
 
     /// The credential that it carries unaltered.
@@ -311,8 +311,8 @@ impl Delivered {
     }
 
     /// What a record needs to know of it.
-    pub fn shown(&self) -> Shown<'_> {
-        Shown { version: &self.version, unaltered_id: self.unaltered_id() }
+    pub fn credential(&self) -> DeliveredCredential<'_> {
+        DeliveredCredential { version: &self.version, unaltered_id: self.unaltered_id() }
     }
 }
 

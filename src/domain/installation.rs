@@ -11,37 +11,41 @@ use crate::api::installation::Installation;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// It exists.
-    Lives,
+    Exists,
     /// There is no namespace of that name, or it has another uid.
     Gone,
 }
 
 /// What an operator has to do before it may write for an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
+pub enum ClaimDecision {
     /// Nothing: the object belongs to this installation.
     Ours,
     /// Write its own installation into the status.
     Claim,
     /// Look whether the namespace of the holder exists.
-    Ask,
+    CheckHolder,
     /// Leave the object alone.
-    Leave,
+    Skip,
 }
 
 /// Decides by the holder that the status names and by the presence of the holder, if it is known.
-pub fn hold(holder: Option<&Installation>, own: &Installation, presence: Option<Presence>) -> Hold {
+pub fn claim_decision(
+    holder: Option<&Installation>,
+    own: &Installation,
+    presence: Option<Presence>,
+) -> ClaimDecision {
     match (holder, presence) {
-        (Some(holder), _) if holder == own => Hold::Ours,
-        (Some(_), None) => Hold::Ask,
-        (Some(_), Some(Presence::Lives)) => Hold::Leave,
-        (None, _) | (Some(_), Some(Presence::Gone)) => Hold::Claim,
+        (Some(holder), _) if holder == own => ClaimDecision::Ours,
+        (Some(_), None) => ClaimDecision::CheckHolder,
+        (Some(_), Some(Presence::Exists)) => ClaimDecision::Skip,
+        (None, _) | (Some(_), Some(Presence::Gone)) => ClaimDecision::Claim,
     }
 }
 
 /// Whether the holder exists, by the uid of the namespace of its name.
 pub fn presence(holder: &Installation, namespace_uid: Option<&str>) -> Presence {
-    if namespace_uid == Some(holder.uid.as_str()) { Presence::Lives } else { Presence::Gone }
+    if namespace_uid == Some(holder.uid.as_str()) { Presence::Exists } else { Presence::Gone }
 }
 
 /// Whether the token servers of the installation with that uid serve an object.
@@ -66,18 +70,18 @@ mod tests {
         let other = installation("other", "b");
         let predecessor = installation("system", "z");
         let table = [
-            (None, None, Hold::Claim),
-            (None, Some(Presence::Lives), Hold::Claim),
-            (Some(&own), None, Hold::Ours),
-            (Some(&own), Some(Presence::Gone), Hold::Ours),
-            (Some(&other), None, Hold::Ask),
-            (Some(&other), Some(Presence::Lives), Hold::Leave),
-            (Some(&other), Some(Presence::Gone), Hold::Claim),
-            (Some(&predecessor), None, Hold::Ask),
-            (Some(&predecessor), Some(Presence::Gone), Hold::Claim),
+            (None, None, ClaimDecision::Claim),
+            (None, Some(Presence::Exists), ClaimDecision::Claim),
+            (Some(&own), None, ClaimDecision::Ours),
+            (Some(&own), Some(Presence::Gone), ClaimDecision::Ours),
+            (Some(&other), None, ClaimDecision::CheckHolder),
+            (Some(&other), Some(Presence::Exists), ClaimDecision::Skip),
+            (Some(&other), Some(Presence::Gone), ClaimDecision::Claim),
+            (Some(&predecessor), None, ClaimDecision::CheckHolder),
+            (Some(&predecessor), Some(Presence::Gone), ClaimDecision::Claim),
         ];
         for (holder, presence, expected) in table {
-            assert_eq!(hold(holder, &own, presence), expected, "{holder:?} {presence:?}");
+            assert_eq!(claim_decision(holder, &own, presence), expected, "{holder:?} {presence:?}");
         }
     }
 
@@ -85,7 +89,7 @@ mod tests {
     fn a_namespace_that_was_created_again_is_another_installation() {
         let holder = installation("system", "a");
 
-        assert_eq!(presence(&holder, Some("a")), Presence::Lives);
+        assert_eq!(presence(&holder, Some("a")), Presence::Exists);
         assert_eq!(presence(&holder, Some("b")), Presence::Gone);
         assert_eq!(presence(&holder, None), Presence::Gone);
     }

@@ -23,12 +23,12 @@ impl InvalidField {
 
 /// The value in quotes, as much of it as a message has room for.
 pub(super) fn quoted(value: &str) -> String {
-    let shown: String = value.escape_debug().take(MOST_SHOWN).collect();
+    let shown: String = value.escape_debug().take(MAX_SHOWN).collect();
     format!("\"{shown}\"")
 }
 
 /// So many characters of a value are repeated.
-const MOST_SHOWN: usize = 100;
+const MAX_SHOWN: usize = 100;
 
 #[cfg(test)]
 mod tests {

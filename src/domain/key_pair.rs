@@ -27,13 +27,13 @@ pub struct InvalidKid;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey {
     algorithm: Algorithm,
-    numbers: Numbers,
+    numbers: PublicKeyParameters,
     kid: Kid,
 }
 
 /// The numbers of a public key, big-endian.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Numbers {
+pub enum PublicKeyParameters {
     /// Modulus and exponent.
     Rsa {
         /// The modulus, without leading zeros.
@@ -57,7 +57,7 @@ pub enum Numbers {
 
 /// What a key pair of a series is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum KeyShape {
+pub enum KeyType {
     /// RSA with a modulus of so many bits.
     Rsa(u16),
     /// The curve P-256.
@@ -124,7 +124,7 @@ impl<'de> Deserialize<'de> for Kid {
 
 // === impl KeyShape ===
 
-impl KeyShape {
+impl KeyType {
     /// What a key of that algorithm is like; nothing for a size that does not belong to it.
     pub fn of(algorithm: Algorithm, rsa_key_size: Option<i32>) -> Option<Self> {
         let shape = match algorithm {
@@ -179,35 +179,37 @@ impl PublicKey {
         let leading = n.first()?.leading_zeros();
         let bits = u32::try_from(n.len()).ok()?.checked_mul(8)?.checked_sub(leading)?;
         let fits = (2048..=4096).contains(&bits) && e == [1, 0, 1];
-        let is_rsa = matches!(KeyShape::of(algorithm, None)?, KeyShape::Rsa(_));
-        let numbers = Numbers::Rsa { n: n.to_vec(), e: e.to_vec() };
+        let is_rsa = matches!(KeyType::of(algorithm, None)?, KeyType::Rsa(_));
+        let numbers = PublicKeyParameters::Rsa { n: n.to_vec(), e: e.to_vec() };
         (fits && is_rsa).then(|| Self::new(algorithm, numbers))
     }
 
     /// A point of the curve of that algorithm, uncompressed (SEC 1 section 2.3.3).
     pub fn ec(algorithm: Algorithm, point: &[u8]) -> Option<Self> {
-        let width = KeyShape::of(algorithm, None)?.coordinate()?;
+        let width = KeyType::of(algorithm, None)?.coordinate()?;
         let (form, coordinates) = point.split_first()?;
         let (x, y) = coordinates.split_at_checked(width)?;
         let fits = *form == 4 && y.len() == width;
-        let numbers = Numbers::Ec { x: x.to_vec(), y: y.to_vec() };
+        let numbers = PublicKeyParameters::Ec { x: x.to_vec(), y: y.to_vec() };
         fits.then(|| Self::new(algorithm, numbers))
     }
 
     /// What a key pair with this public half is like.
-    pub fn shape(&self) -> Option<KeyShape> {
+    pub fn key_type(&self) -> Option<KeyType> {
         match &self.numbers {
-            Numbers::Rsa { n, .. } => {
+            PublicKeyParameters::Rsa { n, .. } => {
                 let bytes = i32::try_from(n.len()).ok()?;
-                KeyShape::of(self.algorithm, Some(bytes.checked_mul(8)?))
+                KeyType::of(self.algorithm, Some(bytes.checked_mul(8)?))
             }
-            Numbers::Ec { .. } | Numbers::Ed25519 { .. } => KeyShape::of(self.algorithm, None),
+            PublicKeyParameters::Ec { .. } | PublicKeyParameters::Ed25519 { .. } => {
+                KeyType::of(self.algorithm, None)
+            }
         }
     }
 
     /// A public key of Ed25519 (RFC 8032 section 5.1.5).
     pub fn ed25519(x: &[u8]) -> Option<Self> {
-        let numbers = Numbers::Ed25519 { x: x.to_vec() };
+        let numbers = PublicKeyParameters::Ed25519 { x: x.to_vec() };
         (x.len() == 32).then(|| Self::new(Algorithm::EdDsa, numbers))
     }
 
@@ -217,7 +219,7 @@ impl PublicKey {
     }
 
     /// Its numbers.
-    pub fn numbers(&self) -> &Numbers {
+    pub fn parameters(&self) -> &PublicKeyParameters {
         &self.numbers
     }
 
@@ -231,12 +233,12 @@ impl PublicKey {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    fn new(algorithm: Algorithm, numbers: Numbers) -> Self {
+    fn new(algorithm: Algorithm, numbers: PublicKeyParameters) -> Self {
         let kid = thumbprint(algorithm, &numbers);
         Self { algorithm, numbers, kid }
     }
 
-    fn written(&self) -> Jwk {
+    fn to_jwk(&self) -> Jwk {
         let encoded = |bytes: &Vec<u8>| Some(URL_SAFE_NO_PAD.encode(bytes));
         let curve = curve_of(self.algorithm).map(str::to_owned);
         let empty = Jwk {
@@ -251,30 +253,30 @@ impl PublicKey {
             y: None,
         };
         match &self.numbers {
-            Numbers::Rsa { n, e } => {
+            PublicKeyParameters::Rsa { n, e } => {
                 Jwk { kty: "RSA".to_owned(), n: encoded(n), e: encoded(e), ..empty }
             }
-            Numbers::Ec { x, y } => {
+            PublicKeyParameters::Ec { x, y } => {
                 Jwk { kty: "EC".to_owned(), crv: curve, x: encoded(x), y: encoded(y), ..empty }
             }
-            Numbers::Ed25519 { x } => {
+            PublicKeyParameters::Ed25519 { x } => {
                 Jwk { kty: "OKP".to_owned(), crv: curve, x: encoded(x), ..empty }
             }
         }
     }
 
-    fn read(jwk: &Jwk) -> Option<Self> {
+    fn from_jwk(jwk: &Jwk) -> Option<Self> {
         let decoded = |member: &Option<String>| URL_SAFE_NO_PAD.decode(member.as_ref()?).ok();
-        let key = match KeyShape::of(jwk.alg, None)? {
-            KeyShape::Rsa(_) => Self::rsa(jwk.alg, &decoded(&jwk.n)?, &decoded(&jwk.e)?)?,
-            KeyShape::P256 | KeyShape::P384 | KeyShape::P521 => {
+        let key = match KeyType::of(jwk.alg, None)? {
+            KeyType::Rsa(_) => Self::rsa(jwk.alg, &decoded(&jwk.n)?, &decoded(&jwk.e)?)?,
+            KeyType::P256 | KeyType::P384 | KeyType::P521 => {
                 let point = [vec![4], decoded(&jwk.x)?, decoded(&jwk.y)?].concat();
                 Self::ec(jwk.alg, &point)?
             }
-            KeyShape::Ed25519 => Self::ed25519(&decoded(&jwk.x)?)?,
+            KeyType::Ed25519 => Self::ed25519(&decoded(&jwk.x)?)?,
         };
         // Whatever else was written, it must be what this key writes.
-        let written = key.written();
+        let written = key.to_jwk();
         let is_same = serde_json::to_value(&written).ok()? == serde_json::to_value(jwk).ok()?;
         is_same.then_some(key)
     }
@@ -282,29 +284,29 @@ impl PublicKey {
 
 impl Serialize for PublicKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.written().serialize(serializer)
+        self.to_jwk().serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for PublicKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let jwk = Jwk::deserialize(deserializer)?;
-        Self::read(&jwk).ok_or_else(|| serde::de::Error::custom("not a JWK of this operator"))
+        Self::from_jwk(&jwk).ok_or_else(|| serde::de::Error::custom("not a JWK of this operator"))
     }
 }
 
 /// SHA-256 over the required members in lexicographic order, without spaces (RFC 7638 section 3).
-fn thumbprint(algorithm: Algorithm, numbers: &Numbers) -> Kid {
+fn thumbprint(algorithm: Algorithm, numbers: &PublicKeyParameters) -> Kid {
     let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let curve = curve_of(algorithm).unwrap_or_default();
     let members = match numbers {
-        Numbers::Rsa { n, e } => {
+        PublicKeyParameters::Rsa { n, e } => {
             format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encoded(e), encoded(n))
         }
-        Numbers::Ec { x, y } => {
+        PublicKeyParameters::Ec { x, y } => {
             format!(r#"{{"crv":"{curve}","kty":"EC","x":"{}","y":"{}"}}"#, encoded(x), encoded(y))
         }
-        Numbers::Ed25519 { x } => {
+        PublicKeyParameters::Ed25519 { x } => {
             format!(r#"{{"crv":"{curve}","kty":"OKP","x":"{}"}}"#, encoded(x))
         }
     };
@@ -312,7 +314,7 @@ fn thumbprint(algorithm: Algorithm, numbers: &Numbers) -> Kid {
 }
 
 fn curve_of(algorithm: Algorithm) -> Option<&'static str> {
-    KeyShape::of(algorithm, None)?.curve()
+    KeyType::of(algorithm, None)?.curve()
 }
 
 fn without_zeros(bytes: &[u8]) -> &[u8] {

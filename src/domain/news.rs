@@ -7,7 +7,7 @@ use crate::api::condition::{Condition, ConditionStatus};
 
 /// Something worth an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
+pub struct Event {
     /// One word for machines.
     pub reason: &'static str,
     /// One sentence for people.
@@ -16,10 +16,10 @@ pub struct News {
     pub progress: Progress,
 }
 
-impl News {
+impl Event {
     /// What the condition `Ready` says, unless the conditions of before say so already.
     pub fn of(readiness: Readiness, former: &[Condition]) -> Option<Self> {
-        let is_news = readiness.is_news(former);
+        let is_news = readiness.is_change(former);
         let Readiness { reason, message, progress, .. } = readiness;
         is_news.then_some(Self { reason, message, progress })
     }
@@ -36,18 +36,23 @@ impl News {
 }
 
 /// The conditions beside `Ready` that have begun or ended. `object` is the kind and the name.
-pub fn troubles(object: &str, former: &[Condition], present: &[Condition]) -> Vec<News> {
-    let turn = |trouble: &Trouble| match (find(former, trouble.type_), find(present, trouble.type_))
-    {
-        (None, Some(begun)) => Some(News::warning(trouble.type_, begun.message.clone())),
-        (Some(_), None) => Some(News::done(trouble.end, format!("{object}: {}", trouble.relief))),
+pub fn condition_events(object: &str, former: &[Condition], present: &[Condition]) -> Vec<Event> {
+    let turn = |trouble: &NegativeCondition| match (
+        find(former, trouble.type_),
+        find(present, trouble.type_),
+    ) {
+        (None, Some(begun)) => Some(Event::warning(trouble.type_, begun.message.clone())),
+        (Some(_), None) => Some(Event::done(
+            trouble.cleared_reason,
+            format!("{object}: {}", trouble.cleared_message),
+        )),
         (None, None) | (Some(_), Some(_)) => None,
     };
-    TROUBLES.iter().filter_map(turn).collect()
+    NEGATIVE_CONDITIONS.iter().filter_map(turn).collect()
 }
 
 /// Whether trouble was told of, so that its end is worth telling, too.
-pub fn was_in_trouble(former: &[Condition]) -> bool {
+pub fn was_not_ready(former: &[Condition]) -> bool {
     let is_there = |type_| find(former, type_).is_some();
     let ready = find(former, "Ready");
     ready.is_some_and(|ready| ready.status == ConditionStatus::False)
@@ -62,44 +67,44 @@ fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
 }
 
 /// A condition that is there only while it is true, and what is told when it is so no more.
-struct Trouble {
+struct NegativeCondition {
     type_: &'static str,
-    end: &'static str,
+    cleared_reason: &'static str,
     /// Goes on after the name of the object.
-    relief: &'static str,
+    cleared_message: &'static str,
 }
 
-const TROUBLES: &[Trouble] = &[
-    Trouble {
+const NEGATIVE_CONDITIONS: &[NegativeCondition] = &[
+    NegativeCondition {
         type_: "ClockSkew",
-        end: "ClockSkewResolved",
-        relief: "the clocks of the operator and of the API server agree and have held still. What \
+        cleared_reason: "ClockSkewResolved",
+        cleared_message: "the clocks of the operator and of the API server agree and have held still. What \
             is due by the clock happens again.",
     },
-    Trouble {
+    NegativeCondition {
         type_: "JWKSIncomplete",
-        end: "JWKSComplete",
-        relief: "the JWKS is up to date in every namespace where it shall be.",
+        cleared_reason: "JWKSComplete",
+        cleared_message: "the JWKS is up to date in every namespace where it shall be.",
     },
-    Trouble {
+    NegativeCondition {
         type_: "JWKSOrphaned",
-        end: "JWKSOrphanDeleted",
-        relief: "no JWKS is left where none is wanted.",
+        cleared_reason: "JWKSOrphanDeleted",
+        cleared_message: "no JWKS is left where none is wanted.",
     },
-    Trouble {
+    NegativeCondition {
         type_: "RevokedKeyPublished",
-        end: "RevokedKeyRemoved",
-        relief: "no revoked key is in the JWKS of the operator's namespace any more.",
+        cleared_reason: "RevokedKeyRemoved",
+        cleared_message: "no revoked key is in the JWKS of the operator's namespace any more.",
     },
-    Trouble {
+    NegativeCondition {
         type_: "RevocationRequestInvalid",
-        end: "RevocationRequestResolved",
-        relief: "the annotation iam.cyoda.com/revoke-requested-at names no unknown kid any more.",
+        cleared_reason: "RevocationRequestResolved",
+        cleared_message: "the annotation iam.cyoda.com/revoke-requested-at names no unknown kid any more.",
     },
-    Trouble {
+    NegativeCondition {
         type_: "RequestIgnored",
-        end: "RequestNoLongerEmpty",
-        relief: "no annotation of a request is empty any more.",
+        cleared_reason: "RequestNoLongerEmpty",
+        cleared_message: "no annotation of a request is empty any more.",
     },
 ];
 
@@ -114,7 +119,7 @@ mod tests {
         let (calm, skewed) = (conditions(&[]), conditions(&["ClockSkew"]));
 
         let told = |former, present| {
-            let news = troubles("SigningKey default", former, present).into_iter();
+            let news = condition_events("SigningKey default", former, present).into_iter();
             news.map(|it| (it.reason, it.progress)).collect::<Vec<_>>()
         };
 
@@ -126,8 +131,8 @@ mod tests {
 
     #[test]
     fn the_end_of_every_trouble_names_the_object() {
-        for trouble in TROUBLES {
-            let news = troubles("SigningKey default", &conditions(&[trouble.type_]), &[]);
+        for trouble in NEGATIVE_CONDITIONS {
+            let news = condition_events("SigningKey default", &conditions(&[trouble.type_]), &[]);
 
             let messages: Vec<&str> = news.iter().map(|it| it.message.as_str()).collect();
             let is_named = messages.iter().all(|it| it.starts_with("SigningKey default: "));
@@ -145,8 +150,8 @@ mod tests {
         let now = Now::at("2026-11-24T12:00:00Z".parse().unwrap());
         let mut conditions = Conditions::of(readiness, 1, now);
         for type_ in true_ {
-            conditions.hold(type_, "Reason", "A sentence.".to_owned());
+            conditions.set_true(type_, "Reason", "A sentence.".to_owned());
         }
-        conditions.since(&[])
+        conditions.with_transition_times(&[])
     }
 }

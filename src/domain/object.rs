@@ -31,12 +31,12 @@ pub enum Belongs {
 ///
 /// Nothing is unsafe if it comes too early, so that it goes by clocks that are not trusted, too; and
 /// where they went back since, nobody waits for them.
-pub fn collector_had_its_time(created_at: Timestamp, now: Now) -> bool {
-    now.likely().duration_since(created_at).abs() >= COLLECTION
+pub fn gc_had_time(created_at: Timestamp, now: Now) -> bool {
+    now.likely().duration_since(created_at).abs() >= GC_TIME
 }
 
 /// The time of the garbage collector, which needs a second as a rule.
-pub const COLLECTION: SignedDuration = SignedDuration::from_secs(10);
+pub const GC_TIME: SignedDuration = SignedDuration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -49,7 +49,7 @@ mod tests {
             |seconds| Now::at(created_at.checked_add(SignedDuration::from_secs(seconds)).unwrap());
 
         for (seconds, is_over) in [(0, false), (9, false), (-9, false), (10, true), (-3600, true)] {
-            assert_eq!(collector_had_its_time(created_at, after(seconds)), is_over, "{seconds}");
+            assert_eq!(gc_had_time(created_at, after(seconds)), is_over, "{seconds}");
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct Operation {
 
 /// What keeps the operator from its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Obstacle {
+pub enum BlockedReason {
     /// It lacks a right.
     Forbidden {
         /// The request that needs it.
@@ -28,7 +28,7 @@ pub enum Obstacle {
         account: Option<String>,
     },
     /// A quota of the namespace is used up.
-    Quota {
+    QuotaExceeded {
         /// The request that it refused.
         operation: Operation,
         /// The name of the `ResourceQuota`, if the API server said so.
@@ -54,14 +54,14 @@ pub enum Obstacle {
         reason: String,
     },
     /// An object still belongs to a predecessor of the same name, which was deleted.
-    AwaitingCollection {
+    AwaitingGarbageCollection {
         /// Its kind, namespace and name.
         object: String,
     },
     /// The API server cannot be reached, is overloaded, or failed.
-    Unavailable,
+    ApiServerUnavailable,
     /// Somebody changes what the operator writes, again and again.
-    Contended {
+    WriteConflict {
         /// The kind, namespace and name of what is changed, unless it is one of several objects.
         object: Option<String>,
     },
@@ -69,18 +69,18 @@ pub enum Obstacle {
 
 // === impl Obstacle ===
 
-impl Obstacle {
+impl BlockedReason {
     /// Whether waiting helps.
     pub fn progress(&self) -> Progress {
         match self {
             Self::Forbidden { .. }
-            | Self::Quota { .. }
+            | Self::QuotaExceeded { .. }
             | Self::Denied { .. }
             | Self::Refused { .. } => Progress::Stalled,
             Self::NamespaceTerminating { .. }
-            | Self::AwaitingCollection { .. }
-            | Self::Unavailable
-            | Self::Contended { .. } => Progress::Reconciling,
+            | Self::AwaitingGarbageCollection { .. }
+            | Self::ApiServerUnavailable
+            | Self::WriteConflict { .. } => Progress::Reconciling,
         }
     }
 
@@ -88,12 +88,12 @@ impl Obstacle {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Forbidden { .. } => "Forbidden",
-            Self::Quota { .. } => "QuotaExceeded",
+            Self::QuotaExceeded { .. } => "QuotaExceeded",
             Self::NamespaceTerminating { .. } => "NamespaceTerminating",
             Self::Denied { .. } | Self::Refused { .. } => "AdmissionDenied",
-            Self::AwaitingCollection { .. } => "AwaitingGarbageCollection",
-            Self::Unavailable => "ApiServerUnavailable",
-            Self::Contended { .. } => "WriteConflict",
+            Self::AwaitingGarbageCollection { .. } => "AwaitingGarbageCollection",
+            Self::ApiServerUnavailable => "ApiServerUnavailable",
+            Self::WriteConflict { .. } => "WriteConflict",
         }
     }
 
@@ -105,10 +105,10 @@ impl Obstacle {
                 let account = account.as_deref().unwrap_or("The ServiceAccount of the operator");
                 format!(
                     "{account} may not {}. Grant it that right: config/rbac.yaml has all of them.",
-                    operation.at_length()
+                    operation.sentence()
                 )
             }
-            Self::Quota { operation, quota } => {
+            Self::QuotaExceeded { operation, quota } => {
                 let namespace = &operation.namespace;
                 let quota = quota.as_ref().map(|it| format!("ResourceQuota {namespace}/{it}"));
                 let quota = quota.unwrap_or_else(|| format!("A quota of namespace {namespace}"));
@@ -124,25 +124,25 @@ impl Obstacle {
             Self::Denied { operation, policy } => format!(
                 "The admission policy {policy} does not let the operator {}. Exempt the \
                  ServiceAccount of the operator, or change the policy.",
-                operation.at_length()
+                operation.sentence()
             ),
             Self::Refused { operation, reason } => format!(
                 "The API server refused to {} ({reason}). An admission policy may forbid it: check \
                  the policies of that namespace.",
-                operation.at_length()
+                operation.sentence()
             ),
-            Self::AwaitingCollection { object } => format!(
+            Self::AwaitingGarbageCollection { object } => format!(
                 "{object} still belongs to a deleted resource of the same name. The operator \
                  deletes it if the garbage collector of Kubernetes does not."
             ),
-            Self::Unavailable => {
+            Self::ApiServerUnavailable => {
                 "The API server does not answer as it should. The operator tries again.".to_owned()
             }
-            Self::Contended { object: Some(object) } => format!(
+            Self::WriteConflict { object: Some(object) } => format!(
                 "Another program keeps changing {object}, which the operator writes. Find that \
                  program: metadata.managedFields names it."
             ),
-            Self::Contended { object: None } => {
+            Self::WriteConflict { object: None } => {
                 "Another program keeps changing the objects that the operator writes for it. Find \
                  that program: their metadata.managedFields name it."
                     .to_owned()
@@ -173,7 +173,7 @@ impl Operation {
     }
 
     /// The request as a sentence about rights goes on: the right first, the object after it.
-    fn at_length(&self) -> String {
+    fn sentence(&self) -> String {
         let Self { verb, resource, namespace, name } = self;
         match (namespace.as_str(), name.as_str()) {
             ("", "") => format!("{verb} {resource}"),
@@ -212,10 +212,16 @@ mod tests {
         let account = Some("system/operator".to_owned());
         let (policy, reason) = ("no-secrets".to_owned(), "Invalid".to_owned());
         let table = [
-            (Obstacle::Forbidden { operation: operation(), account }, "system/operator"),
-            (Obstacle::Quota { operation: operation(), quota: Some("few".to_owned()) }, "shop/few"),
-            (Obstacle::Denied { operation: operation(), policy }, "no-secrets"),
-            (Obstacle::Refused { operation: operation(), reason }, "Invalid"),
+            (BlockedReason::Forbidden { operation: operation(), account }, "system/operator"),
+            (
+                BlockedReason::QuotaExceeded {
+                    operation: operation(),
+                    quota: Some("few".to_owned()),
+                },
+                "shop/few",
+            ),
+            (BlockedReason::Denied { operation: operation(), policy }, "no-secrets"),
+            (BlockedReason::Refused { operation: operation(), reason }, "Invalid"),
         ];
         for (obstacle, culprit) in table {
             let message = obstacle.message();
@@ -225,14 +231,14 @@ mod tests {
         }
         let object = || "ConfigMap shop/default-jwks".to_owned();
         for obstacle in [
-            Obstacle::AwaitingCollection { object: object() },
-            Obstacle::Contended { object: Some(object()) },
+            BlockedReason::AwaitingGarbageCollection { object: object() },
+            BlockedReason::WriteConflict { object: Some(object()) },
         ] {
             let message = obstacle.message();
 
             assert!(message.contains(&object()), "{message}");
         }
-        let terminating = Obstacle::NamespaceTerminating { namespace: "shop".to_owned() };
+        let terminating = BlockedReason::NamespaceTerminating { namespace: "shop".to_owned() };
         assert!(terminating.message().contains("Namespace shop "));
     }
 

@@ -38,7 +38,7 @@ pub struct Excess {
 
 /// Why a list of allowed values cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadList {
+pub enum InvalidList {
     /// Not a role.
     #[error(
         "{0:?} is not a role: a role has 1 to 100 printable ASCII characters without space, comma, \
@@ -65,8 +65,8 @@ impl Policy {
     /// allowed.
     pub fn excess(&self, roles: &[String], audiences: &[String]) -> Option<Excess> {
         let excess = Excess {
-            roles: self.roles.others(roles),
-            audiences: self.audiences.others(audiences),
+            roles: self.roles.not_included(roles),
+            audiences: self.audiences.not_included(audiences),
             gets_tokens: !self.forbids_all(roles, audiences),
         };
         let is_any = !excess.roles.is_empty() || !excess.audiences.is_empty();
@@ -104,8 +104,8 @@ impl Allowed {
     /// # Errors
     ///
     /// [`BadList::Role`].
-    pub fn roles(text: &str) -> Result<Self, BadList> {
-        Self::read(text, is_role).map_err(BadList::Role)
+    pub fn roles(text: &str) -> Result<Self, InvalidList> {
+        Self::read(text, is_role).map_err(InvalidList::Role)
     }
 
     /// Reads audiences that are separated by commas, or `*` for any. An empty text is none.
@@ -113,11 +113,11 @@ impl Allowed {
     /// # Errors
     ///
     /// [`BadList::Audience`].
-    pub fn audiences(text: &str) -> Result<Self, BadList> {
+    pub fn audiences(text: &str) -> Result<Self, InvalidList> {
         if text.trim().is_empty() {
             return Ok(Self::none());
         }
-        Self::read(text, is_audience).map_err(BadList::Audience)
+        Self::read(text, is_audience).map_err(InvalidList::Audience)
     }
 
     /// Whether that value is allowed.
@@ -141,7 +141,7 @@ impl Allowed {
         values.map(valid).collect::<Result<_, _>>().map(Self::These)
     }
 
-    fn others(&self, values: &[String]) -> Vec<String> {
+    fn not_included(&self, values: &[String]) -> Vec<String> {
         values.iter().filter(|value| !self.includes(value)).cloned().collect()
     }
 }
@@ -253,9 +253,9 @@ mod tests {
     #[test]
     fn what_cannot_be_a_value_is_refused_and_named() {
         for bad in ["", "a,,b", "a b", "*,a", "a\\b", "ä", "a\"", &"a".repeat(101)] {
-            assert!(matches!(Allowed::roles(bad), Err(BadList::Role(_))), "{bad}");
+            assert!(matches!(Allowed::roles(bad), Err(InvalidList::Role(_))), "{bad}");
         }
-        assert_eq!(Allowed::audiences("a,*"), Err(BadList::Audience("*".to_owned())));
+        assert_eq!(Allowed::audiences("a,*"), Err(InvalidList::Audience("*".to_owned())));
         assert!(Allowed::roles("rabbitmq.read:*/*").is_ok());
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::schedule::{Now, Trust};
+use super::schedule::{ClockState, Now};
 use crate::api::condition::{Condition, ConditionStatus};
 
 /// What the condition `Ready` says.
@@ -32,28 +32,28 @@ pub enum Progress {
 
 impl Readiness {
     /// Whether the conditions of before do not say so yet: the same words again are no news.
-    pub fn is_news(&self, former: &[Condition]) -> bool {
+    pub fn is_change(&self, former: &[Condition]) -> bool {
         let ready = former.iter().find(|it| it.type_ == "Ready");
         ready.is_none_or(|ready| ready.reason != self.reason)
     }
 }
 
 /// The status of `Ready` while something that works is in trouble.
-pub(super) fn working(works: bool) -> ConditionStatus {
+pub(super) fn ready_status(works: bool) -> ConditionStatus {
     if works { ConditionStatus::True } else { ConditionStatus::False }
 }
 
 /// Why nothing that is due by the clock happens, if so: a reason, and a sentence that every kind
 /// goes on from.
-pub(super) fn doubt(trust: Trust) -> Option<(&'static str, &'static str)> {
+pub(super) fn clock_condition(trust: ClockState) -> Option<(&'static str, &'static str)> {
     match trust {
-        Trust::Trusted => None,
-        Trust::Apart(_) => Some((
+        ClockState::Trusted => None,
+        ClockState::Apart(_) => Some((
             "ClocksApart",
             "The clocks of the operator and of the API server differ by more than 5 seconds. \
              Correct them (NTP).",
         )),
-        Trust::Jumped => Some((
+        ClockState::Jumped => Some((
             "ClockJumped",
             "The clocks jumped. They count again once they have held still for 10 minutes.",
         )),
@@ -75,24 +75,24 @@ impl Conditions {
         conditions.push("Ready", status, reason, message.clone());
         match progress {
             Progress::Done => {}
-            Progress::Reconciling => conditions.hold("Reconciling", reason, message),
-            Progress::Stalled => conditions.hold("Stalled", reason, message),
+            Progress::Reconciling => conditions.set_true("Reconciling", reason, message),
+            Progress::Stalled => conditions.set_true("Stalled", reason, message),
         }
         conditions
     }
 
     /// One more that is true.
-    pub(super) fn hold(&mut self, type_: &str, reason: &str, message: String) {
+    pub(super) fn set_true(&mut self, type_: &str, reason: &str, message: String) {
         self.push(type_, ConditionStatus::True, reason, message);
     }
 
     /// One that is left as it was, if it was there.
-    pub(super) fn keep(&mut self, type_: &str, former: &[Condition]) {
+    pub(super) fn retain(&mut self, type_: &str, former: &[Condition]) {
         self.all.extend(former.iter().find(|condition| condition.type_ == type_).cloned());
     }
 
     /// All of them, with the times of their former selves where they say the same.
-    pub(super) fn since(self, former: &[Condition]) -> Vec<Condition> {
+    pub(super) fn with_transition_times(self, former: &[Condition]) -> Vec<Condition> {
         let kept = |condition: Condition| {
             let mut former = former.iter();
             let same =

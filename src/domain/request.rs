@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 /// The last value of an annotation that was handled.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
-pub struct Handled(Option<Last>);
+pub struct HandledRequests(Option<Last>);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Last {
@@ -30,7 +30,7 @@ struct Stored {
 
 // === impl Handled ===
 
-impl Handled {
+impl HandledRequests {
     /// Whether this value is the last one that was handled.
     pub fn includes(&self, value: &str) -> bool {
         self.0.as_ref().is_some_and(|last| last.digest == digest(value))
@@ -39,7 +39,7 @@ impl Handled {
     /// With this value handled.
     #[must_use]
     pub fn with(&self, value: &str) -> Self {
-        Self(Some(Last { digest: digest(value), shown: Some(brief(value)) }))
+        Self(Some(Last { digest: digest(value), shown: Some(shortened(value)) }))
     }
 
     /// The text for a status.
@@ -48,15 +48,15 @@ impl Handled {
     }
 }
 
-impl From<Stored> for Handled {
+impl From<Stored> for HandledRequests {
     fn from(stored: Stored) -> Self {
         let newest = stored.digests.into_iter().next_back();
         Self(newest.map(|digest| Last { digest, shown: stored.last }))
     }
 }
 
-impl From<Handled> for Stored {
-    fn from(handled: Handled) -> Self {
+impl From<HandledRequests> for Stored {
+    fn from(handled: HandledRequests) -> Self {
         handled.0.map_or_else(Self::default, |last| Self {
             digests: vec![last.digest],
             last: last.shown,
@@ -70,7 +70,7 @@ pub type Annotations = BTreeMap<String, String>;
 /// The value of an annotation that asks for something, in its brief form. A blank value asks for nothing: a script whose
 /// variable is empty writes one.
 pub fn requested(annotations: Option<&Annotations>, name: &str) -> Option<String> {
-    annotations?.get(name).filter(|value| !is_blank(value)).map(|value| brief(value))
+    annotations?.get(name).filter(|value| !is_blank(value)).map(|value| shortened(value))
 }
 
 /// The annotations among `names` that are ignored since their values are blank.
@@ -105,17 +105,17 @@ pub(super) fn digest(value: &str) -> String {
 
 /// The value as far as the CRD has room. A longer value ends with its digest: two of them must not
 /// look alike in a status.
-pub fn brief(value: &str) -> String {
-    if value.chars().count() <= MOST_SHOWN {
+pub fn shortened(value: &str) -> String {
+    if value.chars().count() <= MAX_SHOWN {
         return value.to_owned();
     }
     let digest = digest(value);
-    let cut: String = value.chars().take(MOST_SHOWN - ELLIPSIS.len() - digest.len()).collect();
+    let cut: String = value.chars().take(MAX_SHOWN - ELLIPSIS.len() - digest.len()).collect();
     cut + ELLIPSIS + &digest
 }
 
 /// The bound of the field in the CRD, in characters.
-const MOST_SHOWN: usize = 253;
+const MAX_SHOWN: usize = 253;
 
 const ELLIPSIS: &str = "...";
 
@@ -127,33 +127,36 @@ mod tests {
 
     #[test]
     fn only_the_last_value_is_handled_and_an_older_one_acts_again() {
-        let handled = Handled::default().with("one").with("two");
+        let handled = HandledRequests::default().with("one").with("two");
 
         assert!(handled.includes("two") && !handled.includes("one"));
         assert_eq!(handled.shown().as_deref(), Some("two"));
         assert!(!handled.with("one").includes("two"));
-        assert_eq!(Handled::default().shown(), None);
+        assert_eq!(HandledRequests::default().shown(), None);
     }
 
     #[test]
     fn what_an_earlier_version_stored_is_read_and_its_newest_value_counts() {
         let stored = json!({"digests": [digest("one"), digest("two")], "last": "two"});
 
-        let handled: Handled = serde_json::from_value(stored).unwrap();
+        let handled: HandledRequests = serde_json::from_value(stored).unwrap();
         let rewritten = json!({"digests": [digest("two")], "last": "two"});
 
-        assert_eq!(handled, Handled::default().with("two"));
+        assert_eq!(handled, HandledRequests::default().with("two"));
         assert_eq!(serde_json::to_value(&handled).unwrap(), rewritten);
-        assert_eq!(serde_json::from_value::<Handled>(json!({})).unwrap(), Handled::default());
+        assert_eq!(
+            serde_json::from_value::<HandledRequests>(json!({})).unwrap(),
+            HandledRequests::default()
+        );
     }
 
     #[test]
     fn long_values_differ_in_what_is_handled_and_in_what_is_shown() {
         let (one, two) = ("ä".repeat(300) + "1", "ä".repeat(300) + "2");
-        let handled = Handled::default().with(&one);
+        let handled = HandledRequests::default().with(&one);
 
         assert!(handled.includes(&one) && !handled.includes(&two));
-        assert_eq!(handled.shown().unwrap().chars().count(), MOST_SHOWN);
+        assert_eq!(handled.shown().unwrap().chars().count(), MAX_SHOWN);
         assert_ne!(handled.shown(), handled.with(&two).shown());
     }
 

@@ -15,14 +15,14 @@ pub struct Now {
     earliest: Timestamp,
     latest: Timestamp,
     likely: Timestamp,
-    trust: Trust,
+    trust: ClockState,
     /// The time since a jump of the clocks, if there was one.
     still_for: Option<Duration>,
 }
 
 /// Whether the clocks can be acted upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
+pub enum ClockState {
     /// They agree, and neither jumped.
     Trusted,
     /// The clock of this machine and that of the API server differ by more than [`TOLERANCE`].
@@ -35,14 +35,14 @@ pub enum Trust {
 pub const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// How long clocks that jumped together must then hold still to be believed.
-pub const SETTLE: Duration = Duration::from_mins(10);
+pub const STABLE_AFTER: Duration = Duration::from_mins(10);
 
 // === impl Now ===
 
 impl Now {
     /// An instant that nobody doubts.
     pub fn at(instant: Timestamp) -> Self {
-        let trust = Trust::Trusted;
+        let trust = ClockState::Trusted;
         Self { earliest: instant, latest: instant, likely: instant, trust, still_for: None }
     }
 
@@ -63,86 +63,92 @@ impl Now {
     }
 
     /// Whether the clocks can be acted upon.
-    pub fn trust(&self) -> Trust {
+    pub fn clock_state(&self) -> ClockState {
         self.trust
     }
 
     /// Whether `instant` has come for certain. Never while the clocks cannot be trusted.
     pub fn has_reached(&self, instant: Timestamp) -> bool {
-        self.trust == Trust::Trusted && self.earliest >= instant
+        self.trust == ClockState::Trusted && self.earliest >= instant
     }
 
     /// Whether `instant` is over for certain. Never while the clocks cannot be trusted.
     pub fn has_passed(&self, instant: Timestamp) -> bool {
-        self.trust == Trust::Trusted && self.earliest > instant
+        self.trust == ClockState::Trusted && self.earliest > instant
     }
 
     /// Whether `instant` is over for certain, and no jump of the clocks within `span` has made it so.
     ///
     /// Of a jump before this process began nobody knows.
-    pub fn has_passed_still(&self, instant: Timestamp, span: SignedDuration) -> bool {
-        self.has_passed(instant) && self.still_at(span) <= self.earliest
+    pub fn has_passed_on_stable_clock(&self, instant: Timestamp, span: SignedDuration) -> bool {
+        self.has_passed(instant) && self.passed_on_stable_clock_at(span) <= self.earliest
     }
 
     /// When the clocks will have held still for `span`: now, if they did not jump.
-    pub fn still_at(&self, span: SignedDuration) -> Timestamp {
+    pub fn passed_on_stable_clock_at(&self, span: SignedDuration) -> Timestamp {
         let still_for = self.still_for.and_then(|it| SignedDuration::try_from(it).ok());
         still_for.map_or(self.earliest, |it| {
-            later(self.earliest, span.saturating_sub(it).max(SignedDuration::ZERO))
+            saturating_add(self.earliest, span.saturating_sub(it).max(SignedDuration::ZERO))
         })
     }
 }
 
 /// Compares the clocks from look to look.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Watchman {
-    last: Option<Look>,
+pub struct ClockMonitor {
+    last: Option<ClockSample>,
     jumped_at: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Look {
+struct ClockSample {
     local: Timestamp,
     elapsed: Duration,
 }
 
-impl Watchman {
+impl ClockMonitor {
     /// Looks at the clocks: `local` of this machine, `served` of the API server as its last answer
     /// showed it, corrected by the time since then, and `elapsed`, which cannot jump.
-    pub fn look(&mut self, local: Timestamp, served: Option<Timestamp>, elapsed: Duration) -> Now {
+    pub fn sample(
+        &mut self,
+        local: Timestamp,
+        served: Option<Timestamp>,
+        elapsed: Duration,
+    ) -> Now {
         let served = served.unwrap_or(local);
         let apart = served.duration_since(local).abs();
         // The one may jump long before the other follows.
-        let follows = apart > TOLERANCE && self.still_for(elapsed).is_some_and(|it| it < SETTLE);
+        let follows =
+            apart > TOLERANCE && self.stable_for(elapsed).is_some_and(|it| it < STABLE_AFTER);
         if follows || self.last.is_some_and(|last| jumped(last, local, elapsed)) {
             self.jumped_at = Some(elapsed);
         }
-        self.last = Some(Look { local, elapsed });
-        let still_for = self.still_for(elapsed);
+        self.last = Some(ClockSample { local, elapsed });
+        let still_for = self.stable_for(elapsed);
         let (likely, trust) = if apart > TOLERANCE {
-            (served, Trust::Apart(apart))
-        } else if still_for.is_some_and(|it| it < SETTLE) {
-            (local, Trust::Jumped)
+            (served, ClockState::Apart(apart))
+        } else if still_for.is_some_and(|it| it < STABLE_AFTER) {
+            (local, ClockState::Jumped)
         } else {
-            (local, Trust::Trusted)
+            (local, ClockState::Trusted)
         };
         let (earliest, latest) = (local.min(served), local.max(served));
         Now { earliest, latest, likely, trust, still_for }
     }
 
-    fn still_for(&self, elapsed: Duration) -> Option<Duration> {
+    fn stable_for(&self, elapsed: Duration) -> Option<Duration> {
         self.jumped_at.map(|at| elapsed.saturating_sub(at))
     }
 }
 
-fn jumped(last: Look, local: Timestamp, elapsed: Duration) -> bool {
+fn jumped(last: ClockSample, local: Timestamp, elapsed: Duration) -> bool {
     let by_wall = local.duration_since(last.local);
     let by_steady = SignedDuration::try_from(elapsed.saturating_sub(last.elapsed));
     by_steady.is_ok_and(|steady| by_wall.checked_sub(steady).is_none_or(|d| d.abs() > TOLERANCE))
 }
 
 /// `instant` moved by `duration`, or the end of time.
-pub fn later(instant: Timestamp, duration: SignedDuration) -> Timestamp {
+pub fn saturating_add(instant: Timestamp, duration: SignedDuration) -> Timestamp {
     instant.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
@@ -158,13 +164,13 @@ pub fn due_at(
     overlap: SignedDuration,
     uid: &str,
 ) -> Timestamp {
-    let room = (period / 16).min(MOST_SPREAD).min(period.saturating_sub(overlap));
+    let room = (period / 16).min(MAX_JITTER).min(period.saturating_sub(overlap));
     let thousandths = i32::try_from(crc32fast::hash(uid.as_bytes()) % 1000).unwrap_or_default();
     let spread = (room / 1000).saturating_mul(thousandths).max(SignedDuration::ZERO);
-    later(issued_at, period.saturating_sub(spread))
+    saturating_add(issued_at, period.saturating_sub(spread))
 }
 
-const MOST_SPREAD: SignedDuration = SignedDuration::from_mins(10);
+const MAX_JITTER: SignedDuration = SignedDuration::from_mins(10);
 
 /// Parses a duration of the API: `90s`, `5m`, `1h30m`.
 pub fn parse_duration(text: &str) -> Option<SignedDuration> {
@@ -193,7 +199,7 @@ mod tests {
     use super::*;
 
     fn at(seconds: i64) -> Timestamp {
-        later("2026-11-24T00:00:00Z".parse().unwrap(), SignedDuration::from_secs(seconds))
+        saturating_add("2026-11-24T00:00:00Z".parse().unwrap(), SignedDuration::from_secs(seconds))
     }
 
     #[test]
@@ -208,9 +214,9 @@ mod tests {
 
     #[test]
     fn clocks_that_agree_are_trusted() {
-        let now = Watchman::default().look(at(0), Some(at(3)), Duration::ZERO);
+        let now = ClockMonitor::default().sample(at(0), Some(at(3)), Duration::ZERO);
 
-        assert_eq!(now.trust(), Trust::Trusted);
+        assert_eq!(now.clock_state(), ClockState::Trusted);
         assert_eq!((now.earliest(), now.latest()), (at(0), at(3)));
     }
 
@@ -218,61 +224,61 @@ mod tests {
     fn while_the_clocks_are_apart_nothing_is_due_and_ends_count_from_the_later() {
         let hour = SignedDuration::from_hours(1);
 
-        let now = Watchman::default().look(at(0), Some(at(3600)), Duration::ZERO);
+        let now = ClockMonitor::default().sample(at(0), Some(at(3600)), Duration::ZERO);
 
-        assert_eq!(now.trust(), Trust::Apart(hour));
+        assert_eq!(now.clock_state(), ClockState::Apart(hour));
         assert_eq!((now.earliest(), now.latest()), (at(0), at(3600)));
         assert!(!now.has_reached(at(-1_000_000)));
     }
 
     #[test]
     fn clocks_that_jump_together_are_believed_once_they_hold_still() {
-        let mut watchman = Watchman::default();
-        watchman.look(at(0), Some(at(0)), Duration::ZERO);
+        let mut watchman = ClockMonitor::default();
+        watchman.sample(at(0), Some(at(0)), Duration::ZERO);
 
-        let jumped = watchman.look(at(90_000), Some(at(90_000)), Duration::from_secs(10));
-        let still = watchman.look(at(90_300), Some(at(90_300)), Duration::from_secs(310));
-        let settled = watchman.look(at(90_700), Some(at(90_700)), Duration::from_secs(710));
+        let jumped = watchman.sample(at(90_000), Some(at(90_000)), Duration::from_secs(10));
+        let still = watchman.sample(at(90_300), Some(at(90_300)), Duration::from_secs(310));
+        let settled = watchman.sample(at(90_700), Some(at(90_700)), Duration::from_secs(710));
 
-        assert_eq!(jumped.trust(), Trust::Jumped);
-        assert_eq!(still.trust(), Trust::Jumped);
-        assert_eq!(settled.trust(), Trust::Trusted);
+        assert_eq!(jumped.clock_state(), ClockState::Jumped);
+        assert_eq!(still.clock_state(), ClockState::Jumped);
+        assert_eq!(settled.clock_state(), ClockState::Trusted);
     }
 
     #[test]
     fn clocks_that_jump_one_after_the_other_hold_still_once_they_agree() {
-        let mut watchman = Watchman::default();
-        watchman.look(at(0), Some(at(0)), Duration::ZERO);
+        let mut watchman = ClockMonitor::default();
+        watchman.sample(at(0), Some(at(0)), Duration::ZERO);
 
         for minutes in (0..30).step_by(5) {
             let steady = i64::try_from(minutes).unwrap() * 60;
             let elapsed = Duration::from_mins(minutes);
-            let now = watchman.look(at(90_000 + steady), Some(at(steady)), elapsed);
-            assert_ne!(now.trust(), Trust::Trusted);
+            let now = watchman.sample(at(90_000 + steady), Some(at(steady)), elapsed);
+            assert_ne!(now.clock_state(), ClockState::Trusted);
         }
-        let look = |watchman: &mut Watchman, minutes| {
+        let look = |watchman: &mut ClockMonitor, minutes| {
             let steady = at(90_000 + i64::try_from(minutes).unwrap() * 60);
-            watchman.look(steady, Some(steady), Duration::from_mins(minutes)).trust()
+            watchman.sample(steady, Some(steady), Duration::from_mins(minutes)).clock_state()
         };
 
-        assert_eq!(look(&mut watchman, 30), Trust::Jumped);
-        assert_eq!(look(&mut watchman, 36), Trust::Trusted);
+        assert_eq!(look(&mut watchman, 30), ClockState::Jumped);
+        assert_eq!(look(&mut watchman, 36), ClockState::Trusted);
     }
 
     #[test]
     fn what_must_not_come_early_waits_longer_for_clocks_that_jumped() {
-        let mut watchman = Watchman::default();
+        let mut watchman = ClockMonitor::default();
         let hours = SignedDuration::from_hours;
-        let first = watchman.look(at(0), None, Duration::ZERO);
-        watchman.look(at(90_000), None, Duration::from_secs(10));
+        let first = watchman.sample(at(0), None, Duration::ZERO);
+        watchman.sample(at(90_000), None, Duration::from_secs(10));
 
-        let settled = watchman.look(at(90_000 + 1800), None, Duration::from_secs(1810));
-        let late = watchman.look(at(90_000 + 7200), None, Duration::from_secs(7210));
+        let settled = watchman.sample(at(90_000 + 1800), None, Duration::from_secs(1810));
+        let late = watchman.sample(at(90_000 + 7200), None, Duration::from_secs(7210));
 
-        assert!(first.has_passed_still(at(-1), hours(1)));
-        assert!(settled.has_passed(at(0)) && !settled.has_passed_still(at(0), hours(1)));
-        assert_eq!(settled.still_at(hours(1)), at(90_000 + 3600));
-        assert!(late.has_passed_still(at(0), hours(1)));
+        assert!(first.has_passed_on_stable_clock(at(-1), hours(1)));
+        assert!(settled.has_passed(at(0)) && !settled.has_passed_on_stable_clock(at(0), hours(1)));
+        assert_eq!(settled.passed_on_stable_clock_at(hours(1)), at(90_000 + 3600));
+        assert!(late.has_passed_on_stable_clock(at(0), hours(1)));
     }
 
     #[test]

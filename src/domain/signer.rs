@@ -15,9 +15,9 @@ use super::signing_key::ledger::Entry;
 /// What a server has in view of one series, each with its age: the time since a watch last told
 /// something, by a clock that cannot jump.
 #[derive(Clone, Copy, Debug)]
-pub struct Views<'a> {
+pub struct SignerInputs<'a> {
     /// Whether the `SigningKey` lives and is not suspended.
-    pub series: Aged<Option<Use>>,
+    pub series: Aged<Option<SigningState>>,
     /// Its ledger.
     pub ledger: Aged<Option<&'a Ledger>>,
     /// The kids in its JWKS.
@@ -37,7 +37,7 @@ pub struct Aged<T> {
 
 /// What a `SigningKey` may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum SigningState {
     /// Signing.
     Signing,
     /// Nothing for now: `spec.suspend` is true.
@@ -46,10 +46,10 @@ pub enum Use {
 
 /// Why nothing is signed. A server says 503 then, and means all of them to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoSigner {
+pub enum SigningUnavailable {
     /// A view is not there yet.
     #[error("the watches of {0} have not told everything yet")]
-    Unseen(&'static str),
+    NotSynced(&'static str),
     /// A view is too old.
     #[error("the view of {0} is too old to sign by")]
     Stale(&'static str),
@@ -82,10 +82,10 @@ pub enum NoSigner {
 ///
 /// [`NoSigner`]: the request can be repeated later, no token is signed now.
 pub fn signer<'a>(
-    views: &Views<'a>,
+    views: &SignerInputs<'a>,
     now: Timestamp,
     most_age: Duration,
-) -> Result<&'a Entry, NoSigner> {
+) -> Result<&'a Entry, SigningUnavailable> {
     let ages = [
         ("the SigningKey", views.series.age),
         ("the ledger", views.ledger.age),
@@ -93,21 +93,21 @@ pub fn signer<'a>(
         ("the private keys", views.private.age),
     ];
     if let Some((view, _)) = ages.into_iter().find(|(_, age)| *age >= most_age) {
-        return Err(NoSigner::Stale(view));
+        return Err(SigningUnavailable::Stale(view));
     }
     match views.series.seen {
-        None => return Err(NoSigner::Absent),
-        Some(Use::Suspended) => return Err(NoSigner::Suspended),
-        Some(Use::Signing) => {}
+        None => return Err(SigningUnavailable::Absent),
+        Some(SigningState::Suspended) => return Err(SigningUnavailable::Suspended),
+        Some(SigningState::Signing) => {}
     }
-    let ledger = views.ledger.seen.ok_or(NoSigner::NoLedger)?;
-    agrees(ledger, most_age, SignedDuration::ZERO)?;
+    let ledger = views.ledger.seen.ok_or(SigningUnavailable::NoLedger)?;
+    check_settings(ledger, most_age, SignedDuration::ZERO)?;
     let is_usable = |entry: &Entry| {
         let kid = entry.key.kid();
         views.jwks.seen.contains(kid) && views.private.seen.contains(kid)
     };
     let mut able = ledger.live().rev().map(|(_, entry)| entry).filter(|it| it.signs_at(now));
-    able.find(|entry| is_usable(entry)).ok_or(NoSigner::NoKey)
+    able.find(|entry| is_usable(entry)).ok_or(SigningUnavailable::NoKey)
 }
 
 /// Whether a server with these settings may sign by that ledger: a key stays in the JWKS as long as
@@ -116,19 +116,19 @@ pub fn signer<'a>(
 /// # Errors
 ///
 /// [`NoSigner::Settings`] names the setting that is larger.
-pub fn agrees(
+pub fn check_settings(
     ledger: &Ledger,
     view_age: Duration,
     token_lifetime: SignedDuration,
-) -> Result<(), NoSigner> {
+) -> Result<(), SigningUnavailable> {
     let Some(agreement) = &ledger.agreement else { return Ok(()) };
     let is_within = |it: SignedDuration, most: i64| it <= SignedDuration::from_secs(most);
     let view_age = SignedDuration::try_from(view_age).unwrap_or(SignedDuration::MAX);
     if !is_within(view_age, agreement.view_age_seconds) {
-        return Err(NoSigner::Settings("--max-staleness"));
+        return Err(SigningUnavailable::Settings("--max-staleness"));
     }
     if !is_within(token_lifetime, agreement.token_lifetime_seconds) {
-        return Err(NoSigner::Settings("--max-access-token-ttl"));
+        return Err(SigningUnavailable::Settings("--max-access-token-ttl"));
     }
     Ok(())
 }
@@ -173,10 +173,10 @@ mod tests {
         jwks: &BTreeSet<Kid>,
         private: &BTreeSet<Kid>,
         minutes: i64,
-    ) -> Result<Kid, NoSigner> {
+    ) -> Result<Kid, SigningUnavailable> {
         let age = Duration::ZERO;
-        let views = Views {
-            series: Aged { seen: Some(Use::Signing), age },
+        let views = SignerInputs {
+            series: Aged { seen: Some(SigningState::Signing), age },
             ledger: Aged { seen: Some(ledger), age },
             jwks: Aged { seen: jwks, age },
             private: Aged { seen: private, age },
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(sign(&ledger, &both, &both, 29), Ok(key(1).kid().clone()));
         assert_eq!(sign(&ledger, &both, &both, 30), Ok(key(2).kid().clone()));
         assert_eq!(sign(&ledger, &both, &both, 61), Ok(key(2).kid().clone()));
-        assert_eq!(sign(&ledger, &both, &both, -31), Err(NoSigner::NoKey));
+        assert_eq!(sign(&ledger, &both, &both, -31), Err(SigningUnavailable::NoKey));
     }
 
     #[test]
@@ -201,8 +201,8 @@ mod tests {
 
         assert_eq!(sign(&ledger, &only(1), &both, 40), Ok(key(1).kid().clone()));
         assert_eq!(sign(&ledger, &both, &only(1), 40), Ok(key(1).kid().clone()));
-        assert_eq!(sign(&ledger, &only(1), &both, 61), Err(NoSigner::NoKey));
-        assert_eq!(sign(&ledger, &only(2), &only(1), 40), Err(NoSigner::NoKey));
+        assert_eq!(sign(&ledger, &only(1), &both, 61), Err(SigningUnavailable::NoKey));
+        assert_eq!(sign(&ledger, &only(2), &only(1), 40), Err(SigningUnavailable::NoKey));
     }
 
     #[test]
@@ -212,32 +212,32 @@ mod tests {
         ledger.entries.get_mut(&2).unwrap().withdrawal = Some(Withdrawal::Revoked);
 
         assert_eq!(sign(&ledger, &both, &both, 40), Ok(key(1).kid().clone()));
-        assert_eq!(sign(&ledger, &both, &both, 61), Err(NoSigner::NoKey));
+        assert_eq!(sign(&ledger, &both, &both, 61), Err(SigningUnavailable::NoKey));
     }
 
     #[test]
     fn whoever_sees_too_little_or_too_old_does_not_sign() {
         let (ledger, both) = (ledger(), both());
         let fresh = Duration::ZERO;
-        let good = Views {
-            series: Aged { seen: Some(Use::Signing), age: fresh },
+        let good = SignerInputs {
+            series: Aged { seen: Some(SigningState::Signing), age: fresh },
             ledger: Aged { seen: Some(&ledger), age: fresh },
             jwks: Aged { seen: &both, age: fresh },
             private: Aged { seen: &both, age: fresh },
         };
-        let refused = |views: Views<'_>| signer(&views, now(), S).unwrap_err();
+        let refused = |views: SignerInputs<'_>| signer(&views, now(), S).unwrap_err();
 
         let mut stale = good;
         stale.jwks.age = S;
-        assert_eq!(refused(stale), NoSigner::Stale("the JWKS"));
+        assert_eq!(refused(stale), SigningUnavailable::Stale("the JWKS"));
         let mut suspended = good;
-        suspended.series.seen = Some(Use::Suspended);
-        assert_eq!(refused(suspended), NoSigner::Suspended);
+        suspended.series.seen = Some(SigningState::Suspended);
+        assert_eq!(refused(suspended), SigningUnavailable::Suspended);
         let mut absent = good;
         absent.series.seen = None;
-        assert_eq!(refused(absent), NoSigner::Absent);
+        assert_eq!(refused(absent), SigningUnavailable::Absent);
         let mut blind = good;
         blind.ledger.seen = None;
-        assert_eq!(refused(blind), NoSigner::NoLedger);
+        assert_eq!(refused(blind), SigningUnavailable::NoLedger);
     }
 }

@@ -19,9 +19,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::jwks::Jwks;
 use super::key_pair::{Kid, PublicKey};
-use super::object::{COLLECTION, Version, collector_had_its_time};
-use super::obstacle::Obstacle;
-use super::schedule::{Now, TOLERANCE, Trust, later};
+use super::object::{GC_TIME, Version, gc_had_time};
+use super::obstacle::BlockedReason;
+use super::schedule::{ClockState, Now, TOLERANCE, saturating_add};
 
 pub mod ledger;
 pub mod leftover;
@@ -36,13 +36,14 @@ pub mod vanished;
 pub use self::ledger::Ledger;
 use self::ledger::{Entry, Withdrawal};
 pub use self::observed::{
-    Held, KeyPair, Observed, Origin, Place, Published, Series, Sight, Surplus, Target,
+    ConfigMapState, KeyPair, LedgerState, Observed, Origin, Place, Published, Scope, Series,
+    StaleCopy,
 };
-pub use self::report::Verdict;
+pub use self::report::Outcome;
 use self::requests::{revocation_of_all_requested, revocation_requested};
-pub use self::step::{Change, Publication, Rest, Step, Write};
-use self::succession::{bridge, recovered};
-use self::vanished::Vanished;
+pub use self::step::{Change, Done, Publication, Step, Write};
+use self::succession::{extend_previous, recovered};
+use self::vanished::Dropped;
 
 /// How long the clocks of two machines that are in order may differ.
 pub const SKEW: SignedDuration = TOLERANCE;
@@ -58,7 +59,7 @@ pub const HANDOVER: SignedDuration = SignedDuration::from_mins(10);
 ///
 /// `view_age` is how old the views of a server may be for it to sign, `token_lifetime` how long a
 /// token lives at most.
-pub fn drain(
+pub fn retention(
     grace: SignedDuration,
     view_age: SignedDuration,
     token_lifetime: SignedDuration,
@@ -75,36 +76,36 @@ pub fn drain(
 /// upon has changed. From every state, repeated decisions reach rest once faults stop.
 pub fn decide(observed: &Observed, now: Now) -> Step {
     let Some(series) = &observed.series else {
-        return rest(Verdict::Gone, None);
+        return done(Outcome::Gone, None);
     };
     let (version, ledger) = match &observed.ledger {
-        Held::Ledger(version, ledger) => (version, ledger.as_ref()),
-        Held::Unread => return rest(Verdict::Gone, None),
+        LedgerState::Ledger(version, ledger) => (version, ledger.as_ref()),
+        LedgerState::Unread => return done(Outcome::Gone, None),
         // What was published decides how a ledger is recovered, so all of it has to be in sight.
-        Held::Absent if observed.sight == Sight::Home => {
-            return rest(Verdict::NoActiveKey(None), Some(later(now.earliest(), RECHECK)));
+        LedgerState::Absent if observed.sight == Scope::OperatorNamespace => {
+            return done(Outcome::NoActiveKey(None), Some(saturating_add(now.earliest(), RECHECK)));
         }
-        Held::Absent => {
+        LedgerState::Absent => {
             let mut empty = Ledger::empty(&series.uid, &series.name);
             empty.agreement = Some(series.agreement.clone());
             let ledger = recovered(&empty, observed, now).unwrap_or(empty);
             return Step::Write(Write::CreateLedger(Box::new(ledger)));
         }
-        Held::Unreadable(reason) => {
-            let verdict = Verdict::LedgerUnreadable { secret: series.ledger(), reason: *reason };
-            return rest(verdict, Some(later(now.earliest(), RECHECK)));
+        LedgerState::Unreadable(reason) => {
+            let verdict = Outcome::LedgerUnreadable { secret: series.ledger(), reason: *reason };
+            return done(verdict, Some(saturating_add(now.earliest(), RECHECK)));
         }
     };
-    let view = View { series, observed, version, ledger, now };
+    let view = Context { series, observed, version, ledger, now };
     let checks = match observed.sight {
-        Sight::Everywhere => CHECKS,
-        Sight::Home => sight::CHECKS_AT_HOME,
+        Scope::AllNamespaces => CHECKS,
+        Scope::OperatorNamespace => sight::CHECKS_AT_HOME,
     };
-    checks.iter().find_map(|check| check(&view)).unwrap_or_else(|| view.settled())
+    checks.iter().find_map(|check| check(&view)).unwrap_or_else(|| view.converged())
 }
 
 /// Checks run in this order; the first that answers decides.
-const CHECKS: &[fn(&View<'_>) -> Option<Step>] = &[
+const CHECKS: &[fn(&Context<'_>) -> Option<Step>] = &[
     ledger_was_lost,             // what exists is enough to know what must stay published
     revocation_of_all_requested, // before anything that could hold it up
     revocation_requested,        // the same
@@ -118,7 +119,7 @@ const CHECKS: &[fn(&View<'_>) -> Option<Step>] = &[
     key_is_needed,     // stage, last: where nothing can be made, all the rest still happens
 ];
 
-struct View<'a> {
+struct Context<'a> {
     series: &'a Series,
     observed: &'a Observed,
     version: &'a Version,
@@ -126,12 +127,12 @@ struct View<'a> {
     now: Now,
 }
 
-fn ledger_was_lost(view: &View<'_>) -> Option<Step> {
+fn ledger_was_lost(view: &Context<'_>) -> Option<Step> {
     let ledger = recovered(view.ledger, view.observed, view.now)?;
     Some(view.put(ledger, Change::Recover))
 }
 
-fn settings_differ(view: &View<'_>) -> Option<Step> {
+fn settings_differ(view: &Context<'_>) -> Option<Step> {
     let agreement = Some(view.series.agreement.clone());
     if view.ledger.agreement == agreement {
         return None;
@@ -141,7 +142,7 @@ fn settings_differ(view: &View<'_>) -> Option<Step> {
     Some(view.put(ledger, Change::Agree))
 }
 
-fn key_is_needed(view: &View<'_>) -> Option<Step> {
+fn key_is_needed(view: &Context<'_>) -> Option<Step> {
     let index = view.ledger.next_index();
     let exists = view.observed.key_pairs.contains_key(&index);
     (!exists && view.needs_a_key()).then_some(Step::Write(Write::Stage(index)))
@@ -149,15 +150,15 @@ fn key_is_needed(view: &View<'_>) -> Option<Step> {
 
 /// A write that gives a key its time can arrive late, when the key pair is gone and a look has not
 /// seen that time. The ledger changes first, so that such a write is refused from then on.
-fn key_has_vanished(view: &View<'_>) -> Option<Step> {
-    let Some(Target::Ours(home)) = view.observed.targets.get(&view.series.home) else {
+fn key_has_vanished(view: &Context<'_>) -> Option<Step> {
+    let Some(ConfigMapState::Owned(home)) = view.observed.targets.get(&view.series.home) else {
         return None;
     };
     let next = view.next().map(|(_, key)| key.kid());
     let known = view.ledger.entries.values().map(|entry| entry.key.kid()).chain(next);
     let known: BTreeSet<&Kid> = known.collect();
     // As many as are remembered: whoever writes more of them into a JWKS is not answered for ever.
-    let vanished = home.kids.iter().filter(|kid| !known.contains(kid)).take(Vanished::REMEMBERED);
+    let vanished = home.kids.iter().filter(|kid| !known.contains(kid)).take(Dropped::REMEMBERED);
     let mut ledger = view.ledger.clone();
     for kid in vanished.filter(|kid| !view.ledger.vanished.includes(kid.as_str())) {
         ledger.vanished = ledger.vanished.with(kid.as_str());
@@ -165,7 +166,7 @@ fn key_has_vanished(view: &View<'_>) -> Option<Step> {
     (ledger != *view.ledger).then(|| view.put(ledger, Change::Fence))
 }
 
-fn published_differs(view: &View<'_>) -> Option<Step> {
+fn published_differs(view: &Context<'_>) -> Option<Step> {
     let wanted = view.wanted();
     // An empty set would have verifiers drop what they know.
     let jwks = wanted.bytes()?;
@@ -173,67 +174,74 @@ fn published_differs(view: &View<'_>) -> Option<Step> {
     let targets = view.observed.targets.iter();
     let mut publications: Vec<Publication> = targets
         .filter_map(|(namespace, target)| match target {
-            Target::Absent => Some(Publication::Create(namespace.clone())),
-            Target::Ours(published) if published.digest.as_ref() == Some(&digest) => None,
-            Target::Ours(published) => {
+            ConfigMapState::Absent => Some(Publication::Create(namespace.clone())),
+            ConfigMapState::Owned(published) if published.digest.as_ref() == Some(&digest) => None,
+            ConfigMapState::Owned(published) => {
                 let Published { version, surplus_fields, .. } = published.clone();
                 Some(Publication::Replace(namespace.clone(), version, surplus_fields))
             }
-            Target::Left(version) if collector_had_its_time(view.series.created_at, view.now) => {
+            ConfigMapState::Orphaned(version) if gc_had_time(view.series.created_at, view.now) => {
                 let name = view.series.config_map_name.clone();
                 let place = Place { namespace: namespace.clone(), name };
                 Some(Publication::Delete(place, version.clone()))
             }
-            Target::Left(_) | Target::Foreign | Target::Blocked(..) => None,
+            ConfigMapState::Orphaned(_)
+            | ConfigMapState::Conflict
+            | ConfigMapState::Unwritable(..) => None,
         })
         .collect();
     // Where another is to take its place, the former goes after a look has shown that one.
     let is_replaced = |place: &Place| match view.observed.targets.get(&place.namespace) {
         None => true,
-        Some(Target::Ours(published)) => published.digest.as_ref() == Some(&digest),
-        Some(Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(..)) => false,
+        Some(ConfigMapState::Owned(published)) => published.digest.as_ref() == Some(&digest),
+        Some(
+            ConfigMapState::Absent
+            | ConfigMapState::Orphaned(_)
+            | ConfigMapState::Conflict
+            | ConfigMapState::Unwritable(..),
+        ) => false,
     };
     let surplus = view.observed.surplus.iter().filter(|(place, _)| is_replaced(place));
     publications.extend(surplus.filter_map(|(place, surplus)| match surplus {
-        Surplus::Deletable(version) => Some(Publication::Delete(place.clone(), version.clone())),
-        Surplus::Blocked(_) => None,
+        StaleCopy::Deletable(version) => Some(Publication::Delete(place.clone(), version.clone())),
+        StaleCopy::Blocked(_) => None,
     }));
     let is_any = !publications.is_empty();
     is_any.then_some(Step::Write(Write::Publish(jwks, publications)))
 }
 
-fn key_is_published(view: &View<'_>) -> Option<Step> {
+fn key_is_published(view: &Context<'_>) -> Option<Step> {
     let (index, key) = view.next()?;
     if !view.is_published_at_home() {
         return None;
     }
     let is_first = view.ledger.newest().is_none();
-    if !is_first && view.now.trust() != Trust::Trusted {
+    if !is_first && view.now.clock_state() != ClockState::Trusted {
         return None;
     }
     let activate_at = if is_first {
         // No token is out there, or none that is still meant to verify: nobody has to wait.
         view.now.earliest()
     } else {
-        later(view.now.latest(), view.series.lead())
+        saturating_add(view.now.latest(), view.series.activation_delay())
     };
     let mut ledger = view.ledger.clone();
-    let until = later(activate_at, HANDOVER);
+    let until = saturating_add(activate_at, HANDOVER);
     for entry in ledger.entries.values_mut().filter(|entry| entry.until.is_none()) {
         entry.until = Some(until);
     }
-    bridge(&mut ledger, view.observed, view.now, until);
+    extend_previous(&mut ledger, view.observed, view.now, until);
     let entry = Entry::scheduled(key.clone(), activate_at);
     ledger.entries.insert(index, view.observed.paired(index, entry));
     if let Some(token) = view.series.rotate_request.as_deref() {
         ledger.rotated = ledger.rotated.with(token);
     }
     let exists = |index: u32| view.observed.key_pairs.contains_key(&index);
-    Some(view.put(ledger.forgetting(exists), Change::Schedule))
+    Some(view.put(ledger.without_vanished(exists), Change::Schedule))
 }
 
-fn end_was_seen(view: &View<'_>) -> Option<Step> {
-    if view.now.trust() != Trust::Trusted {
+fn end_was_seen(view: &Context<'_>) -> Option<Step> {
+    if view.now.clock_state() != ClockState::Trusted {
         return None;
     }
     let mut ledger = view.ledger.clone();
@@ -248,11 +256,11 @@ fn end_was_seen(view: &View<'_>) -> Option<Step> {
     (ledger != *view.ledger).then(|| view.put(ledger, Change::Drain))
 }
 
-fn key_is_drained(view: &View<'_>) -> Option<Step> {
+fn key_is_drained(view: &Context<'_>) -> Option<Step> {
     let mut ledger = view.ledger.clone();
     for entry in ledger.entries.values_mut().filter(|entry| entry.withdrawal.is_none()) {
         // After a jump of all clocks a server out of touch signs on, and its tokens live by the new time.
-        let is_over = |at| view.now.has_passed_still(at, view.series.drain);
+        let is_over = |at| view.now.has_passed_on_stable_clock(at, view.series.drain);
         if entry.removal_at(view.series.drain).is_some_and(is_over) {
             entry.withdrawal = Some(Withdrawal::Drained);
         }
@@ -260,7 +268,7 @@ fn key_is_drained(view: &View<'_>) -> Option<Step> {
     (ledger != *view.ledger).then(|| view.put(ledger, Change::Remove))
 }
 
-fn key_pair_is_superfluous(view: &View<'_>) -> Option<Step> {
+fn key_pair_is_superfluous(view: &Context<'_>) -> Option<Step> {
     if view.wanted().is_empty() {
         // The JWKS still shows it: an empty one is never written.
         return None;
@@ -274,7 +282,7 @@ fn key_pair_is_superfluous(view: &View<'_>) -> Option<Step> {
 
 // === impl View ===
 
-impl View<'_> {
+impl Context<'_> {
     /// The next key pair with its public half, if it exists and is not in the ledger yet.
     fn next(&self) -> Option<(u32, &PublicKey)> {
         let index = self.ledger.next_index();
@@ -289,7 +297,7 @@ impl View<'_> {
     }
 
     fn is_published_at_home(&self) -> bool {
-        matches!(self.observed.targets.get(&self.series.home), Some(Target::Ours(_)))
+        matches!(self.observed.targets.get(&self.series.home), Some(ConfigMapState::Owned(_)))
     }
 
     /// Whether a key is to be made that does not exist yet.
@@ -313,9 +321,9 @@ impl View<'_> {
     /// How many places could not be written.
     fn blocked(&self) -> i32 {
         let targets = self.observed.targets.values();
-        let targets = targets.filter(|it| matches!(it, Target::Blocked(..))).count();
+        let targets = targets.filter(|it| matches!(it, ConfigMapState::Unwritable(..))).count();
         let surplus = self.observed.surplus.values();
-        let surplus = surplus.filter(|it| matches!(it, Surplus::Blocked(_))).count();
+        let surplus = surplus.filter(|it| matches!(it, StaleCopy::Blocked(_))).count();
         i32::try_from(targets.saturating_add(surplus)).unwrap_or(i32::MAX)
     }
 
@@ -330,8 +338,9 @@ impl View<'_> {
 
     /// When the key after `newest` is to be made, so that it can take over in time.
     fn stage_at(&self, newest: &Entry) -> Timestamp {
-        let takeover = self.series.takeover_after(newest.activate_at);
-        let stage_at = takeover.checked_sub(self.series.lead()).unwrap_or(newest.activate_at);
+        let takeover = self.series.promoted_at(newest.activate_at);
+        let stage_at =
+            takeover.checked_sub(self.series.activation_delay()).unwrap_or(newest.activate_at);
         stage_at.max(newest.activate_at)
     }
 
@@ -340,41 +349,47 @@ impl View<'_> {
     }
 
     /// Nothing to do: says so, and when time alone will change that.
-    fn settled(&self) -> Step {
+    fn converged(&self) -> Step {
         let verdict = report::verdict(self.series, self.observed, self.ledger, self.now);
         let drained = self
             .ledger
             .live()
             .filter_map(|(_, entry)| entry.removal_at(self.series.drain))
-            .map(|at| at.max(self.now.still_at(self.series.drain)))
-            .map(|at| later(at, SignedDuration::from_secs(1)));
+            .map(|at| at.max(self.now.passed_on_stable_clock_at(self.series.drain)))
+            .map(|at| saturating_add(at, SignedDuration::from_secs(1)));
         let begins = self.ledger.live().map(|(_, entry)| entry.activate_at);
         let staging = self.ledger.newest().map(|(_, newest)| self.stage_at(newest));
         let staging = staging.filter(|_| !self.series.is_suspended && self.has_room());
         let to_come = drained.chain(begins).chain(staging);
-        let wake_at = match self.now.trust() {
-            Trust::Trusted => to_come.filter(|at| !self.now.has_reached(*at)).min(),
+        let wake_at = match self.now.clock_state() {
+            ClockState::Trusted => to_come.filter(|at| !self.now.has_reached(*at)).min(),
             // What is due by a clock that cannot be trusted waits until it can.
-            Trust::Apart(_) | Trust::Jumped => Some(later(self.now.earliest(), RECHECK)),
+            ClockState::Apart(_) | ClockState::Jumped => {
+                Some(saturating_add(self.now.earliest(), RECHECK))
+            }
         };
-        let is_complete = self.observed.targets.values().all(|it| matches!(it, Target::Ours(_)))
-            && !self.observed.surplus.values().any(|it| matches!(it, Surplus::Blocked(_)));
-        let is_outage = |it: &Target| matches!(it, Target::Blocked(Obstacle::Unavailable, _));
+        let is_complete =
+            self.observed.targets.values().all(|it| matches!(it, ConfigMapState::Owned(_)))
+                && !self.observed.surplus.values().any(|it| matches!(it, StaleCopy::Blocked(_)));
+        let is_outage = |it: &ConfigMapState| {
+            matches!(it, ConfigMapState::Unwritable(BlockedReason::ApiServerUnavailable, _))
+        };
         let is_urgent =
             !self.is_published_at_home() || self.observed.targets.values().any(is_outage);
-        let is_left = self.observed.targets.values().any(|it| matches!(it, Target::Left(_)));
+        let is_left =
+            self.observed.targets.values().any(|it| matches!(it, ConfigMapState::Orphaned(_)));
         let retry = match (is_left, is_urgent) {
-            (true, _) => COLLECTION,
+            (true, _) => GC_TIME,
             (false, true) => RECHECK,
-            (false, false) => RETRY.max(EACH.saturating_mul(self.blocked())),
+            (false, false) => RETRY.max(TRANSFER_TIME.saturating_mul(self.blocked())),
         };
-        let retry = (!is_complete).then(|| later(self.now.earliest(), retry));
-        rest(verdict, wake_at.into_iter().chain(retry).min())
+        let retry = (!is_complete).then(|| saturating_add(self.now.earliest(), retry));
+        done(verdict, wake_at.into_iter().chain(retry).min())
     }
 }
 
-fn rest(verdict: Verdict, wake_at: Option<Timestamp>) -> Step {
-    Step::Rest(Rest { verdict, wake_at })
+fn done(verdict: Outcome, wake_at: Option<Timestamp>) -> Step {
+    Step::Done(Done { outcome: verdict, requeue_at: wake_at })
 }
 
 /// The first index of a series.
@@ -386,7 +401,7 @@ const RECHECK: SignedDuration = SignedDuration::from_secs(30);
 const RETRY: SignedDuration = SignedDuration::from_secs(45);
 
 /// The time that each of very many such namespaces adds: five of them are tried a second.
-const EACH: SignedDuration = SignedDuration::from_millis(200);
+const TRANSFER_TIME: SignedDuration = SignedDuration::from_millis(200);
 
 #[cfg(test)]
 mod tests;

@@ -19,19 +19,19 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::credential::ClientId;
-use super::credential::record::{Owner, Record, State, Unreadable, Version};
-use super::delivery::{Content, Delivered};
-use super::object::{Belongs, collector_had_its_time};
+use super::credential::record::{EntryState, Owner, Record, Unreadable, Version};
+use super::delivery::{DesiredSecret, ObservedSecret};
+use super::object::{Belongs, gc_had_time};
 use super::policy::Excess;
-use super::schedule::{Now, Trust, due_at, later};
+use super::schedule::{ClockState, Now, due_at, saturating_add};
 
 pub mod report;
 mod step;
 mod upkeep;
 mod waiting;
 
-pub use self::report::{InvalidField, Verdict};
-pub use self::step::{Cause, Change, Issue, Rest, Step, Write};
+pub use self::report::{InvalidField, Outcome};
+pub use self::step::{Cause, Change, Done, Issue, Step, Write};
 use self::upkeep::{secret_has_drifted, secret_is_immutable};
 use self::waiting::{losses_are_paced, record_is_full, secret_is_empty};
 
@@ -41,9 +41,9 @@ pub struct Observed {
     /// The `TechnicalUser`, unless it is gone or going.
     pub user: Option<User>,
     /// The verifier record of its client id.
-    pub record: Claim,
+    pub record: ClientIdReservation,
     /// The Secret of the name that it asks for.
-    pub delivered: Option<Delivered>,
+    pub delivered: Option<ObservedSecret>,
 }
 
 /// A `TechnicalUser`, parsed: it cannot be wrong any more.
@@ -60,7 +60,7 @@ pub struct User {
     /// The name of its delivered Secret.
     pub secret_name: String,
     /// What its Secret shall carry.
-    pub content: Content,
+    pub content: DesiredSecret,
     /// Whether nothing is to be issued.
     pub is_suspended: bool,
     /// What it asks for and the installation does not allow in tokens.
@@ -92,7 +92,7 @@ pub enum Delivery {
 
 /// The state of the claim to a client id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum ClientIdReservation {
     /// Nobody holds it.
     Free,
     /// This user does.
@@ -107,7 +107,7 @@ pub enum Claim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// A `TechnicalUser` of that uid exists, or nobody could tell.
-    Lives,
+    Exists,
     /// There is none of that uid.
     Gone,
 }
@@ -115,15 +115,15 @@ pub enum Holder {
 /// Whether the record needs the uid of the namespace, which the metadata of the user does not have.
 ///
 /// A revocation does not wait for it.
-pub fn needs_namespace(user: &User, record: &Claim) -> bool {
+pub fn needs_namespace(user: &User, record: &ClientIdReservation) -> bool {
     match record {
-        Claim::Free => true,
-        Claim::Held(_, record) => {
+        ClientIdReservation::Free => true,
+        ClientIdReservation::Held(_, record) => {
             let token = user.revoke_request.as_deref();
             let is_answered = token.is_none_or(|token| record.revoked.includes(token));
             record.owner.namespace_uid.is_none() && is_answered
         }
-        Claim::Taken(..) | Claim::Unreadable(_) => false,
+        ClientIdReservation::Taken(..) | ClientIdReservation::Unreadable(_) => false,
     }
 }
 
@@ -135,29 +135,31 @@ pub fn needs_namespace(user: &User, record: &Claim) -> bool {
 /// upon has changed. From every state, repeated decisions reach rest once faults stop.
 pub fn decide(observed: &Observed, now: Now) -> Step {
     let Some(user) = &observed.user else {
-        return rest(Verdict::Gone, None);
+        return done(Outcome::Gone, None);
     };
     let (version, record) = match &observed.record {
-        Claim::Held(version, record) => (version, record.as_ref()),
-        Claim::Free => {
+        ClientIdReservation::Held(version, record) => (version, record.as_ref()),
+        ClientIdReservation::Free => {
             let record = Record::empty(user.client_id.clone(), user.owner.clone());
             return Step::Write(Write::CreateRecord(Box::new(record)));
         }
-        Claim::Taken(version, _, Holder::Gone) => {
+        ClientIdReservation::Taken(version, _, Holder::Gone) => {
             return Step::Write(Write::DeleteRecord(version.clone()));
         }
-        Claim::Taken(_, _, Holder::Lives) => {
-            return rest(Verdict::ClientIdTaken, Some(recheck(now)));
+        ClientIdReservation::Taken(_, _, Holder::Exists) => {
+            return done(Outcome::ClientIdTaken, Some(recheck(now)));
         }
-        Claim::Unreadable(reason) => return rest(Verdict::Unreadable(*reason), Some(recheck(now))),
+        ClientIdReservation::Unreadable(reason) => {
+            return done(Outcome::Unreadable(*reason), Some(recheck(now)));
+        }
     };
     let delivered = observed.delivered.as_ref();
-    let view = View { user, version, record, delivered, now };
-    CHECKS.iter().find_map(|check| check(&view)).unwrap_or_else(|| view.settled())
+    let view = Context { user, version, record, delivered, now };
+    CHECKS.iter().find_map(|check| check(&view)).unwrap_or_else(|| view.converged())
 }
 
 /// Checks run in this order; the first that answers decides.
-const CHECKS: &[fn(&View<'_>) -> Option<Step>] = &[
+const CHECKS: &[fn(&Context<'_>) -> Option<Step>] = &[
     revocation_requested,    // before anything that a blocked delivery could hold up
     namespace_is_unrecorded, // servers compare it before they issue a token
     secret_is_not_ours,      // never taken over, never written; what a predecessor left goes
@@ -171,25 +173,25 @@ const CHECKS: &[fn(&View<'_>) -> Option<Step>] = &[
     client_secret_is_needed, // register, then reveal
     read_once_is_over,       // a one-time Secret goes
     secret_has_drifted,      // labels, annotations, URLs
-    record_is_untidy,        // what has ended goes
+    record_needs_pruning,    // what has ended goes
     secret_is_empty,         // a reader would start without a client secret
 ];
 
-struct View<'a> {
+struct Context<'a> {
     user: &'a User,
     version: &'a Version,
     record: &'a Record,
-    delivered: Option<&'a Delivered>,
+    delivered: Option<&'a ObservedSecret>,
     now: Now,
 }
 
-fn revocation_requested(view: &View<'_>) -> Option<Step> {
+fn revocation_requested(view: &Context<'_>) -> Option<Step> {
     let token = view.user.revoke_request.as_deref()?;
     let is_answered = view.record.revoked.includes(token);
-    (!is_answered).then(|| view.put(view.record.all_ended(token, view.now), Change::Revoke))
+    (!is_answered).then(|| view.put(view.record.revoke_all(token, view.now), Change::Revoke))
 }
 
-fn namespace_is_unrecorded(view: &View<'_>) -> Option<Step> {
+fn namespace_is_unrecorded(view: &Context<'_>) -> Option<Step> {
     let namespace_uid = view.user.owner.namespace_uid.as_ref()?;
     if view.record.owner.namespace_uid.is_some() {
         return None;
@@ -199,58 +201,58 @@ fn namespace_is_unrecorded(view: &View<'_>) -> Option<Step> {
     Some(view.put(record, Change::Complete))
 }
 
-fn secret_is_not_ours(view: &View<'_>) -> Option<Step> {
+fn secret_is_not_ours(view: &Context<'_>) -> Option<Step> {
     let delivered = view.delivered?;
     match delivered.belongs {
         Belongs::Ours => None,
         Belongs::Predecessor if delivered.is_terminating => None,
-        Belongs::Predecessor if collector_had_its_time(view.user.created_at, view.now) => {
+        Belongs::Predecessor if gc_had_time(view.user.created_at, view.now) => {
             Some(Step::Write(Write::Collect(delivered.version.clone())))
         }
         Belongs::Predecessor => {
-            let soon = later(view.now.earliest(), COLLECTION);
-            Some(rest(Verdict::AwaitingCollection, Some(soon)))
+            let soon = saturating_add(view.now.earliest(), GC_RECHECK);
+            Some(done(Outcome::AwaitingGarbageCollection, Some(soon)))
         }
-        Belongs::Foreign => Some(rest(Verdict::SecretConflict, Some(recheck(view.now)))),
+        Belongs::Foreign => Some(done(Outcome::SecretConflict, Some(recheck(view.now)))),
     }
 }
 
-fn secret_is_going(view: &View<'_>) -> Option<Step> {
+fn secret_is_going(view: &Context<'_>) -> Option<Step> {
     view.delivered?
         .is_terminating
-        .then(|| rest(Verdict::SecretTerminating, Some(recheck(view.now))))
+        .then(|| done(Outcome::SecretTerminating, Some(recheck(view.now))))
 }
 
-fn creation_may_be_in_flight(view: &View<'_>) -> Option<Step> {
+fn creation_may_be_in_flight(view: &Context<'_>) -> Option<Step> {
     if view.delivered.is_some() || view.user.is_suspended || !view.record.awaits_creation() {
         return None;
     }
-    let tidy = view.tidied(view.record);
+    let tidy = view.pruned(view.record);
     // Nothing could be delivered into it while the record is full, unless that never ends.
     let has_use = tidy.has_room() || tidy.ends().next().is_none();
     has_use.then_some(Step::Write(Write::CreatePlaceholder))
 }
 
-fn pending_is_shown(view: &View<'_>) -> Option<Step> {
+fn pending_is_shown(view: &Context<'_>) -> Option<Step> {
     let id = view.delivered?.unaltered_id()?;
     let entry = view.record.entries.get(id)?;
-    if !matches!(entry.state, State::Pending(_)) {
+    if !matches!(entry.state, EntryState::Pending(_)) {
         return None;
     }
-    let promoted = view.record.promoted(id, view.user.overlap, view.now);
-    Some(view.put(view.tidied(&promoted), Change::Promote))
+    let promoted = view.record.promote(id, view.user.overlap, view.now);
+    Some(view.put(view.pruned(&promoted), Change::Promote))
 }
 
-fn delivery_may_be_in_flight(view: &View<'_>) -> Option<Step> {
+fn delivery_may_be_in_flight(view: &Context<'_>) -> Option<Step> {
     let delivered = view.delivered?;
     view.cause()?;
     let write = Write::Fence(delivered.version.clone(), delivered.attempt.saturating_add(1));
     view.record.awaits(&delivered.version).then_some(Step::Write(write))
 }
 
-fn client_secret_is_needed(view: &View<'_>) -> Option<Step> {
+fn client_secret_is_needed(view: &Context<'_>) -> Option<Step> {
     let cause = view.cause()?;
-    let mut record = view.tidied(view.record);
+    let mut record = view.pruned(view.record);
     record.serial = view.next_serial();
     if let Some(token) = view.user.rotate_request.as_deref() {
         record.rotated = record.rotated.with(token);
@@ -259,12 +261,12 @@ fn client_secret_is_needed(view: &View<'_>) -> Option<Step> {
         record_version: view.version.clone(),
         record,
         placeholder: view.delivered.map(|delivered| delivered.version.clone()),
-        placeholder_is_empty: view.delivered.is_some_and(Delivered::is_empty),
+        placeholder_is_empty: view.delivered.is_some_and(ObservedSecret::is_empty),
         cause,
     }))))
 }
 
-fn read_once_is_over(view: &View<'_>) -> Option<Step> {
+fn read_once_is_over(view: &Context<'_>) -> Option<Step> {
     // A fence goes only after what it stops has got its end.
     let delivered = view.delivered.filter(|delivered| !delivered.is_empty())?;
     let ends_at = view.withdrawal_at()?;
@@ -272,14 +274,14 @@ fn read_once_is_over(view: &View<'_>) -> Option<Step> {
     is_over.then(|| Step::Write(Write::Withdraw(delivered.version.clone())))
 }
 
-fn record_is_untidy(view: &View<'_>) -> Option<Step> {
-    let tidy = view.tidied(view.record);
-    (tidy != *view.record).then(|| view.put(tidy, Change::Tidy))
+fn record_needs_pruning(view: &Context<'_>) -> Option<Step> {
+    let tidy = view.pruned(view.record);
+    (tidy != *view.record).then(|| view.put(tidy, Change::Prune))
 }
 
 // === impl View ===
 
-impl View<'_> {
+impl Context<'_> {
     /// Why a new client secret is needed, if it is.
     fn cause(&self) -> Option<Cause> {
         if self.user.is_suspended {
@@ -333,11 +335,11 @@ impl View<'_> {
             return None;
         };
         let (_, current) = self.record.current()?;
-        Some(later(current.issued_at, ttl))
+        Some(saturating_add(current.issued_at, ttl))
     }
 
-    fn tidied(&self, record: &Record) -> Record {
-        record.tidied(self.delivered.map(Delivered::shown), self.user.overlap, self.now)
+    fn pruned(&self, record: &Record) -> Record {
+        record.prune(self.delivered.map(ObservedSecret::credential), self.user.overlap, self.now)
     }
 
     fn put(&self, record: Record, change: Change) -> Step {
@@ -345,51 +347,51 @@ impl View<'_> {
     }
 
     /// Nothing to do: says so, and when time alone will change that.
-    fn settled(&self) -> Step {
+    fn converged(&self) -> Step {
         let ends = self.record.ends();
         let withdrawal = self.delivered.and_then(|_| self.withdrawal_at());
         let acts = self.due_at().into_iter().chain(withdrawal).filter(|_| !self.user.is_suspended);
         // What is due by a clock that cannot be trusted waits until it can.
-        let wake_at = match self.now.trust() {
-            Trust::Trusted => ends.chain(acts).min(),
-            Trust::Apart(_) | Trust::Jumped => Some(recheck(self.now)),
+        let wake_at = match self.now.clock_state() {
+            ClockState::Trusted => ends.chain(acts).min(),
+            ClockState::Apart(_) | ClockState::Jumped => Some(recheck(self.now)),
         };
         let verdict = match &self.user.excess {
-            _ if self.user.is_suspended => Verdict::Suspended,
+            _ if self.user.is_suspended => Outcome::Suspended,
             Some(excess) => {
                 let (user, excess) = (Box::new(self.user.owner.clone()), Box::new(excess.clone()));
-                Verdict::NotAllowed { user, excess }
+                Outcome::NotAllowed { user, excess }
             }
             None => self.delivered_verdict(),
         };
-        rest(verdict, wake_at)
+        done(verdict, wake_at)
     }
 
-    fn delivered_verdict(&self) -> Verdict {
+    fn delivered_verdict(&self) -> Outcome {
         match self.delivered {
-            Some(delivered) if delivered.is_altered() => Verdict::AlterationIgnored,
-            Some(delivered) if delivered.credential_id.is_some() => Verdict::Delivered,
+            Some(delivered) if delivered.is_altered() => Outcome::AlterationIgnored,
+            Some(delivered) if delivered.credential_id.is_some() => Outcome::Delivered,
             Some(_) | None if matches!(self.user.delivery, Delivery::OneTime(_)) => {
-                Verdict::ReadOnce
+                Outcome::ReadOnce
             }
-            Some(_) | None => Verdict::DeletionIgnored,
+            Some(_) | None => Outcome::DeletionIgnored,
         }
     }
 }
 
-fn rest(verdict: Verdict, wake_at: Option<Timestamp>) -> Step {
-    Step::Rest(Rest { verdict, wake_at })
+fn done(verdict: Outcome, wake_at: Option<Timestamp>) -> Step {
+    Step::Done(Done { outcome: verdict, requeue_at: wake_at })
 }
 
 /// What no watch will tell: a Secret that is not ours carries no label of ours.
 fn recheck(now: Now) -> Timestamp {
-    later(now.earliest(), RECHECK)
+    saturating_add(now.earliest(), RECHECK)
 }
 
 const RECHECK: SignedDuration = SignedDuration::from_secs(30);
 
 /// The garbage collector of Kubernetes usually needs less; it is told by the watch.
-const COLLECTION: SignedDuration = SignedDuration::from_secs(2);
+const GC_RECHECK: SignedDuration = SignedDuration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

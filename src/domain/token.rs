@@ -47,9 +47,9 @@ pub struct Client {
 
 /// What tokens of this installation say, and in which form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct TokenPolicy {
     /// Which claims say what a client may do.
-    pub profile: Profile,
+    pub profile: ClaimsProfile,
     /// Which roles and audiences they may have.
     pub policy: Policy,
     /// Their `typ`, unless the client says otherwise.
@@ -58,7 +58,7 @@ pub struct Terms {
 
 /// Which claims say what a client may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Profile {
+pub enum ClaimsProfile {
     /// Roles in `user_roles`, as Cyoda Cloud writes them.
     #[default]
     Cloud,
@@ -69,7 +69,7 @@ pub enum Profile {
 
 /// What one token will say of its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Granted<'a> {
+pub struct Grant<'a> {
     /// The roles, in the order of the spec.
     pub roles: Vec<&'a str>,
     /// The audiences, in the order of the spec.
@@ -78,7 +78,7 @@ pub struct Granted<'a> {
 
 /// Why a client does not get what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Excessive {
+pub enum ScopeError {
     /// RFC 6749 section 5.2 `invalid_scope`.
     #[error("the scope names a role that the client does not have or may not have")]
     Scope,
@@ -101,9 +101,9 @@ pub struct Claims<'a> {
     /// Of whom.
     pub client: &'a Client,
     /// What.
-    pub granted: &'a Granted<'a>,
+    pub granted: &'a Grant<'a>,
     /// In which words.
-    pub profile: Profile,
+    pub profile: ClaimsProfile,
     /// Since when.
     pub issued_at: Timestamp,
     /// What tells this token from every other one.
@@ -123,7 +123,7 @@ pub struct TokenId([u8; 16]);
 
 // === impl Profile ===
 
-impl Profile {
+impl ClaimsProfile {
     /// The claim that has the roles.
     pub fn roles(self) -> &'static str {
         match self {
@@ -149,24 +149,24 @@ impl Client {
         policy: &Policy,
         scope: Option<&str>,
         targets: &[impl AsRef<str>],
-    ) -> Result<Granted<'_>, Excessive> {
+    ) -> Result<Grant<'_>, ScopeError> {
         let wanted: Vec<&str> = scope.unwrap_or_default().split(' ').filter(has_text).collect();
         if scope.is_some() && wanted.is_empty() {
-            return Err(Excessive::Scope);
+            return Err(ScopeError::Scope);
         }
         let targets: Vec<&str> = targets.iter().map(AsRef::as_ref).collect();
-        let roles = narrowed(&self.roles, &policy.roles, &wanted).ok_or(Excessive::Scope)?;
+        let roles = narrowed(&self.roles, &policy.roles, &wanted).ok_or(ScopeError::Scope)?;
         let audiences = narrowed(&self.audiences, &policy.audiences, &targets);
-        let audiences = audiences.ok_or(Excessive::Target)?;
+        let audiences = audiences.ok_or(ScopeError::Target)?;
         // Without an audience that is not allowed, a token might have none, which many verifiers
         // accept.
         if !self.audiences.iter().all(|it| policy.audiences.includes(it)) {
-            return Err(Excessive::Audiences);
+            return Err(ScopeError::Audiences);
         }
         if roles.is_empty() && !self.roles.is_empty() {
-            return Err(Excessive::Roles);
+            return Err(ScopeError::Roles);
         }
-        Ok(Granted { roles, audiences })
+        Ok(Grant { roles, audiences })
     }
 
     /// Whether a token of the client with that `iat`, in seconds, was issued before the last revocation of
@@ -181,7 +181,7 @@ impl Client {
 
     /// The `typ` of a token for these audiences. RFC 9068 section 2.2 demands the claim `aud`, so a token
     /// without it is none of that profile.
-    pub fn type_of(&self, granted: &Granted<'_>, terms: &Terms) -> AccessTokenType {
+    pub fn type_of(&self, granted: &Grant<'_>, terms: &TokenPolicy) -> AccessTokenType {
         if granted.audiences.is_empty() {
             return AccessTokenType::Jwt;
         }
@@ -205,7 +205,7 @@ fn narrowed<'a>(held: &'a [String], allowed: &Allowed, wanted: &[&str]) -> Optio
 
 // === impl Granted ===
 
-impl Granted<'_> {
+impl Grant<'_> {
     /// The roles as a scope (RFC 6749 section 3.3).
     pub fn scope(&self) -> Scope<'_> {
         Scope(&self.roles)
@@ -246,7 +246,7 @@ impl Serialize for Scope<'_> {
 impl Claims<'_> {
     /// When the token ends.
     pub fn expires_at(&self) -> Timestamp {
-        super::schedule::later(self.issued_at, self.client.lifetime)
+        super::schedule::saturating_add(self.issued_at, self.client.lifetime)
     }
 
     /// Appends what is signed: header and claims, each in base64url, with a dot between (RFC 7515

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 /// The unknown fields of one document, with the objects that they belong to.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Unknown(Vec<Field>);
+pub struct UnknownFields(Vec<Field>);
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Field {
@@ -23,7 +23,7 @@ struct Field {
 
 // === impl Unknown ===
 
-impl Unknown {
+impl UnknownFields {
     /// Compares a document with the document that its reader would write.
     pub fn between(stored: &[u8], known: &Value) -> Self {
         let mut fields = Vec::new();
@@ -47,7 +47,7 @@ impl Unknown {
     }
 }
 
-impl fmt::Debug for Unknown {
+impl fmt::Debug for UnknownFields {
     /// The values may be anything, so only the number of fields is printed.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} unknown fields", self.0.len())
@@ -91,7 +91,7 @@ mod tests {
         let known =
             json!({"serial": 1, "entries": {"a": {"state": "old"}, "b": {"state": "current"}}});
 
-        let unknown = Unknown::between(stored.to_string().as_bytes(), &known);
+        let unknown = UnknownFields::between(stored.to_string().as_bytes(), &known);
         let mut same = known;
         unknown.add_to(&mut same);
         let mut changed = json!({"serial": 2, "entries": {"b": {"state": "old"}, "c": {}}});
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_known_field_is_never_overwritten_and_no_value_is_printed() {
         let stored = json!({"placeholder": null, "token": "hunter2"});
-        let unknown = Unknown::between(stored.to_string().as_bytes(), &json!({}));
+        let unknown = UnknownFields::between(stored.to_string().as_bytes(), &json!({}));
 
         let mut document = json!({"placeholder": "7"});
         unknown.add_to(&mut document);

@@ -1,6 +1,6 @@
 //! What every message has to be like, for the tables of both kinds.
 
-use super::obstacle::{Obstacle, Operation};
+use super::obstacle::{BlockedReason, Operation};
 
 /// Fails unless the message names the object by kind and name, is made of sentences, and fits into
 /// an Event.
@@ -17,32 +17,38 @@ pub(super) fn assert_worded(message: &str, object: &str) {
 }
 
 /// Every variant with names in it.
-pub(super) fn every_obstacle() -> Vec<Obstacle> {
-    std::iter::successors(obstacle_after(None), |it| obstacle_after(Some(it))).collect()
+pub(super) fn every_blocked_reason() -> Vec<BlockedReason> {
+    std::iter::successors(blocked_reason_after(None), |it| blocked_reason_after(Some(it))).collect()
 }
 
 /// A new variant does not compile until it stands in this chain.
-fn obstacle_after(former: Option<&Obstacle>) -> Option<Obstacle> {
+fn blocked_reason_after(former: Option<&BlockedReason>) -> Option<BlockedReason> {
     let operation = || Operation::on("create", "secrets", "shop", "other-credentials");
     let text = str::to_owned;
     Some(match former {
-        None => Obstacle::Forbidden { operation: operation(), account: None },
-        Some(Obstacle::Forbidden { .. }) => Obstacle::Quota { operation: operation(), quota: None },
-        Some(Obstacle::Quota { .. }) => Obstacle::NamespaceTerminating { namespace: text("shop") },
-        Some(Obstacle::NamespaceTerminating { .. }) => {
-            Obstacle::Denied { operation: operation(), policy: text("no-secrets") }
+        None => BlockedReason::Forbidden { operation: operation(), account: None },
+        Some(BlockedReason::Forbidden { .. }) => {
+            BlockedReason::QuotaExceeded { operation: operation(), quota: None }
         }
-        Some(Obstacle::Denied { .. }) => {
-            Obstacle::Refused { operation: operation(), reason: text("Invalid") }
+        Some(BlockedReason::QuotaExceeded { .. }) => {
+            BlockedReason::NamespaceTerminating { namespace: text("shop") }
         }
-        Some(Obstacle::Refused { .. }) => {
-            Obstacle::AwaitingCollection { object: text("ConfigMap shop/other-jwks") }
+        Some(BlockedReason::NamespaceTerminating { .. }) => {
+            BlockedReason::Denied { operation: operation(), policy: text("no-secrets") }
         }
-        Some(Obstacle::AwaitingCollection { .. }) => Obstacle::Unavailable,
-        Some(Obstacle::Unavailable) => Obstacle::Contended { object: None },
-        Some(Obstacle::Contended { object: None }) => {
-            Obstacle::Contended { object: Some(text("ConfigMap shop/other-jwks")) }
+        Some(BlockedReason::Denied { .. }) => {
+            BlockedReason::Refused { operation: operation(), reason: text("Invalid") }
         }
-        Some(Obstacle::Contended { object: Some(_) }) => return None,
+        Some(BlockedReason::Refused { .. }) => {
+            BlockedReason::AwaitingGarbageCollection { object: text("ConfigMap shop/other-jwks") }
+        }
+        Some(BlockedReason::AwaitingGarbageCollection { .. }) => {
+            BlockedReason::ApiServerUnavailable
+        }
+        Some(BlockedReason::ApiServerUnavailable) => BlockedReason::WriteConflict { object: None },
+        Some(BlockedReason::WriteConflict { object: None }) => {
+            BlockedReason::WriteConflict { object: Some(text("ConfigMap shop/other-jwks")) }
+        }
+        Some(BlockedReason::WriteConflict { object: Some(_) }) => return None,
     })
 }

@@ -18,7 +18,7 @@ use aws_lc_rs::signature::{
 use zeroize::Zeroizing;
 
 use super::System;
-use crate::domain::key_pair::{Algorithm, KeyShape, Numbers, PublicKey};
+use crate::domain::key_pair::{Algorithm, KeyType, PublicKey, PublicKeyParameters};
 
 /// Makes key pairs.
 pub trait KeyPairs: fmt::Debug + Send + Sync {
@@ -30,7 +30,7 @@ pub trait KeyPairs: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// The generator failed.
-    fn generate(&self, label: &str, shape: KeyShape) -> Result<Pkcs8, KeyError>;
+    fn generate(&self, label: &str, shape: KeyType) -> Result<Pkcs8, KeyError>;
 }
 
 /// A private key in DER (RFC 5208), whose memory is zeroed on drop and which cannot be printed.
@@ -70,18 +70,18 @@ pub enum KeyError {
 // === making ===
 
 impl KeyPairs for System {
-    fn generate(&self, _label: &str, shape: KeyShape) -> Result<Pkcs8, KeyError> {
+    fn generate(&self, _label: &str, shape: KeyType) -> Result<Pkcs8, KeyError> {
         let curve = |algorithm| {
             let key_pair = EcdsaKeyPair::generate(algorithm).map_err(|_| KeyError::Generation)?;
             let document = key_pair.to_pkcs8v1().map_err(|_| KeyError::Generation)?;
             Ok(Pkcs8::new(document.as_ref().to_vec()))
         };
         match shape {
-            KeyShape::Rsa(bits) => rsa(bits),
-            KeyShape::P256 => curve(&ECDSA_P256_SHA256_FIXED_SIGNING),
-            KeyShape::P384 => curve(&ECDSA_P384_SHA384_FIXED_SIGNING),
-            KeyShape::P521 => curve(&ECDSA_P521_SHA512_FIXED_SIGNING),
-            KeyShape::Ed25519 => {
+            KeyType::Rsa(bits) => rsa(bits),
+            KeyType::P256 => curve(&ECDSA_P256_SHA256_FIXED_SIGNING),
+            KeyType::P384 => curve(&ECDSA_P384_SHA384_FIXED_SIGNING),
+            KeyType::P521 => curve(&ECDSA_P521_SHA512_FIXED_SIGNING),
+            KeyType::Ed25519 => {
                 let key_pair = Ed25519KeyPair::generate().map_err(|_| KeyError::Generation)?;
                 let document = key_pair.to_pkcs8v1().map_err(|_| KeyError::Generation)?;
                 Ok(Pkcs8::new(document.as_ref().to_vec()))
@@ -129,8 +129,8 @@ impl PrivateKey {
     ///
     /// [`KeyError::Unfit`].
     pub fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
-        let (secret, public) = match KeyShape::of(algorithm, None).ok_or(KeyError::Unfit)? {
-            KeyShape::Rsa(_) => {
+        let (secret, public) = match KeyType::of(algorithm, None).ok_or(KeyError::Unfit)? {
+            KeyType::Rsa(_) => {
                 let key_pair = RsaKeyPair::from_pkcs8(der).map_err(|_| KeyError::Unfit)?;
                 let public = key_pair.public_key();
                 let (n, e) = (public.modulus(), public.exponent());
@@ -141,13 +141,13 @@ impl PrivateKey {
                 );
                 (Secret::Rsa(key_pair), public)
             }
-            KeyShape::Ed25519 => {
+            KeyType::Ed25519 => {
                 let key_pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der);
                 let key_pair = key_pair.map_err(|_| KeyError::Unfit)?;
                 let public = PublicKey::ed25519(key_pair.public_key().as_ref());
                 (Secret::Ed25519(key_pair), public)
             }
-            KeyShape::P256 | KeyShape::P384 | KeyShape::P521 => {
+            KeyType::P256 | KeyType::P384 | KeyType::P521 => {
                 let curve = ecdsa(algorithm).ok_or(KeyError::Unfit)?.0;
                 let key_pair = EcdsaKeyPair::from_pkcs8(curve, der);
                 let key_pair = key_pair.map_err(|_| KeyError::Unfit)?;
@@ -200,17 +200,19 @@ impl fmt::Debug for PrivateKey {
 /// Whether the signature of a message is by that key.
 pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
     let algorithm = key.algorithm();
-    let verdict = match key.numbers() {
-        Numbers::Rsa { n, e } => {
+    let verdict = match key.parameters() {
+        PublicKeyParameters::Rsa { n, e } => {
             let Some((_, parameters)) = rsassa(algorithm) else { return false };
             RsaPublicKeyComponents { n, e }.verify(parameters, message, signature)
         }
-        Numbers::Ec { x, y } => {
+        PublicKeyParameters::Ec { x, y } => {
             let Some((_, curve)) = ecdsa(algorithm) else { return false };
             let point = [&[4], x.as_slice(), y.as_slice()].concat();
             UnparsedPublicKey::new(curve, point).verify(message, signature)
         }
-        Numbers::Ed25519 { x } => UnparsedPublicKey::new(&ED25519, x).verify(message, signature),
+        PublicKeyParameters::Ed25519 { x } => {
+            UnparsedPublicKey::new(&ED25519, x).verify(message, signature)
+        }
     };
     verdict.is_ok()
 }
@@ -218,11 +220,11 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
 type Ecdsa = (&'static EcdsaSigningAlgorithm, &'static dyn VerificationAlgorithm);
 
 fn ecdsa(algorithm: Algorithm) -> Option<Ecdsa> {
-    match KeyShape::of(algorithm, None)? {
-        KeyShape::P256 => Some((&ECDSA_P256_SHA256_FIXED_SIGNING, &ECDSA_P256_SHA256_FIXED)),
-        KeyShape::P384 => Some((&ECDSA_P384_SHA384_FIXED_SIGNING, &ECDSA_P384_SHA384_FIXED)),
-        KeyShape::P521 => Some((&ECDSA_P521_SHA512_FIXED_SIGNING, &ECDSA_P521_SHA512_FIXED)),
-        KeyShape::Rsa(_) | KeyShape::Ed25519 => None,
+    match KeyType::of(algorithm, None)? {
+        KeyType::P256 => Some((&ECDSA_P256_SHA256_FIXED_SIGNING, &ECDSA_P256_SHA256_FIXED)),
+        KeyType::P384 => Some((&ECDSA_P384_SHA384_FIXED_SIGNING, &ECDSA_P384_SHA384_FIXED)),
+        KeyType::P521 => Some((&ECDSA_P521_SHA512_FIXED_SIGNING, &ECDSA_P521_SHA512_FIXED)),
+        KeyType::Rsa(_) | KeyType::Ed25519 => None,
     }
 }
 
@@ -246,7 +248,7 @@ mod tests {
     use super::*;
 
     fn made(algorithm: Algorithm, size: Option<i32>) -> PrivateKey {
-        let shape = KeyShape::of(algorithm, size).unwrap();
+        let shape = KeyType::of(algorithm, size).unwrap();
         let der = System::start().generate("", shape).unwrap();
         PrivateKey::from_pkcs8(algorithm, der.as_bytes()).unwrap()
     }
@@ -279,7 +281,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_private_key_of_another_algorithm_is_refused() {
-        let der = System::start().generate("", KeyShape::P256).unwrap();
+        let der = System::start().generate("", KeyType::P256).unwrap();
 
         for algorithm in Algorithm::ALL.into_iter().filter(|it| *it != Algorithm::ES256) {
             let read = PrivateKey::from_pkcs8(algorithm, der.as_bytes());
@@ -289,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_of_a_private_key_can_be_printed() {
-        let der = System::start().generate("", KeyShape::Ed25519).unwrap();
+        let der = System::start().generate("", KeyType::Ed25519).unwrap();
         let key = PrivateKey::from_pkcs8(Algorithm::EdDsa, der.as_bytes()).unwrap();
 
         assert_eq!(format!("{der:?}"), "<redacted>");

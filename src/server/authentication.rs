@@ -18,7 +18,7 @@ use super::reason::{Reason, Unauthenticated};
 use super::recent::{Recent, network_of};
 use crate::directory::{CannotCheck, Directory, Known, Live, Share, Verified};
 use crate::domain::credential::{ClientId, ClientSecret, CredentialId, Verifier};
-use crate::domain::token::presented::Presented;
+use crate::domain::token::presented::ClientCredentials;
 use crate::environment::{Clock, Entropy, EntropyError};
 
 /// Authenticates clients.
@@ -122,7 +122,7 @@ impl Authenticator {
     /// time: it is looked for once, and whoever is not there has a stand-in.
     pub async fn authenticate(
         &self,
-        presented: &Presented,
+        presented: &ClientCredentials,
         source: Option<IpAddr>,
     ) -> Result<Arc<Known>, Failed> {
         let named = self.directory.client(&presented.client_id);
@@ -160,7 +160,7 @@ impl Authenticator {
     async fn proven(
         &self,
         known: Arc<Known>,
-        presented: &Presented,
+        presented: &ClientCredentials,
         source: Option<IpAddr>,
     ) -> Result<Arc<Known>, Denied> {
         let id = presented.secret.id();
@@ -175,7 +175,7 @@ impl Authenticator {
     /// be.
     async fn look_up(
         &self,
-        presented: &Presented,
+        presented: &ClientCredentials,
         id: &CredentialId,
         source: Option<IpAddr>,
     ) -> Result<Arc<Known>, Denied> {

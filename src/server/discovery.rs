@@ -16,7 +16,7 @@ use super::answer::Refusal;
 use super::reason::Reason;
 use super::service::Service;
 use crate::domain::jwks::Jwks;
-use crate::domain::signer::NoSigner;
+use crate::domain::signer::SigningUnavailable;
 
 /// OpenID Connect Discovery 1.0 section 3 and RFC 8414 section 2.
 #[derive(Serialize)]
@@ -86,7 +86,7 @@ pub(super) async fn jwks_of_one(
     let published = file.strip_suffix(".json").map(|name| service.directory.published_of(name));
     let response = match published {
         Some(Ok(Some(published))) => cacheable(&headers, published.bytes.clone(), &published.etag),
-        None | Some(Err(NoSigner::Absent)) => Refusal::NotFound.into_response(),
+        None | Some(Err(SigningUnavailable::Absent)) => Refusal::NotFound.into_response(),
         Some(Ok(None) | Err(_)) => missing(),
     };
     service.metrics.jwks_answered(response.status());

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::answer::Refusal;
 use super::audit::Records;
-use crate::domain::token::presented::Method;
+use crate::domain::token::presented::ClientAuthMethod;
 
 /// The metrics of the token service.
 #[derive(Clone, Debug)]
@@ -93,12 +93,12 @@ impl Metrics {
         self.records.clone()
     }
 
-    pub(super) fn issued(&self, method: Method, took: Duration) {
+    pub(super) fn issued(&self, method: ClientAuthMethod, took: Duration) {
         self.count(method, "issued", ("", ""));
         self.seconds.observe(took.as_secs_f64());
     }
 
-    pub(super) fn refused(&self, method: Method, refusal: &Refusal) {
+    pub(super) fn refused(&self, method: ClientAuthMethod, refusal: &Refusal) {
         self.count(method, "refused", (refusal.code(), refusal.reason()));
     }
 
@@ -116,7 +116,7 @@ impl Metrics {
 
     fn count(
         &self,
-        method: Method,
+        method: ClientAuthMethod,
         result: &'static str,
         (error, reason): (&'static str, &'static str),
     ) {

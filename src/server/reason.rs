@@ -2,7 +2,7 @@
 //! and the words for whoever asked.
 
 use crate::directory::CannotCheck;
-use crate::domain::signer::NoSigner;
+use crate::domain::signer::SigningUnavailable;
 
 /// Why a client is not authenticated, for the audit record alone: the answer and the metrics say
 /// the same for all of them, so that they do not tell which clients exist.
@@ -57,7 +57,7 @@ pub enum Reason {
     /// Another hash for the same client secret takes too long.
     HashingSlow,
     /// No key signs.
-    Signer(NoSigner),
+    Signer(SigningUnavailable),
     /// A random id or a signature could not be made.
     SigningFailed,
     /// No series has a public key.
@@ -85,13 +85,13 @@ impl Reason {
             Self::Lookup(CannotCheck::OtherNamespace) => "namespace_differs",
             Self::HashingQueueFull => "hashing_queue_full",
             Self::HashingSlow => "hashing_slow",
-            Self::Signer(NoSigner::Unseen(_)) => "watch_not_synced",
-            Self::Signer(NoSigner::Stale(_)) => "watch_stale",
-            Self::Signer(NoSigner::Absent) => "signing_key_absent",
-            Self::Signer(NoSigner::Suspended) => "signing_key_suspended",
-            Self::Signer(NoSigner::NoLedger) => "no_ledger",
-            Self::Signer(NoSigner::NoKey) => "no_active_key",
-            Self::Signer(NoSigner::Settings(_)) => "settings_differ",
+            Self::Signer(SigningUnavailable::NotSynced(_)) => "watch_not_synced",
+            Self::Signer(SigningUnavailable::Stale(_)) => "watch_stale",
+            Self::Signer(SigningUnavailable::Absent) => "signing_key_absent",
+            Self::Signer(SigningUnavailable::Suspended) => "signing_key_suspended",
+            Self::Signer(SigningUnavailable::NoLedger) => "no_ledger",
+            Self::Signer(SigningUnavailable::NoKey) => "no_active_key",
+            Self::Signer(SigningUnavailable::Settings(_)) => "settings_differ",
             Self::SigningFailed => "signing_failed",
             Self::NothingPublished => "nothing_published",
             Self::RolesNotAllowed => "roles_not_allowed",
@@ -108,19 +108,23 @@ impl Reason {
             Self::Lookup(_) | Self::HashingQueueFull | Self::HashingSlow => {
                 "the client secret cannot be checked at the moment"
             }
-            Self::Signer(NoSigner::Unseen(_)) => {
+            Self::Signer(SigningUnavailable::NotSynced(_)) => {
                 "the token service does not know enough yet to sign"
             }
-            Self::Signer(NoSigner::Stale(_)) => {
+            Self::Signer(SigningUnavailable::Stale(_)) => {
                 "the token service has been out of touch for too long to sign"
             }
-            Self::Signer(NoSigner::Absent) => {
+            Self::Signer(SigningUnavailable::Absent) => {
                 "the SigningKey that this client names does not exist"
             }
-            Self::Signer(NoSigner::Suspended) => "the SigningKey of this client is suspended",
-            Self::Signer(NoSigner::NoLedger | NoSigner::NoKey | NoSigner::Settings(_)) => {
-                "no key may sign for this client at the moment"
+            Self::Signer(SigningUnavailable::Suspended) => {
+                "the SigningKey of this client is suspended"
             }
+            Self::Signer(
+                SigningUnavailable::NoLedger
+                | SigningUnavailable::NoKey
+                | SigningUnavailable::Settings(_),
+            ) => "no key may sign for this client at the moment",
             Self::SigningFailed => "signing failed",
             Self::NothingPublished => {
                 "this replica of the token service does not see any published signing key"

@@ -18,9 +18,9 @@ use super::posted::Posted;
 use super::reason::{Reason, Unauthenticated};
 use super::token_ids::TokenIds;
 use crate::directory::{Directory, Known};
-use crate::domain::token::Terms;
-use crate::domain::token::presented::{Method, Presented, Unproven};
-use crate::domain::token::request::{Faulty, Form};
+use crate::domain::token::TokenPolicy;
+use crate::domain::token::presented::{ClientAuthError, ClientAuthMethod, ClientCredentials};
+use crate::domain::token::request::{Form, InvalidForm};
 use crate::environment::{Clock, Entropy};
 
 /// Everything that a request needs.
@@ -33,7 +33,7 @@ pub struct Service {
     /// What tokens say, and where they are to be had.
     pub issuer: Issuer,
     /// What tokens say, and in which form.
-    pub terms: Terms,
+    pub terms: TokenPolicy,
     /// How many tokens there may be.
     pub tokens: Tokens,
     /// The time.
@@ -103,13 +103,13 @@ pub(super) enum Endpoint {
 pub(super) struct Authenticated<'a> {
     pub(super) known: Arc<Known>,
     pub(super) form: Form<'a>,
-    pub(super) method: Method,
+    pub(super) method: ClientAuthMethod,
 }
 
 /// A request that is refused.
 pub(super) struct Rejected {
     pub(super) refusal: Refusal,
-    pub(super) method: Method,
+    pub(super) method: ClientAuthMethod,
     /// Who it says it is, when there is such a client.
     pub(super) client: Option<Arc<Known>>,
 }
@@ -123,7 +123,7 @@ impl Service {
         endpoint: Endpoint,
     ) -> Result<Authenticated<'a>, Rejected> {
         let Posted { headers, body, source } = posted;
-        let unread = |refusal| Rejected { refusal, method: Method::None, client: None };
+        let unread = |refusal| Rejected { refusal, method: ClientAuthMethod::None, client: None };
         if !is_form(headers) {
             return Err(unread(Refusal::UnsupportedMediaType));
         }
@@ -134,15 +134,15 @@ impl Service {
             let text = "there is more than one Authorization header";
             return Err(unread(Refusal::InvalidRequest(text.into())));
         }
-        let method = Method::of(authorization, &form);
+        let method = ClientAuthMethod::of(authorization, &form);
         let challenged = match endpoint {
             Endpoint::Token => authorization.is_some() || !form.has_credentials(),
             Endpoint::Introspection => true,
         };
         let rejected = |refusal, client| Rejected { refusal, method, client };
-        let presented = Presented::read(authorization, &form);
+        let presented = ClientCredentials::read(authorization, &form);
         let presented = presented.map_err(|reason| {
-            let named = Presented::named(authorization, &form);
+            let named = ClientCredentials::client_id(authorization, &form);
             let client = named.and_then(|id| self.directory.client(&id));
             rejected(self.unproven(reason, challenged), client)
         })?;
@@ -158,13 +158,17 @@ impl Service {
         Ok(Authenticated { known, form, method })
     }
 
-    fn unproven(&self, reason: Unproven, challenged: bool) -> Refusal {
+    fn unproven(&self, reason: ClientAuthError, challenged: bool) -> Refusal {
         let text = reason.to_string().into();
         match reason {
-            Unproven::Twice | Unproven::TwoClients => Refusal::InvalidRequest(text),
-            Unproven::Missing => self.failed(text, Unauthenticated::NoCredentials, challenged),
-            Unproven::Unknown => self.failed(text, Unauthenticated::UnknownMethod, challenged),
-            Unproven::Malformed => self.failed(text, Unauthenticated::Malformed, challenged),
+            ClientAuthError::Twice | ClientAuthError::TwoClients => Refusal::InvalidRequest(text),
+            ClientAuthError::Missing => {
+                self.failed(text, Unauthenticated::NoCredentials, challenged)
+            }
+            ClientAuthError::Unknown => {
+                self.failed(text, Unauthenticated::UnknownMethod, challenged)
+            }
+            ClientAuthError::Malformed => self.failed(text, Unauthenticated::Malformed, challenged),
         }
     }
 
@@ -172,7 +176,7 @@ impl Service {
         match reason {
             // The same text as for malformed credentials: a guess learns nothing.
             Denied::Invalid(reason) => {
-                self.failed(Unproven::Malformed.to_string().into(), reason, challenged)
+                self.failed(ClientAuthError::Malformed.to_string().into(), reason, challenged)
             }
             Denied::TooOften(wait) => Refusal::SlowDown(Reason::Guesses, wait),
             Denied::Unchecked(reason, wait) => Refusal::Unavailable(reason, wait),
@@ -218,10 +222,12 @@ pub(super) fn refused(
     refusal.into_response()
 }
 
-fn faulty(fault: Faulty) -> Refusal {
+fn faulty(fault: InvalidForm) -> Refusal {
     match fault {
-        Faulty::Repeated(_) | Faulty::TooMany => Refusal::InvalidRequest(fault.to_string().into()),
-        Faulty::Resource => Refusal::InvalidTarget(
+        InvalidForm::Repeated(_) | InvalidForm::TooMany => {
+            Refusal::InvalidRequest(fault.to_string().into())
+        }
+        InvalidForm::Resource => Refusal::InvalidTarget(
             "a resource is an absolute URI without a fragment: name anything else as audience",
         ),
     }

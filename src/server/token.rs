@@ -14,8 +14,8 @@ use super::audit::Issued;
 use super::posted::Posted;
 use super::reason::Reason;
 use super::service::{Authenticated, Endpoint, Rejected, Service, refused};
-use crate::domain::signer::NoSigner;
-use crate::domain::token::{Claims, Excessive, Scope, Terms, append_signature};
+use crate::domain::signer::SigningUnavailable;
+use crate::domain::token::{Claims, Scope, ScopeError, TokenPolicy, append_signature};
 
 /// `POST` to the token endpoint.
 pub(super) async fn token(State(service): State<Arc<Service>>, posted: Posted) -> Response {
@@ -48,7 +48,7 @@ impl Service {
             Some(_) => return Err(Refusal::UnsupportedGrantType),
             None => return Err(Refusal::InvalidRequest("grant_type is missing".into())),
         }
-        let Terms { policy, profile, .. } = &self.terms;
+        let TokenPolicy { policy, profile, .. } = &self.terms;
         let granted = client.grant(policy, form.scope.as_deref(), &form.targets);
         let granted = granted.map_err(excessive)?;
         let elapsed = self.clock.elapsed();
@@ -96,18 +96,18 @@ fn append_rest(lifetime: i64, scope: Option<Scope<'_>>, answer: &mut String) -> 
     answer.write_char('}')
 }
 
-fn excessive(reason: Excessive) -> Refusal {
+fn excessive(reason: ScopeError) -> Refusal {
     match reason {
-        Excessive::Scope => Refusal::InvalidScope,
-        Excessive::Target => Refusal::InvalidTarget(
+        ScopeError::Scope => Refusal::InvalidScope,
+        ScopeError::Target => Refusal::InvalidTarget(
             "this client has no such audience, or the installation does not allow it",
         ),
-        Excessive::Roles => Refusal::UnauthorizedClient(Reason::RolesNotAllowed),
-        Excessive::Audiences => Refusal::UnauthorizedClient(Reason::AudiencesNotAllowed),
+        ScopeError::Roles => Refusal::UnauthorizedClient(Reason::RolesNotAllowed),
+        ScopeError::Audiences => Refusal::UnauthorizedClient(Reason::AudiencesNotAllowed),
     }
 }
 
-fn unsigned(reason: NoSigner) -> Refusal {
+fn unsigned(reason: SigningUnavailable) -> Refusal {
     Refusal::Unavailable(Reason::Signer(reason), RETRY)
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use support::control_plane::Options;
-use technical_user_operator::domain::credential::record::State;
+use technical_user_operator::domain::credential::record::EntryState;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -88,7 +88,7 @@ async fn contradictions(namespace: &Namespace, notes: &Notes) -> Vec<String> {
             wrong.push(format!("{name} shows {} and the record has {current:?}", visible.id()));
         }
         let mut states = record.entries.values().map(|entry| &entry.state);
-        if states.any(|state| matches!(state, State::Pending(_))) {
+        if states.any(|state| matches!(state, EntryState::Pending(_))) {
             wrong.push(format!("{name} has a pending entry at rest"));
         }
         for (id, read) in notes.reads() {

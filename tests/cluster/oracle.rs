@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watcher};
 use serde_json::json;
-use technical_user_operator::domain::credential::record::State;
+use technical_user_operator::domain::credential::record::EntryState;
 use technical_user_operator::domain::credential::{ClientId, ClientSecret, CredentialId};
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -74,11 +74,11 @@ pub(crate) async fn contradiction(
         return Some(format!("the visible client secret {id} is refused"));
     }
     let current: Vec<_> =
-        record.entries.iter().filter(|(_, entry)| entry.state == State::Current).collect();
+        record.entries.iter().filter(|(_, entry)| entry.state == EntryState::Current).collect();
     if current.len() != 1 || *current[0].0 != id {
         return Some(format!("{id} is visible and not the one current entry"));
     }
-    let is_pending = |state: &State| matches!(state, State::Pending(_));
+    let is_pending = |state: &EntryState| matches!(state, EntryState::Pending(_));
     if record.entries.values().any(|entry| is_pending(&entry.state)) {
         return Some("an entry is pending".to_owned());
     }

@@ -18,7 +18,7 @@ use technical_user_operator::controller::metrics::Metrics;
 use technical_user_operator::controller::{Context, Limits, Settings};
 use technical_user_operator::controller::{signing_key, technical_user};
 use technical_user_operator::domain::delivery::Endpoints;
-use technical_user_operator::domain::schedule::later;
+use technical_user_operator::domain::schedule::saturating_add;
 use technical_user_operator::environment::{Clock, System};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -60,7 +60,7 @@ struct Ahead {
 
 impl Clock for Ahead {
     fn now(&self) -> Timestamp {
-        later(self.system.now(), self.by)
+        saturating_add(self.system.now(), self.by)
     }
 
     fn elapsed(&self) -> Duration {
@@ -181,7 +181,7 @@ fn put_ahead<T>(answer: &mut Response<T>, by: SignedDuration) {
     let Some(date) = answer.headers().get(DATE).and_then(|date| date.to_str().ok()) else {
         return;
     };
-    let date = later(rfc2822::parse(date).unwrap().timestamp(), by);
+    let date = saturating_add(rfc2822::parse(date).unwrap().timestamp(), by);
     let date = rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&date).unwrap();
     answer.headers_mut().insert(DATE, HeaderValue::from_str(&date).unwrap());
 }

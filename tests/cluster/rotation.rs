@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 use serde_json::json;
 use technical_user_operator::api::{REVOKE_REQUESTED_AT, ROTATE_REQUESTED_AT};
-use technical_user_operator::domain::credential::record::State;
-use technical_user_operator::domain::schedule::later;
+use technical_user_operator::domain::credential::record::EntryState;
+use technical_user_operator::domain::schedule::saturating_add;
 
 use crate::namespace::{Namespace, accepts, condition, now};
 use crate::world::{shared, until};
@@ -82,7 +82,7 @@ async fn a_client_secret_is_replaced_when_its_period_is_over() {
     // Time is not moved: the record says that the client secret is older than it is.
     let mut record = namespace.record(&client_id).await.unwrap();
     for entry in record.entries.values_mut() {
-        entry.issued_at = later(now(), SignedDuration::from_hours(-25));
+        entry.issued_at = saturating_add(now(), SignedDuration::from_hours(-25));
     }
     namespace.write_record(&client_id, &record.to_json().to_string()).await;
 
@@ -90,7 +90,7 @@ async fn a_client_secret_is_replaced_when_its_period_is_over() {
     let record = namespace.record(&client_id).await.unwrap();
     assert!(accepts(&record, &namespace.shown("orders-credentials").await));
     assert!(accepts(&record, &former));
-    let State::Old(ends_at) = record.entries[&former.id()].state else {
+    let EntryState::Old(ends_at) = record.entries[&former.id()].state else {
         panic!("the former client secret has an end");
     };
     let left = ends_at.duration_since(now());
@@ -110,7 +110,7 @@ async fn an_old_client_secret_leaves_the_record_past_its_end() {
 
     let mut record = namespace.record(&client_id).await.unwrap();
     let old = record.entries.get_mut(&former.id()).unwrap();
-    old.state = State::Old(later(now(), SignedDuration::from_secs(2)));
+    old.state = EntryState::Old(saturating_add(now(), SignedDuration::from_secs(2)));
     namespace.write_record(&client_id, &record.to_json().to_string()).await;
 
     until("the old entry is gone", || async {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use technical_user_operator::api::signing_key::Algorithm;
 use technical_user_operator::domain::jwks::Jwks;
-use technical_user_operator::domain::key_pair::{KeyShape, Numbers};
+use technical_user_operator::domain::key_pair::{KeyType, PublicKeyParameters};
 use technical_user_operator::environment::private_key::{KeyPairs, Pkcs8, PrivateKey};
 use technical_user_operator::environment::{Clock, System};
 use tempfile::TempDir;
@@ -106,13 +106,13 @@ impl Signer {
     /// A key pair whose public key is awkward where that is possible: the first byte of its first
     /// coordinate is zero, and lost by whoever takes it for a number.
     fn draw(algorithm: Algorithm, rsa_key_size: Option<i32>) -> Self {
-        let shape = KeyShape::of(algorithm, rsa_key_size).unwrap();
+        let shape = KeyType::of(algorithm, rsa_key_size).unwrap();
         for _ in 0..MOST_DRAWS {
             let pkcs8 = System::start().generate("", shape).unwrap();
             let key = PrivateKey::from_pkcs8(algorithm, pkcs8.as_bytes()).unwrap();
-            let is_awkward = match key.public().numbers() {
-                Numbers::Ec { x, .. } => x[0] == 0,
-                Numbers::Rsa { .. } | Numbers::Ed25519 { .. } => true,
+            let is_awkward = match key.public().parameters() {
+                PublicKeyParameters::Ec { x, .. } => x[0] == 0,
+                PublicKeyParameters::Rsa { .. } | PublicKeyParameters::Ed25519 { .. } => true,
             };
             if is_awkward {
                 let mut signer = Self { pkcs8, cases: Vec::new(), key };
@@ -127,7 +127,7 @@ impl Signer {
         self.key.public().algorithm()
     }
 
-    fn write(&self, shape: KeyShape) -> Vec<Case> {
+    fn write(&self, shape: KeyType) -> Vec<Case> {
         let kid = self.key.public().kid().as_str();
         let named = |name: &str, token: String, expected: Verdict| {
             let name = format!("{} by {shape:?}: {name}", self.algorithm().name());

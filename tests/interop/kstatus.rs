@@ -8,21 +8,24 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use technical_user_operator::api::technical_user::SecretTemplate;
 use technical_user_operator::api::{signing_key as sk, technical_user as tu};
-use technical_user_operator::domain::credential::record::{self, Owner, Record, State};
+use technical_user_operator::domain::credential::record::{self, EntryState, Owner, Record};
 use technical_user_operator::domain::credential::record::{Unreadable, Version};
-use technical_user_operator::domain::delivery::{Content, Endpoints};
-use technical_user_operator::domain::key_pair::{KeyShape, PublicKey};
-use technical_user_operator::domain::obstacle::{Obstacle, Operation};
+use technical_user_operator::domain::delivery::{DesiredSecret, Endpoints};
+use technical_user_operator::domain::key_pair::{KeyType, PublicKey};
+use technical_user_operator::domain::obstacle::{BlockedReason, Operation};
 use technical_user_operator::domain::policy::Policy;
-use technical_user_operator::domain::schedule::{Now, Watchman};
-use technical_user_operator::domain::signing_key::ledger::{Agreement, Entry};
+use technical_user_operator::domain::schedule::{ClockMonitor, Now};
+use technical_user_operator::domain::signing_key::ledger::{Entry, SharedSettings};
 use technical_user_operator::domain::signing_key::{
-    self, Held, KeyPair, Ledger, Origin, Place, Published, Series, Sight, Surplus, Target, ledger,
+    self, ConfigMapState, KeyPair, Ledger, LedgerState, Origin, Place, Published, Scope, Series,
+    StaleCopy, ledger,
 };
-use technical_user_operator::domain::technical_user::report::{Ability, ReferredKey, Situation};
+use technical_user_operator::domain::technical_user::report::{
+    ReferredKey, SigningKeyState, StatusInputs,
+};
 use technical_user_operator::domain::technical_user::report::{invalid_spec, status};
 use technical_user_operator::domain::technical_user::{
-    Claim, Delivery, InvalidField, Observed, User, Verdict,
+    ClientIdReservation, Delivery, InvalidField, Observed, Outcome, User,
 };
 
 use crate::languages::{KSTATUS, run};
@@ -53,28 +56,29 @@ fn kstatus_reads_every_state_of_every_kind_as_it_is_meant() {
 
 fn users() -> States {
     let mut states = States::new();
-    let mut add = |name: &str, meant, verdict: &Verdict, ability, user| {
+    let mut add = |name: &str, meant, verdict: &Outcome, ability, user| {
         let signing_key = ReferredKey { name: "gateway".to_owned(), ability };
         let (home, now) = ("home", Now::at(at(0)));
-        let situation = Situation { verdict, signing_key: &signing_key, home, now };
+        let situation = StatusInputs { verdict, signing_key: &signing_key, home, now };
         let written = json!(status(&observed(user), &situation, None).unwrap());
         states.insert(format!("user {name}"), (object("TechnicalUser", &written), meant));
     };
     for (verdict, meant) in verdicts() {
-        add(&format!("{verdict:?}"), meant, &verdict, Ability::Signs, user());
+        add(&format!("{verdict:?}"), meant, &verdict, SigningKeyState::Signs, user());
         // A person has to act for what is stalled by itself, and never for the key.
         let without_key = if meant == FAILED { FAILED } else { IN_PROGRESS };
-        for ability in Ability::SEEN.into_iter().filter(|it| *it != Ability::Signs) {
+        for ability in SigningKeyState::SEEN.into_iter().filter(|it| *it != SigningKeyState::Signs)
+        {
             add(&format!("{verdict:?}, {ability:?}"), without_key, &verdict, ability, user());
         }
     }
-    for ability in Ability::SEEN {
+    for ability in SigningKeyState::SEEN {
         let suspended = User { is_suspended: true, ..user() };
-        add(&format!("suspended, {ability:?}"), CURRENT, &Verdict::Suspended, ability, suspended);
+        add(&format!("suspended, {ability:?}"), CURRENT, &Outcome::Suspended, ability, suspended);
     }
     let once = || User { delivery: Delivery::OneTime(SignedDuration::from_hours(4)), ..user() };
-    add("to be read once", CURRENT, &Verdict::Delivered, Ability::Signs, once());
-    add("read once", CURRENT, &Verdict::ReadOnce, Ability::Signs, once());
+    add("to be read once", CURRENT, &Outcome::Delivered, SigningKeyState::Signs, once());
+    add("read once", CURRENT, &Outcome::ReadOnce, SigningKeyState::Signs, once());
 
     let (written, _) = invalid_spec((&user().owner, GENERATION), invalid(), None, Now::at(at(0)));
     states.insert("user invalid".to_owned(), (object("TechnicalUser", &json!(written)), FAILED));
@@ -85,44 +89,49 @@ fn invalid() -> InvalidField {
     InvalidField { path: "spec.rotation.period", value: "soon".to_owned() }
 }
 
-fn verdicts() -> Vec<(Verdict, &'static str)> {
+fn verdicts() -> Vec<(Outcome, &'static str)> {
     let excess = Policy::default().excess(&["ROLE_ADMIN".to_owned()], &[]).unwrap();
     let not_allowed =
-        Verdict::NotAllowed { user: Box::new(user().owner), excess: Box::new(excess) };
-    let paced = Verdict::LossesPaced { replaced: 3, resumes_at: at(1) };
+        Outcome::NotAllowed { user: Box::new(user().owner), excess: Box::new(excess) };
+    let paced = Outcome::LossesPaced { replaced: 3, resumes_at: at(1) };
     let mut verdicts = vec![
-        (Verdict::Delivered, CURRENT),
-        (Verdict::ReadOnce, CURRENT),
-        (Verdict::NotCollected(SignedDuration::from_hours(4)), CURRENT),
-        (Verdict::DeletionIgnored, CURRENT),
-        (Verdict::AlterationIgnored, CURRENT),
+        (Outcome::Delivered, CURRENT),
+        (Outcome::ReadOnce, CURRENT),
+        (Outcome::NotCollected(SignedDuration::from_hours(4)), CURRENT),
+        (Outcome::DeletionIgnored, CURRENT),
+        (Outcome::AlterationIgnored, CURRENT),
         (not_allowed, FAILED),
-        (Verdict::ClientIdTaken, FAILED),
-        (Verdict::Unreadable(Unreadable::Malformed), FAILED),
-        (Verdict::AwaitingCollection, IN_PROGRESS),
-        (Verdict::SecretConflict, FAILED),
-        (Verdict::SecretTerminating, IN_PROGRESS),
-        (Verdict::SecretImmutable, FAILED),
-        (Verdict::TooManyCredentials, IN_PROGRESS),
+        (Outcome::ClientIdTaken, FAILED),
+        (Outcome::Unreadable(Unreadable::Malformed), FAILED),
+        (Outcome::AwaitingGarbageCollection, IN_PROGRESS),
+        (Outcome::SecretConflict, FAILED),
+        (Outcome::SecretTerminating, IN_PROGRESS),
+        (Outcome::SecretImmutable, FAILED),
+        (Outcome::TooManyCredentials, IN_PROGRESS),
         (paced, IN_PROGRESS),
     ];
-    let blocked = obstacles().into_iter().map(|(it, meant)| (Verdict::Blocked(it), meant));
+    let blocked = obstacles().into_iter().map(|(it, meant)| (Outcome::Blocked(it), meant));
     verdicts.extend(blocked);
     verdicts
 }
 
-fn obstacles() -> [(Obstacle, &'static str); 8] {
+fn obstacles() -> [(BlockedReason, &'static str); 8] {
     let operation = || Operation::on("create", "secrets", "shop", "billing-credentials");
     let text = str::to_owned;
     [
-        (Obstacle::Forbidden { operation: operation(), account: None }, FAILED),
-        (Obstacle::Quota { operation: operation(), quota: None }, FAILED),
-        (Obstacle::Denied { operation: operation(), policy: text("no-secrets") }, FAILED),
-        (Obstacle::Refused { operation: operation(), reason: text("Invalid") }, FAILED),
-        (Obstacle::NamespaceTerminating { namespace: text("shop") }, IN_PROGRESS),
-        (Obstacle::AwaitingCollection { object: text("ConfigMap home/default-jwks") }, IN_PROGRESS),
-        (Obstacle::Unavailable, IN_PROGRESS),
-        (Obstacle::Contended { object: None }, IN_PROGRESS),
+        (BlockedReason::Forbidden { operation: operation(), account: None }, FAILED),
+        (BlockedReason::QuotaExceeded { operation: operation(), quota: None }, FAILED),
+        (BlockedReason::Denied { operation: operation(), policy: text("no-secrets") }, FAILED),
+        (BlockedReason::Refused { operation: operation(), reason: text("Invalid") }, FAILED),
+        (BlockedReason::NamespaceTerminating { namespace: text("shop") }, IN_PROGRESS),
+        (
+            BlockedReason::AwaitingGarbageCollection {
+                object: text("ConfigMap home/default-jwks"),
+            },
+            IN_PROGRESS,
+        ),
+        (BlockedReason::ApiServerUnavailable, IN_PROGRESS),
+        (BlockedReason::WriteConflict { object: None }, IN_PROGRESS),
     ]
 }
 
@@ -130,7 +139,7 @@ fn user() -> User {
     let endpoints = Endpoints { issuer: "https://issuer.example".to_owned() };
     let client_id = "billing".parse().unwrap();
     User {
-        content: Content::of("billing", &client_id, &SecretTemplate::default(), &endpoints),
+        content: DesiredSecret::of("billing", &client_id, &SecretTemplate::default(), &endpoints),
         owner: Owner {
             uid: "user-uid".to_owned(),
             namespace: "shop".to_owned(),
@@ -157,37 +166,42 @@ fn observed(user: User) -> Observed {
     let mut record = Record::empty(user.client_id.clone(), user.owner.clone());
     let verifier = "$2b$04$abcdefghijklmnopqrstuuRx5tsRnQT5qKv0Gmd5JkfbQaVkHQGSm";
     let verifier = verifier.parse().unwrap();
-    let entry = record::Entry { verifier, state: State::Current, serial: 1, issued_at: at(-1) };
+    let entry =
+        record::Entry { verifier, state: EntryState::Current, serial: 1, issued_at: at(-1) };
     record.serial = 1;
     record.entries.insert("aaaaaaaaaa".parse().unwrap(), entry);
     let version = Version { uid: "record-uid".to_owned(), resource_version: "1".to_owned() };
-    Observed { user: Some(user), record: Claim::Held(version, Box::new(record)), delivered: None }
+    Observed {
+        user: Some(user),
+        record: ClientIdReservation::Held(version, Box::new(record)),
+        delivered: None,
+    }
 }
 
 // === SigningKey ===
 
 fn signing_keys() -> States {
-    use signing_key::Verdict;
+    use signing_key::Outcome;
     let kid = || "N1hQ0GU2n5rCLAqCS3gUUq4K5cVLkYQ5vtPOZ8nB1Rg".parse().unwrap();
     let secret = || "home/sk-uid".to_owned();
     let place = Place { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
     let reason = ledger::Unreadable::Malformed;
     let mut verdicts = vec![
-        (Verdict::Signing(kid()), CURRENT),
-        (Verdict::Suspended, CURRENT),
-        (Verdict::NoActiveKey(None), IN_PROGRESS),
-        (Verdict::KeyLost(kid(), Some(at(1))), IN_PROGRESS),
-        (Verdict::KeyUnreadable { secret: secret(), signs: true }, FAILED),
-        (Verdict::KeyUnreadable { secret: secret(), signs: false }, FAILED),
-        (Verdict::TooManyKeys, IN_PROGRESS),
-        (Verdict::LedgerUnreadable { secret: secret(), reason }, FAILED),
-        (Verdict::JwksConflict(place), FAILED),
-        (Verdict::InvalidSpec(invalid()), FAILED),
+        (Outcome::Signing(kid()), CURRENT),
+        (Outcome::Suspended, CURRENT),
+        (Outcome::NoActiveKey(None), IN_PROGRESS),
+        (Outcome::KeyLost(kid(), Some(at(1))), IN_PROGRESS),
+        (Outcome::KeyUnreadable { secret: secret(), signs: true }, FAILED),
+        (Outcome::KeyUnreadable { secret: secret(), signs: false }, FAILED),
+        (Outcome::TooManyKeys, IN_PROGRESS),
+        (Outcome::LedgerUnreadable { secret: secret(), reason }, FAILED),
+        (Outcome::JwksConflict(place), FAILED),
+        (Outcome::InvalidSpec(invalid()), FAILED),
     ];
     for signs in [true, false] {
         let blocked = obstacles().into_iter();
         verdicts
-            .extend(blocked.map(|(obstacle, meant)| (Verdict::Blocked { obstacle, signs }, meant)));
+            .extend(blocked.map(|(obstacle, meant)| (Outcome::Blocked { obstacle, signs }, meant)));
     }
     let mut states = States::new();
     let mut add = |name: String, meant, written: &Value| {
@@ -196,15 +210,15 @@ fn signing_keys() -> States {
     for (verdict, meant) in verdicts {
         let mut observed = observed_series();
         if let Some(series) = observed.series.as_mut() {
-            series.is_suspended = verdict == Verdict::Suspended;
+            series.is_suspended = verdict == Outcome::Suspended;
         }
-        if let Verdict::LedgerUnreadable { reason, .. } = verdict {
-            observed.ledger = Held::Unreadable(reason);
+        if let Outcome::LedgerUnreadable { reason, .. } = verdict {
+            observed.ledger = LedgerState::Unreadable(reason);
         }
         add(format!("{verdict:?}"), meant, &json!(key_status(&observed, &verdict, Now::at(at(0)))));
     }
     for (name, observed, now) in beside_ready() {
-        let written = key_status(&observed, &Verdict::Signing(kid()), now);
+        let written = key_status(&observed, &Outcome::Signing(kid()), now);
         let types: Vec<_> = written.conditions.iter().map(|it| it.type_.as_str()).collect();
         assert!(types.contains(&name), "{types:?}");
         add(name.to_owned(), CURRENT, &json!(written));
@@ -217,7 +231,7 @@ fn signing_keys() -> States {
 
 fn key_status(
     observed: &signing_key::Observed,
-    verdict: &signing_key::Verdict,
+    verdict: &signing_key::Outcome,
     now: Now,
 ) -> sk::SigningKeyStatus {
     signing_key::report::status(observed, verdict, None, now).unwrap()
@@ -237,11 +251,11 @@ fn beside_ready() -> Vec<(&'static str, signing_key::Observed, Now)> {
         observed
     };
     let incomplete = changed(|it| {
-        it.targets.insert("shop".to_owned(), Target::Foreign);
+        it.targets.insert("shop".to_owned(), ConfigMapState::Conflict);
     });
     let surplus = changed(|it| {
         let place = Place { namespace: "shop".to_owned(), name: "default-jwks".to_owned() };
-        it.surplus.insert(place, Surplus::Blocked(Obstacle::Unavailable));
+        it.surplus.insert(place, StaleCopy::Blocked(BlockedReason::ApiServerUnavailable));
     });
     let rotating = changed(|it| change_ledger(it, 2, Entry::scheduled(public_key(2), at(1))));
     let exposed = changed(|it| {
@@ -251,7 +265,7 @@ fn beside_ready() -> Vec<(&'static str, signing_key::Observed, Now)> {
     });
     let refused = asked(|it| it.revoke_request = Some("leaked".to_owned()));
     let ignored = asked(|it| it.ignored_requests = vec!["iam.cyoda.com/rotate-requested-at"]);
-    let apart = Watchman::default().look(at(0), Some(at(1)), Duration::ZERO);
+    let apart = ClockMonitor::default().sample(at(0), Some(at(1)), Duration::ZERO);
     vec![
         ("JWKSIncomplete", incomplete, now),
         ("JWKSOrphaned", surplus, now),
@@ -272,10 +286,10 @@ fn observed_series() -> signing_key::Observed {
     let key_pair = |index| KeyPair { version: version(), public: Some(public_key(index)) };
     let mut observed = signing_key::Observed {
         series: Some(series()),
-        targets: BTreeMap::from([("home".to_owned(), Target::Ours(published))]),
+        targets: BTreeMap::from([("home".to_owned(), ConfigMapState::Owned(published))]),
         surplus: BTreeMap::new(),
-        sight: Sight::Everywhere,
-        ledger: Held::Ledger(version(), Box::new(Ledger::empty("sk-uid", "default"))),
+        sight: Scope::AllNamespaces,
+        ledger: LedgerState::Ledger(version(), Box::new(Ledger::empty("sk-uid", "default"))),
         key_pairs: BTreeMap::from([(1, key_pair(1))]),
     };
     change_ledger(&mut observed, 1, Entry::scheduled(public_key(1), at(-1)));
@@ -283,7 +297,7 @@ fn observed_series() -> signing_key::Observed {
 }
 
 fn change_ledger(observed: &mut signing_key::Observed, index: u32, entry: Entry) {
-    let Held::Ledger(_, ledger) = &mut observed.ledger else { panic!("no ledger") };
+    let LedgerState::Ledger(_, ledger) = &mut observed.ledger else { panic!("no ledger") };
     ledger.entries.insert(index, entry);
 }
 
@@ -295,10 +309,10 @@ fn series() -> Series {
         created_at: at(-2),
         generation: GENERATION,
         algorithm: sk::Algorithm::ES256,
-        shape: KeyShape::P256,
+        shape: KeyType::P256,
         period: hour * 720,
         pre_publish: hour,
-        drain: signing_key::drain(hour, hour, hour * 24),
+        drain: signing_key::retention(hour, hour, hour * 24),
         home: "home".to_owned(),
         config_map_name: "default-jwks".to_owned(),
         is_suspended: false,
@@ -307,7 +321,12 @@ fn series() -> Series {
         revoke_all_request: None,
         ignored_requests: Vec::new(),
         origin: Origin::Declared,
-        agreement: Agreement::of(hour, hour * 24, "https://issuer.example", &Policy::default()),
+        agreement: SharedSettings::of(
+            hour,
+            hour * 24,
+            "https://issuer.example",
+            &Policy::default(),
+        ),
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use technical_user_operator::api::signing_key::Algorithm;
-use technical_user_operator::domain::key_pair::KeyShape;
+use technical_user_operator::domain::key_pair::KeyType;
 use technical_user_operator::environment::private_key::Pkcs8;
 
 use crate::cases::{Case, Cases, Verdict};
@@ -50,9 +50,9 @@ fn public_key(pkcs8: &Pkcs8) -> String {
 fn verdict(folder: &Path, algorithm: Algorithm, case: &Case) -> Verdict {
     let (message, signature) = case.token.rsplit_once('.').unwrap();
     let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
-    let signature = match KeyShape::of(algorithm, None).unwrap() {
-        KeyShape::P256 | KeyShape::P384 | KeyShape::P521 => der(&signature),
-        KeyShape::Rsa(_) | KeyShape::Ed25519 => signature,
+    let signature = match KeyType::of(algorithm, None).unwrap() {
+        KeyType::P256 | KeyType::P384 | KeyType::P521 => der(&signature),
+        KeyType::Rsa(_) | KeyType::Ed25519 => signature,
     };
     fs::write(folder.join("message"), message).unwrap();
     fs::write(folder.join("signature"), signature).unwrap();

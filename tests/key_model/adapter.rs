@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use technical_user_operator::domain::jwks::{self, Jwks};
-use technical_user_operator::domain::key_pair::{Algorithm, KeyShape, PublicKey};
+use technical_user_operator::domain::key_pair::{Algorithm, KeyType, PublicKey};
 use technical_user_operator::domain::object::Version;
 use technical_user_operator::domain::policy::Policy;
-use technical_user_operator::domain::schedule::{Now, Watchman};
-use technical_user_operator::domain::signer::{Aged, Use, Views, signer};
+use technical_user_operator::domain::schedule::{ClockMonitor, Now};
+use technical_user_operator::domain::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::signing_key::ledger::{self, Withdrawal};
 use technical_user_operator::domain::signing_key::{
-    self, Change, Held, KeyPair, Observed, Origin, Publication, Published, Series, Step, Target,
-    Write, drain,
+    self, Change, ConfigMapState, KeyPair, LedgerState, Observed, Origin, Publication, Published,
+    Series, Step, Write, retention,
 };
 
 use crate::cluster::{Entry, Ledger, Life, Map, Pairs, Requests, TICK, Time, Why};
@@ -94,8 +94,8 @@ impl Adapter {
 
     /// Longer ago than this is the same as this long ago.
     pub(crate) fn horizon(&self) -> Time {
-        let drain = self.drain().as_secs() / UNIT;
-        let longest = drain.max(i64::from(self.timing.period.unwrap_or(0)));
+        let kept = self.drain().as_secs() / UNIT;
+        let longest = kept.max(i64::from(self.timing.period.unwrap_or(0)));
         Time::try_from(longest).unwrap().max(self.timing.pre_publish) + 2 * TICK
     }
 
@@ -104,8 +104,10 @@ impl Adapter {
         match clock {
             Clock::Right => Now::at(instant(0)),
             Clock::Ahead => Now::at(instant(1)),
-            Clock::Between => Watchman::default().look(instant(0), Some(instant(1)), alone),
-            Clock::Doubtful => Watchman::default().look(instant(TICK), Some(instant(0)), alone),
+            Clock::Between => ClockMonitor::default().sample(instant(0), Some(instant(1)), alone),
+            Clock::Doubtful => {
+                ClockMonitor::default().sample(instant(TICK), Some(instant(0)), alone)
+            }
         }
     }
 
@@ -133,9 +135,9 @@ impl Adapter {
                 .map(|(name, it)| ((*name).to_owned(), self.target(name, it)))
                 .collect(),
             surplus: BTreeMap::new(),
-            sight: signing_key::Sight::Everywhere,
-            ledger: spelt.map_or(Held::Absent, |spelt| {
-                Held::Ledger(version(LEDGER, look.ledger.is_current), Box::new(spelt))
+            sight: signing_key::Scope::AllNamespaces,
+            ledger: spelt.map_or(LedgerState::Absent, |spelt| {
+                LedgerState::Ledger(version(LEDGER, look.ledger.is_current), Box::new(spelt))
             }),
             key_pairs: pairs.collect(),
         }
@@ -144,7 +146,7 @@ impl Adapter {
     /// Turns a step back.
     pub(crate) fn outcome(&self, step: Step) -> Outcome {
         match step {
-            Step::Rest(_) => Outcome::Rest,
+            Step::Done(_) => Outcome::Rest,
             Step::Write(Write::CreateLedger(ledger)) => {
                 Outcome::CreateLedger(self.small_ledger(&ledger))
             }
@@ -191,8 +193,8 @@ impl Adapter {
         let ledger = self.ledger(ledger);
         let (jwks, private) = (self.kids(map), self.kids(pairs));
         let age = Duration::from_secs(u64::from(TICK.unsigned_abs()) * 5) * u32::from(age);
-        let views = Views {
-            series: Aged { seen: Some(Use::Signing), age: Duration::ZERO },
+        let views = SignerInputs {
+            series: Aged { seen: Some(SigningState::Signing), age: Duration::ZERO },
             ledger: Aged { seen: Some(&ledger), age },
             jwks: Aged { seen: &jwks, age },
             private: Aged { seen: &private, age },
@@ -211,7 +213,7 @@ impl Adapter {
             created_at: instant(0),
             generation: 1,
             algorithm: Algorithm::ES256,
-            shape: KeyShape::P256,
+            shape: KeyType::P256,
             period: period.map_or(LONG, span),
             pre_publish: span(self.timing.pre_publish),
             drain: self.drain(),
@@ -227,8 +229,8 @@ impl Adapter {
         }
     }
 
-    fn agreement(&self) -> ledger::Agreement {
-        ledger::Agreement::of(
+    fn agreement(&self) -> ledger::SharedSettings {
+        ledger::SharedSettings::of(
             span(self.timing.view_age),
             span(self.timing.token),
             "https://iam.example.com",
@@ -237,13 +239,13 @@ impl Adapter {
     }
 
     fn drain(&self) -> SignedDuration {
-        drain(SignedDuration::ZERO, span(self.timing.view_age), span(self.timing.token))
+        retention(SignedDuration::ZERO, span(self.timing.view_age), span(self.timing.token))
     }
 
-    fn target(&self, namespace: &str, sight: &Sight<Map>) -> Target {
-        let Some(map) = sight.seen else { return Target::Absent };
+    fn target(&self, namespace: &str, sight: &Sight<Map>) -> ConfigMapState {
+        let Some(map) = sight.seen else { return ConfigMapState::Absent };
         let set: Jwks = map.kids.iter().map(|kid| self.key(kid).clone()).collect();
-        Target::Ours(Published {
+        ConfigMapState::Owned(Published {
             version: version(namespace, sight.is_current),
             digest: map.is_exact.then(|| set.digest()),
             kids: self.kids(map.kids),

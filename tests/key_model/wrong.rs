@@ -11,7 +11,7 @@ use technical_user_operator::domain::object::Version;
 use technical_user_operator::domain::schedule::Now;
 use technical_user_operator::domain::signing_key::ledger::Entry;
 use technical_user_operator::domain::signing_key::{
-    self, Change, Held, KeyPair, Ledger, Observed, Step, Target, Write,
+    self, Change, ConfigMapState, KeyPair, Ledger, LedgerState, Observed, Step, Write,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,14 +84,14 @@ impl Wrong {
             Self::NoPrePublish => set(seen, |series| series.pre_publish = SignedDuration::ZERO),
             Self::NoGrace => set(seen, |series| series.drain = SignedDuration::ZERO),
             Self::CountFromIntent => {
-                if let Held::Ledger(_, ledger) = &mut seen.ledger {
+                if let LedgerState::Ledger(_, ledger) = &mut seen.ledger {
                     for entry in ledger.entries.values_mut() {
                         entry.end_seen_at = entry.until;
                     }
                 }
             }
             Self::AnyPair => {
-                if let Held::Ledger(_, ledger) = &seen.ledger {
+                if let LedgerState::Ledger(_, ledger) = &seen.ledger {
                     for (index, pair) in &mut seen.key_pairs {
                         let uid = ledger.entries.get(index).and_then(|it| it.pair_uid.clone());
                         pair.version.uid = uid.unwrap_or_else(|| pair.version.uid.clone());
@@ -100,7 +100,7 @@ impl Wrong {
             }
             Self::NoFence | Self::InputsBeforeJwksNorFence if has_entries(seen) => {
                 for target in seen.targets.values_mut() {
-                    if let Target::Ours(published) = target {
+                    if let ConfigMapState::Owned(published) = target {
                         published.kids.clear();
                     }
                 }
@@ -110,7 +110,7 @@ impl Wrong {
             }
             Self::EditUnseen => {
                 for target in seen.targets.values_mut() {
-                    if let Target::Ours(published) = target
+                    if let ConfigMapState::Owned(published) = target
                         && published.digest.is_none()
                     {
                         published.digest = Some(wanted(&seen.ledger, &seen.key_pairs).digest());
@@ -123,8 +123,8 @@ impl Wrong {
 
     fn spoil(self, step: Step, observed: &Observed, now: Now) -> Step {
         let before = match &observed.ledger {
-            Held::Ledger(_, ledger) => Some(ledger.as_ref()),
-            Held::Absent | Held::Unreadable(_) | Held::Unread => None,
+            LedgerState::Ledger(_, ledger) => Some(ledger.as_ref()),
+            LedgerState::Absent | LedgerState::Unreadable(_) | LedgerState::Unread => None,
         };
         match (self, step) {
             (Self::RecoverAsNew, Step::Write(Write::CreateLedger(ledger))) => {
@@ -190,11 +190,11 @@ fn set(seen: &mut Observed, change: impl Fn(&mut signing_key::Series)) {
 }
 
 fn has_entries(seen: &Observed) -> bool {
-    matches!(&seen.ledger, Held::Ledger(_, ledger) if !ledger.entries.is_empty())
+    matches!(&seen.ledger, LedgerState::Ledger(_, ledger) if !ledger.entries.is_empty())
 }
 
 fn has_next(seen: &Observed) -> bool {
-    let Held::Ledger(_, ledger) = &seen.ledger else {
+    let LedgerState::Ledger(_, ledger) = &seen.ledger else {
         return false;
     };
     let next = seen.key_pairs.get(&ledger.next_index());
@@ -205,10 +205,10 @@ fn claim_published(seen: &mut Observed) {
     let wanted = wanted(&seen.ledger, &seen.key_pairs);
     for target in seen.targets.values_mut() {
         let version = match target {
-            Target::Ours(published) => published.version.clone(),
+            ConfigMapState::Owned(published) => published.version.clone(),
             _ => NEVER,
         };
-        *target = Target::Ours(signing_key::Published {
+        *target = ConfigMapState::Owned(signing_key::Published {
             version,
             digest: Some(wanted.digest()),
             kids: wanted.kids().cloned().collect(),
@@ -218,8 +218,8 @@ fn claim_published(seen: &mut Observed) {
 }
 
 /// What every JWKS shall be.
-fn wanted(ledger: &Held, key_pairs: &BTreeMap<u32, KeyPair>) -> Jwks {
-    let Held::Ledger(_, ledger) = ledger else {
+fn wanted(ledger: &LedgerState, key_pairs: &BTreeMap<u32, KeyPair>) -> Jwks {
+    let LedgerState::Ledger(_, ledger) = ledger else {
         return Jwks::default();
     };
     let next = key_pairs.get(&ledger.next_index()).and_then(|pair| pair.public.clone());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use technical_user_operator::domain::jwks::{Jwks, kids_of};
-use technical_user_operator::domain::signer::{Aged, Use, Views, signer};
+use technical_user_operator::domain::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::environment::Clock as _;
 
@@ -159,8 +159,8 @@ fn signs(world: &World, index: u32) -> Result<(), String> {
     let live = ledger.live().filter(|(index, _)| has_pair(*index));
     let private = live.map(|(_, entry)| entry.key.kid().clone()).collect();
     let age = Duration::ZERO;
-    let views = Views {
-        series: Aged { seen: Some(Use::Signing), age },
+    let views = SignerInputs {
+        series: Aged { seen: Some(SigningState::Signing), age },
         ledger: Aged { seen: Some(&ledger), age },
         jwks: Aged { seen: &jwks, age },
         private: Aged { seen: &private, age },

@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
-use technical_user_operator::domain::key_pair::KeyShape;
+use technical_user_operator::domain::key_pair::KeyType;
 use technical_user_operator::environment::System;
 use technical_user_operator::environment::private_key::{KeyError, KeyPairs, Pkcs8};
 
@@ -38,28 +38,28 @@ impl Seeded {
 }
 
 impl KeyPairs for Seeded {
-    fn generate(&self, label: &str, shape: KeyShape) -> Result<Pkcs8, KeyError> {
+    fn generate(&self, label: &str, shape: KeyType) -> Result<Pkcs8, KeyError> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let times = made.times.entry(label.to_owned()).or_default();
         *times += 1;
         let text = format!("{}/{label}/{times}", self.seed);
         let der = match shape {
-            KeyShape::Ed25519 => {
+            KeyType::Ed25519 => {
                 let seed = Sha256::digest(text.as_bytes());
                 made.private.insert(URL_SAFE_NO_PAD.encode(seed));
                 made.private.insert(hex(&seed));
                 [PREFIX.as_slice(), seed.as_slice()].concat()
             }
-            KeyShape::Rsa(2048) => {
+            KeyType::Rsa(2048) => {
                 made.from_pool += 1;
                 pool().get(made.from_pool - 1).ok_or(KeyError::Generation)?.clone()
             }
-            KeyShape::Rsa(_) | KeyShape::P256 | KeyShape::P384 | KeyShape::P521 => {
+            KeyType::Rsa(_) | KeyType::P256 | KeyType::P384 | KeyType::P521 => {
                 return Err(KeyError::Generation);
             }
         };
         // What comes first is the same in all of Ed25519, and the public modulus in those of RSA.
-        let public = if shape == KeyShape::Ed25519 { 18 } else { 330 };
+        let public = if shape == KeyType::Ed25519 { 18 } else { 330 };
         made.private.insert(STANDARD.encode(&der[public..]));
         made.private.insert(hex(&der[public..]));
         Ok(Pkcs8::new(der))
@@ -77,7 +77,7 @@ fn hex(bytes: &[u8]) -> String {
 fn pool() -> &'static [Vec<u8>] {
     static POOL: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     POOL.get_or_init(|| {
-        let made = (0..POOLED).map(|_| System::start().generate("", KeyShape::Rsa(2048)));
+        let made = (0..POOLED).map(|_| System::start().generate("", KeyType::Rsa(2048)));
         made.map(|key_pair| key_pair.unwrap().as_bytes().to_vec()).collect()
     })
 }

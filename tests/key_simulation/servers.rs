@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use technical_user_operator::domain::key_pair::Kid;
-use technical_user_operator::domain::signer::{Aged, Use, Views, signer};
+use technical_user_operator::domain::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::signing_key::{Ledger, SKEW};
 
 /// What a view showed since when, from the oldest that a server may still hold.
@@ -69,7 +69,7 @@ impl<T: Clone + PartialEq> History<T> {
 }
 
 /// The `SigningKey` as servers see it: its uid, and whether it may sign.
-pub(crate) type Series = Option<(String, Use)>;
+pub(crate) type Series = Option<(String, SigningState)>;
 
 /// Ledgers by the uid of their series: a server takes the one of the series that it sees.
 pub(crate) type Ledgers = BTreeMap<String, Arc<Ledger>>;
@@ -107,7 +107,7 @@ impl Servers {
                 for ((jwks_age, jwks), (private_age, private)) in
                     jwks.iter().flat_map(|it| private.iter().map(move |other| (it, other)))
                 {
-                    let views = Views {
+                    let views = SignerInputs {
                         series: Aged { seen: Some(*used), age: *series_age },
                         ledger: Aged { seen: ledger, age: *ledger_age },
                         jwks: Aged { seen: jwks, age: *jwks_age },

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use support::fake_api_server::View;
-use technical_user_operator::domain::signer::Use;
+use technical_user_operator::domain::signer::SigningState;
 use technical_user_operator::domain::signing_key::Ledger;
 
 use crate::servers::Ledgers;
@@ -75,9 +75,9 @@ pub(crate) fn ledger_of(secret: &Value) -> Option<Ledger> {
 }
 
 /// The uid of the `SigningKey`, and whether it may be used.
-pub(crate) fn read_series(object: &Value) -> (String, Use) {
+pub(crate) fn read_series(object: &Value) -> (String, SigningState) {
     let is_suspended = object["spec"]["suspend"] == true;
-    (uid_of(object), if is_suspended { Use::Suspended } else { Use::Signing })
+    (uid_of(object), if is_suspended { SigningState::Suspended } else { SigningState::Signing })
 }
 
 /// Every ledger, by the uid of its series.

@@ -16,7 +16,7 @@ use support::in_virtual_time;
 use technical_user_operator::controller::Limits;
 use technical_user_operator::domain::jwks::kids_of;
 use technical_user_operator::domain::key_pair::{Algorithm, Kid};
-use technical_user_operator::domain::signer::{Aged, Use, Views, signer};
+use technical_user_operator::domain::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::signing_key::{Ledger, SKEW};
 use technical_user_operator::environment::Clock as _;
 use technical_user_operator::environment::private_key::{PrivateKey, verify};
@@ -204,8 +204,8 @@ impl Run {
         let lag = LAGS[self.year.tokens % LAGS.len()];
         let skew = [-SKEW, SignedDuration::ZERO, SKEW][self.year.tokens / LAGS.len() % 3];
         let seen = self.at(now.saturating_sub(lag));
-        let views = Views {
-            series: Aged { seen: Some(Use::Signing), age: lag },
+        let views = SignerInputs {
+            series: Aged { seen: Some(SigningState::Signing), age: lag },
             ledger: Aged { seen: seen.ledger.as_deref(), age: lag },
             jwks: Aged { seen: &seen.jwks, age: lag },
             private: Aged { seen: &seen.private, age: lag },

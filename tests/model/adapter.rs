@@ -8,18 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use technical_user_operator::api;
 use technical_user_operator::api::technical_user::SecretTemplate;
-use technical_user_operator::domain::credential::record::{self, Handled, Owner, State};
+use technical_user_operator::domain::credential::record::{
+    self, EntryState, HandledRequests, Owner,
+};
 use technical_user_operator::domain::credential::{ClientId, CredentialId, Verifier};
 use technical_user_operator::domain::delivery::{
-    Content, Delivered, Endpoints, Mutability, SECRET_FIELDS, Written,
+    DesiredSecret, Endpoints, ManagedFields, Mutability, ObservedSecret, SECRET_FIELDS,
 };
 use technical_user_operator::domain::object::Belongs;
 use technical_user_operator::domain::schedule::Now;
 use technical_user_operator::domain::technical_user::{
-    self as decision, Change, Claim, Delivery, Holder, Observed, Step, Write,
+    self as decision, Change, ClientIdReservation, Delivery, Holder, Observed, Step, Write,
 };
 
-use technical_user_operator::domain::unknown::Unknown;
+use technical_user_operator::domain::unknown::UnknownFields;
 
 use crate::cluster::{ANY, Entry, FOREIGN, Life, Mode, Record, Secret, User, Version, Why};
 use crate::wrong::Wrong;
@@ -66,7 +68,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Adapter {
     pub(crate) is_scheduled: bool,
     verifier: Verifier,
-    content: Content,
+    content: DesiredSecret,
     digest: Option<String>,
 }
 
@@ -75,7 +77,7 @@ impl Adapter {
         let verifier = "$2b$04$abcdefghijklmnopqrstuuRx5tsRnQT5qKv0Gmd5JkfbQaVkHQGSm";
         let endpoints = Endpoints { issuer: "https://issuer.example".to_owned() };
         let template = SecretTemplate::default();
-        let content = Content::of("billing", &client_id(0), &template, &endpoints);
+        let content = DesiredSecret::of("billing", &client_id(0), &template, &endpoints);
         let digest = content.delivery_annotations(&credential_id(1)).remove(api::CONTENT_DIGEST);
         Self { is_scheduled, verifier: verifier.parse().unwrap(), content, digest }
     }
@@ -89,13 +91,14 @@ impl Adapter {
         Observed {
             user: Some(self.user(look.user)),
             record: match &look.record {
-                Seen::Free => Claim::Free,
-                Seen::Held(record) => {
-                    Claim::Held(record_version(record.version), Box::new(self.record(record)))
-                }
+                Seen::Free => ClientIdReservation::Free,
+                Seen::Held(record) => ClientIdReservation::Held(
+                    record_version(record.version),
+                    Box::new(self.record(record)),
+                ),
                 Seen::Taken { version, owner, lives } => {
-                    let holder = if *lives { Holder::Lives } else { Holder::Gone };
-                    Claim::Taken(record_version(*version), owner_of(*owner), holder)
+                    let holder = if *lives { Holder::Exists } else { Holder::Gone };
+                    ClientIdReservation::Taken(record_version(*version), owner_of(*owner), holder)
                 }
             },
             delivered: look.secret.map(|it| self.delivered(it, look.user.uid)),
@@ -106,7 +109,7 @@ impl Adapter {
     pub(crate) fn outcome(step: &Step, look: &Look) -> Outcome {
         let owner = look.user.uid;
         let write = match step {
-            Step::Rest(rest) => return Outcome::Rest(rest.verdict.reason()),
+            Step::Done(rest) => return Outcome::Rest(rest.outcome.reason()),
             Step::Write(write) => write,
         };
         match write {
@@ -117,7 +120,7 @@ impl Adapter {
                 let why = match change {
                     Change::Promote => Why::Promote,
                     Change::Revoke => Why::Revoke,
-                    Change::Tidy | Change::Complete => Why::Tidy,
+                    Change::Prune | Change::Complete => Why::Tidy,
                 };
                 Outcome::Put(small_record(record, small(version), owner), why)
             }
@@ -149,14 +152,14 @@ impl Adapter {
 
     /// The record without that verifier, as the operator takes it back after a refused reveal.
     pub(crate) fn taken_back(&self, record: &Record, id: u8) -> Record {
-        let less = self.record(record).taken_back(&credential_id(id));
+        let less = self.record(record).without(&credential_id(id));
         small_record(&less, record.version, record.owner)
     }
 
     /// The record with that verifier current, as the operator promotes it after a reveal.
     pub(crate) fn promoted(&self, wrong: Option<Wrong>, record: &Record, id: u8) -> Record {
         let before = self.record(record);
-        let promoted = before.promoted(&credential_id(id), OVERLAP, Self::now());
+        let promoted = before.promote(&credential_id(id), OVERLAP, Self::now());
         let promoted = Wrong::promote(wrong, &before, promoted);
         small_record(&promoted, record.version, record.owner)
     }
@@ -188,10 +191,10 @@ impl Adapter {
     fn record(&self, record: &Record) -> record::Record {
         let entry = |entry: &Entry| {
             let state = match entry.life {
-                Life::Pending(version) => State::Pending(placeholder(version)),
-                Life::Current => State::Current,
-                Life::Old => State::Old(instant(OVERLAP)),
-                Life::Ended => State::Old(instant(-OVERLAP)),
+                Life::Pending(version) => EntryState::Pending(placeholder(version)),
+                Life::Current => EntryState::Current,
+                Life::Old => EntryState::Old(instant(OVERLAP)),
+                Life::Ended => EntryState::Old(instant(-OVERLAP)),
             };
             let age = if entry.is_aged { LONG * 2 } else { SignedDuration::ZERO };
             let entry_ = record::Entry {
@@ -210,12 +213,12 @@ impl Adapter {
             rotated: handled("rotate", record.rotated),
             revoked: handled("revoke", record.revoked),
             revoked_at: None,
-            unknown: Unknown::default(),
+            unknown: UnknownFields::default(),
         }
     }
 
-    fn delivered(&self, secret: Secret, uid: u8) -> Delivered {
-        let mut ours = Written::default();
+    fn delivered(&self, secret: Secret, uid: u8) -> ObservedSecret {
+        let mut ours = ManagedFields::default();
         let mut foreign_fields = BTreeMap::new();
         let carries = secret.id != ANY;
         if carries {
@@ -232,7 +235,7 @@ impl Adapter {
         if secret.has_drifted {
             labels.remove(api::MANAGED);
         }
-        Delivered {
+        ObservedSecret {
             version: secret_version(secret.version),
             belongs: match secret.owner {
                 owner if owner == uid => Belongs::Ours,
@@ -263,10 +266,10 @@ fn small_record(record: &record::Record, version: Version, owner: u8) -> Record 
     let entry = |(id, entry): (&CredentialId, &record::Entry)| Entry {
         id: id.as_str().parse().unwrap(),
         life: match &entry.state {
-            State::Pending(version) => Life::Pending(version.as_ref().map_or(ANY, small)),
-            State::Current => Life::Current,
-            State::Old(not_after) if *not_after > instant(SignedDuration::ZERO) => Life::Old,
-            State::Old(_) => Life::Ended,
+            EntryState::Pending(version) => Life::Pending(version.as_ref().map_or(ANY, small)),
+            EntryState::Current => Life::Current,
+            EntryState::Old(not_after) if *not_after > instant(SignedDuration::ZERO) => Life::Old,
+            EntryState::Old(_) => Life::Ended,
         },
         serial: entry.serial.try_into().unwrap(),
         is_aged: entry.issued_at < instant(SignedDuration::ZERO),
@@ -281,13 +284,15 @@ fn small_record(record: &record::Record, version: Version, owner: u8) -> Record 
     }
 }
 
-fn handled(kind: &str, bits: u8) -> Handled {
+fn handled(kind: &str, bits: u8) -> HandledRequests {
     (1..TOKENS)
         .filter(|number| bits & (1 << number) != 0)
-        .fold(Handled::default(), |handled, number| handled.with(&format!("{kind}{number}")))
+        .fold(HandledRequests::default(), |handled, number| {
+            handled.with(&format!("{kind}{number}"))
+        })
 }
 
-fn bits(kind: &str, handled: &Handled) -> u8 {
+fn bits(kind: &str, handled: &HandledRequests) -> u8 {
     (1..TOKENS)
         .filter(|number| handled.includes(&format!("{kind}{number}")))
         .fold(0, |bits, number| bits | (1 << number))

@@ -3,12 +3,12 @@
 //! Those that err in the decision wrap the production code and change what it sees or says; those
 //! that err in the execution are asked for by name in [`crate::replica`].
 
-use technical_user_operator::domain::credential::record::{Record, State, Version};
+use technical_user_operator::domain::credential::record::{EntryState, Record, Version};
 use technical_user_operator::domain::delivery::SECRET_FIELDS;
 use technical_user_operator::domain::object::Belongs;
-use technical_user_operator::domain::schedule::{Now, later};
+use technical_user_operator::domain::schedule::{Now, saturating_add};
 use technical_user_operator::domain::technical_user::{
-    self, Cause, Change, Claim, Issue, Observed, Step, Write,
+    self, Cause, Change, ClientIdReservation, Issue, Observed, Step, Write,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,9 @@ impl Wrong {
         let Some(delivered) = &mut seen.delivered else {
             return;
         };
-        if let (Self::PruneWithoutFence, Claim::Held(_, record)) = (self, &mut seen.record) {
+        if let (Self::PruneWithoutFence, ClientIdReservation::Held(_, record)) =
+            (self, &mut seen.record)
+        {
             drop_pending(record, &shown);
         }
         match (self, delivered.belongs) {
@@ -123,17 +125,18 @@ impl Wrong {
             let fields = SECRET_FIELDS.map(str::to_owned);
             delivered.ours.fields.extend(fields);
         }
-        if let (Self::FenceOmitted, Claim::Held(_, record)) = (self, &mut seen.record) {
+        if let (Self::FenceOmitted, ClientIdReservation::Held(_, record)) = (self, &mut seen.record)
+        {
             for entry in record.entries.values_mut() {
-                if entry.state == State::Pending(Some(delivered.version.clone())) {
-                    entry.state = State::Old(later(now.latest(), HOUR));
+                if entry.state == EntryState::Pending(Some(delivered.version.clone())) {
+                    entry.state = EntryState::Old(saturating_add(now.latest(), HOUR));
                 }
             }
         }
     }
 
     fn spoil(self, step: Step, observed: &Observed, now: Now) -> Step {
-        let Claim::Held(version, before) = &observed.record else {
+        let ClientIdReservation::Held(version, before) = &observed.record else {
             return step;
         };
         match (self, step) {
@@ -144,7 +147,7 @@ impl Wrong {
                 let mut seen = observed.clone();
                 let mut record = before.clone();
                 drop_pending(&mut record, observed);
-                seen.record = Claim::Held(version.clone(), record);
+                seen.record = ClientIdReservation::Held(version.clone(), record);
                 technical_user::decide(&seen, now)
             }
             (_, Step::Write(Write::PutRecord(version, mut record, change))) => {
@@ -163,17 +166,17 @@ impl Wrong {
     }
 
     fn spoil_record(self, before: &Record, after: &mut Record, change: Option<Change>) {
-        let was_pending = |state: &State| matches!(state, State::Pending(_));
-        let was_current = |state: &State| *state == State::Current;
+        let was_pending = |state: &EntryState| matches!(state, EntryState::Pending(_));
+        let was_current = |state: &EntryState| *state == EntryState::Current;
         match self {
             Self::DropDeadPending => drop_ended(before, after, was_pending),
             Self::PromoteForgetsFormer => drop_ended(before, after, was_current),
             Self::TidyBeforeEnd => {
-                drop_ended(before, after, |state| matches!(state, State::Old(_)));
+                drop_ended(before, after, |state| matches!(state, EntryState::Old(_)));
             }
             Self::PromoteKeepsFormer => {
                 for (id, entry) in &before.entries {
-                    if entry.state == State::Current {
+                    if entry.state == EntryState::Current {
                         after.entries.insert(id.clone(), entry.clone());
                     }
                 }
@@ -191,10 +194,10 @@ impl Wrong {
 }
 
 /// Entries that were like that before and are old now.
-fn drop_ended(before: &Record, after: &mut Record, was: impl Fn(&State) -> bool) {
+fn drop_ended(before: &Record, after: &mut Record, was: impl Fn(&EntryState) -> bool) {
     after.entries.retain(|id, entry| {
         let former = before.entries.get(id);
-        let is_old = matches!(entry.state, State::Old(_));
+        let is_old = matches!(entry.state, EntryState::Old(_));
         !(is_old && former.is_some_and(|former| was(&former.state)))
     });
 }
@@ -204,15 +207,15 @@ fn drop_pending(record: &mut Record, observed: &Observed) {
     let shown = shown.and_then(|delivered| delivered.unaltered_id());
     record
         .entries
-        .retain(|id, entry| !matches!(entry.state, State::Pending(_)) || Some(id) == shown);
+        .retain(|id, entry| !matches!(entry.state, EntryState::Pending(_)) || Some(id) == shown);
 }
 
 fn without_placeholder(version: &Version, before: &Record, now: Now) -> Step {
     let mut record = before.clone();
-    record.entries.retain(|_, entry| !matches!(entry.state, State::Pending(_)));
+    record.entries.retain(|_, entry| !matches!(entry.state, EntryState::Pending(_)));
     for entry in record.entries.values_mut() {
-        if entry.state == State::Current {
-            entry.state = State::Old(later(now.latest(), HOUR));
+        if entry.state == EntryState::Current {
+            entry.state = EntryState::Old(saturating_add(now.latest(), HOUR));
         }
     }
     record.serial += 1;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
-use technical_user_operator::domain::token::Profile;
+use technical_user_operator::domain::token::ClaimsProfile;
 use technical_user_operator::server::limits::Rate;
 
 use crate::world::{Credential, GRANT, RATES, TOKEN, TokenServer, World, basic, until};
@@ -15,7 +15,7 @@ const SUPPRESSED: &str = "technical_user_audit_records_suppressed_total";
 
 async fn server_with_one_client(world: &World) -> (TokenServer, Credential) {
     let limits = (Rate::a_second(1, 1), Rate::a_second(0, 0));
-    let server = world.token_server_with(Profile::Cloud, RATES, limits).ready().await;
+    let server = world.token_server_with(ClaimsProfile::Cloud, RATES, limits).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     until("the client", || server.directory.count() == 1).await;
     (server, who)

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::request::Builder;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
-use technical_user_operator::domain::token::Profile;
+use technical_user_operator::domain::token::ClaimsProfile;
 use technical_user_operator::server::limits::Rate;
 use tokio::time::Instant;
 
@@ -113,7 +113,7 @@ fn check_form(name: &str, answer: &Answer) {
 #[tokio::test(start_paused = true)]
 async fn every_refusal_has_its_status_its_error_and_its_headers() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
 
     for case in refusals(&who) {
@@ -135,7 +135,7 @@ async fn every_refusal_has_its_status_its_error_and_its_headers() {
 #[tokio::test(start_paused = true)]
 async fn a_parameter_that_comes_twice_is_named() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
 
     let answer = server.post(TOKEN, &who, &format!("{GRANT}&scope=ROLE_M2M&scope=ROLE_M2M")).await;
@@ -146,7 +146,7 @@ async fn a_parameter_that_comes_twice_is_named() {
 #[tokio::test(start_paused = true)]
 async fn a_lookup_in_vain_takes_as_long_whoever_is_named() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     let other = world.user("orders", "shipping", &json!({})).await;
     let beat = Duration::from_millis(50);
@@ -167,7 +167,7 @@ async fn a_lookup_in_vain_takes_as_long_whoever_is_named() {
 #[tokio::test(start_paused = true)]
 async fn a_token_is_had_by_both_methods_at_three_paths_with_and_without_the_path_of_the_issuer() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     let in_body = format!("{GRANT}&client_id={}&client_secret={}", who.id, who.secret);
 
@@ -189,7 +189,7 @@ async fn a_token_is_had_by_both_methods_at_three_paths_with_and_without_the_path
 #[tokio::test(start_paused = true)]
 async fn a_token_says_who_its_client_is() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let spec = json!({"roles": ["ROLE_M2M", "ROLE_X"], "audiences": ["https://a"], "accessTokenTTL": "10m"});
     let who = world.user("orders", "billing", &spec).await;
     let tenant = world.server.get("namespaces", "", "orders").unwrap()["metadata"]["uid"].clone();
@@ -214,7 +214,7 @@ async fn a_token_says_who_its_client_is() {
 #[tokio::test(start_paused = true)]
 async fn a_client_may_ask_for_less() {
     let world = World::start().await;
-    let server = world.token_server(Profile::CyodaGo).ready().await;
+    let server = world.token_server(ClaimsProfile::CyodaGo).ready().await;
     let spec =
         json!({"roles": ["ROLE_M2M", "ROLE_X"], "audiences": ["https://a", "https://b", "c"]});
     let who = world.user("orders", "billing", &spec).await;
@@ -236,7 +236,7 @@ async fn a_client_may_ask_for_less() {
 #[tokio::test(start_paused = true)]
 async fn no_two_tokens_are_the_same_and_each_is_on_record() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
 
     let mut ids = Vec::new();
@@ -260,7 +260,7 @@ async fn no_two_tokens_are_the_same_and_each_is_on_record() {
 async fn too_many_tokens_are_told_to_slow_down_and_when_to_come_back() {
     let world = World::start().await;
     let rate = (Rate::a_second(2, 2), Rate::a_second(0, 0));
-    let server = world.token_server_with(Profile::Cloud, RATES, rate).ready().await;
+    let server = world.token_server_with(ClaimsProfile::Cloud, RATES, rate).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     let other = world.user("shop", "other", &json!({})).await;
 

@@ -3,14 +3,14 @@
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use serde_json::json;
-use technical_user_operator::domain::token::Profile;
+use technical_user_operator::domain::token::ClaimsProfile;
 
 use crate::world::{GRANT, SYSTEM, World, until};
 
 #[tokio::test(start_paused = true)]
 async fn the_metadata_is_the_same_wherever_it_is_looked_for() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
 
     let first = server.get("/iam/.well-known/openid-configuration").await;
     assert_eq!(first.status, StatusCode::OK);
@@ -60,7 +60,7 @@ async fn whatever_the_path_of_the_issuer_is_all_that_the_metadata_names_is_there
 #[tokio::test(start_paused = true)]
 async fn a_path_says_which_method_it_takes() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let ask = |method: Method, path: &str| {
         server.ask(Request::builder().method(method).uri(path).body(Body::empty()).unwrap())
     };
@@ -86,7 +86,7 @@ async fn each_signing_key_has_a_jwks_of_its_own() {
     let world = World::start().await;
     world.put_key("second", &json!({"algorithm": "EdDSA"}));
     until("a second key", || !world.kids("second").is_empty()).await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
 
     for (name, algorithm) in [("default", "ES256"), ("second", "EdDSA")] {
         let path = format!("/iam/.well-known/jwks/{name}.json");
@@ -114,7 +114,7 @@ async fn each_signing_key_has_a_jwks_of_its_own() {
 async fn a_replica_that_knows_nothing_yet_denies_no_signing_key() {
     let world = World::start().await;
     world.set_away(true);
-    let server = world.token_server(Profile::Cloud);
+    let server = world.token_server(ClaimsProfile::Cloud);
 
     let answer = server.get("/.well-known/jwks/default.json").await;
 
@@ -125,7 +125,7 @@ async fn a_replica_that_knows_nothing_yet_denies_no_signing_key() {
 #[tokio::test(start_paused = true)]
 async fn the_jwks_of_one_series_has_the_bytes_of_its_config_map() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
 
     let answer = server.get("/iam/.well-known/jwks.json").await;
 
@@ -140,7 +140,7 @@ async fn the_jwks_of_several_series_is_merged() {
     let world = World::start().await;
     world.put_key("second", &json!({"algorithm": "EdDSA"}));
     until("a second key", || !world.kids("second").is_empty()).await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
 
     let keys = server.get("/.well-known/jwks.json").await.json();
     let metadata = server.get("/.well-known/openid-configuration").await.json();
@@ -152,7 +152,7 @@ async fn the_jwks_of_several_series_is_merged() {
 #[tokio::test(start_paused = true)]
 async fn who_has_the_bytes_is_not_sent_them_again() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
 
     for path in ["/.well-known/jwks.json", "/.well-known/openid-configuration"] {
         let first = server.get(path).await;
@@ -174,7 +174,7 @@ async fn nobody_is_told_of_an_empty_set() {
     let world = World::start().await;
     world.kill_operator();
     world.server.delete_raw("signingkeys", "", "default");
-    let server = world.token_server(Profile::Cloud);
+    let server = world.token_server(ClaimsProfile::Cloud);
     until("the watches", || server.directory.readiness().unwrap_err().contains("no SigningKey"))
         .await;
 

@@ -8,7 +8,7 @@ use axum::http::{Request, StatusCode};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use technical_user_operator::domain::credential::{ClientSecret, CredentialId};
-use technical_user_operator::domain::token::Profile;
+use technical_user_operator::domain::token::ClaimsProfile;
 use technical_user_operator::server::authentication::Rates;
 use technical_user_operator::server::limits::Rate;
 
@@ -49,7 +49,7 @@ async fn token_from(server: &TokenServer, source: IpAddr, who: &Credential) -> A
 #[tokio::test(start_paused = true)]
 async fn thirty_first_uses_at_once_get_thirty_tokens() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     until("the client", || server.directory.count() == 1).await;
 
@@ -60,7 +60,7 @@ async fn thirty_first_uses_at_once_get_thirty_tokens() {
 async fn thirty_first_uses_at_once_cost_one_lookup() {
     let world = World::start().await;
     let rates = Rates { lookups: Rate::a_second(1, 1), ..RATES };
-    let server = world.token_server_with(Profile::Cloud, rates, UNLIMITED).ready().await;
+    let server = world.token_server_with(ClaimsProfile::Cloud, rates, UNLIMITED).ready().await;
     let who = fresh(&world).await;
     world.set_slow(Duration::from_millis(20));
 
@@ -71,7 +71,7 @@ async fn thirty_first_uses_at_once_cost_one_lookup() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_hangs_up_finds_the_hash_that_it_caused() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     until("the client", || server.directory.count() == 1).await;
     let client = server.directory.client(&who.id.parse().unwrap()).unwrap();
@@ -93,7 +93,7 @@ async fn a_client_that_hangs_up_finds_the_hash_that_it_caused() {
 async fn a_client_that_hangs_up_again_and_again_uses_up_no_limit() {
     let world = World::start().await;
     let rates = Rates { failures_of_one: Rate::a_second(1, 1), ..RATES };
-    let server = world.token_server_with(Profile::Cloud, rates, UNLIMITED).ready().await;
+    let server = world.token_server_with(ClaimsProfile::Cloud, rates, UNLIMITED).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     until("the client", || server.directory.count() == 1).await;
 
@@ -108,7 +108,7 @@ async fn a_client_that_hangs_up_again_and_again_uses_up_no_limit() {
 #[tokio::test(start_paused = true)]
 async fn a_lookup_whose_client_hangs_up_leaves_nothing_behind() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     world.set_slow(Duration::from_millis(20));
 
     for number in 0..30 {
@@ -125,7 +125,7 @@ async fn a_lookup_whose_client_hangs_up_leaves_nothing_behind() {
 #[tokio::test(start_paused = true)]
 async fn a_lookup_whose_client_hung_up_buys_no_token_after_the_client_was_deleted() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = fresh(&world).await;
     world.set_slow(Duration::from_millis(20));
 
@@ -165,7 +165,7 @@ async fn only_an_answer_that_names_the_object_says_that_it_is_absent() {
     for requests in ["/secrets/", "/namespaces/orders/technicalusers/"] {
         for (status, body, reason) in &cases {
             let world = World::start().await;
-            let server = world.token_server(Profile::Cloud).ready().await;
+            let server = world.token_server(ClaimsProfile::Cloud).ready().await;
             let who = fresh(&world).await;
 
             world.answer_with(Some((requests, *status, body.clone())));
@@ -183,7 +183,7 @@ async fn only_an_answer_that_names_the_object_says_that_it_is_absent() {
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_strangers_takes_no_lookup_of_a_fresh_secret_from_elsewhere() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = fresh(&world).await;
     world.set_slow(Duration::from_millis(50));
     let strangers: Vec<_> = (0..250).map(stranger).collect();
@@ -204,7 +204,7 @@ async fn a_flood_of_strangers_takes_no_lookup_of_a_fresh_secret_from_elsewhere()
 async fn a_source_that_found_its_client_is_a_first_one_again() {
     let world = World::start().await;
     let rates = Rates { lookups: Rate::a_second(1, 1), ..RATES };
-    let server = world.token_server_with(Profile::Cloud, rates, UNLIMITED).ready().await;
+    let server = world.token_server_with(ClaimsProfile::Cloud, rates, UNLIMITED).ready().await;
     let who = fresh(&world).await;
     let reason = |answer: &Answer| answer.json()["error"].clone();
 
@@ -222,7 +222,7 @@ async fn a_source_that_found_its_client_is_a_first_one_again() {
 async fn a_secret_that_a_lookup_proved_stays_proven_when_a_watch_delivers_it() {
     let world = World::start().await;
     let rates = Rates { failures_of_one: Rate::a_second(1, 1), ..RATES };
-    let server = world.token_server_with(Profile::Cloud, rates, UNLIMITED).ready().await;
+    let server = world.token_server_with(ClaimsProfile::Cloud, rates, UNLIMITED).ready().await;
     let who = fresh(&world).await;
 
     assert_eq!(server.token(&who).await.status, StatusCode::OK);
@@ -237,7 +237,7 @@ async fn a_secret_that_a_lookup_proved_stays_proven_when_a_watch_delivers_it() {
 async fn guesses_at_a_secret_that_no_watch_delivered_are_limited_too() {
     let world = World::start().await;
     let rates = Rates { failures_of_one: Rate::a_second(1, 1), ..RATES };
-    let server = world.token_server_with(Profile::Cloud, rates, UNLIMITED).ready().await;
+    let server = world.token_server_with(ClaimsProfile::Cloud, rates, UNLIMITED).ready().await;
     let who = fresh(&world).await;
 
     let mut guesses = Vec::new();

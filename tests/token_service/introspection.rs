@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::json;
-use technical_user_operator::domain::token::Profile;
+use technical_user_operator::domain::token::ClaimsProfile;
 
 use crate::world::{Credential, TokenServer, World, until};
 
@@ -18,7 +18,7 @@ async fn is_active(server: &TokenServer, asker: &Credential, token: &str) -> boo
 #[tokio::test(start_paused = true)]
 async fn a_token_that_counts_is_told_with_its_claims() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     let asker = world.user("shop", "gateway", &json!({})).await;
     let token = server.token(&who).await.token();
@@ -38,7 +38,7 @@ async fn a_token_that_counts_is_told_with_its_claims() {
 #[tokio::test(start_paused = true)]
 async fn a_token_stops_counting_with_its_time() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({"accessTokenTTL": "1m"})).await;
     let token = server.token(&who).await.token();
 
@@ -50,7 +50,7 @@ async fn a_token_stops_counting_with_its_time() {
 #[tokio::test(start_paused = true)]
 async fn a_token_stops_counting_when_its_client_goes_or_is_suspended() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let asker = world.user("shop", "gateway", &json!({})).await;
     let id = json!({"clientID": "billing"});
     let who = world.user("orders", "billing", &id).await;
@@ -87,7 +87,7 @@ async fn a_token_stops_counting_when_its_client_goes_or_is_suspended() {
 #[tokio::test(start_paused = true)]
 async fn a_token_stops_counting_when_its_key_is_revoked() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     let token = server.token(&who).await.token();
     let kid = world.kids("default")[0].clone();
@@ -104,7 +104,7 @@ async fn a_token_stops_counting_when_its_key_is_revoked() {
 #[tokio::test(start_paused = true)]
 async fn whatever_is_no_token_of_ours_does_not_count() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     let token = server.token(&who).await.token();
     let parts: Vec<&str> = token.split('.').collect();
@@ -119,7 +119,7 @@ async fn whatever_is_no_token_of_ours_does_not_count() {
 #[tokio::test(start_paused = true)]
 async fn who_asks_says_who_they_are() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     let token = server.token(&who).await.token();
     let stranger = Credential { secret: "tus".to_owned(), ..who.clone() };
@@ -134,7 +134,7 @@ async fn who_asks_says_who_they_are() {
 #[tokio::test(start_paused = true)]
 async fn a_token_stops_counting_when_the_secrets_of_its_client_are_revoked() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let asker = world.user("shop", "asker", &json!({})).await;
     let who = world.user("orders", "billing", &json!({})).await;
     let other = world.user("orders", "other", &json!({})).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use technical_user_operator::domain::key_pair::{Algorithm, PublicKey};
-use technical_user_operator::domain::token::Profile;
+use technical_user_operator::domain::token::ClaimsProfile;
 
 use crate::world::{SYSTEM, World, until};
 
@@ -13,7 +13,7 @@ use crate::world::{SYSTEM, World, until};
 #[tokio::test(start_paused = true)]
 async fn a_key_that_somebody_adds_to_the_config_map_is_neither_served_nor_believed() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let before = server.get("/.well-known/jwks.json").await.text;
     world.kill_operator();
     let rogue = PublicKey::ec(Algorithm::ES256, &[vec![4], vec![7; 64]].concat()).unwrap();
@@ -34,7 +34,7 @@ async fn a_key_that_somebody_adds_to_the_config_map_is_neither_served_nor_believ
 async fn while_the_algorithm_of_a_series_changes_tokens_are_signed_without_a_gap() {
     let world = World::start().await;
     let who = world.user("shop", "billing", &json!({})).await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let first = world.kids("default");
 
     let mut series = world.server.get("signingkeys", "", "default").unwrap();
@@ -58,7 +58,7 @@ async fn a_token_server_that_believes_its_views_for_longer_than_the_operator_thi
 {
     let world = World::start().await;
     let who = world.user("shop", "billing", &json!({})).await;
-    let good = world.token_server(Profile::Cloud).ready().await;
+    let good = world.token_server(ClaimsProfile::Cloud).ready().await;
     let patient = world.token_server_believing(Duration::from_hours(2));
     until("its views", || patient.directory.readiness().is_ok()).await;
 

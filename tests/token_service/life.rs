@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::json;
-use technical_user_operator::domain::token::Profile;
+use technical_user_operator::domain::token::ClaimsProfile;
 use technical_user_operator::server::authentication::Rates;
 use technical_user_operator::server::limits::Rate;
 
@@ -15,7 +15,7 @@ async fn status(server: &TokenServer, who: &Credential) -> u16 {
 #[tokio::test(start_paused = true)]
 async fn a_secret_works_the_moment_it_can_be_read_also_where_no_watch_tells() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     world.server.freeze_watches(true);
     // The operator's own watches stand still too: it is started anew for its list.
     world.kill_operator();
@@ -32,7 +32,7 @@ async fn a_secret_works_the_moment_it_can_be_read_also_where_no_watch_tells() {
 #[tokio::test(start_paused = true)]
 async fn old_and_new_work_in_the_overlap_and_the_old_one_no_longer() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let spec = json!({"rotation": {"overlap": "10m"}});
     let old = world.user("orders", "billing", &spec).await;
     assert_eq!(status(&server, &old).await, 200);
@@ -51,7 +51,7 @@ async fn old_and_new_work_in_the_overlap_and_the_old_one_no_longer() {
 #[tokio::test(start_paused = true)]
 async fn a_revoked_secret_is_refused_although_it_was_used_a_moment_ago() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let old = world.user("orders", "billing", &json!({})).await;
     assert_eq!(status(&server, &old).await, 200);
 
@@ -78,7 +78,7 @@ fn world_now(world: &World) -> jiff::Timestamp {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_is_suspended_or_gone_gets_nothing_with_or_without_an_operator() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     let client = who.id.parse().unwrap();
     assert_eq!(status(&server, &who).await, 200);
@@ -108,7 +108,7 @@ async fn a_client_that_is_suspended_or_gone_gets_nothing_with_or_without_an_oper
 #[tokio::test(start_paused = true)]
 async fn a_changed_spec_counts_with_the_next_token() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({"roles": ["ROLE_M2M", "ROLE_X"]})).await;
     let client = who.id.parse().unwrap();
     assert_eq!(server.token(&who).await.json()["scope"], "ROLE_M2M ROLE_X");
@@ -124,7 +124,7 @@ async fn a_changed_spec_counts_with_the_next_token() {
 #[tokio::test(start_paused = true)]
 async fn a_client_whose_key_is_not_there_is_told_to_come_back() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({"signingKeyRef": {"name": "absent"}})).await;
 
     let answer = server.token(&who).await;
@@ -140,7 +140,7 @@ async fn a_client_whose_key_is_not_there_is_told_to_come_back() {
 #[tokio::test(start_paused = true)]
 async fn guesses_of_a_secret_nobody_used_here_yet_are_slowed_down_and_cost_others_nothing() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     let other = world.user("shop", "other", &json!({})).await;
 
@@ -157,7 +157,7 @@ async fn guesses_of_a_secret_nobody_used_here_yet_are_slowed_down_and_cost_other
 #[tokio::test(start_paused = true)]
 async fn guesses_never_lock_out_who_was_here_before() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     assert_eq!(status(&server, &who).await, 200);
 
@@ -173,7 +173,7 @@ async fn too_many_failures_are_told_to_slow_down_and_who_succeeds_is_not() {
     let world = World::start().await;
     let rates = Rates { failures_of_all: Rate::a_second(1, 3), ..RATES };
     let no_limit = (Rate::a_second(0, 0), Rate::a_second(0, 0));
-    let server = world.token_server_with(Profile::Cloud, rates, no_limit).ready().await;
+    let server = world.token_server_with(ClaimsProfile::Cloud, rates, no_limit).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     let wrong = Credential { secret: "wrong".to_owned(), ..who.clone() };
 

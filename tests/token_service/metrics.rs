@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use technical_user_operator::domain::credential::ClientId;
-use technical_user_operator::domain::token::Profile;
+use technical_user_operator::domain::token::ClaimsProfile;
 use technical_user_operator::server::authentication::Rates;
 use technical_user_operator::server::limits::Rate;
-use technical_user_operator::stored::Names;
+use technical_user_operator::stored::SecretNames;
 
 use crate::world::{Credential, RATES, SYSTEM, TokenServer, VIEW_AGE, World, until};
 
@@ -41,7 +41,7 @@ async fn who_cannot_sign_says_why() {
     let stray = world.user("orders", "stray", &elsewhere).await;
     let who = world.user("orders", "billing", &json!({})).await;
     world.lose(Some("/signingkeys"));
-    let new = world.token_server(Profile::Cloud);
+    let new = world.token_server(ClaimsProfile::Cloud);
 
     until("its clients", || new.directory.count() == 2).await;
     new.token(&who).await;
@@ -55,7 +55,7 @@ async fn who_cannot_sign_says_why() {
     change(&world, "signingkeys", "", "default", |key| key["spec"]["suspend"] = false.into());
     until("the end of it", || server.can_sign()).await;
     let uid = world.server.get("signingkeys", "", "default").unwrap()["metadata"]["uid"].clone();
-    let ledger = Names::of(uid.as_str().unwrap()).ledger();
+    let ledger = SecretNames::of(uid.as_str().unwrap()).ledger();
     let ledger = world.server.delete_raw("secrets", SYSTEM, &ledger).unwrap();
     until("no ledger", || !server.can_sign()).await;
     server.token(&who).await;
@@ -92,7 +92,7 @@ async fn who_cannot_check_says_why() {
     let world = World::start().await;
     let rates = Rates { lookups: Rate::a_second(1, 1), ..RATES };
     let unlimited = (Rate::a_second(0, 0), Rate::a_second(0, 0));
-    let server = world.token_server_with(Profile::Cloud, rates, unlimited).ready().await;
+    let server = world.token_server_with(ClaimsProfile::Cloud, rates, unlimited).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     until("the client", || server.directory.count() == 1).await;
     let unknown = Credential { id: "nobody".to_owned(), ..who.clone() };
@@ -113,7 +113,7 @@ async fn who_cannot_check_says_why() {
 #[tokio::test(start_paused = true)]
 async fn a_record_and_a_namespace_that_are_missing_are_told_apart() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     until("the client", || server.directory.count() == 1).await;
     world.kill_operator();
@@ -139,7 +139,7 @@ async fn who_guesses_at_one_client_is_counted_by_that_limit() {
     let world = World::start().await;
     let rates = Rates { failures_of_one: Rate::a_second(1, 1), ..RATES };
     let unlimited = (Rate::a_second(0, 0), Rate::a_second(0, 0));
-    let server = world.token_server_with(Profile::Cloud, rates, unlimited).ready().await;
+    let server = world.token_server_with(ClaimsProfile::Cloud, rates, unlimited).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     until("the client", || server.directory.count() == 1).await;
     let wrong = who.forged();
@@ -160,7 +160,7 @@ async fn who_is_told_to_slow_down_is_counted_by_the_limit() {
         ((Rate::a_second(1, 1), Rate::a_second(0, 0)), "client_rate"),
         ((Rate::a_second(0, 0), Rate::a_second(1, 1)), "total_rate"),
     ] {
-        let server = world.token_server_with(Profile::Cloud, rates, limits).ready().await;
+        let server = world.token_server_with(ClaimsProfile::Cloud, rates, limits).ready().await;
         let who = world.user("orders", "billing", &json!({})).await;
         let nobody = Credential { id: "nobody".to_owned(), secret: "x".to_owned() };
 
@@ -179,7 +179,7 @@ async fn who_is_told_to_slow_down_is_counted_by_the_limit() {
 async fn each_series_says_whether_it_can_sign() {
     let world = World::start().await;
     world.put_key("other", &json!({"algorithm": "ES256", "suspend": true}));
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     until("both series", || server.metric(CAN_SIGN).len() == 2).await;
 
     let able = server.metric(CAN_SIGN);

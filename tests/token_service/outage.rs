@@ -8,7 +8,7 @@ use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use jiff::SignedDuration;
 use serde_json::json;
-use technical_user_operator::domain::token::Profile;
+use technical_user_operator::domain::token::ClaimsProfile;
 use technical_user_operator::heartbeat::Heartbeats;
 use technical_user_operator::server::admin;
 use tower::ServiceExt as _;
@@ -18,7 +18,7 @@ use crate::world::{Credential, TokenServer, VIEW_AGE, World, until};
 #[tokio::test(start_paused = true)]
 async fn half_an_hour_without_operator_and_api_server_costs_no_token() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let mut clients = Vec::new();
     for name in ["one", "two", "three"] {
         clients.push(world.user("orders", name, &json!({})).await);
@@ -45,7 +45,7 @@ async fn half_an_hour_without_operator_and_api_server_costs_no_token() {
 #[tokio::test(start_paused = true)]
 async fn who_was_out_of_touch_for_too_long_signs_nothing_and_says_so() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     assert_eq!(server.token(&who).await.status, StatusCode::OK);
     world.set_away(true);
@@ -68,7 +68,7 @@ async fn who_was_out_of_touch_for_too_long_signs_nothing_and_says_so() {
 #[tokio::test(start_paused = true)]
 async fn one_view_that_is_too_old_is_enough_to_sign_nothing() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     world.kill_operator();
     let lost = [
@@ -119,7 +119,7 @@ async fn a_namespace_that_is_out_of_touch_stops_its_own_clients_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_quiet_cluster_is_not_an_absent_one() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
 
     tokio::time::sleep(VIEW_AGE * 5).await;
@@ -131,7 +131,7 @@ async fn a_quiet_cluster_is_not_an_absent_one() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_checked_is_never_called_wrong() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let known = world.user("orders", "billing", &json!({})).await;
     assert_eq!(server.token(&known).await.status, StatusCode::OK);
     let other = world.user("orders", "other", &json!({})).await;
@@ -150,7 +150,7 @@ async fn a_service_that_knows_nothing_yet_is_not_ready_and_says_why() {
     let world = World::start().await;
     let who = world.user("orders", "billing", &json!({})).await;
     world.set_away(true);
-    let server = world.token_server(Profile::Cloud);
+    let server = world.token_server(ClaimsProfile::Cloud);
 
     let missing = server.directory.readiness().unwrap_err();
     let answer = server.token(&who).await;
@@ -164,7 +164,8 @@ async fn every_token_of_many_rotations_verifies_at_every_replica() {
     let world = World::start().await;
     let rotation = json!({"period": "1h", "prePublish": "20m", "grace": "1h"});
     world.put_key("fast", &json!({"algorithm": "ES256", "rotation": rotation}));
-    let replicas = [world.token_server(Profile::Cloud), world.token_server(Profile::Cloud)];
+    let replicas =
+        [world.token_server(ClaimsProfile::Cloud), world.token_server(ClaimsProfile::Cloud)];
     let [one, other] = replicas;
     let (one, other) = (one.ready().await, other.ready().await);
     let who = world.user("orders", "billing", &json!({"signingKeyRef": {"name": "fast"}})).await;
@@ -189,7 +190,7 @@ async fn every_token_of_many_rotations_verifies_at_every_replica() {
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_slept_for_days_signs_nothing_before_it_is_in_touch_again() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     assert_eq!(server.token(&who).await.status, StatusCode::OK);
     world.kill_operator();
@@ -211,7 +212,7 @@ async fn a_machine_that_slept_for_days_signs_nothing_before_it_is_in_touch_again
 #[tokio::test(start_paused = true)]
 async fn bytes_that_waited_while_the_machine_slept_are_no_sign_of_life() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     assert_eq!(server.token(&who).await.status, StatusCode::OK);
     world.kill_operator();
@@ -230,7 +231,7 @@ async fn bytes_that_waited_while_the_machine_slept_are_no_sign_of_life() {
 #[tokio::test(start_paused = true)]
 async fn a_signing_key_that_is_suspended_takes_nothing_away_but_its_tokens() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     let token = server.token(&who).await.token();
 
@@ -271,7 +272,7 @@ async fn probed(server: &TokenServer, path: &str) -> (StatusCode, String) {
 async fn the_age_of_the_views_is_known_from_the_first_second() {
     let world = World::start().await;
     world.set_away(true);
-    let server = world.token_server(Profile::Cloud);
+    let server = world.token_server(ClaimsProfile::Cloud);
     let age = || server.metric("technical_user_watch_staleness_seconds");
 
     assert_eq!(age(), [" 0.0"]);

@@ -4,16 +4,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use technical_user_operator::domain::policy::{Allowed, Policy};
-use technical_user_operator::domain::token::{AccessTokenType, Profile, Terms};
+use technical_user_operator::domain::token::{AccessTokenType, ClaimsProfile, TokenPolicy};
 
 use crate::world::{GRANT, TOKEN, TokenServer, World, unbounded};
 
-fn allowing(roles: &str, audiences: &str) -> Terms {
+fn allowing(roles: &str, audiences: &str) -> TokenPolicy {
     let policy = Policy {
         roles: Allowed::roles(roles).unwrap(),
         audiences: Allowed::audiences(audiences).unwrap(),
     };
-    Terms { policy, ..unbounded(Profile::Cloud) }
+    TokenPolicy { policy, ..unbounded(ClaimsProfile::Cloud) }
 }
 
 fn header(token: &str) -> Value {
@@ -28,7 +28,7 @@ async fn is_active(server: &TokenServer, who: &crate::world::Credential, token: 
 #[tokio::test(start_paused = true)]
 async fn without_a_setting_an_editor_of_a_namespace_mints_no_other_role_and_no_audience() {
     let world = World::start().await;
-    let terms = Terms { policy: Policy::default(), ..unbounded(Profile::Cloud) };
+    let terms = TokenPolicy { policy: Policy::default(), ..unbounded(ClaimsProfile::Cloud) };
     let server = world.token_server_on(terms).ready().await;
     let spec = json!({"roles": ["ROLE_ADMIN", "ROLE_M2M"]});
     let narrowed = world.user("orders", "narrowed", &spec).await;
@@ -80,7 +80,7 @@ async fn one_audience_that_is_not_allowed_stops_the_tokens_for_the_others_as_wel
 #[tokio::test(start_paused = true)]
 async fn a_role_may_have_every_character_of_a_scope() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let strange: String =
         (b'!'..=b'~').map(char::from).filter(|it| !"\"\\".contains(*it)).collect();
     let roles = ["rabbitmq.read:*/*", "rabbitmq.write:%2F/q", &strange];
@@ -105,7 +105,7 @@ async fn a_role_may_have_every_character_of_a_scope() {
 #[tokio::test(start_paused = true)]
 async fn the_type_of_a_token_is_a_choice_of_the_installation_and_of_each_user() {
     let world = World::start().await;
-    let of = |token_type| Terms { token_type, ..unbounded(Profile::Cloud) };
+    let of = |token_type| TokenPolicy { token_type, ..unbounded(ClaimsProfile::Cloud) };
     let plain = world.token_server_on(of(AccessTokenType::Jwt)).ready().await;
     let strict = world.token_server_on(of(AccessTokenType::AtJwt)).ready().await;
     let audience = json!(["https://a"]);
@@ -141,7 +141,7 @@ async fn the_type_of_a_token_is_a_choice_of_the_installation_and_of_each_user() 
 #[tokio::test(start_paused = true)]
 async fn settings_that_differ_from_those_of_the_operator_are_named() {
     let world = World::start().await;
-    let same = world.token_server(Profile::Cloud).ready().await;
+    let same = world.token_server(ClaimsProfile::Cloud).ready().await;
     let narrow = world.token_server_on(allowing("ROLE_M2M", "*")).ready().await;
     let moved = world.token_server_at("https://other.example.com").ready().await;
 

@@ -9,8 +9,8 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 use support::figures::keep;
-use technical_user_operator::domain::token::Profile;
-use technical_user_operator::domain::token::presented::Presented;
+use technical_user_operator::domain::token::ClaimsProfile;
+use technical_user_operator::domain::token::presented::ClientCredentials;
 use technical_user_operator::domain::token::request::Form;
 
 use crate::world::{Answer, Credential, TOKEN, World};
@@ -154,7 +154,9 @@ impl Strange {
         let authorization = request.headers().get("authorization").map(|it| it.as_bytes().to_vec());
         let body = replaced(&self.body, who);
         let Ok(form) = Form::read(&body) else { return false };
-        let Ok(presented) = Presented::read(authorization.as_deref(), &form) else { return false };
+        let Ok(presented) = ClientCredentials::read(authorization.as_deref(), &form) else {
+            return false;
+        };
         self.method == "POST"
             && is_form
             && presented.client_id.as_str() == who.id
@@ -212,7 +214,7 @@ fn budget(normal: usize, prove: usize) -> usize {
 #[tokio::test(start_paused = true)]
 async fn every_strange_request_gets_an_answer_of_the_rfc() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("orders", "billing", &json!({})).await;
     let requests = budget(5_000, 200_000);
     let (strategy, mut runner) = (strange(), runner(1));
@@ -275,9 +277,9 @@ fn no_bytes_break_the_parser() {
         }
         if let Ok(form) = Form::read(&buffer) {
             let header = seeds[round / 7 % seeds.len()];
-            let _ = Presented::read(Some(&buffer), &form);
-            let _ = Presented::read(Some(header), &form);
-            let _ = Presented::read(None, &form);
+            let _ = ClientCredentials::read(Some(&buffer), &form);
+            let _ = ClientCredentials::read(Some(header), &form);
+            let _ = ClientCredentials::read(None, &form);
         }
     }
     keep("fuzz_parser", &json!({"executions": executions, "panics": 0}));

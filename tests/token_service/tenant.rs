@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use technical_user_operator::domain::credential::ClientId;
-use technical_user_operator::domain::token::Profile;
+use technical_user_operator::domain::token::ClaimsProfile;
 
 use crate::world::{Credential, SYSTEM, TokenServer, World, until};
 
@@ -32,7 +32,7 @@ fn rewrite_owner(world: &World, who: &Credential, change: impl Fn(&mut Value)) {
 #[tokio::test(start_paused = true)]
 async fn a_namespace_that_was_made_again_does_not_get_the_tenant_of_its_predecessor() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let former = namespace_uid(&world, "shop");
     let who = world.user("shop", "billing", &json!({})).await;
     assert_eq!(tenant(&server, &who).await, former);
@@ -61,7 +61,7 @@ async fn a_namespace_that_was_made_again_does_not_get_the_tenant_of_its_predeces
 #[tokio::test(start_paused = true)]
 async fn a_record_of_another_namespace_is_refused_and_one_of_an_earlier_version_is_not() {
     let world = World::start().await;
-    let server = world.token_server(Profile::Cloud).ready().await;
+    let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     let who = world.user("shop", "billing", &json!({})).await;
     until("the client", || server.directory.count() == 1).await;
     world.kill_operator();

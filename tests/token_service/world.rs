@@ -31,7 +31,7 @@ use technical_user_operator::domain::credential::ClientSecret;
 use technical_user_operator::domain::delivery::Endpoints;
 use technical_user_operator::domain::jwks;
 use technical_user_operator::domain::policy::Policy;
-use technical_user_operator::domain::token::{AccessTokenType, Profile, Terms};
+use technical_user_operator::domain::token::{AccessTokenType, ClaimsProfile, TokenPolicy};
 use technical_user_operator::environment::private_key::verify;
 use technical_user_operator::environment::{Clock as _, System};
 use technical_user_operator::server::audit::Audit;
@@ -173,31 +173,31 @@ impl World {
     }
 
     /// A replica of the token service that is ready, or will be once it can.
-    pub(crate) fn token_server(&self, profile: Profile) -> TokenServer {
+    pub(crate) fn token_server(&self, profile: ClaimsProfile) -> TokenServer {
         self.token_server_with(profile, RATES, UNLIMITED)
     }
 
     /// One with another issuer than the operator has.
     pub(crate) fn token_server_at(&self, issuer: &str) -> TokenServer {
-        self.run_at(issuer, everywhere(), unbounded(Profile::Cloud), RATES, UNLIMITED)
+        self.run_at(issuer, everywhere(), unbounded(ClaimsProfile::Cloud), RATES, UNLIMITED)
     }
 
     /// One that serves these namespaces alone.
     pub(crate) fn token_server_of(&self, namespaces: &[&str]) -> TokenServer {
         let watch_namespaces = namespaces.iter().map(|&it| it.to_owned()).collect();
         let settings = directory::Settings { watch_namespaces, ..everywhere() };
-        self.run(settings, unbounded(Profile::Cloud), RATES, UNLIMITED)
+        self.run(settings, unbounded(ClaimsProfile::Cloud), RATES, UNLIMITED)
     }
 
     /// One that believes its views for that long.
     pub(crate) fn token_server_believing(&self, view_age: Duration) -> TokenServer {
         let settings = directory::Settings { view_age, ..everywhere() };
-        self.run(settings, unbounded(Profile::Cloud), RATES, UNLIMITED)
+        self.run(settings, unbounded(ClaimsProfile::Cloud), RATES, UNLIMITED)
     }
 
     pub(crate) fn token_server_with(
         &self,
-        profile: Profile,
+        profile: ClaimsProfile,
         rates: Rates,
         of_one_and_all: (Rate, Rate),
     ) -> TokenServer {
@@ -205,14 +205,14 @@ impl World {
     }
 
     /// One whose tokens say what these terms allow.
-    pub(crate) fn token_server_on(&self, terms: Terms) -> TokenServer {
+    pub(crate) fn token_server_on(&self, terms: TokenPolicy) -> TokenServer {
         self.run(everywhere(), terms, RATES, UNLIMITED)
     }
 
     fn run(
         &self,
         settings: directory::Settings,
-        terms: Terms,
+        terms: TokenPolicy,
         rates: Rates,
         of_one_and_all: (Rate, Rate),
     ) -> TokenServer {
@@ -224,7 +224,7 @@ impl World {
         &self,
         issuer: &str,
         settings: directory::Settings,
-        terms: Terms,
+        terms: TokenPolicy,
         rates: Rates,
         (of_one, of_all): (Rate, Rate),
     ) -> TokenServer {
@@ -488,8 +488,8 @@ pub(crate) const RATES: Rates = Rates::DEFAULT;
 pub(crate) const UNLIMITED: (Rate, Rate) = (Rate::a_second(0, 0), Rate::a_second(0, 0));
 
 /// Tokens that may say anything.
-pub(crate) fn unbounded(profile: Profile) -> Terms {
-    Terms { profile, policy: Policy::unbounded(), token_type: AccessTokenType::Jwt }
+pub(crate) fn unbounded(profile: ClaimsProfile) -> TokenPolicy {
+    TokenPolicy { profile, policy: Policy::unbounded(), token_type: AccessTokenType::Jwt }
 }
 
 /// An API server that can be away or slow, or does not answer some requests.

@@ -14,7 +14,7 @@ use serde_json::json;
 use technical_user_operator::api as names;
 use technical_user_operator::api::signing_key::SigningKey;
 use technical_user_operator::api::technical_user::TechnicalUser;
-use technical_user_operator::domain::credential::record::{Entry, Owner, Record, State};
+use technical_user_operator::domain::credential::record::{Entry, EntryState, Owner, Record};
 use technical_user_operator::domain::credential::{ClientId, ClientSecret, CredentialId, Verifier};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -169,7 +169,7 @@ async fn write_client(
     let mut record = Record::empty(id.clone(), owner);
     let issued_at = user.metadata.creation_timestamp.unwrap().0;
     let verifier = credential.verifier.clone();
-    let entry = Entry { verifier, state: State::Current, serial: 0, issued_at };
+    let entry = Entry { verifier, state: EntryState::Current, serial: 0, issued_at };
     record.entries.insert(credential.id.clone(), entry);
     let stored = ByteString(record.to_json().to_string().into_bytes());
     let secret = Secret {

@@ -8,7 +8,7 @@ use http::StatusCode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 use crate::controller::queue::Barrier;
-use crate::domain::obstacle::Obstacle;
+use crate::domain::obstacle::BlockedReason;
 
 pub use crate::domain::obstacle::Operation;
 
@@ -59,29 +59,31 @@ pub enum Kind {
 
 impl Failure {
     /// What to tell a user about it.
-    pub fn obstacle(&self) -> Obstacle {
+    pub fn obstacle(&self) -> BlockedReason {
         let operation = self.operation.clone();
         let refused = |reason: &str| {
             let operation = self.operation.clone();
-            Obstacle::Refused { operation, reason: reason.to_owned() }
+            BlockedReason::Refused { operation, reason: reason.to_owned() }
         };
         match &self.kind {
-            Kind::Forbidden => Obstacle::Forbidden { operation, account: self.culprit.clone() },
-            Kind::Quota => Obstacle::Quota { operation, quota: self.culprit.clone() },
-            Kind::NamespaceGone | Kind::NamespaceTerminating => {
-                Obstacle::NamespaceTerminating { namespace: operation.namespace }
+            Kind::Forbidden => {
+                BlockedReason::Forbidden { operation, account: self.culprit.clone() }
             }
-            Kind::Denied(policy) => Obstacle::Denied { operation, policy: policy.clone() },
+            Kind::Quota => BlockedReason::QuotaExceeded { operation, quota: self.culprit.clone() },
+            Kind::NamespaceGone | Kind::NamespaceTerminating => {
+                BlockedReason::NamespaceTerminating { namespace: operation.namespace }
+            }
+            Kind::Denied(policy) => BlockedReason::Denied { operation, policy: policy.clone() },
             Kind::Invalid => refused("Invalid"),
             Kind::Refused(_, reason) => refused(reason),
             Kind::Outdated | Kind::NotFound => {
-                Obstacle::Contended { object: Some(operation.object()) }
+                BlockedReason::WriteConflict { object: Some(operation.object()) }
             }
             Kind::Unanswered
             | Kind::Garbled
             | Kind::Oversized
             | Kind::TooManyRequests(_)
-            | Kind::Server(..) => Obstacle::Unavailable,
+            | Kind::Server(..) => BlockedReason::ApiServerUnavailable,
         }
     }
 }

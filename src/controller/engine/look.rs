@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Action, Reconciler};
 use crate::controller::{Context, Error, Retry};
-use crate::domain::schedule::Trust;
+use crate::domain::schedule::ClockState;
 
 /// One look with its deadline; a look that hangs is dropped as in a crash.
 pub(super) async fn reconcile<C: Reconciler>(
@@ -18,7 +18,7 @@ pub(super) async fn reconcile<C: Reconciler>(
 ) -> Result<(Action, C::Memory), Retry> {
     let began = Instant::now();
     let outcome = tokio::time::timeout(RECONCILE_TIMEOUT, looking).await;
-    let trust = context.cluster.now().trust();
+    let trust = context.cluster.now().clock_state();
     context.metrics.clock_skew(skew_seconds(trust));
     let Ok(outcome) = outcome else {
         tracing::warn!(controller = C::NAME, object = %key, "reconciliation hung");
@@ -35,10 +35,10 @@ pub(super) async fn reconcile<C: Reconciler>(
     })
 }
 
-fn skew_seconds(trust: Trust) -> f64 {
+fn skew_seconds(trust: ClockState) -> f64 {
     match trust {
-        Trust::Apart(apart) => apart.as_secs_f64(),
-        Trust::Trusted | Trust::Jumped => 0.0,
+        ClockState::Apart(apart) => apart.as_secs_f64(),
+        ClockState::Trusted | ClockState::Jumped => 0.0,
     }
 }
 

@@ -7,15 +7,15 @@ use crate::controller::cluster::Kind;
 use crate::controller::engine::{Action, requeue_at};
 use crate::controller::event::{self, Regarding};
 use crate::controller::{Context, Error};
-use crate::domain::news::News;
-use crate::domain::signing_key::{Change, Held, Ledger, Rest, Series, Verdict, report};
+use crate::domain::news::Event;
+use crate::domain::signing_key::{Change, Done, Ledger, LedgerState, Outcome, Series, report};
 use crate::stored::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
-pub(super) async fn publish(look: &Look, rest: &Rest, context: &Context) -> Result<Action, Error> {
+pub(super) async fn publish(look: &Look, rest: &Done, context: &Context) -> Result<Action, Error> {
     let now = context.cluster.now();
-    let has_repaired = write_status(look, &rest.verdict, context).await?;
-    let wake_in = rest.wake_at.map(|at| requeue_at(at, now));
+    let has_repaired = write_status(look, &rest.outcome, context).await?;
+    let wake_in = rest.requeue_at.map(|at| requeue_at(at, now));
     Ok(Action { requeue_after: wake_in, has_repaired, is_blocked: false })
 }
 
@@ -26,12 +26,12 @@ pub(super) async fn report_failure(look: &Look, error: &Error, context: &Context
     };
     let signs = match &look.observed.ledger {
         // Nothing says that the key which signs has stopped.
-        Held::Unread => was_ready(look.object.status.as_ref()),
-        Held::Absent | Held::Ledger(..) | Held::Unreadable(_) => {
+        LedgerState::Unread => was_ready(look.object.status.as_ref()),
+        LedgerState::Absent | LedgerState::Ledger(..) | LedgerState::Unreadable(_) => {
             report::signs(&look.series, &look.observed, context.cluster.now())
         }
     };
-    let verdict = Verdict::Blocked { obstacle, signs };
+    let verdict = Outcome::Blocked { obstacle, signs };
     if let Err(failure) = write_status(look, &verdict, context).await {
         tracing::debug!(%failure, "status not written");
     }
@@ -63,7 +63,7 @@ pub(super) async fn report_invalid_spec(
 }
 
 /// Returns whether the status was written.
-async fn write_status(look: &Look, verdict: &Verdict, context: &Context) -> Result<bool, Error> {
+async fn write_status(look: &Look, verdict: &Outcome, context: &Context) -> Result<bool, Error> {
     let (object, series) = (&look.object, &look.series);
     let former = object.status.as_ref();
     let now = context.cluster.now();
@@ -121,7 +121,7 @@ pub(super) async fn ledger_changed(
     match change {
         Change::Schedule => {
             tracing::info!(name = series.name, "next key scheduled");
-            let Held::Ledger(_, former) = &look.observed.ledger else { return };
+            let LedgerState::Ledger(_, former) = &look.observed.ledger else { return };
             context.metrics.key_scheduled(former.rotated != ledger.rotated);
             if let Some(news) = report::algorithm_changes(series, former, ledger) {
                 tell(series, news, context).await;
@@ -138,7 +138,7 @@ pub(super) async fn ledger_changed(
         Change::RevokeAll => {
             tracing::warn!(name = series.name, "all keys revoked");
             context.metrics.key_revoked();
-            if let Held::Ledger(_, former) = &look.observed.ledger {
+            if let LedgerState::Ledger(_, former) = &look.observed.ledger {
                 let news = report::all_revoked(series, former, ledger);
                 tell(series, news, context).await;
             }
@@ -147,7 +147,7 @@ pub(super) async fn ledger_changed(
     }
 }
 
-pub(super) async fn tell(series: &Series, news: News, context: &Context) {
+pub(super) async fn tell(series: &Series, news: Event, context: &Context) {
     event::record_all(&subject(&series.name, &series.uid), [news], context).await;
 }
 

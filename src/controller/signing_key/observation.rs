@@ -12,15 +12,15 @@ use crate::api::signing_key::SigningKey;
 use crate::controller::cluster::Place as At;
 use crate::controller::{Context, Error, Settings};
 use crate::domain::invalid::InvalidField;
-use crate::domain::key_pair::{Algorithm, KeyShape, PublicKey};
+use crate::domain::key_pair::{Algorithm, KeyType, PublicKey};
 use crate::domain::object::Version;
 use crate::domain::request::{ignored, requested};
 use crate::domain::schedule::parse_duration;
-use crate::domain::signing_key::ledger::Agreement;
+use crate::domain::signing_key::ledger::SharedSettings;
 use crate::domain::signing_key::{
-    FIRST, Held, KeyPair, Observed, Origin, Place, Series, Sight, Target, drain,
+    ConfigMapState, FIRST, KeyPair, LedgerState, Observed, Origin, Place, Scope, Series, retention,
 };
-use crate::stored::{Names, config_map_name, ledger, private_key, version_of};
+use crate::stored::{SecretNames, config_map_name, ledger, private_key, version_of};
 
 /// What was looked at, and the object that its status goes to.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ impl Look {
             series: Some(series.clone()),
             targets: BTreeMap::new(),
             surplus: BTreeMap::new(),
-            sight: Sight::Home,
-            ledger: Held::Unread,
+            sight: Scope::OperatorNamespace,
+            ledger: LedgerState::Unread,
             key_pairs: BTreeMap::new(),
         };
         Self { observed, object, series }
@@ -55,15 +55,16 @@ impl Look {
         let series = &self.series;
         let Placement { targets, surplus, sight, trouble } =
             placement(&self.object, series, known, memory, context).await?;
-        let ledger_name = Names::of(&series.uid).ledger();
+        let ledger_name = SecretNames::of(&series.uid).ledger();
         let at = At { namespace: &series.home, name: &ledger_name };
         let secret = context.cluster.own_secret(at).await?;
-        let held = secret.map_or(Held::Absent, |secret| match ledger(&secret, &series.uid) {
-            Ok((version, ledger)) => Held::Ledger(version, Box::new(ledger)),
-            Err(reason) => Held::Unreadable(reason),
-        });
+        let held =
+            secret.map_or(LedgerState::Absent, |secret| match ledger(&secret, &series.uid) {
+                Ok((version, ledger)) => LedgerState::Ledger(version, Box::new(ledger)),
+                Err(reason) => LedgerState::Unreadable(reason),
+            });
         let key_pairs = key_pairs(&held, series, context).await?;
-        let is_left = targets.values().any(|target| matches!(target, Target::Left(_)));
+        let is_left = targets.values().any(|target| matches!(target, ConfigMapState::Orphaned(_)));
         // Unless the name still has that uid, the JWKS may be the one of a successor.
         let lives = !is_left || {
             let present = context.cluster.signing_key(&series.name).await?;
@@ -76,7 +77,7 @@ impl Look {
 
     /// The next key pair, if it exists and is not in the ledger yet.
     pub(super) fn next(&self) -> Option<(Version, PublicKey)> {
-        let Held::Ledger(_, ledger) = &self.observed.ledger else {
+        let LedgerState::Ledger(_, ledger) = &self.observed.ledger else {
             return None;
         };
         let next = self.observed.key_pairs.get(&ledger.next_index())?;
@@ -87,19 +88,19 @@ impl Look {
 /// The key pairs of the ledger, by their metadata, and the next one with its public half. Without a
 /// ledger, all there are.
 async fn key_pairs(
-    ledger: &Held,
+    ledger: &LedgerState,
     series: &Series,
     context: &Context,
 ) -> Result<BTreeMap<u32, KeyPair>, Error> {
     let cluster = &context.cluster;
-    let names = Names::of(&series.uid);
+    let names = SecretNames::of(&series.uid);
     let mut key_pairs = BTreeMap::new();
     let (known, unknown): (Vec<u32>, BTreeSet<u32>) = match ledger {
-        Held::Unreadable(_) | Held::Unread => return Ok(key_pairs),
-        Held::Ledger(_, ledger) if !ledger.entries.is_empty() => {
+        LedgerState::Unreadable(_) | LedgerState::Unread => return Ok(key_pairs),
+        LedgerState::Ledger(_, ledger) if !ledger.entries.is_empty() => {
             (ledger.entries.keys().copied().collect(), BTreeSet::from([ledger.next_index()]))
         }
-        Held::Ledger(..) | Held::Absent => {
+        LedgerState::Ledger(..) | LedgerState::Absent => {
             let listed = cluster.secrets_of_type(&series.home, api::KEY_PAIR_TYPE).await?;
             let indices = listed.iter().filter_map(|it| names.index(it.name.as_deref()?));
             (Vec::new(), indices.chain([FIRST]).collect())
@@ -138,10 +139,10 @@ pub fn series(object: &SigningKey, settings: &Settings) -> Option<Series> {
         created_at: object.metadata.creation_timestamp.as_ref()?.0,
         generation: object.metadata.generation.unwrap_or_default(),
         algorithm: spec.algorithm,
-        shape: KeyShape::of(spec.algorithm, spec.rsa_key_size)?,
+        shape: KeyType::of(spec.algorithm, spec.rsa_key_size)?,
         period: parse_duration(&spec.rotation.period)?,
         pre_publish: parse_duration(&spec.rotation.pre_publish)?,
-        drain: drain(grace, settings.limits.view_age, settings.limits.token_lifetime),
+        drain: retention(grace, settings.limits.view_age, settings.limits.token_lifetime),
         home: settings.namespace.clone(),
         config_map_name: config_map_name(&name, spec),
         is_suspended: spec.suspend,
@@ -150,7 +151,7 @@ pub fn series(object: &SigningKey, settings: &Settings) -> Option<Series> {
         revoke_all_request: requested(annotations, api::REVOKE_ALL_REQUESTED_AT),
         ignored_requests: ignored(annotations, &api::SIGNING_KEY_REQUESTS),
         origin: origin(object),
-        agreement: Agreement::of(
+        agreement: SharedSettings::of(
             settings.limits.view_age,
             settings.limits.token_lifetime,
             &settings.endpoints.issuer,

@@ -19,16 +19,16 @@ use crate::controller::ownership::Ownership;
 use crate::controller::{Context, Error};
 use crate::domain::jwks::{self, Jwks};
 use crate::domain::object::Belongs;
-use crate::domain::obstacle::Obstacle;
-use crate::domain::signing_key::{Place, Published, Series, Sight, Surplus, Target};
+use crate::domain::obstacle::BlockedReason;
+use crate::domain::signing_key::{ConfigMapState, Place, Published, Scope, Series, StaleCopy};
 use crate::stored::version_of;
 
 /// What a look found of the JWKS.
 #[derive(Debug)]
 pub(super) struct Placement {
-    pub(super) targets: BTreeMap<String, Target>,
-    pub(super) surplus: BTreeMap<Place, Surplus>,
-    pub(super) sight: Sight,
+    pub(super) targets: BTreeMap<String, ConfigMapState>,
+    pub(super) surplus: BTreeMap<Place, StaleCopy>,
+    pub(super) sight: Scope,
     /// Why only the JWKS at home was read.
     pub(super) trouble: Option<Error>,
 }
@@ -59,14 +59,14 @@ pub(super) async fn placement(
     let (namespaces, sight, trouble) = match others {
         Ok((others, namespaces)) => {
             maps.extend(others);
-            (namespaces, Sight::Everywhere, None)
+            (namespaces, Scope::AllNamespaces, None)
         }
-        Err(error) => (Namespaces::of(series, []), Sight::Home, Some(error)),
+        Err(error) => (Namespaces::of(series, []), Scope::OperatorNamespace, Some(error)),
     };
     let mut found = BTreeMap::new();
     for map in maps {
         let target = map.seen_by(series);
-        if target == Target::Foreign {
+        if target == ConfigMapState::Conflict {
             memory.foreign.insert(map.place.clone());
         }
         found.insert(map.place.clone(), target);
@@ -214,41 +214,44 @@ impl Namespaces {
 
 /// Sorts what was found into what is wanted and what is too much.
 pub(super) fn placed(
-    mut found: BTreeMap<Place, Target>,
+    mut found: BTreeMap<Place, ConfigMapState>,
     series: &Series,
     namespaces: &Namespaces,
     memory: &Memory,
-) -> (BTreeMap<String, Target>, BTreeMap<Place, Surplus>) {
+) -> (BTreeMap<String, ConfigMapState>, BTreeMap<Place, StaleCopy>) {
     found.retain(|place, _| !memory.hidden.contains_key(&place.namespace));
     let mut targets = BTreeMap::new();
     for namespace in &namespaces.wanted {
         let place = place_in(namespace, series);
-        let target = found.remove(&place).unwrap_or(Target::Absent);
+        let target = found.remove(&place).unwrap_or(ConfigMapState::Absent);
         let hindered = match &target {
-            Target::Absent | Target::Ours(_) => {
+            ConfigMapState::Absent | ConfigMapState::Owned(_) => {
                 memory.hidden.get(namespace).or_else(|| memory.blocked.get(namespace))
             }
-            Target::Left(_) => memory.undeletable.get(&place),
-            Target::Foreign | Target::Blocked(..) => None,
+            ConfigMapState::Orphaned(_) => memory.undeletable.get(&place),
+            ConfigMapState::Conflict | ConfigMapState::Unwritable(..) => None,
         };
         let target = match (hindered, target) {
-            (Some(obstacle), Target::Ours(published)) => {
-                Target::Blocked(obstacle.clone(), published.kids)
+            (Some(obstacle), ConfigMapState::Owned(published)) => {
+                ConfigMapState::Unwritable(obstacle.clone(), published.kids)
             }
-            (Some(obstacle), _) => Target::Blocked(obstacle.clone(), BTreeSet::new()),
+            (Some(obstacle), _) => ConfigMapState::Unwritable(obstacle.clone(), BTreeSet::new()),
             (None, target) => target,
         };
         targets.insert(namespace.clone(), target);
     }
     found.retain(|place, _| !namespaces.going.contains(&place.namespace));
     let surplus = found.into_iter().filter_map(|(place, target)| match target {
-        Target::Ours(published) => {
+        ConfigMapState::Owned(published) => {
             let hindered = memory.undeletable.get(&place).cloned();
-            let deletable = || Surplus::Deletable(published.version);
-            let surplus = hindered.map_or_else(deletable, Surplus::Blocked);
+            let deletable = || StaleCopy::Deletable(published.version);
+            let surplus = hindered.map_or_else(deletable, StaleCopy::Blocked);
             Some((place, surplus))
         }
-        Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(..) => None,
+        ConfigMapState::Absent
+        | ConfigMapState::Orphaned(_)
+        | ConfigMapState::Conflict
+        | ConfigMapState::Unwritable(..) => None,
     });
     (targets, surplus.collect())
 }
@@ -334,34 +337,40 @@ impl FoundMap {
     }
 
     /// What it is to that series.
-    pub(super) fn seen_by(&self, series: &Series) -> Target {
+    pub(super) fn seen_by(&self, series: &Series) -> ConfigMapState {
         let Some(ownership) = &self.ownership else {
             // In its own namespace the operator knows its own labels: owners get lost when a
             // SigningKey is deleted without what it owns, or in a restore.
             let is_home = self.place.namespace == series.home;
             let is_ours = is_home && self.labelled.as_ref() == Some(&series.name);
             return match (is_ours, self.is_going) {
-                (true, false) => Target::Ours(self.published.clone()),
+                (true, false) => ConfigMapState::Owned(self.published.clone()),
                 (true, true) => self.contended(),
-                (false, _) => Target::Foreign,
+                (false, _) => ConfigMapState::Conflict,
             };
         };
         match ownership.seen_by(&series.uid, &series.name) {
             Belongs::Ours if self.is_going => self.contended(),
-            Belongs::Ours => Target::Ours(self.published.clone()),
+            Belongs::Ours => ConfigMapState::Owned(self.published.clone()),
             Belongs::Predecessor if self.is_going => {
                 let object = self.place.config_map();
-                Target::Blocked(Obstacle::AwaitingCollection { object }, BTreeSet::new())
+                ConfigMapState::Unwritable(
+                    BlockedReason::AwaitingGarbageCollection { object },
+                    BTreeSet::new(),
+                )
             }
-            Belongs::Predecessor => Target::Left(self.published.version.clone()),
-            Belongs::Foreign => Target::Foreign,
+            Belongs::Predecessor => ConfigMapState::Orphaned(self.published.version.clone()),
+            Belongs::Foreign => ConfigMapState::Conflict,
         }
     }
 
     /// Ours, and being deleted by another program.
-    fn contended(&self) -> Target {
+    fn contended(&self) -> ConfigMapState {
         let object = Some(self.place.config_map());
-        Target::Blocked(Obstacle::Contended { object }, self.published.kids.clone())
+        ConfigMapState::Unwritable(
+            BlockedReason::WriteConflict { object },
+            self.published.kids.clone(),
+        )
     }
 }
 

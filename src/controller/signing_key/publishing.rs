@@ -11,7 +11,7 @@ use crate::controller::cluster::{Conditional, Failure, Kind, Place};
 use crate::controller::{Context, Error};
 use crate::domain::jwks::Jwks;
 use crate::domain::object::Version;
-use crate::domain::obstacle::Obstacle;
+use crate::domain::obstacle::BlockedReason;
 use crate::domain::signing_key::{self, Publication, Series};
 
 /// What came of one publication.
@@ -57,7 +57,7 @@ pub(super) async fn publish_all(
     for (publication, outcome) in outcomes {
         match outcome {
             Outcome::Done(Ok(())) => {}
-            Outcome::Untried => memory.hinder(&publication, Obstacle::Unavailable),
+            Outcome::Untried => memory.hinder(&publication, BlockedReason::ApiServerUnavailable),
             Outcome::Done(Err(failure)) => {
                 trouble = trouble.and(elsewhere(&publication, failure, is_outage, memory));
             }
@@ -174,7 +174,7 @@ impl Memory {
             *writes += 1;
             if *writes > MOST_REPAIRS {
                 let object = Some(place_of(&publication, name).config_map());
-                self.hinder(&publication, Obstacle::Contended { object });
+                self.hinder(&publication, BlockedReason::WriteConflict { object });
             } else {
                 worthwhile.push(publication);
             }
@@ -184,7 +184,7 @@ impl Memory {
     }
 
     /// Leaves that place alone until the next reconcile.
-    fn hinder(&mut self, publication: &Publication, obstacle: Obstacle) {
+    fn hinder(&mut self, publication: &Publication, obstacle: BlockedReason) {
         match publication {
             Publication::Create(namespace) | Publication::Replace(namespace, ..) => {
                 self.blocked.insert(namespace.clone(), obstacle);
@@ -296,7 +296,7 @@ mod tests {
 
         assert_eq!(memory.uncontended(create(&["shop"]), "default-jwks", "digest"), []);
         let object = Some("ConfigMap shop/default-jwks".to_owned());
-        assert_eq!(memory.blocked.get("shop"), Some(&Obstacle::Contended { object }));
+        assert_eq!(memory.blocked.get("shop"), Some(&BlockedReason::WriteConflict { object }));
         // Another JWKS, as after a revocation, is written all the same.
         assert_eq!(memory.uncontended(create(&["shop"]), "default-jwks", "other").len(), 1);
     }

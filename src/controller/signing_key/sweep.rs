@@ -6,9 +6,9 @@ use serde_json::json;
 use crate::api;
 use crate::controller::cluster::{Conditional, Kind, Place};
 use crate::controller::{Context, Error};
-use crate::domain::signing_key::drain;
-use crate::domain::signing_key::leftover::{Fate, fate};
-use crate::stored::{series_of, version_of};
+use crate::domain::signing_key::leftover::{OrphanAction, orphan_action};
+use crate::domain::signing_key::retention;
+use crate::stored::{uid_of, version_of};
 
 /// Looks at each of those Secrets and at all `SigningKeys`, and marks or deletes what nobody owns.
 ///
@@ -37,7 +37,7 @@ async fn sweep_one(name: &str, context: &Context) -> Result<(), Error> {
     // What will be deleted is read first, what that rests upon afterwards.
     let Some(metadata) = cluster.secret_metadata(at).await? else { return Ok(()) };
     let Some(version) = version_of(&metadata) else { return Ok(()) };
-    let lives = match series_of(name) {
+    let lives = match uid_of(name) {
         Some(uid) => cluster.signing_key_uids().await?.contains(uid),
         None => true,
     };
@@ -50,16 +50,16 @@ async fn sweep_one(name: &str, context: &Context) -> Result<(), Error> {
     let mark = metadata.annotations.as_ref().and_then(|all| all.get(api::OWNERLESS_SINCE));
     let seen_at: Option<Timestamp> = mark.and_then(|mark| mark.parse().ok());
     let limits = &context.settings.limits;
-    let kept_for = drain(jiff::SignedDuration::ZERO, limits.view_age, limits.token_lifetime);
-    match fate(seen_at, kept_for, cluster.now()) {
-        Fate::Keep => {}
-        Fate::Mark(at_) => {
+    let kept_for = retention(jiff::SignedDuration::ZERO, limits.view_age, limits.token_lifetime);
+    match orphan_action(seen_at, kept_for, cluster.now()) {
+        OrphanAction::Keep => {}
+        OrphanAction::Mark(at_) => {
             let annotations = json!({(api::OWNERLESS_SINCE): at_.to_string()});
             let patch = json!({"metadata": {"annotations": annotations}});
             cluster.patch_secret(at, Conditional::new(patch, &version)).await?;
             tracing::warn!(secret = name, "its SigningKey is gone, it will be deleted");
         }
-        Fate::Delete => {
+        OrphanAction::Delete => {
             cluster.delete_secret(at, &version).await?;
             tracing::info!(secret = name, "deleted: its SigningKey is gone");
         }

@@ -18,9 +18,10 @@ use crate::domain::object::Version;
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::{
-    Held, KeyPair, Ledger, Observed, Place, Series, Sight, Step, Surplus, Target, decide, report,
+    ConfigMapState, KeyPair, Ledger, LedgerState, Observed, Place, Scope, Series, StaleCopy, Step,
+    decide, report,
 };
-use crate::stored::{self, Names};
+use crate::stored::{self, SecretNames};
 use crate::watch::{Store, WatchEvent};
 
 /// Everything that the watches told.
@@ -153,16 +154,16 @@ impl Views {
         let (targets, surplus) = self.published(object, &series, memory, settings);
         let ledger = self.ledger(&series);
         let key_pairs = self.key_pairs(&series, memory);
-        let sight = Sight::Everywhere;
+        let sight = Scope::AllNamespaces;
         let observed =
             Observed { series: Some(series), targets, surplus, sight, ledger, key_pairs };
-        let Step::Rest(rest) = decide(&observed, now) else {
+        let Step::Done(rest) = decide(&observed, now) else {
             return CacheState::Stale;
         };
-        let status = report::status(&observed, &rest.verdict, object.status.as_ref(), now);
+        let status = report::status(&observed, &rest.outcome, object.status.as_ref(), now);
         match (&status, &object.status) {
             (Some(wanted), Some(present)) if report::is_same(wanted, present) => {
-                CacheState::UpToDate(rest.wake_at)
+                CacheState::UpToDate(rest.requeue_at)
             }
             (Some(_) | None, _) => CacheState::Stale,
         }
@@ -234,7 +235,7 @@ impl Views {
         let uids: BTreeSet<&str> = uids.collect();
         let ledgers = self.ledgers.iter().map(|(name, _)| name);
         let names = ledgers.chain(self.key_pairs.iter().map(|(name, _)| name));
-        let is_left = |name: &&String| stored::series_of(name).is_some_and(|it| !uids.contains(it));
+        let is_left = |name: &&String| stored::uid_of(name).is_some_and(|it| !uids.contains(it));
         names.filter(is_left).cloned().collect()
     }
 
@@ -280,7 +281,7 @@ impl Views {
         series: &Series,
         memory: &Memory,
         settings: &Settings,
-    ) -> (BTreeMap<String, Target>, BTreeMap<Place, Surplus>) {
+    ) -> (BTreeMap<String, ConfigMapState>, BTreeMap<Place, StaleCopy>) {
         let selector = placement::selector(object);
         let matches = |labels| selector.as_ref().is_some_and(|selector| selector.matches(labels));
         let selected = self
@@ -294,7 +295,7 @@ impl Views {
             found.insert(key.place.clone(), map.with(&memory.contents).seen_by(series));
         }
         for place in &memory.foreign {
-            found.entry(place.clone()).or_insert(Target::Foreign);
+            found.entry(place.clone()).or_insert(ConfigMapState::Conflict);
         }
         placed(found, series, &namespaces, memory)
     }
@@ -306,16 +307,18 @@ impl Views {
         self.maps.from(from).take_while(move |(key, _)| key.series == series)
     }
 
-    fn ledger(&self, series: &Series) -> Held {
-        match self.ledgers.get(&Names::of(&series.uid).ledger()).map(|it| &it.ledger) {
-            None => Held::Absent,
-            Some(Err(reason)) => Held::Unreadable(*reason),
-            Some(Ok((version, ledger))) => Held::Ledger(version.clone(), Box::new(ledger.clone())),
+    fn ledger(&self, series: &Series) -> LedgerState {
+        match self.ledgers.get(&SecretNames::of(&series.uid).ledger()).map(|it| &it.ledger) {
+            None => LedgerState::Absent,
+            Some(Err(reason)) => LedgerState::Unreadable(*reason),
+            Some(Ok((version, ledger))) => {
+                LedgerState::Ledger(version.clone(), Box::new(ledger.clone()))
+            }
         }
     }
 
     fn key_pairs(&self, series: &Series, memory: &Memory) -> BTreeMap<u32, KeyPair> {
-        let names = Names::of(&series.uid);
+        let names = SecretNames::of(&series.uid);
         let from = names.key_pair_prefix();
         let neighbours = self.key_pairs.from(from.clone());
         let ours = neighbours.take_while(|(name, _)| name.starts_with(&from));

@@ -18,7 +18,7 @@ use crate::controller::tally::{ObjectStats, ReadyState, Totals};
 use crate::controller::views::CacheState;
 use crate::controller::{Context, Error, Settings};
 use crate::domain::schedule::Now;
-use crate::domain::technical_user::report::Ability;
+use crate::domain::technical_user::report::SigningKeyState;
 use crate::watch::WatchEvent;
 
 /// The controller of technical users.
@@ -32,7 +32,7 @@ pub(super) struct TechnicalUsers {
 
 impl TechnicalUsers {
     /// The users of every `SigningKey` whose ability to sign has changed.
-    fn follow(&mut self, told: WatchEvent<String, Ability>) -> Vec<Key> {
+    fn follow(&mut self, told: WatchEvent<String, SigningKeyState>) -> Vec<Key> {
         let views = &mut self.views;
         let before: BTreeMap<_, _> =
             views.signing_keys.iter().map(|(name, it)| (name.clone(), *it)).collect();
@@ -50,7 +50,7 @@ impl TechnicalUsers {
             let known = followers.len();
             followers.extend(views.followers(&name).cloned());
             let users = followers.len() - known;
-            if ability == Ability::Signs {
+            if ability == SigningKeyState::Signs {
                 tracing::info!(signing_key = name, users, "signing key of technical users signs");
             } else {
                 tracing::warn!(

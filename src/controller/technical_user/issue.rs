@@ -51,7 +51,7 @@ pub(super) async fn issue_secret(
             failure.kind.is_refusal() && is_untouched(secret_at, untouched, context).await;
         if is_unseen {
             // Else each look would leave another one behind. What fails here is left to the fence.
-            let record = record_secret(&record.taken_back(&id));
+            let record = record_secret(&record.without(&id));
             let _ = cluster.put_secret(record_at, &registered, &record).await;
             // What stays blocked leaves no Secret without a client secret behind.
             if let Some(empty) = untouched.filter(|_| issue.placeholder_is_empty) {
@@ -61,7 +61,7 @@ pub(super) async fn issue_secret(
         return Err(failure.into());
     }
     // What a 2xx says was shown is current, even if its reader deletes the Secret right now.
-    let record = record.promoted(&id, user.overlap, cluster.now());
+    let record = record.promote(&id, user.overlap, cluster.now());
     cluster.put_secret(record_at, &registered, &record_secret(&record)).await?;
     tracing::info!(
         namespace = user.owner.namespace,

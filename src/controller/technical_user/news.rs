@@ -8,20 +8,22 @@ use crate::controller::event::{self, Regarding};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::{Owner, Record};
 use crate::domain::delivery::Refresh;
-use crate::domain::news::News;
-use crate::domain::obstacle::Obstacle;
+use crate::domain::news::Event;
+use crate::domain::obstacle::BlockedReason;
 use crate::domain::readiness::Progress;
-use crate::domain::technical_user::report::{Ability, Situation};
-use crate::domain::technical_user::{Change, Claim, Observed, Rest, User, Verdict, report};
+use crate::domain::technical_user::report::{SigningKeyState, StatusInputs};
+use crate::domain::technical_user::{
+    Change, ClientIdReservation, Done, Observed, Outcome, User, report,
+};
 use crate::stored::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
-pub(super) async fn publish(look: &Look, rest: &Rest, context: &Context) -> Result<Action, Error> {
+pub(super) async fn publish(look: &Look, rest: &Done, context: &Context) -> Result<Action, Error> {
     let now = context.cluster.now();
     let ability = ability(look, context).await?;
-    let has_repaired = write_status(look, &rest.verdict, ability, context).await?;
-    let wake_in = rest.wake_at.map(|at| requeue_at(at, now));
-    let is_in_trouble = rest.verdict.progress() != Progress::Done;
+    let has_repaired = write_status(look, &rest.outcome, ability, context).await?;
+    let wake_in = rest.requeue_at.map(|at| requeue_at(at, now));
+    let is_in_trouble = rest.outcome.progress() != Progress::Done;
     Ok(Action { requeue_after: wake_in, has_repaired, is_blocked: is_in_trouble })
 }
 
@@ -31,12 +33,12 @@ pub(super) async fn report_failure(look: &Look, error: &Error, context: &Context
         return;
     };
     // Who cannot be asked about the object cannot be asked about its key.
-    let ability = if obstacle == Obstacle::Unavailable {
-        Ability::Unknown
+    let ability = if obstacle == BlockedReason::ApiServerUnavailable {
+        SigningKeyState::Unknown
     } else {
-        ability(look, context).await.unwrap_or(Ability::Unknown)
+        ability(look, context).await.unwrap_or(SigningKeyState::Unknown)
     };
-    let verdict = Verdict::Blocked(obstacle);
+    let verdict = Outcome::Blocked(obstacle);
     if let Err(failure) = write_status(look, &verdict, ability, context).await {
         tracing::debug!(%failure, "status not written");
     }
@@ -66,24 +68,24 @@ pub(super) async fn report_invalid_spec(
 }
 
 /// Whether the `SigningKey` that the user refers to can sign, by a live read.
-async fn ability(look: &Look, context: &Context) -> Result<Ability, Error> {
+async fn ability(look: &Look, context: &Context) -> Result<SigningKeyState, Error> {
     let Some(object) = &look.object else {
-        return Ok(Ability::Unknown);
+        return Ok(SigningKeyState::Unknown);
     };
     let name = &object.spec.signing_key_ref.name;
     let key = context.cluster.signing_key(name).await?;
     let controller = &context.settings.controller_name;
     if key.as_ref().is_some_and(|key| !context.installations.serves(key, controller)) {
-        return Ok(Ability::Elsewhere);
+        return Ok(SigningKeyState::Elsewhere);
     }
-    Ok(Ability::of(key.as_ref()))
+    Ok(SigningKeyState::of(key.as_ref()))
 }
 
 /// Returns whether the status was written.
 async fn write_status(
     look: &Look,
-    verdict: &Verdict,
-    ability: Ability,
+    verdict: &Outcome,
+    ability: SigningKeyState,
     context: &Context,
 ) -> Result<bool, Error> {
     let Some(object) = &look.object else {
@@ -93,7 +95,7 @@ async fn write_status(
         return Ok(false);
     };
     let former = object.status.as_ref();
-    let situation = Situation {
+    let situation = StatusInputs {
         verdict,
         signing_key: &observation::referred_key(object, ability),
         home: &context.settings.namespace,
@@ -132,11 +134,13 @@ pub(super) async fn record_changed(
 ) {
     let Some(user) = &observed.user else { return };
     match change {
-        Change::Tidy | Change::Complete => {}
+        Change::Prune | Change::Complete => {}
         Change::Promote => {
             let is_first = match &observed.record {
-                Claim::Held(_, former) => former.current().is_none(),
-                Claim::Free | Claim::Taken(..) | Claim::Unreadable(_) => true,
+                ClientIdReservation::Held(_, former) => former.current().is_none(),
+                ClientIdReservation::Free
+                | ClientIdReservation::Taken(..)
+                | ClientIdReservation::Unreadable(_) => true,
             };
             found_issued(is_first, user, record.serial, context).await;
         }
@@ -176,6 +180,6 @@ async fn found_issued(is_first: bool, user: &User, serial: i64, context: &Contex
     tell(user, report::found_issued(user, serial, is_first), context).await;
 }
 
-pub(super) async fn tell(user: &User, news: News, context: &Context) {
+pub(super) async fn tell(user: &User, news: Event, context: &Context) {
     event::record_all(&Regarding::from(&user.owner), [news], context).await;
 }

@@ -9,11 +9,11 @@ use crate::api;
 use crate::api::technical_user::{DeliveryMode, OnDeleted, TechnicalUser};
 use crate::controller::Settings;
 use crate::controller::ownership::Ownership;
-use crate::domain::delivery::{Content, Delivered, Mutability, Written};
+use crate::domain::delivery::{DesiredSecret, ManagedFields, Mutability, ObservedSecret};
 use crate::domain::object::Belongs;
 use crate::domain::request::{ignored, requested};
 use crate::domain::schedule::parse_duration;
-use crate::domain::technical_user::report::{Ability, ReferredKey};
+use crate::domain::technical_user::report::{ReferredKey, SigningKeyState};
 use crate::domain::technical_user::{Delivery, InvalidField, User};
 use crate::stored::{client_id, version_of};
 
@@ -42,7 +42,7 @@ pub fn user(object: &TechnicalUser, settings: &Settings) -> Option<User> {
     Some(User {
         created_at: object.metadata.creation_timestamp.as_ref()?.0,
         generation: object.metadata.generation.unwrap_or_default(),
-        content: Content::of(&owner.name, &client_id, &spec.secret_template, endpoints),
+        content: DesiredSecret::of(&owner.name, &client_id, &spec.secret_template, endpoints),
         client_id,
         secret_name,
         is_suspended: spec.suspend,
@@ -81,18 +81,18 @@ pub(super) fn invalid_field(object: &TechnicalUser) -> InvalidField {
 }
 
 /// The `SigningKey` of a `TechnicalUser`, by its name.
-pub(super) fn referred_key(object: &TechnicalUser, ability: Ability) -> ReferredKey {
+pub(super) fn referred_key(object: &TechnicalUser, ability: SigningKeyState) -> ReferredKey {
     ReferredKey { name: object.spec.signing_key_ref.name.clone(), ability }
 }
 
 /// Reads the metadata of a delivered Secret.
-pub(super) fn delivered(metadata: &ObjectMeta, belongs: Belongs) -> Option<Delivered> {
+pub(super) fn delivered(metadata: &ObjectMeta, belongs: Belongs) -> Option<ObservedSecret> {
     let annotations = metadata.annotations.clone().unwrap_or_default();
     let secret_fields = annotations.get(api::CLIENT_SECRET_FIELDS).map(String::as_str);
     let secret_fields = secret_fields.unwrap_or_default().split(',').filter(|it| !it.is_empty());
     let fields = metadata.managed_fields.as_deref().unwrap_or_default();
     let ours = written(fields);
-    Some(Delivered {
+    Some(ObservedSecret {
         version: version_of(metadata)?,
         belongs,
         is_terminating: metadata.deletion_timestamp.is_some(),
@@ -128,11 +128,11 @@ pub(super) fn ownership(metadata: &ObjectMeta) -> Option<Ownership> {
     Ownership::of("TechnicalUser", metadata)
 }
 
-fn written(entries: &[ManagedFieldsEntry]) -> Written {
+fn written(entries: &[ManagedFieldsEntry]) -> ManagedFields {
     let ours: Vec<_> =
         entries.iter().filter(|entry| entry.manager.as_deref() == Some(api::MANAGER)).collect();
     let all = |path: &[&str]| ours.iter().flat_map(|entry| children(entry, path)).collect();
-    Written {
+    ManagedFields {
         fields: all(&["f:data"]),
         labels: all(&["f:metadata", "f:labels"]),
         annotations: all(&["f:metadata", "f:annotations"]),
@@ -215,7 +215,7 @@ mod tests {
         })
     }
 
-    fn seen(entries: &[Value]) -> Delivered {
+    fn seen(entries: &[Value]) -> ObservedSecret {
         let metadata: ObjectMeta = serde_json::from_value(json!({
             "uid": "uid", "resourceVersion": "7", "managedFields": entries,
             "annotations": {

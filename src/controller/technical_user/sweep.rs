@@ -24,7 +24,7 @@ pub(super) async fn sweep(name: &str, context: &Context) -> Result<(), Error> {
     let Ok((version, record)) = observation::record(&secret, None) else {
         return Ok(());
     };
-    if holder(&record.owner, context).await? == Holder::Lives || !context.leads() {
+    if holder(&record.owner, context).await? == Holder::Exists || !context.leads() {
         return Ok(());
     }
     match context.cluster.delete_secret(at, &version).await {

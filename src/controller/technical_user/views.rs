@@ -15,11 +15,13 @@ use crate::controller::installation::{Claimable as _, HeldBy, Installations};
 use crate::controller::ownership::Ownership;
 use crate::controller::views::{CacheState, prune_metadata};
 use crate::domain::credential::record::{Owner, Record, Unreadable, Version};
-use crate::domain::delivery::Delivered;
+use crate::domain::delivery::ObservedSecret;
 use crate::domain::object::Belongs;
 use crate::domain::schedule::Now;
-use crate::domain::technical_user::report::{self, Ability, Situation};
-use crate::domain::technical_user::{Claim, Holder, Observed, Step, User, decide, needs_namespace};
+use crate::domain::technical_user::report::{self, SigningKeyState, StatusInputs};
+use crate::domain::technical_user::{
+    ClientIdReservation, Holder, Observed, Step, User, decide, needs_namespace,
+};
 use crate::stored::client_id;
 use crate::watch::{Store, WatchEvent};
 
@@ -32,7 +34,7 @@ pub(super) struct Views {
     pub(super) users: Store<Key, Box<TechnicalUser>>,
     pub(super) records: Store<String, Readable>,
     pub(super) secrets: Store<Key, Seen>,
-    pub(super) signing_keys: Store<String, Ability>,
+    pub(super) signing_keys: Store<String, SigningKeyState>,
     chosen: Chosen,
     room: Room,
 }
@@ -44,7 +46,7 @@ pub(super) type Readable = Result<(Version, Record), Unreadable>;
 #[derive(Debug)]
 pub(super) struct Seen {
     namespace: String,
-    delivered: Delivered,
+    delivered: ObservedSecret,
     ownership: Option<Ownership>,
     size: usize,
 }
@@ -60,8 +62,12 @@ pub(super) fn read_user(mut user: TechnicalUser) -> Option<(Key, Box<TechnicalUs
 }
 
 /// Whether the `SigningKey` can sign, by its name.
-pub(super) fn read_signing_key(key: &SigningKey, is_served: bool) -> Option<(String, Ability)> {
-    let ability = if is_served { Ability::of(Some(key)) } else { Ability::Elsewhere };
+pub(super) fn read_signing_key(
+    key: &SigningKey,
+    is_served: bool,
+) -> Option<(String, SigningKeyState)> {
+    let ability =
+        if is_served { SigningKeyState::of(Some(key)) } else { SigningKeyState::Elsewhere };
     Some((key.metadata.name.clone()?, ability))
 }
 
@@ -195,12 +201,12 @@ impl Views {
             return CacheState::Stale;
         }
         let observed = Observed { record, delivered: self.delivered(&user), user: Some(user) };
-        let Step::Rest(rest) = decide(&observed, now) else {
+        let Step::Done(rest) = decide(&observed, now) else {
             return CacheState::Stale;
         };
         let name = &object.spec.signing_key_ref.name;
-        let situation = Situation {
-            verdict: &rest.verdict,
+        let situation = StatusInputs {
+            verdict: &rest.outcome,
             signing_key: &observation::referred_key(object, self.ability(name)),
             home: &settings.namespace,
             now,
@@ -210,7 +216,7 @@ impl Views {
             return CacheState::Stale;
         };
         if report::is_same(wanted, present) {
-            CacheState::UpToDate(rest.wake_at)
+            CacheState::UpToDate(rest.requeue_at)
         } else if report::follows_key(&observed, &situation, present) {
             CacheState::StatusStale(name.clone())
         } else {
@@ -219,11 +225,11 @@ impl Views {
     }
 
     /// Whether the `SigningKey` of that name can sign.
-    pub(super) fn ability(&self, name: &String) -> Ability {
+    pub(super) fn ability(&self, name: &String) -> SigningKeyState {
         match self.signing_keys.get(name) {
             Some(ability) => *ability,
-            None if self.signing_keys.is_synced() => Ability::Missing,
-            None => Ability::Unknown,
+            None if self.signing_keys.is_synced() => SigningKeyState::Missing,
+            None => SigningKeyState::Unknown,
         }
     }
 
@@ -267,27 +273,27 @@ impl Views {
         ownerless.map(|(name, owner)| (name.clone(), owner.clone())).collect()
     }
 
-    fn claim(&self, user: &User) -> Claim {
+    fn claim(&self, user: &User) -> ClientIdReservation {
         match self.records.get(&user.client_id.record_name()) {
-            None => Claim::Free,
-            Some(Err(reason)) => Claim::Unreadable(*reason),
+            None => ClientIdReservation::Free,
+            Some(Err(reason)) => ClientIdReservation::Unreadable(*reason),
             Some(Ok((version, record))) if record.owner.uid == user.owner.uid => {
-                Claim::Held(version.clone(), Box::new(record.clone()))
+                ClientIdReservation::Held(version.clone(), Box::new(record.clone()))
             }
             Some(Ok((version, record))) => {
-                let holder = if self.lives(&record.owner) { Holder::Lives } else { Holder::Gone };
-                Claim::Taken(version.clone(), record.owner.clone(), holder)
+                let holder = if self.lives(&record.owner) { Holder::Exists } else { Holder::Gone };
+                ClientIdReservation::Taken(version.clone(), record.owner.clone(), holder)
             }
         }
     }
 
-    fn delivered(&self, user: &User) -> Option<Delivered> {
+    fn delivered(&self, user: &User) -> Option<ObservedSecret> {
         let namespace = user.owner.namespace.clone();
         let seen = self.secrets.get(&Key { namespace, name: user.secret_name.clone() })?;
         let Owner { uid, name, .. } = &user.owner;
         let ownership = seen.ownership.as_ref();
         let belongs = ownership.map_or(Belongs::Foreign, |it| it.seen_by(uid, name));
-        Some(Delivered { belongs, ..seen.delivered.clone() })
+        Some(ObservedSecret { belongs, ..seen.delivered.clone() })
     }
 
     fn lives(&self, owner: &Owner) -> bool {

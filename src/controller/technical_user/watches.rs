@@ -17,7 +17,7 @@ use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
 use crate::controller::installation::Installations;
-use crate::domain::technical_user::report::Ability;
+use crate::domain::technical_user::report::SigningKeyState;
 use crate::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
 
 /// What a watch told of which kind.
@@ -25,7 +25,7 @@ pub(super) enum News {
     User(usize, WatchEvent<Key, Box<TechnicalUser>>),
     Record(WatchEvent<String, Readable>),
     Secret(usize, WatchEvent<Key, Seen>),
-    SigningKey(WatchEvent<String, Ability>),
+    SigningKey(WatchEvent<String, SigningKeyState>),
 }
 
 impl News {

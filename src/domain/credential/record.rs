@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use self::stored::{FORMAT_VERSION, Format, Stored};
 use super::{ClientId, CredentialId, Verifier};
-use crate::domain::schedule::{Now, later};
-use crate::domain::unknown::Unknown;
+use crate::domain::schedule::{Now, saturating_add};
+use crate::domain::unknown::UnknownFields;
 
 pub use crate::domain::object::Version;
-pub use crate::domain::request::Handled;
+pub use crate::domain::request::HandledRequests;
 
 mod stored;
 
@@ -31,13 +31,13 @@ pub struct Record {
     /// At most [`Record::CAPACITY`] verifiers.
     pub entries: BTreeMap<CredentialId, Entry>,
     /// Requests to rotate that were answered.
-    pub rotated: Handled,
+    pub rotated: HandledRequests,
     /// Requests to revoke that were answered.
-    pub revoked: Handled,
+    pub revoked: HandledRequests,
     /// The latest instant at which the last revocation of all client secrets can have happened.
     pub revoked_at: Option<Timestamp>,
     /// Fields of a newer version. They stay when the record is rewritten.
-    pub unknown: Unknown,
+    pub unknown: UnknownFields,
 }
 
 /// A `TechnicalUser` that is one and no other: names do not identify, uids do.
@@ -62,7 +62,7 @@ pub struct Entry {
     /// The bcrypt hash of the client secret.
     pub verifier: Verifier,
     /// Where it is in its life.
-    pub state: State,
+    pub state: EntryState,
     /// The number of the client secret.
     pub serial: i64,
     /// When it was begun; once current, when it was seen delivered.
@@ -71,7 +71,7 @@ pub struct Entry {
 
 /// Where a client secret is in its life. It is accepted in all three.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
+pub enum EntryState {
     /// About to be revealed: in the Secret at exactly this version, or, without a version, by the
     /// creation of the Secret.
     Pending(Option<Version>),
@@ -103,7 +103,7 @@ pub enum Unreadable {
 
 /// What the delivered Secret shows of a credential: enough to tell which pending entries are dead.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown<'a> {
+pub struct DeliveredCredential<'a> {
     /// The version of the delivered Secret.
     pub version: &'a Version,
     /// The credential that it carries unaltered, if any.
@@ -133,10 +133,10 @@ impl Record {
             owner,
             serial: 0,
             entries: BTreeMap::new(),
-            rotated: Handled::default(),
-            revoked: Handled::default(),
+            rotated: HandledRequests::default(),
+            revoked: HandledRequests::default(),
             revoked_at: None,
-            unknown: Unknown::default(),
+            unknown: UnknownFields::default(),
         }
     }
 
@@ -147,26 +147,26 @@ impl Record {
 
     /// The current entry, if any.
     pub fn current(&self) -> Option<(&CredentialId, &Entry)> {
-        self.entries.iter().find(|(_, entry)| entry.state == State::Current)
+        self.entries.iter().find(|(_, entry)| entry.state == EntryState::Current)
     }
 
     /// Whether a pending entry may still be revealed in the Secret at this version.
     pub fn awaits(&self, version: &Version) -> bool {
         self.entries
             .values()
-            .any(|entry| matches!(&entry.state, State::Pending(Some(at)) if at == version))
+            .any(|entry| matches!(&entry.state, EntryState::Pending(Some(at)) if at == version))
     }
 
     /// Whether a creation of the Secret that reveals a pending entry may still be under way.
     pub fn awaits_creation(&self) -> bool {
-        self.entries.values().any(|entry| entry.state == State::Pending(None))
+        self.entries.values().any(|entry| entry.state == EntryState::Pending(None))
     }
 
     /// When entries end that have an end.
     pub fn ends(&self) -> impl Iterator<Item = Timestamp> {
         self.entries.values().filter_map(|entry| match entry.state {
-            State::Old(not_after) => Some(not_after),
-            State::Pending(_) | State::Current => None,
+            EntryState::Old(not_after) => Some(not_after),
+            EntryState::Pending(_) | EntryState::Current => None,
         })
     }
 
@@ -177,15 +177,20 @@ impl Record {
     ///
     /// An entry leaves only past its end.
     #[must_use]
-    pub fn tidied(&self, shown: Option<Shown<'_>>, overlap: SignedDuration, now: Now) -> Self {
+    pub fn prune(
+        &self,
+        shown: Option<DeliveredCredential<'_>>,
+        overlap: SignedDuration,
+        now: Now,
+    ) -> Self {
         let mut tidy = self.clone();
         tidy.entries.retain(|_, entry| !entry.has_ended(now));
         for (id, entry) in &mut tidy.entries {
-            if entry.is_dead(id, shown) {
+            if entry.can_prune(id, shown) {
                 // A creation carries no version: it could still arrive if the Secret is deleted.
-                let is_late = entry.state == State::Pending(None);
-                let overlap = if is_late { overlap.max(LATENESS) } else { overlap };
-                entry.state = State::Old(later(now.latest(), overlap));
+                let is_late = entry.state == EntryState::Pending(None);
+                let overlap = if is_late { overlap.max(MAX_WRITE_DELAY) } else { overlap };
+                entry.state = EntryState::Old(saturating_add(now.latest(), overlap));
             }
         }
         tidy
@@ -193,14 +198,14 @@ impl Record {
 
     /// With the entry `id` current, and the former current one ending after `overlap`.
     #[must_use]
-    pub fn promoted(&self, id: &CredentialId, overlap: SignedDuration, now: Now) -> Self {
+    pub fn promote(&self, id: &CredentialId, overlap: SignedDuration, now: Now) -> Self {
         let mut promoted = self.clone();
         for (each, entry) in &mut promoted.entries {
             if each == id {
-                entry.state = State::Current;
+                entry.state = EntryState::Current;
                 entry.issued_at = now.likely();
-            } else if entry.state == State::Current {
-                entry.state = State::Old(later(now.latest(), overlap));
+            } else if entry.state == EntryState::Current {
+                entry.state = EntryState::Old(saturating_add(now.latest(), overlap));
             }
         }
         promoted
@@ -208,11 +213,11 @@ impl Record {
 
     /// With every client secret ended now, and the request answered.
     #[must_use]
-    pub fn all_ended(&self, token: &str, now: Now) -> Self {
+    pub fn revoke_all(&self, request: &str, now: Now) -> Self {
         let mut ended = self.clone();
         ended.entries.clear();
         ended.serial = self.serial.saturating_add(1);
-        ended.revoked = self.revoked.with(token);
+        ended.revoked = self.revoked.with(request);
         ended.revoked_at = self.revoked_at.max(Some(now.latest()));
         ended
     }
@@ -230,7 +235,7 @@ impl Record {
         let mut more = self.clone();
         let entry = Entry {
             verifier,
-            state: State::Pending(placeholder),
+            state: EntryState::Pending(placeholder),
             serial: self.serial,
             issued_at: now.likely(),
         };
@@ -240,7 +245,7 @@ impl Record {
 
     /// Without a verifier whose client secret was never revealed, and never will be.
     #[must_use]
-    pub fn taken_back(&self, id: &CredentialId) -> Self {
+    pub fn without(&self, id: &CredentialId) -> Self {
         let mut less = self.clone();
         less.entries.remove(id);
         less
@@ -273,7 +278,7 @@ impl Record {
         if client_id.is_some_and(|expected| *expected != record.client_id) {
             return Err(Unreadable::ClientId);
         }
-        record.unknown = Unknown::between(bytes, &record.to_json());
+        record.unknown = UnknownFields::between(bytes, &record.to_json());
         Ok(record)
     }
 }
@@ -284,23 +289,23 @@ impl Entry {
     /// Whether the client secret of this entry works at that instant.
     pub fn is_accepted(&self, now: Timestamp) -> bool {
         match self.state {
-            State::Pending(_) | State::Current => true,
-            State::Old(not_after) => now < not_after,
+            EntryState::Pending(_) | EntryState::Current => true,
+            EntryState::Old(not_after) => now < not_after,
         }
     }
 
     /// Whether its end has come for certain.
     pub fn has_ended(&self, now: Now) -> bool {
         match self.state {
-            State::Pending(_) | State::Current => false,
-            State::Old(not_after) => now.has_reached(not_after),
+            EntryState::Pending(_) | EntryState::Current => false,
+            EntryState::Old(not_after) => now.has_reached(not_after),
         }
     }
 
     /// Whether it is pending, cannot be revealed now, and is not what the Secret shows. Somebody may
     /// have seen it all the same, before the Secret was deleted or altered.
-    pub fn is_dead(&self, id: &CredentialId, shown: Option<Shown<'_>>) -> bool {
-        let State::Pending(placeholder) = &self.state else {
+    pub fn can_prune(&self, id: &CredentialId, shown: Option<DeliveredCredential<'_>>) -> bool {
+        let EntryState::Pending(placeholder) = &self.state else {
             return false;
         };
         match (placeholder, shown) {
@@ -317,7 +322,7 @@ impl Entry {
 
 /// How long a creation may be under way at most. The API server ends a request after one minute;
 /// this is twice as long, for whatever stands in between.
-const LATENESS: SignedDuration = SignedDuration::from_mins(2);
+const MAX_WRITE_DELAY: SignedDuration = SignedDuration::from_mins(2);
 
 #[cfg(test)]
 mod tests;

@@ -13,20 +13,20 @@ fn template(keys: &[(&str, CredentialField)], labels: &[(&str, &str)]) -> Secret
     }
 }
 
-fn content(template: &SecretTemplate) -> Content {
+fn content(template: &SecretTemplate) -> DesiredSecret {
     let endpoints = Endpoints { issuer: "https://issuer.example".to_owned() };
-    Content::of("billing", &"billing".parse().unwrap(), template, &endpoints)
+    DesiredSecret::of("billing", &"billing".parse().unwrap(), template, &endpoints)
 }
 
-fn plain() -> Content {
+fn plain() -> DesiredSecret {
     content(&template(&[], &[]))
 }
 
 /// A Secret as it is once that content was delivered.
-fn delivered(content: &Content) -> Delivered {
+fn delivered(content: &DesiredSecret) -> ObservedSecret {
     let id = "aaaaaaaaaa".parse().unwrap();
     let digest = content.delivery_annotations(&id).remove(api::CONTENT_DIGEST);
-    Delivered {
+    ObservedSecret {
         version: Version { uid: "uid".to_owned(), resource_version: "7".to_owned() },
         belongs: Belongs::Ours,
         is_terminating: false,
@@ -37,7 +37,7 @@ fn delivered(content: &Content) -> Delivered {
         content_digest: digest,
         labels: content.labels.clone(),
         annotations: content.annotations.clone(),
-        ours: Written {
+        ours: ManagedFields {
             fields: content.fields.keys().chain(&content.secret_fields).cloned().collect(),
             labels: content.labels.keys().cloned().collect(),
             annotations: content
@@ -52,7 +52,7 @@ fn delivered(content: &Content) -> Delivered {
 }
 
 /// Carries a refresh out. A value that already was right changes nothing, not even its owner.
-fn carry_out(delivered: &mut Delivered, refresh: &Refresh, right: &[&str]) {
+fn carry_out(delivered: &mut ObservedSecret, refresh: &Refresh, right: &[&str]) {
     let mut annotations = refresh.annotations.clone();
     if let Some(Some(digest)) = annotations.remove(api::CONTENT_DIGEST) {
         delivered.content_digest = Some(digest);
@@ -91,7 +91,7 @@ fn change(
 }
 
 /// How many refreshes it takes until nothing is left to correct.
-fn refreshes(content: &Content, delivered: &mut Delivered, right: &[&str]) -> usize {
+fn refreshes(content: &DesiredSecret, delivered: &mut ObservedSecret, right: &[&str]) -> usize {
     for count in 0..5 {
         let Some(refresh) = content.refresh(delivered) else {
             return count;
@@ -151,7 +151,7 @@ fn a_placeholder_gets_its_labels_but_no_data() {
     placeholder.credential_id = None;
     placeholder.content_digest = None;
     placeholder.secret_fields.clear();
-    placeholder.ours = Written::default();
+    placeholder.ours = ManagedFields::default();
     placeholder.labels.clear();
 
     let refresh = plain().refresh(&placeholder).unwrap();
@@ -314,7 +314,7 @@ fn a_foreign_hand_on_any_field_of_the_client_secret_shows() {
 
         assert!(secret.is_altered(), "{field}");
         assert_eq!(secret.unaltered_id(), None);
-        assert_eq!(secret.shown().unaltered_id, None);
+        assert_eq!(secret.credential().unaltered_id, None);
     }
 }
 
@@ -330,16 +330,16 @@ fn a_foreign_hand_on_another_field_is_no_alteration() {
 fn a_secret_without_a_client_secret_is_not_altered() {
     let mut secret = delivered(&plain());
     secret.credential_id = None;
-    secret.ours = Written::default();
+    secret.ours = ManagedFields::default();
 
     assert!(!secret.is_altered());
     assert!(plain().pending_aliases(&secret).is_empty());
 }
 
 /// As after a reset of `managedFields`, which Kubernetes documents.
-fn untracked(content: &Content) -> Delivered {
+fn untracked(content: &DesiredSecret) -> ObservedSecret {
     let mut secret = delivered(content);
-    secret.ours = Written::default();
+    secret.ours = ManagedFields::default();
     secret
 }
 

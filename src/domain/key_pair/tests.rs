@@ -81,8 +81,8 @@ fn numbers_that_do_not_fit_the_algorithm_are_refused() {
 
 #[test]
 fn a_size_belongs_to_rsa_alone() {
-    assert_eq!(KeyShape::of(Algorithm::PS512, Some(4096)), Some(KeyShape::Rsa(4096)));
-    assert_eq!(KeyShape::of(Algorithm::RS256, None), Some(KeyShape::Rsa(2048)));
-    assert_eq!(KeyShape::of(Algorithm::RS256, Some(1024)), None);
-    assert_eq!(KeyShape::of(Algorithm::ES256, Some(2048)), None);
+    assert_eq!(KeyType::of(Algorithm::PS512, Some(4096)), Some(KeyType::Rsa(4096)));
+    assert_eq!(KeyType::of(Algorithm::RS256, None), Some(KeyType::Rsa(2048)));
+    assert_eq!(KeyType::of(Algorithm::RS256, Some(1024)), None);
+    assert_eq!(KeyType::of(Algorithm::ES256, Some(2048)), None);
 }

@@ -9,12 +9,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::FIRST;
-use super::vanished::Vanished;
+use super::vanished::Dropped;
 use crate::domain::key_pair::PublicKey;
 use crate::domain::policy::Policy;
-use crate::domain::request::Handled;
-use crate::domain::schedule::later;
-use crate::domain::unknown::Unknown;
+use crate::domain::request::HandledRequests;
+use crate::domain::schedule::saturating_add;
+use crate::domain::unknown::UnknownFields;
 
 /// The keys of one series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,32 +29,32 @@ pub struct Ledger {
     pub entries: BTreeMap<u32, Entry>,
     /// Requests to rotate that were answered.
     #[serde(default)]
-    pub rotated: Handled,
+    pub rotated: HandledRequests,
     /// Requests to revoke that were answered.
     #[serde(default)]
-    pub revoked: Handled,
+    pub revoked: HandledRequests,
     /// The last request to revoke every key that was handled.
     #[serde(default, skip_serializing_if = "is_blank")]
-    pub revoked_all: Handled,
+    pub revoked_all: HandledRequests,
     /// Keys that leave the JWKS without having had their time, since their pair is gone.
     #[serde(default)]
-    pub vanished: Vanished,
+    pub vanished: Dropped,
     /// No key gets a lower index: a ledger made anew may not know the keys between its last entry and
     /// the next.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub next_from: u32,
     /// The settings of the operator that token servers have to share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agreement: Option<Agreement>,
+    pub agreement: Option<SharedSettings>,
     /// Fields of a newer version. They stay when the ledger is rewritten.
     #[serde(skip)]
-    pub unknown: Unknown,
+    pub unknown: UnknownFields,
 }
 
 /// The settings of the operator that token servers have to share.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Agreement {
+pub struct SharedSettings {
     /// How old the views of a server may be for it to sign, in seconds.
     pub view_age_seconds: i64,
     /// How long a token lives at most, in seconds.
@@ -72,7 +72,7 @@ pub struct Agreement {
 
 /// A setting of a token server that does not agree with that of the operator.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Disagreement {
+pub struct SettingMismatch {
     /// The flag of both processes.
     pub flag: &'static str,
     /// The value of the operator.
@@ -81,7 +81,7 @@ pub struct Disagreement {
     pub token_server: String,
 }
 
-impl std::fmt::Display for Disagreement {
+impl std::fmt::Display for SettingMismatch {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { flag, operator, token_server } = self;
         write!(
@@ -173,13 +173,13 @@ impl Ledger {
             uid: uid.to_owned(),
             name: name.to_owned(),
             entries: BTreeMap::new(),
-            rotated: Handled::default(),
-            revoked: Handled::default(),
-            revoked_all: Handled::default(),
-            vanished: Vanished::default(),
+            rotated: HandledRequests::default(),
+            revoked: HandledRequests::default(),
+            revoked_all: HandledRequests::default(),
+            vanished: Dropped::default(),
             next_from: 0,
             agreement: None,
-            unknown: Unknown::default(),
+            unknown: UnknownFields::default(),
         }
     }
 
@@ -207,7 +207,7 @@ impl Ledger {
 
     /// Without the oldest of the keys that are gone, pair and all.
     #[must_use]
-    pub fn forgetting(mut self, exists: impl Fn(u32) -> bool) -> Self {
+    pub fn without_vanished(mut self, exists: impl Fn(u32) -> bool) -> Self {
         let gone = self.entries.iter().filter(|(_, entry)| entry.withdrawal.is_some());
         let gone: Vec<u32> = gone.map(|(index, _)| *index).filter(|it| !exists(*it)).collect();
         let surplus = gone.len().saturating_sub(Self::REMEMBERED);
@@ -238,14 +238,14 @@ impl Ledger {
         if ledger.uid != uid {
             return Err(Unreadable::Owner);
         }
-        ledger.unknown = Unknown::between(bytes, &ledger.to_json());
+        ledger.unknown = UnknownFields::between(bytes, &ledger.to_json());
         Ok(ledger)
     }
 }
 
 // === impl Agreement ===
 
-impl Agreement {
+impl SharedSettings {
     /// The settings of one process.
     pub fn of(
         view_age: SignedDuration,
@@ -264,10 +264,10 @@ impl Agreement {
 
     /// Where the settings of a token server do not agree with these of the operator. A shorter bound
     /// on time agrees with a longer one, and everything agrees with what an older version left out.
-    pub fn differences(&self, token_server: &Self) -> Vec<Disagreement> {
+    pub fn mismatches(&self, token_server: &Self) -> Vec<SettingMismatch> {
         let mut differences = Vec::new();
         let mut tell = |flag, operator: String, token_server: String| {
-            differences.push(Disagreement { flag, operator, token_server });
+            differences.push(SettingMismatch { flag, operator, token_server });
         };
         for (flag, operator, own) in [
             ("--max-staleness", self.view_age_seconds, token_server.view_age_seconds),
@@ -340,7 +340,7 @@ impl Entry {
     /// When its last token has expired, once its end was seen.
     pub fn removal_at(&self, drain: SignedDuration) -> Option<Timestamp> {
         let (until, seen) = (self.until?, self.end_seen_at?);
-        let removal_at = later(until.max(seen), drain);
+        let removal_at = saturating_add(until.max(seen), drain);
         Some(self.kept_until.map_or(removal_at, |kept_until| kept_until.max(removal_at)))
     }
 
@@ -355,8 +355,8 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-fn is_blank(handled: &Handled) -> bool {
-    *handled == Handled::default()
+fn is_blank(handled: &HandledRequests) -> bool {
+    *handled == HandledRequests::default()
 }
 
 const FORMAT_VERSION: i64 = 1;

@@ -6,11 +6,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::schedule::{Now, later};
+use crate::domain::schedule::{Now, saturating_add};
 
 /// What to do with such a Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum OrphanAction {
     /// Write down that it was seen without its owner at that instant.
     Mark(Timestamp),
     /// Nothing yet.
@@ -21,45 +21,56 @@ pub enum Fate {
 
 /// Decides for a Secret of which a live read says that its `SigningKey` is gone. `seen_at` is when that
 /// was first written down; `kept_for` is how long a token of it may still be signed and live.
-pub fn fate(seen_at: Option<Timestamp>, kept_for: SignedDuration, now: Now) -> Fate {
+pub fn orphan_action(
+    seen_at: Option<Timestamp>,
+    kept_for: SignedDuration,
+    now: Now,
+) -> OrphanAction {
     match seen_at {
-        None => Fate::Mark(now.latest()),
+        None => OrphanAction::Mark(now.latest()),
         // A clock that was ahead must not keep it for years.
-        Some(seen_at) if seen_at > later(now.latest(), kept_for) => Fate::Mark(now.latest()),
-        Some(seen_at) if now.has_passed_still(later(seen_at, kept_for), kept_for) => Fate::Delete,
-        Some(_) => Fate::Keep,
+        Some(seen_at) if seen_at > saturating_add(now.latest(), kept_for) => {
+            OrphanAction::Mark(now.latest())
+        }
+        Some(seen_at)
+            if now.has_passed_on_stable_clock(saturating_add(seen_at, kept_for), kept_for) =>
+        {
+            OrphanAction::Delete
+        }
+        Some(_) => OrphanAction::Keep,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::schedule::Watchman;
+    use crate::domain::schedule::ClockMonitor;
 
     const DAY: SignedDuration = SignedDuration::from_hours(24);
 
     fn at(hours: i64) -> Timestamp {
-        later("2026-11-24T00:00:00Z".parse().unwrap(), SignedDuration::from_hours(hours))
+        saturating_add("2026-11-24T00:00:00Z".parse().unwrap(), SignedDuration::from_hours(hours))
     }
 
     #[test]
     fn it_is_kept_for_as_long_as_a_token_may_live_after_it_was_seen() {
         let now = |hours| Now::at(at(hours));
 
-        assert_eq!(fate(None, DAY, now(0)), Fate::Mark(at(0)));
-        assert_eq!(fate(Some(at(0)), DAY, now(24)), Fate::Keep);
-        assert_eq!(fate(Some(at(0)), DAY, now(25)), Fate::Delete);
+        assert_eq!(orphan_action(None, DAY, now(0)), OrphanAction::Mark(at(0)));
+        assert_eq!(orphan_action(Some(at(0)), DAY, now(24)), OrphanAction::Keep);
+        assert_eq!(orphan_action(Some(at(0)), DAY, now(25)), OrphanAction::Delete);
     }
 
     #[test]
     fn a_mark_from_the_future_is_written_again() {
-        assert_eq!(fate(Some(at(1000)), DAY, Now::at(at(0))), Fate::Mark(at(0)));
+        assert_eq!(orphan_action(Some(at(1000)), DAY, Now::at(at(0))), OrphanAction::Mark(at(0)));
     }
 
     #[test]
     fn nothing_is_deleted_by_clocks_that_differ() {
-        let doubtful = Watchman::default().look(at(48), Some(at(47)), std::time::Duration::ZERO);
+        let doubtful =
+            ClockMonitor::default().sample(at(48), Some(at(47)), std::time::Duration::ZERO);
 
-        assert_eq!(fate(Some(at(0)), DAY, doubtful), Fate::Keep);
+        assert_eq!(orphan_action(Some(at(0)), DAY, doubtful), OrphanAction::Keep);
     }
 }

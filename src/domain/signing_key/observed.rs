@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::ledger::{Agreement, Entry, Unreadable};
+use super::ledger::{Entry, SharedSettings, Unreadable};
 use super::{APART, Ledger};
-use crate::domain::key_pair::{Algorithm, KeyShape, Kid, PublicKey};
+use crate::domain::key_pair::{Algorithm, KeyType, Kid, PublicKey};
 use crate::domain::object::Version;
-use crate::domain::obstacle::Obstacle;
+use crate::domain::obstacle::BlockedReason;
 use crate::domain::schedule::due_at;
 
 /// What live reads showed: the `SigningKey`, then every JWKS, then the ledger, then the key pairs.
@@ -17,13 +17,13 @@ pub struct Observed {
     /// The `SigningKey`, unless it is gone or going.
     pub series: Option<Series>,
     /// The namespaces where the JWKS shall be, and what is there under its name.
-    pub targets: BTreeMap<String, Target>,
+    pub targets: BTreeMap<String, ConfigMapState>,
     /// JWKS ConfigMaps of this series where none shall be any more.
-    pub surplus: BTreeMap<Place, Surplus>,
+    pub surplus: BTreeMap<Place, StaleCopy>,
     /// Whether the JWKS of every namespace was read.
-    pub sight: Sight,
+    pub sight: Scope,
     /// The ledger.
-    pub ledger: Held,
+    pub ledger: LedgerState,
     /// The key pairs that exist: those of the ledger, and the next.
     pub key_pairs: BTreeMap<u32, KeyPair>,
 }
@@ -32,11 +32,11 @@ pub struct Observed {
 ///
 /// The namespaces are a list that users can grow. A revocation must not wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum Scope {
     /// Those of every namespace.
-    Everywhere,
+    AllNamespaces,
     /// The one at home alone: the others could not be read.
-    Home,
+    OperatorNamespace,
 }
 
 /// A `SigningKey`, parsed: it cannot be wrong any more.
@@ -53,7 +53,7 @@ pub struct Series {
     /// What its keys sign with.
     pub algorithm: Algorithm,
     /// What its next key pair is like.
-    pub shape: KeyShape,
+    pub shape: KeyType,
     /// How long each key signs.
     pub period: SignedDuration,
     /// How long a key is in every JWKS before it signs.
@@ -77,7 +77,7 @@ pub struct Series {
     /// Whose object the `SigningKey` is.
     pub origin: Origin,
     /// The settings of the operator that token servers have to share.
-    pub agreement: Agreement,
+    pub agreement: SharedSettings,
 }
 
 /// Whose object a `SigningKey` is.
@@ -93,17 +93,17 @@ pub enum Origin {
 
 /// What is under the name of the JWKS in one namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum ConfigMapState {
     /// Nothing.
     Absent,
     /// A JWKS of this series.
-    Ours(Published),
+    Owned(Published),
     /// What a series of the same name left that is gone for certain.
-    Left(Version),
+    Orphaned(Version),
     /// Something of somebody else: left alone.
-    Foreign,
+    Conflict,
     /// It cannot be written, or is on its way out; with the keys that verifiers still find in it.
-    Blocked(Obstacle, BTreeSet<Kid>),
+    Unwritable(BlockedReason, BTreeSet<Kid>),
 }
 
 /// A JWKS ConfigMap of this series.
@@ -121,11 +121,11 @@ pub struct Published {
 
 /// A JWKS ConfigMap of this series that is not wanted any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Surplus {
+pub enum StaleCopy {
     /// It is to be deleted, at exactly that version.
     Deletable(Version),
     /// It cannot be deleted.
-    Blocked(Obstacle),
+    Blocked(BlockedReason),
 }
 
 /// A ConfigMap by its place.
@@ -139,7 +139,7 @@ pub struct Place {
 
 /// The state of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum LedgerState {
     /// There is none.
     Absent,
     /// This one.
@@ -171,8 +171,13 @@ impl Observed {
     /// The keys that verifiers find in the JWKS of that namespace, if there is one of this series.
     pub(super) fn published_at(&self, namespace: &str) -> Option<&BTreeSet<Kid>> {
         match self.targets.get(namespace) {
-            Some(Target::Ours(Published { kids, .. }) | Target::Blocked(_, kids)) => Some(kids),
-            Some(Target::Absent | Target::Left(_) | Target::Foreign) | None => None,
+            Some(
+                ConfigMapState::Owned(Published { kids, .. }) | ConfigMapState::Unwritable(_, kids),
+            ) => Some(kids),
+            Some(
+                ConfigMapState::Absent | ConfigMapState::Orphaned(_) | ConfigMapState::Conflict,
+            )
+            | None => None,
         }
     }
 
@@ -223,7 +228,7 @@ impl Series {
     }
 
     /// How long before it signs a key gets its time: `prePublish`, by every clock (K3).
-    pub(super) fn lead(&self) -> SignedDuration {
+    pub(super) fn activation_delay(&self) -> SignedDuration {
         self.pre_publish.saturating_add(APART)
     }
 
@@ -233,13 +238,13 @@ impl Series {
         match self.origin {
             Origin::Declared => key.algorithm() == self.algorithm,
             Origin::Bootstrapped | Origin::Claimed => {
-                key.algorithm() == self.algorithm && key.shape() == Some(self.shape)
+                key.algorithm() == self.algorithm && key.key_type() == Some(self.shape)
             }
         }
     }
 
     /// When the successor of a key that began at `activate_at` is to take over.
-    pub fn takeover_after(&self, activate_at: Timestamp) -> Timestamp {
+    pub fn promoted_at(&self, activate_at: Timestamp) -> Timestamp {
         due_at(activate_at, self.period, self.pre_publish, &self.uid)
     }
 }

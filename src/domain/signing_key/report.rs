@@ -3,13 +3,13 @@
 //! Status is never an input of a decision. Whatever is lost of it is written again.
 
 use super::ledger::{Entry, Withdrawal};
-use super::{Held, Ledger, Observed, Origin, Series, Sight, Surplus, Target};
+use super::{ConfigMapState, Ledger, LedgerState, Observed, Origin, Scope, Series, StaleCopy};
 use crate::api::signing_key::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
 use crate::domain::invalid::InvalidField;
 use crate::domain::key_pair::Kid;
-use crate::domain::news::News;
-use crate::domain::obstacle::Obstacle;
-use crate::domain::readiness::{Conditions, doubt, seconds, time};
+use crate::domain::news::Event;
+use crate::domain::obstacle::BlockedReason;
+use crate::domain::readiness::{Conditions, clock_condition, seconds, time};
 use crate::domain::request::ignored_message;
 use crate::domain::schedule::Now;
 
@@ -17,7 +17,7 @@ pub use self::news::{
     algorithm_changes, all_revoked, another_algorithm, ledger_made, news, revoked, staged,
 };
 pub(super) use self::verdict::verdict;
-pub use self::verdict::{Verdict, signs};
+pub use self::verdict::{Outcome, signs};
 
 mod news;
 mod verdict;
@@ -25,7 +25,7 @@ mod verdict;
 /// The status to write for what was observed, with the times of `former` where nothing changed.
 pub fn status(
     observed: &Observed,
-    verdict: &Verdict,
+    verdict: &Outcome,
     former: Option<&SigningKeyStatus>,
     now: Now,
 ) -> Option<SigningKeyStatus> {
@@ -33,9 +33,9 @@ pub fn status(
     let former_conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
     let mut conditions = conditions(observed, series, verdict, now);
     for type_ in unseen(observed, series) {
-        conditions.keep(type_, former_conditions);
+        conditions.retain(type_, former_conditions);
     }
-    let conditions = conditions.since(former_conditions);
+    let conditions = conditions.with_transition_times(former_conditions);
     let blank = SigningKeyStatus {
         observed_generation: series.generation,
         jwks: Some(jwks(observed, series, former)),
@@ -43,7 +43,7 @@ pub fn status(
         installation: former.and_then(|former| former.installation.clone()),
         ..SigningKeyStatus::default()
     };
-    let Held::Ledger(_, ledger) = &observed.ledger else {
+    let LedgerState::Ledger(_, ledger) = &observed.ledger else {
         // What is known of the keys stays: nobody can say that it is not so any more.
         let former = former.cloned().unwrap_or_default();
         let SigningKeyStatus { observed_generation, jwks, conditions, .. } = blank;
@@ -61,7 +61,7 @@ pub fn status(
     let active = ledger.active(now.likely()).map(|(_, entry)| entry);
     let signer = active.filter(|_| signs(series, observed, now));
     let next = scheduled(ledger, now).map(|entry| entry.activate_at);
-    let planned = ledger.newest().map(|(_, newest)| series.takeover_after(newest.activate_at));
+    let planned = ledger.newest().map(|(_, newest)| series.promoted_at(newest.activate_at));
     Some(SigningKeyStatus {
         active_kid: signer.map(|signer| signer.key.kid().to_string()),
         bootstrapped: is_bootstrapped(series, ledger).then_some(true),
@@ -87,10 +87,13 @@ fn is_bootstrapped(series: &Series, ledger: &Ledger) -> bool {
 
 /// Where the JWKS is. A look at home alone does not count the namespaces again.
 fn jwks(observed: &Observed, series: &Series, former: Option<&SigningKeyStatus>) -> JwksStatus {
-    let published = observed.targets.values().filter(|it| matches!(it, Target::Ours(_))).count();
+    let published =
+        observed.targets.values().filter(|it| matches!(it, ConfigMapState::Owned(_))).count();
     let counted = i64::try_from(published).unwrap_or(i64::MAX);
     let former = former.and_then(|former| former.jwks.as_ref());
-    let kept = former.filter(|_| observed.sight == Sight::Home).map(|former| former.namespaces);
+    let kept = former
+        .filter(|_| observed.sight == Scope::OperatorNamespace)
+        .map(|former| former.namespaces);
     JwksStatus {
         config_map_name: series.config_map_name.clone(),
         namespaces: kept.unwrap_or(counted),
@@ -103,11 +106,12 @@ pub fn invalid_spec(
     field: InvalidField,
     former: Option<&SigningKeyStatus>,
     now: Now,
-) -> (SigningKeyStatus, Option<News>) {
+) -> (SigningKeyStatus, Option<Event>) {
     let former = former.cloned().unwrap_or_default();
-    let readiness = Verdict::InvalidSpec(field).readiness(name);
-    let conditions = Conditions::of(readiness.clone(), generation, now).since(&former.conditions);
-    let news = News::of(readiness, &former.conditions);
+    let readiness = Outcome::InvalidSpec(field).readiness(name);
+    let conditions = Conditions::of(readiness.clone(), generation, now)
+        .with_transition_times(&former.conditions);
+    let news = Event::of(readiness, &former.conditions);
     (SigningKeyStatus { observed_generation: generation, conditions, ..former }, news)
 }
 
@@ -173,44 +177,44 @@ fn state(entry: &Entry, is_active: bool, now: Now) -> KeyState {
 
 // === conditions ===
 
-fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now) -> Conditions {
+fn conditions(observed: &Observed, series: &Series, verdict: &Outcome, now: Now) -> Conditions {
     let refused = refused(observed, series);
     let mut readiness = verdict.readiness(&series.name);
-    if let (Some(message), Verdict::Signing(_)) = (&refused, verdict) {
+    if let (Some(message), Outcome::Signing(_)) = (&refused, verdict) {
         // A request to revoke is urgent: the first thing that a user sees is that it did nothing.
         readiness.reason = REFUSED;
         readiness.message = format!("{message} {}", readiness.message);
     }
     let mut conditions = Conditions::of(readiness, series.generation, now);
     if let Some(message) = rotation(observed, series, now) {
-        conditions.hold("RotationInProgress", "KeyPublished", message);
+        conditions.set_true("RotationInProgress", "KeyPublished", message);
     }
     if let Some((reason, message)) = incomplete(observed, series) {
-        conditions.hold("JWKSIncomplete", reason, message);
+        conditions.set_true("JWKSIncomplete", reason, message);
     }
-    if let Some((reason, message)) = surplus(observed, series) {
-        conditions.hold("JWKSOrphaned", reason, message);
+    if let Some((reason, message)) = orphaned(observed, series) {
+        conditions.set_true("JWKSOrphaned", reason, message);
     }
-    if let Some(message) = exposed(observed, series) {
-        conditions.hold("RevokedKeyPublished", "JWKSNotWritten", message);
+    if let Some(message) = revoked_but_published(observed, series) {
+        conditions.set_true("RevokedKeyPublished", "JWKSNotWritten", message);
     }
     if let Some(message) = refused {
-        conditions.hold(REFUSED, "UnknownKeyID", message);
+        conditions.set_true(REFUSED, "UnknownKeyID", message);
     }
     if let Some(message) = ignored_message(&series.object(), &series.ignored_requests) {
-        conditions.hold("RequestIgnored", "EmptyValue", message);
+        conditions.set_true("RequestIgnored", "EmptyValue", message);
     }
     if series.is_suspended {
-        let message = Verdict::Suspended.readiness(&series.name).message;
-        conditions.hold("Suspended", "Suspended", message);
+        let message = Outcome::Suspended.readiness(&series.name).message;
+        conditions.set_true("Suspended", "Suspended", message);
     }
-    if let Some((reason, why)) = doubt(now.trust()) {
+    if let Some((reason, why)) = clock_condition(now.clock_state()) {
         let message = format!(
             "{why} Until then no key of {} is scheduled and none leaves the JWKS; the key that \
              signs goes on.",
             series.object()
         );
-        conditions.hold("ClockSkew", reason, message);
+        conditions.set_true("ClockSkew", reason, message);
     }
     conditions
 }
@@ -218,21 +222,21 @@ fn conditions(observed: &Observed, series: &Series, verdict: &Verdict, now: Now)
 /// The conditions of which this look can tell nothing, since it was cut short: those stay.
 fn unseen<'a>(observed: &Observed, series: &Series) -> impl Iterator<Item = &'a str> + use<'a> {
     // There is always one target, at home.
-    let is_cut_short = observed.targets.is_empty() || observed.sight == Sight::Home;
+    let is_cut_short = observed.targets.is_empty() || observed.sight == Scope::OperatorNamespace;
     let targets = is_cut_short.then_some(["JWKSIncomplete", "JWKSOrphaned"]);
     let is_asked = series.revoke_request.is_some();
     let requests = match observed.ledger {
-        Held::Absent | Held::Unreadable(_) | Held::Unread => {
+        LedgerState::Absent | LedgerState::Unreadable(_) | LedgerState::Unread => {
             let refused = is_asked.then_some("RevocationRequestInvalid");
             [Some("RevokedKeyPublished"), refused]
         }
-        Held::Ledger(..) => [None, None],
+        LedgerState::Ledger(..) => [None, None],
     };
     targets.into_iter().flatten().chain(requests.into_iter().flatten())
 }
 
 fn rotation(observed: &Observed, series: &Series, now: Now) -> Option<String> {
-    let Held::Ledger(_, ledger) = &observed.ledger else {
+    let LedgerState::Ledger(_, ledger) = &observed.ledger else {
         return None;
     };
     let next = scheduled(ledger, now)?;
@@ -244,20 +248,22 @@ fn rotation(observed: &Observed, series: &Series, now: Now) -> Option<String> {
 /// The namespaces that lack the JWKS, and what is to be done about the first of them.
 fn incomplete(observed: &Observed, series: &Series) -> Option<(&'static str, String)> {
     let object = series.object();
-    let hindrance = |namespace: &str, target: &Target| {
+    let hindrance = |namespace: &str, target: &ConfigMapState| {
         let map = series.place_in(namespace).config_map();
         match target {
-            Target::Absent | Target::Ours(_) => None,
-            Target::Foreign => {
+            ConfigMapState::Absent | ConfigMapState::Owned(_) => None,
+            ConfigMapState::Conflict => {
                 let foreign = format!(
                     "{map} exists and is not owned by {object}. It was not changed. Delete it, or \
                      set spec.jwks.configMapName of {object} to another name."
                 );
                 Some(("ConfigMapConflict", foreign))
             }
-            Target::Blocked(obstacle, _) => Some((obstacle.reason(), obstacle.message())),
-            Target::Left(_) => {
-                let obstacle = Obstacle::AwaitingCollection { object: map };
+            ConfigMapState::Unwritable(obstacle, _) => {
+                Some((obstacle.reason(), obstacle.message()))
+            }
+            ConfigMapState::Orphaned(_) => {
+                let obstacle = BlockedReason::AwaitingGarbageCollection { object: map };
                 Some((obstacle.reason(), obstacle.message()))
             }
         }
@@ -269,10 +275,10 @@ fn incomplete(observed: &Observed, series: &Series) -> Option<(&'static str, Str
 }
 
 /// The namespaces that still have the JWKS though none is wanted there.
-fn surplus(observed: &Observed, series: &Series) -> Option<(&'static str, String)> {
+fn orphaned(observed: &Observed, series: &Series) -> Option<(&'static str, String)> {
     let left = observed.surplus.iter().filter_map(|(place, surplus)| match surplus {
-        Surplus::Deletable(_) => None,
-        Surplus::Blocked(obstacle) => {
+        StaleCopy::Deletable(_) => None,
+        StaleCopy::Blocked(obstacle) => {
             Some((place.namespace.as_str(), (obstacle.reason(), obstacle.message())))
         }
     });
@@ -293,15 +299,15 @@ fn listed<'a>(
 
 /// The first of those names, and how many more there are: a message has an end.
 fn named(names: Vec<&str>) -> String {
-    let more = names.len().saturating_sub(SHOWN);
-    let shown: Vec<&str> = names.into_iter().take(SHOWN).collect();
+    let more = names.len().saturating_sub(MAX_SHOWN);
+    let shown: Vec<&str> = names.into_iter().take(MAX_SHOWN).collect();
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     shown.join(", ") + &more
 }
 
 /// The revoked keys that verifiers still find at home: the other namespaces are listed for themselves.
-fn exposed(observed: &Observed, series: &Series) -> Option<String> {
-    let Held::Ledger(_, ledger) = &observed.ledger else {
+fn revoked_but_published(observed: &Observed, series: &Series) -> Option<String> {
+    let LedgerState::Ledger(_, ledger) = &observed.ledger else {
         return None;
     };
     let published = observed.published_at(&series.home)?;
@@ -321,7 +327,7 @@ fn exposed(observed: &Observed, series: &Series) -> Option<String> {
 }
 
 fn refused(observed: &Observed, series: &Series) -> Option<String> {
-    let Held::Ledger(_, ledger) = &observed.ledger else {
+    let LedgerState::Ledger(_, ledger) = &observed.ledger else {
         return None;
     };
     let wanted = series.revoke_request.as_deref()?;
@@ -343,4 +349,4 @@ fn refused(observed: &Observed, series: &Series) -> Option<String> {
 const REFUSED: &str = "RevocationRequestInvalid";
 
 /// So many namespaces or keys are named in a message.
-const SHOWN: usize = 10;
+const MAX_SHOWN: usize = 10;

@@ -4,12 +4,12 @@
 //! write can hold them up.
 
 use super::ledger::{Entry, Withdrawal};
-use super::succession::inherit;
-use super::{Change, Ledger, Step, View};
+use super::succession::promote_previous;
+use super::{Change, Context, Ledger, Step};
 
 /// Withdraws every key that exists. The next one signs without `prePublish`: no key that verifiers know
 /// may sign any more (K3).
-pub(super) fn revocation_of_all_requested(view: &View<'_>) -> Option<Step> {
+pub(super) fn revocation_of_all_requested(view: &Context<'_>) -> Option<Step> {
     let value = view.series.revoke_all_request.as_deref()?;
     if view.ledger.revoked_all.includes(value) {
         return None;
@@ -23,7 +23,7 @@ pub(super) fn revocation_of_all_requested(view: &View<'_>) -> Option<Step> {
 }
 
 /// Withdraws one key. A key that was published before, or the one that waits, signs in its place.
-pub(super) fn revocation_requested(view: &View<'_>) -> Option<Step> {
+pub(super) fn revocation_requested(view: &Context<'_>) -> Option<Step> {
     let kid = view.series.revoke_request.as_deref()?;
     if view.ledger.revoked.includes(kid) {
         return None;
@@ -33,7 +33,7 @@ pub(super) fn revocation_requested(view: &View<'_>) -> Option<Step> {
     match found.withdrawal {
         None => {
             found.revoke(view.now.latest());
-            inherit(&mut ledger, view.observed, view.now);
+            promote_previous(&mut ledger, view.observed, view.now);
         }
         // It signs no more: nobody has to take its place.
         Some(Withdrawal::Drained | Withdrawal::Revoked) => {
@@ -45,7 +45,7 @@ pub(super) fn revocation_requested(view: &View<'_>) -> Option<Step> {
 }
 
 /// The ledger, with the next key pair for an entry if `is_meant` says so of its kid.
-fn with_next(view: &View<'_>, is_meant: impl Fn(&str) -> bool) -> Ledger {
+fn with_next(view: &Context<'_>, is_meant: impl Fn(&str) -> bool) -> Ledger {
     let mut ledger = view.ledger.clone();
     if let Some((index, key)) = view.next().filter(|(_, key)| is_meant(key.kid().as_str())) {
         let entry = Entry::never_used(key.clone(), view.now.latest());

@@ -4,12 +4,12 @@
 
 use super::requests::{revocation_of_all_requested, revocation_requested};
 use super::{
-    Step, View, key_has_vanished, key_is_needed, key_is_published, ledger_was_lost,
+    Context, Step, key_has_vanished, key_is_needed, key_is_published, ledger_was_lost,
     published_differs,
 };
 
 /// The checks that rest upon the objects in the operator's namespace alone.
-pub(super) const CHECKS_AT_HOME: &[fn(&View<'_>) -> Option<Step>] = &[
+pub(super) const CHECKS_AT_HOME: &[fn(&Context<'_>) -> Option<Step>] = &[
     recovery_has_to_wait,
     revocation_of_all_requested,
     revocation_requested,
@@ -20,14 +20,14 @@ pub(super) const CHECKS_AT_HOME: &[fn(&View<'_>) -> Option<Step>] = &[
 ];
 
 /// Without a ledger nothing says which keys stay published, until every JWKS was read.
-fn recovery_has_to_wait(view: &View<'_>) -> Option<Step> {
-    ledger_was_lost(view).map(|_| view.settled())
+fn recovery_has_to_wait(view: &Context<'_>) -> Option<Step> {
+    ledger_was_lost(view).map(|_| view.converged())
 }
 
-fn only_key_is_published(view: &View<'_>) -> Option<Step> {
+fn only_key_is_published(view: &Context<'_>) -> Option<Step> {
     if view.ledger.newest().is_none() { key_is_published(view) } else { None }
 }
 
-fn only_key_is_needed(view: &View<'_>) -> Option<Step> {
+fn only_key_is_needed(view: &Context<'_>) -> Option<Step> {
     if view.ledger.newest().is_none() { key_is_needed(view) } else { None }
 }

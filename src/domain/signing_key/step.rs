@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{Ledger, Place, Verdict};
+use super::{Ledger, Outcome, Place};
 use crate::domain::object::Version;
 
 /// What to do now.
@@ -13,16 +13,16 @@ pub enum Step {
     /// Conditional writes, then look again.
     Write(Write),
     /// Nothing, until something changes or the instant comes.
-    Rest(Rest),
+    Done(Done),
 }
 
 /// Nothing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rest {
+pub struct Done {
     /// What to tell the user.
-    pub verdict: Verdict,
+    pub outcome: Outcome,
     /// When to look again, if time alone can change the answer.
-    pub wake_at: Option<Timestamp>,
+    pub requeue_at: Option<Timestamp>,
 }
 
 /// A conditional write. It carries no private key.

@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 
 use super::ledger::{Entry, Withdrawal};
-use super::{FIRST, HANDOVER, Ledger, Observed, Target};
+use super::{ConfigMapState, FIRST, HANDOVER, Ledger, Observed};
 use crate::domain::key_pair::PublicKey;
-use crate::domain::schedule::{Now, later};
+use crate::domain::schedule::{Now, saturating_add};
 
 /// Finds a key to sign in place of one that was revoked: rather one that signed before, which every
 /// verifier knows; else the one that waits for its time, since nothing else could sign till then.
-pub(super) fn inherit(ledger: &mut Ledger, observed: &Observed, now: Now) {
+pub(super) fn promote_previous(ledger: &mut Ledger, observed: &Observed, now: Now) {
     let Some((newest, waits_until)) = ledger.newest().map(|(index, it)| (index, it.activate_at))
     else {
         return;
@@ -17,7 +17,7 @@ pub(super) fn inherit(ledger: &mut Ledger, observed: &Observed, now: Now) {
     let signs = ledger.active(now.likely()).is_some();
     match known(ledger, observed, now) {
         Some(heir) if heir == newest || !signs => {
-            let until = (heir != newest).then(|| later(waits_until, HANDOVER));
+            let until = (heir != newest).then(|| saturating_add(waits_until, HANDOVER));
             if let Some(entry) = ledger.entries.get_mut(&heir) {
                 entry.ends(until);
             }
@@ -32,7 +32,12 @@ pub(super) fn inherit(ledger: &mut Ledger, observed: &Observed, now: Now) {
 }
 
 /// Lets a former key sign until then, if the private half of the newest is gone.
-pub(super) fn bridge(ledger: &mut Ledger, observed: &Observed, now: Now, until: Timestamp) {
+pub(super) fn extend_previous(
+    ledger: &mut Ledger,
+    observed: &Observed,
+    now: Now,
+    until: Timestamp,
+) {
     let newest = ledger.newest();
     if newest.is_none_or(|(index, newest)| observed.has_pair(index, newest)) {
         return;
@@ -97,9 +102,12 @@ pub(super) fn recovered(ledger: &Ledger, observed: &Observed, now: Now) -> Optio
 
 /// Whether the operator's own JWKS has it, and no other lacks it.
 fn is_everywhere(key: &PublicKey, observed: &Observed) -> bool {
-    let has = |target: &Target| match target {
-        Target::Ours(published) => Some(published.kids.contains(key.kid())),
-        Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(..) => None,
+    let has = |target: &ConfigMapState| match target {
+        ConfigMapState::Owned(published) => Some(published.kids.contains(key.kid())),
+        ConfigMapState::Absent
+        | ConfigMapState::Orphaned(_)
+        | ConfigMapState::Conflict
+        | ConfigMapState::Unwritable(..) => None,
     };
     at_home(observed).and_then(has) == Some(true)
         && observed.targets.values().all(|target| has(target) != Some(false))
@@ -108,9 +116,9 @@ fn is_everywhere(key: &PublicKey, observed: &Observed) -> bool {
 /// Whether it had left the JWKS before the ledger was lost.
 fn is_unpublished(key: &PublicKey, observed: &Observed) -> bool {
     let home = at_home(observed);
-    matches!(home, Some(Target::Ours(published)) if !published.kids.contains(key.kid()))
+    matches!(home, Some(ConfigMapState::Owned(published)) if !published.kids.contains(key.kid()))
 }
 
-fn at_home(observed: &Observed) -> Option<&Target> {
+fn at_home(observed: &Observed) -> Option<&ConfigMapState> {
     observed.targets.get(&observed.series.as_ref()?.home)
 }

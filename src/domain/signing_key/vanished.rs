@@ -6,14 +6,14 @@ use crate::domain::request::digest;
 
 /// Kids of keys whose pair is gone. The newest ones are remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Vanished {
+pub struct Dropped {
     /// Digests of the kids, the newest last.
     digests: Vec<String>,
     /// The newest kid.
     last: Option<String>,
 }
 
-impl Vanished {
+impl Dropped {
     /// How many kids are remembered.
     pub const REMEMBERED: usize = 32;
 
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn the_last_32_kids_are_remembered() {
-        let vanished = (0..40).fold(Vanished::default(), |it, kid| it.with(&kid.to_string()));
+        let vanished = (0..40).fold(Dropped::default(), |it, kid| it.with(&kid.to_string()));
 
         let remembered = (0..40).filter(|kid| vanished.includes(&kid.to_string()));
 

@@ -4,21 +4,21 @@
 
 use jiff::Timestamp;
 
-use super::{Claim, Observed, User};
+use super::{ClientIdReservation, Observed, User};
 use crate::api::technical_user::{Binding, CredentialState, CredentialStatus, TechnicalUserStatus};
-use crate::domain::credential::record::{Owner, Record, State};
+use crate::domain::credential::record::{EntryState, Owner, Record};
 use crate::domain::invalid::quoted;
-use crate::domain::news::News;
+use crate::domain::news::Event;
 use crate::domain::object::Belongs;
-use crate::domain::readiness::{Conditions, doubt, seconds, time};
+use crate::domain::readiness::{Conditions, clock_condition, seconds, time};
 use crate::domain::request::ignored_message;
 use crate::domain::schedule::{Now, due_at};
 
 pub use self::news::{collected, found_issued, issued, news, refreshed, revoked, withdrawn};
-pub use self::referred_key::{Ability, ReferredKey};
-pub use self::situation::Situation;
+pub use self::referred_key::{ReferredKey, SigningKeyState};
+pub use self::situation::StatusInputs;
 use self::verdict::Names;
-pub use self::verdict::Verdict;
+pub use self::verdict::Outcome;
 pub use crate::domain::invalid::InvalidField;
 
 mod news;
@@ -29,13 +29,15 @@ mod verdict;
 /// The status to write for what was observed, with the times of `former` where nothing changed.
 pub fn status(
     observed: &Observed,
-    situation: &Situation<'_>,
+    situation: &StatusInputs<'_>,
     former: Option<&TechnicalUserStatus>,
 ) -> Option<TechnicalUserStatus> {
     let user = observed.user.as_ref()?;
     let record = match &observed.record {
-        Claim::Held(_, record) => Some(record.as_ref()),
-        Claim::Free | Claim::Taken(..) | Claim::Unreadable(_) => None,
+        ClientIdReservation::Held(_, record) => Some(record.as_ref()),
+        ClientIdReservation::Free
+        | ClientIdReservation::Taken(..)
+        | ClientIdReservation::Unreadable(_) => None,
     };
     let is_shown = observed.delivered.as_ref().is_some_and(|delivered| {
         delivered.belongs == Belongs::Ours && delivered.credential_id.is_some()
@@ -57,7 +59,8 @@ pub fn status(
         next_rotation_time: next.filter(|_| !user.is_suspended).map(time),
         last_handled_rotate_at: handled_rotation(record, former),
         last_handled_revoke_at: record.and_then(|record| record.revoked.shown()),
-        conditions: conditions(observed, situation, former)?.since(former_conditions),
+        conditions: conditions(observed, situation, former)?
+            .with_transition_times(former_conditions),
     })
 }
 
@@ -82,12 +85,13 @@ pub fn invalid_spec(
     field: InvalidField,
     former: Option<&TechnicalUserStatus>,
     now: Now,
-) -> (TechnicalUserStatus, Option<News>) {
+) -> (TechnicalUserStatus, Option<Event>) {
     let former = former.cloned().unwrap_or_default();
     let names = Names { user: owner, client_id: "", secret: "", record: "", first_end: None };
-    let readiness = Verdict::InvalidSpec(field).readiness(&names, false);
-    let conditions = Conditions::of(readiness.clone(), generation, now).since(&former.conditions);
-    let news = News::of(readiness, &former.conditions);
+    let readiness = Outcome::InvalidSpec(field).readiness(&names, false);
+    let conditions = Conditions::of(readiness.clone(), generation, now)
+        .with_transition_times(&former.conditions);
+    let news = Event::of(readiness, &former.conditions);
     (TechnicalUserStatus { observed_generation: generation, conditions, ..former }, news)
 }
 
@@ -95,12 +99,12 @@ pub fn invalid_spec(
 /// status only has to follow that key.
 pub fn follows_key(
     observed: &Observed,
-    situation: &Situation<'_>,
+    situation: &StatusInputs<'_>,
     present: &TechnicalUserStatus,
 ) -> bool {
-    Ability::SEEN.into_iter().any(|ability| {
+    SigningKeyState::SEEN.into_iter().any(|ability| {
         let signing_key = ReferredKey { ability, ..situation.signing_key.clone() };
-        let situation = Situation { signing_key: &signing_key, ..*situation };
+        let situation = StatusInputs { signing_key: &signing_key, ..*situation };
         let wanted = status(observed, &situation, Some(present));
         wanted.is_some_and(|wanted| is_same(&wanted, present))
     })
@@ -123,7 +127,7 @@ pub fn works(observed: &Observed) -> bool {
     if observed.user.as_ref().is_some_and(|user| user.excess.is_some()) {
         return false;
     }
-    let Claim::Held(_, record) = &observed.record else {
+    let ClientIdReservation::Held(_, record) = &observed.record else {
         return false;
     };
     let Some((id, _)) = record.current() else {
@@ -140,9 +144,9 @@ fn credentials(record: &Record) -> Vec<CredentialStatus> {
     let mut credentials: Vec<_> = entries
         .map(|(id, entry)| {
             let (state, expires_at) = match &entry.state {
-                State::Pending(_) => (CredentialState::Pending, None),
-                State::Current => (CredentialState::Current, None),
-                State::Old(not_after) => (CredentialState::Old, Some(time(*not_after))),
+                EntryState::Pending(_) => (CredentialState::Pending, None),
+                EntryState::Current => (CredentialState::Current, None),
+                EntryState::Old(not_after) => (CredentialState::Old, Some(time(*not_after))),
             };
             let issued_at = time(entry.issued_at);
             CredentialStatus {
@@ -161,24 +165,24 @@ fn credentials(record: &Record) -> Vec<CredentialStatus> {
 
 fn conditions(
     observed: &Observed,
-    situation: &Situation<'_>,
+    situation: &StatusInputs<'_>,
     former: Option<&TechnicalUserStatus>,
 ) -> Option<Conditions> {
     let user = observed.user.as_ref()?;
     let readiness = situation.readiness(observed, former)?;
     let mut conditions = Conditions::of(readiness, user.generation, situation.now);
     if user.is_suspended {
-        let message = Verdict::Suspended.sentence(&user.owner);
-        conditions.hold("Suspended", "Suspended", message);
+        let message = Outcome::Suspended.sentence(&user.owner);
+        conditions.set_true("Suspended", "Suspended", message);
     }
     let object = user.owner.object();
     if let Some(ends_at) = overlap_end(observed) {
         let message =
             format!("The previous client secret of {object} is valid until {}.", seconds(ends_at));
-        conditions.hold("OverlapActive", "PreviousSecretValid", message);
+        conditions.set_true("OverlapActive", "PreviousSecretValid", message);
     }
     if let Some(message) = waiting_request(observed, user, situation.verdict) {
-        conditions.hold("RequestPending", situation.verdict.reason(), message);
+        conditions.set_true("RequestPending", situation.verdict.reason(), message);
     }
     let aliases = observed.delivered.as_ref().map(|it| user.content.pending_aliases(it));
     if let Some(aliases) = aliases.filter(|aliases| !aliases.is_empty()) {
@@ -189,28 +193,28 @@ fn conditions(
             aliases.join(", "),
             secret_of(user)
         );
-        conditions.hold("AliasesPending", "NextRotation", message);
+        conditions.set_true("AliasesPending", "NextRotation", message);
     }
     if let Some(message) = ignored_message(&object, &user.ignored_requests) {
-        conditions.hold("RequestIgnored", "EmptyValue", message);
+        conditions.set_true("RequestIgnored", "EmptyValue", message);
     }
-    if let Some((reason, why)) = doubt(situation.now.trust()) {
+    if let Some((reason, why)) = clock_condition(situation.now.clock_state()) {
         let message = format!(
             "{why} Until then nothing that is due by the clock happens for {object}; rotation on \
              request does."
         );
-        conditions.hold("ClockSkew", reason, message);
+        conditions.set_true("ClockSkew", reason, message);
     }
     Some(conditions)
 }
 
 /// What a request to rotate waits for, if it waits.
-fn waiting_request(observed: &Observed, user: &User, verdict: &Verdict) -> Option<String> {
-    let Claim::Held(_, record) = &observed.record else {
+fn waiting_request(observed: &Observed, user: &User, verdict: &Outcome) -> Option<String> {
+    let ClientIdReservation::Held(_, record) = &observed.record else {
         return None;
     };
     let token = user.rotate_request.as_deref()?;
-    if *verdict != Verdict::TooManyCredentials || record.rotated.includes(token) {
+    if *verdict != Outcome::TooManyCredentials || record.rotated.includes(token) {
         return None;
     }
     let ends_at = record.ends().min()?;
@@ -226,7 +230,7 @@ fn waiting_request(observed: &Observed, user: &User, verdict: &Verdict) -> Optio
 }
 
 fn overlap_end(observed: &Observed) -> Option<Timestamp> {
-    let Claim::Held(_, record) = &observed.record else {
+    let ClientIdReservation::Held(_, record) = &observed.record else {
         return None;
     };
     record.current()?;
@@ -236,8 +240,10 @@ fn overlap_end(observed: &Observed) -> Option<Timestamp> {
 /// When the client secrets that were replaced end.
 fn ends(observed: &Observed) -> impl Iterator<Item = Timestamp> {
     let record = match &observed.record {
-        Claim::Held(_, record) => Some(record),
-        Claim::Free | Claim::Taken(..) | Claim::Unreadable(_) => None,
+        ClientIdReservation::Held(_, record) => Some(record),
+        ClientIdReservation::Free
+        | ClientIdReservation::Taken(..)
+        | ClientIdReservation::Unreadable(_) => None,
     };
     record.into_iter().flat_map(|record| record.ends())
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Verdict;
+use super::Outcome;
 use crate::domain::credential::record::{Record, Version};
 use crate::domain::delivery::Refresh;
 
@@ -12,16 +12,16 @@ pub enum Step {
     /// One conditional write, then look again.
     Write(Write),
     /// Nothing, until something changes or the instant comes.
-    Rest(Rest),
+    Done(Done),
 }
 
 /// Nothing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rest {
+pub struct Done {
     /// What to tell the user.
-    pub verdict: Verdict,
+    pub outcome: Outcome,
     /// When to look again, if time alone can change the answer.
-    pub wake_at: Option<Timestamp>,
+    pub requeue_at: Option<Timestamp>,
 }
 
 /// A conditional write. It carries no client secret.
@@ -59,7 +59,7 @@ pub enum Change {
     /// Every client secret ends.
     Revoke,
     /// Ended entries go; dead ones get an end.
-    Tidy,
+    Prune,
     /// A record of an earlier version gets the uid of the namespace.
     Complete,
 }

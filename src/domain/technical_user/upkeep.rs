@@ -2,23 +2,23 @@
 
 use super::step::{Step, Write};
 use super::waiting::secret_is_empty;
-use super::{Verdict, View, recheck, rest};
-use crate::domain::delivery::{Delivered, Mutability};
+use super::{Context, Outcome, done, recheck};
+use crate::domain::delivery::{Mutability, ObservedSecret};
 
 /// Nothing can be delivered into an immutable Secret.
-pub(super) fn secret_is_immutable(view: &View<'_>) -> Option<Step> {
+pub(super) fn secret_is_immutable(view: &Context<'_>) -> Option<Step> {
     let delivered = view.delivered?;
     view.cause()?;
     match delivered.mutability {
         Mutability::Mutable => None,
         Mutability::Unknown => Some(clear_immutable(delivered)),
         Mutability::Immutable => secret_is_empty(view)
-            .or_else(|| Some(rest(Verdict::SecretImmutable, Some(recheck(view.now))))),
+            .or_else(|| Some(done(Outcome::SecretImmutable, Some(recheck(view.now))))),
     }
 }
 
 /// Labels, annotations and URLs follow what is wanted.
-pub(super) fn secret_has_drifted(view: &View<'_>) -> Option<Step> {
+pub(super) fn secret_has_drifted(view: &Context<'_>) -> Option<Step> {
     let delivered = view.delivered?;
     let refresh = view.user.content.refresh(delivered)?;
     let refresh = match delivered.mutability {
@@ -29,6 +29,6 @@ pub(super) fn secret_has_drifted(view: &View<'_>) -> Option<Step> {
     Some(Step::Write(Write::Refresh(delivered.version.clone(), Box::new(refresh))))
 }
 
-fn clear_immutable(delivered: &Delivered) -> Step {
+fn clear_immutable(delivered: &ObservedSecret) -> Step {
     Step::Write(Write::ClearImmutable(delivered.version.clone()))
 }

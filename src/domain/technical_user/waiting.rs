@@ -4,50 +4,50 @@ use jiff::Timestamp;
 
 use super::step::{Change, Step, Write};
 use super::upkeep::secret_has_drifted;
-use super::{Cause, Delivered, Trust, Verdict, View, recheck, rest};
+use super::{Cause, ClockState, Context, ObservedSecret, Outcome, done, recheck};
 use crate::domain::credential::record::Record;
-use crate::domain::schedule::later;
+use crate::domain::schedule::saturating_add;
 
 /// A Secret that is deleted or altered again and again is replaced at a measured pace. Requested and
 /// scheduled rotations are not held up: losses never use the last place in the record.
-pub(super) fn losses_are_paced(view: &View<'_>) -> Option<Step> {
+pub(super) fn losses_are_paced(view: &Context<'_>) -> Option<Step> {
     let cause = view.cause()?;
     let resumes_at = view.loss_resumes_at(cause)?;
-    let held = view.tidied(view.record).entries.len();
-    let verdict = Verdict::LossesPaced { replaced: held.saturating_sub(1), resumes_at };
+    let held = view.pruned(view.record).entries.len();
+    let verdict = Outcome::LossesPaced { replaced: held.saturating_sub(1), resumes_at };
     (!view.now.has_reached(resumes_at)).then(|| view.waiting(verdict, Some(resumes_at)))
 }
 
 /// Waits rather than forgets a client secret that still works.
-pub(super) fn record_is_full(view: &View<'_>) -> Option<Step> {
+pub(super) fn record_is_full(view: &Context<'_>) -> Option<Step> {
     view.cause()?;
-    let tidy = view.tidied(view.record);
+    let tidy = view.pruned(view.record);
     if tidy.has_room() {
         return None;
     }
-    Some(view.waiting(Verdict::TooManyCredentials, tidy.ends().min()))
+    Some(view.waiting(Outcome::TooManyCredentials, tidy.ends().min()))
 }
 
 /// A Secret without a client secret is there only between two writes.
-pub(super) fn secret_is_empty(view: &View<'_>) -> Option<Step> {
+pub(super) fn secret_is_empty(view: &Context<'_>) -> Option<Step> {
     let delivered = view.delivered.filter(|delivered| delivered.is_empty())?;
     Some(Step::Write(Write::Discard(delivered.version.clone())))
 }
 
-impl View<'_> {
+impl Context<'_> {
     /// Rests until then, once all that needs no new client secret is done.
-    fn waiting(&self, verdict: Verdict, until: Option<Timestamp>) -> Step {
-        let tidy = self.tidied(self.record);
+    fn waiting(&self, verdict: Outcome, until: Option<Timestamp>) -> Step {
+        let tidy = self.pruned(self.record);
         // Dead entries get their end first: without one they would fill the record for ever.
         if tidy != *self.record {
-            return self.put(tidy, Change::Tidy);
+            return self.put(tidy, Change::Prune);
         }
-        let wake_at = match self.now.trust() {
-            Trust::Trusted => until,
-            Trust::Apart(_) | Trust::Jumped => Some(recheck(self.now)),
+        let wake_at = match self.now.clock_state() {
+            ClockState::Trusted => until,
+            ClockState::Apart(_) | ClockState::Jumped => Some(recheck(self.now)),
         };
         let step = secret_is_empty(self).or_else(|| secret_has_drifted(self));
-        step.unwrap_or_else(|| rest(verdict, wake_at))
+        step.unwrap_or_else(|| done(verdict, wake_at))
     }
 
     /// When the next client secret may follow a loss, if it may not at once.
@@ -59,29 +59,29 @@ impl View<'_> {
             Cause::Unknown => !self.delivered.is_some_and(|it| self.accepts_shown(it)),
             Cause::Unissued | Cause::Due | Cause::Requested => false,
         };
-        let tidy = self.tidied(self.record);
+        let tidy = self.pruned(self.record);
         match tidy.entries.len() {
             _ if !is_loss => None,
-            0..AT_ONCE => None,
+            0..FREE_LOSSES => None,
             RESERVED.. => tidy.ends().min(),
             held => {
-                let part = PARTS.get(held.saturating_sub(AT_ONCE)).copied().unwrap_or(1);
-                Some(later(current.issued_at, self.user.overlap / part))
+                let part = PARTS.get(held.saturating_sub(FREE_LOSSES)).copied().unwrap_or(1);
+                Some(saturating_add(current.issued_at, self.user.overlap / part))
             }
         }
     }
 
-    fn accepts_shown(&self, delivered: &Delivered) -> bool {
+    fn accepts_shown(&self, delivered: &ObservedSecret) -> bool {
         let entry = delivered.unaltered_id().and_then(|id| self.record.entries.get(id));
         entry.is_some_and(|entry| !entry.has_ended(self.now))
     }
 }
 
 /// With fewer client secrets than this, a loss is replaced at once: three of them in one overlap.
-const AT_ONCE: usize = 4;
+const FREE_LOSSES: usize = 4;
 
 /// Then after this part of the overlap: half an hour, 90 minutes and 6 hours if it is a day.
-const PARTS: [i32; RESERVED - AT_ONCE] = [48, 16, 4];
+const PARTS: [i32; RESERVED - FREE_LOSSES] = [48, 16, 4];
 
 /// The last place is for requests and for the schedule.
 const RESERVED: usize = Record::CAPACITY - 1;

@@ -9,18 +9,18 @@ use crate::domain::credential::{ClientId, ClientSecret};
 
 /// What a client presented, well-formed.
 #[derive(Debug)]
-pub struct Presented {
+pub struct ClientCredentials {
     /// Who it says it is.
     pub client_id: ClientId,
     /// What is to prove it.
     pub secret: ClientSecret,
     /// How it was presented.
-    pub method: Method,
+    pub method: ClientAuthMethod,
 }
 
 /// A method of client authentication, by its registered name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Method {
+pub enum ClientAuthMethod {
     /// `client_secret_basic`.
     Basic,
     /// `client_secret_post`.
@@ -31,7 +31,7 @@ pub enum Method {
 
 /// Why nothing can be proved by what a client presented. It never quotes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unproven {
+pub enum ClientAuthError {
     /// Two methods at once (RFC 6749 section 2.3).
     #[error("use the Authorization header or the body for client authentication, not both")]
     Twice,
@@ -49,7 +49,7 @@ pub enum Unproven {
     Malformed,
 }
 
-impl Presented {
+impl ClientCredentials {
     /// Reads the `Authorization` header and the body.
     ///
     /// The halves of Basic are form-encoded (RFC 6749 section 2.3.1). Client ids and secrets are
@@ -58,29 +58,30 @@ impl Presented {
     /// # Errors
     ///
     /// [`Unproven`].
-    pub fn read(authorization: Option<&[u8]>, form: &Form<'_>) -> Result<Self, Unproven> {
+    pub fn read(authorization: Option<&[u8]>, form: &Form<'_>) -> Result<Self, ClientAuthError> {
         let Some(authorization) = authorization else {
             return Self::of_body(form);
         };
         if form.client_secret.is_some() || form.has_assertion {
-            return Err(Unproven::Twice);
+            return Err(ClientAuthError::Twice);
         }
-        let encoded = basic(authorization).ok_or(Unproven::Unknown)?;
+        let encoded = basic(authorization).ok_or(ClientAuthError::Unknown)?;
         let decoded = LENIENT.decode(encoded).map(Zeroizing::new);
-        let decoded = decoded.map_err(|_| Unproven::Malformed)?;
-        let colon = decoded.iter().position(|byte| *byte == b':').ok_or(Unproven::Malformed)?;
+        let decoded = decoded.map_err(|_| ClientAuthError::Malformed)?;
+        let colon =
+            decoded.iter().position(|byte| *byte == b':').ok_or(ClientAuthError::Malformed)?;
         let (id, secret) = decoded.split_at(colon);
-        let id = form_decoded(id).ok_or(Unproven::Malformed)?;
+        let id = form_decoded(id).ok_or(ClientAuthError::Malformed)?;
         if form.client_id.as_deref().is_some_and(|named| named != id.as_str()) {
-            return Err(Unproven::TwoClients);
+            return Err(ClientAuthError::TwoClients);
         }
         let secret =
-            form_decoded(secret.get(1..).unwrap_or_default()).ok_or(Unproven::Malformed)?;
-        Self::parsed(&id, &secret, Method::Basic)
+            form_decoded(secret.get(1..).unwrap_or_default()).ok_or(ClientAuthError::Malformed)?;
+        Self::parsed(&id, &secret, ClientAuthMethod::Basic)
     }
 
     /// Who a request says it is, whatever it proves; nothing when that is no client id by its form.
-    pub fn named(authorization: Option<&[u8]>, form: &Form<'_>) -> Option<ClientId> {
+    pub fn client_id(authorization: Option<&[u8]>, form: &Form<'_>) -> Option<ClientId> {
         let Some(authorization) = authorization else {
             return form.client_id.as_deref()?.parse().ok();
         };
@@ -89,23 +90,23 @@ impl Presented {
         form_decoded(decoded.get(..colon)?)?.parse().ok()
     }
 
-    fn of_body(form: &Form<'_>) -> Result<Self, Unproven> {
+    fn of_body(form: &Form<'_>) -> Result<Self, ClientAuthError> {
         match (&form.client_id, &form.client_secret) {
-            (Some(_), Some(_)) if form.has_assertion => Err(Unproven::Twice),
-            (Some(id), Some(secret)) => Self::parsed(id, secret, Method::Post),
-            (None | Some(_), None) if form.has_assertion => Err(Unproven::Unknown),
-            (None, _) | (_, None) => Err(Unproven::Missing),
+            (Some(_), Some(_)) if form.has_assertion => Err(ClientAuthError::Twice),
+            (Some(id), Some(secret)) => Self::parsed(id, secret, ClientAuthMethod::Post),
+            (None | Some(_), None) if form.has_assertion => Err(ClientAuthError::Unknown),
+            (None, _) | (_, None) => Err(ClientAuthError::Missing),
         }
     }
 
-    fn parsed(id: &str, secret: &str, method: Method) -> Result<Self, Unproven> {
-        let client_id = id.parse().map_err(|_| Unproven::Malformed)?;
-        let secret = secret.parse().map_err(|_| Unproven::Malformed)?;
+    fn parsed(id: &str, secret: &str, method: ClientAuthMethod) -> Result<Self, ClientAuthError> {
+        let client_id = id.parse().map_err(|_| ClientAuthError::Malformed)?;
+        let secret = secret.parse().map_err(|_| ClientAuthError::Malformed)?;
         Ok(Self { client_id, secret, method })
     }
 }
 
-impl Method {
+impl ClientAuthMethod {
     /// Its registered name (RFC 7591 section 2).
     pub fn name(self) -> &'static str {
         match self {
@@ -161,8 +162,11 @@ mod tests {
         format!("{scheme} {}", base64::engine::general_purpose::STANDARD.encode(text)).into_bytes()
     }
 
-    fn read(authorization: Option<&[u8]>, body: &str) -> Result<Presented, Unproven> {
-        Presented::read(authorization, &Form::read(body.as_bytes()).unwrap())
+    fn read(
+        authorization: Option<&[u8]>,
+        body: &str,
+    ) -> Result<ClientCredentials, ClientAuthError> {
+        ClientCredentials::read(authorization, &Form::read(body.as_bytes()).unwrap())
     }
 
     #[test]
@@ -172,10 +176,10 @@ mod tests {
             let presented = read(Some(&header(scheme, &pair)), "").unwrap();
             assert_eq!(presented.client_id.as_str(), "billing");
             assert_eq!(presented.secret.reveal(), secret());
-            assert_eq!(presented.method, Method::Basic);
+            assert_eq!(presented.method, ClientAuthMethod::Basic);
         }
         let body = format!("client_id=billing&client_secret={}", secret());
-        assert_eq!(read(None, &body).unwrap().method, Method::Post);
+        assert_eq!(read(None, &body).unwrap().method, ClientAuthMethod::Post);
     }
 
     #[test]
@@ -198,16 +202,17 @@ mod tests {
         let basic = header("Basic", &format!("billing:{}", secret()));
         let basic = Some(basic.as_slice());
 
-        assert_eq!(read(basic, "client_secret=x").unwrap_err(), Unproven::Twice);
-        assert_eq!(read(basic, "client_assertion=x").unwrap_err(), Unproven::Twice);
-        assert_eq!(read(basic, "client_id=other").unwrap_err(), Unproven::TwoClients);
+        assert_eq!(read(basic, "client_secret=x").unwrap_err(), ClientAuthError::Twice);
+        assert_eq!(read(basic, "client_assertion=x").unwrap_err(), ClientAuthError::Twice);
+        assert_eq!(read(basic, "client_id=other").unwrap_err(), ClientAuthError::TwoClients);
         assert!(read(basic, "client_id=billing").is_ok());
     }
 
     #[test]
     fn who_proves_nothing_still_has_a_name_if_it_looks_like_one() {
         let named = |authorization: Option<&[u8]>, body: &str| {
-            let named = Presented::named(authorization, &Form::read(body.as_bytes()).unwrap());
+            let named =
+                ClientCredentials::client_id(authorization, &Form::read(body.as_bytes()).unwrap());
             named.map(|id| id.to_string())
         };
         let basic = header("Basic", "billing:wrong");
@@ -224,16 +229,16 @@ mod tests {
     fn what_proves_nothing_is_told_apart_from_what_is_missing() {
         let refused = |header: &[u8]| read(Some(header), "").unwrap_err();
 
-        assert_eq!(read(None, "").unwrap_err(), Unproven::Missing);
-        assert_eq!(read(None, "client_id=billing").unwrap_err(), Unproven::Missing);
-        assert_eq!(read(None, "client_assertion=x").unwrap_err(), Unproven::Unknown);
-        assert_eq!(refused(b"Bearer abc"), Unproven::Unknown);
-        assert_eq!(refused(b"Basic"), Unproven::Unknown);
-        assert_eq!(refused(b""), Unproven::Unknown);
-        assert_eq!(refused(b"Basic !"), Unproven::Malformed);
-        assert_eq!(refused(&header("Basic", "no colon")), Unproven::Malformed);
-        assert_eq!(refused(&header("Basic", "billing:guess")), Unproven::Malformed);
-        assert_eq!(refused(&header("Basic", "a b:c")), Unproven::Malformed);
-        assert_eq!(refused(b"Basic /////w=="), Unproven::Malformed);
+        assert_eq!(read(None, "").unwrap_err(), ClientAuthError::Missing);
+        assert_eq!(read(None, "client_id=billing").unwrap_err(), ClientAuthError::Missing);
+        assert_eq!(read(None, "client_assertion=x").unwrap_err(), ClientAuthError::Unknown);
+        assert_eq!(refused(b"Bearer abc"), ClientAuthError::Unknown);
+        assert_eq!(refused(b"Basic"), ClientAuthError::Unknown);
+        assert_eq!(refused(b""), ClientAuthError::Unknown);
+        assert_eq!(refused(b"Basic !"), ClientAuthError::Malformed);
+        assert_eq!(refused(&header("Basic", "no colon")), ClientAuthError::Malformed);
+        assert_eq!(refused(&header("Basic", "billing:guess")), ClientAuthError::Malformed);
+        assert_eq!(refused(&header("Basic", "a b:c")), ClientAuthError::Malformed);
+        assert_eq!(refused(b"Basic /////w=="), ClientAuthError::Malformed);
     }
 }

@@ -25,7 +25,7 @@ pub struct Form<'a> {
 
 /// Why a form cannot be answered. It never quotes the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Faulty {
+pub enum InvalidForm {
     /// RFC 6749 section 3.2.
     #[error("the parameter {0} is there more than once")]
     Repeated(&'static str),
@@ -44,11 +44,11 @@ impl<'a> Form<'a> {
     /// # Errors
     ///
     /// [`Faulty`].
-    pub fn read(body: &'a [u8]) -> Result<Self, Faulty> {
+    pub fn read(body: &'a [u8]) -> Result<Self, InvalidForm> {
         let mut form = Self::default();
         for (number, (name, value)) in form_urlencoded::parse(body).enumerate() {
-            if number >= MOST_PARAMETERS {
-                return Err(Faulty::TooMany);
+            if number >= MAX_PARAMETERS {
+                return Err(InvalidForm::TooMany);
             }
             if value.is_empty() {
                 continue;
@@ -63,7 +63,7 @@ impl<'a> Form<'a> {
                 "audience" => form.targets.push(value),
                 "resource" => {
                     if !is_resource(&value) {
-                        return Err(Faulty::Resource);
+                        return Err(InvalidForm::Resource);
                     }
                     form.targets.push(value);
                 }
@@ -89,10 +89,10 @@ fn once<'a>(
     place: &mut Option<Cow<'a, str>>,
     value: Cow<'a, str>,
     name: &'static str,
-) -> Result<(), Faulty> {
+) -> Result<(), InvalidForm> {
     match place.replace(value) {
         None => Ok(()),
-        Some(_) => Err(Faulty::Repeated(name)),
+        Some(_) => Err(InvalidForm::Repeated(name)),
     }
 }
 
@@ -106,13 +106,13 @@ fn is_resource(text: &str) -> bool {
     is_absolute && !text.contains('#')
 }
 
-const MOST_PARAMETERS: usize = 64;
+const MAX_PARAMETERS: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fault(body: &str) -> Faulty {
+    fn fault(body: &str) -> InvalidForm {
         Form::read(body.as_bytes()).err().unwrap()
     }
 
@@ -137,9 +137,9 @@ mod tests {
 
     #[test]
     fn a_parameter_that_comes_twice_is_refused() {
-        assert_eq!(fault("scope=a&scope=a"), Faulty::Repeated("scope"));
-        assert_eq!(fault("client_id=a&client_id=b"), Faulty::Repeated("client_id"));
-        assert_eq!(fault(&"a=1&".repeat(65)), Faulty::TooMany);
+        assert_eq!(fault("scope=a&scope=a"), InvalidForm::Repeated("scope"));
+        assert_eq!(fault("client_id=a&client_id=b"), InvalidForm::Repeated("client_id"));
+        assert_eq!(fault(&"a=1&".repeat(65)), InvalidForm::TooMany);
     }
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
         for bad in
             ["resource=api", "resource=%2Fapi", "resource=https%3A%2F%2Fa%23b", "resource=a%3A"]
         {
-            assert_eq!(fault(bad), Faulty::Resource, "{bad}");
+            assert_eq!(fault(bad), InvalidForm::Resource, "{bad}");
         }
     }
 

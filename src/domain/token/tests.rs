@@ -22,7 +22,7 @@ fn now() -> Timestamp {
     "2026-11-24T12:00:00.75Z".parse().unwrap()
 }
 
-fn claims(client: &Client, granted: &Granted<'_>, profile: Profile) -> Value {
+fn claims(client: &Client, granted: &Grant<'_>, profile: ClaimsProfile) -> Value {
     let issuer = "https://auth.example.com";
     let id = TokenId::of([0xff; 16]);
     let claims = Claims { issuer, client, granted, profile, issued_at: now(), id };
@@ -57,11 +57,11 @@ fn a_client_never_gets_what_it_does_not_have() {
 
     assert_eq!(
         client.grant(&Policy::unbounded(), Some("ROLE_M2M ROLE_ADMIN"), &NOTHING),
-        Err(Excessive::Scope)
+        Err(ScopeError::Scope)
     );
     assert_eq!(
         client.grant(&Policy::unbounded(), None, &["https://a", "https://c"]),
-        Err(Excessive::Target)
+        Err(ScopeError::Target)
     );
 }
 
@@ -69,8 +69,8 @@ fn a_client_never_gets_what_it_does_not_have() {
 fn the_claims_are_those_of_the_profile() {
     let client = client();
     let granted = client.grant(&Policy::unbounded(), None, &["https://a"]).unwrap();
-    let cloud = claims(&client, &granted, Profile::Cloud);
-    let cyoda_go = claims(&client, &granted, Profile::CyodaGo);
+    let cloud = claims(&client, &granted, ClaimsProfile::Cloud);
+    let cyoda_go = claims(&client, &granted, ClaimsProfile::CyodaGo);
 
     let expected = json!({
         "iss": "https://auth.example.com",
@@ -96,13 +96,13 @@ fn aud_is_absent_a_string_or_a_list() {
     let both = claims(
         &client,
         &client.grant(&Policy::unbounded(), None, &NOTHING).unwrap(),
-        Profile::Cloud,
+        ClaimsProfile::Cloud,
     );
     client.audiences.clear();
     let none = claims(
         &client,
         &client.grant(&Policy::unbounded(), None, &NOTHING).unwrap(),
-        Profile::Cloud,
+        ClaimsProfile::Cloud,
     );
 
     assert_eq!(both["aud"], json!(["https://a", "https://b"]));
@@ -115,7 +115,7 @@ fn a_token_is_header_claims_and_signature_in_base64url() {
     let granted = client.grant(&Policy::unbounded(), None, &NOTHING).unwrap();
     let issuer = "https://auth.example.com";
     let (issued_at, id) = (now(), TokenId::of([0; 16]));
-    let profile = Profile::Cloud;
+    let profile = ClaimsProfile::Cloud;
     let claims = Claims { issuer, client: &client, granted: &granted, profile, issued_at, id };
     let point = [vec![4], vec![1; 64]].concat();
     let key = PublicKey::ec(crate::domain::key_pair::Algorithm::ES256, &point).unwrap();
@@ -152,7 +152,7 @@ fn the_type_is_that_of_the_client_then_of_the_installation_and_needs_an_audience
             client.audiences.clear();
         }
         let policy = Policy::unbounded();
-        let terms = Terms { profile: Profile::Cloud, policy, token_type: installation };
+        let terms = TokenPolicy { profile: ClaimsProfile::Cloud, policy, token_type: installation };
         client.type_of(&client.grant(&terms.policy, None, &NOTHING).unwrap(), &terms)
     };
 
@@ -178,14 +178,14 @@ fn no_token_says_more_than_the_installation_allows() {
     assert_eq!(granted.audiences, ["https://a", "https://b"]);
 
     let of = |policy: &Policy, scope, targets: &[&str]| client.grant(policy, scope, targets).err();
-    assert_eq!(of(&narrowed, Some("ROLE_BILLING"), &[]), Some(Excessive::Scope));
+    assert_eq!(of(&narrowed, Some("ROLE_BILLING"), &[]), Some(ScopeError::Scope));
     assert_eq!(of(&narrowed, Some("ROLE_M2M"), &["https://a"]), None);
-    assert_eq!(of(&allow("OTHER", both), None, &[]), Some(Excessive::Roles));
-    assert_eq!(of(&allow("OTHER", both), Some("ROLE_M2M"), &[]), Some(Excessive::Scope));
-    assert_eq!(of(&allow("*", one), None, &[]), Some(Excessive::Audiences));
-    assert_eq!(of(&allow("*", one), None, &["https://a"]), Some(Excessive::Audiences));
-    assert_eq!(of(&allow("*", one), None, &["https://b"]), Some(Excessive::Target));
-    assert_eq!(of(&allow("*", ""), None, &[]), Some(Excessive::Audiences));
+    assert_eq!(of(&allow("OTHER", both), None, &[]), Some(ScopeError::Roles));
+    assert_eq!(of(&allow("OTHER", both), Some("ROLE_M2M"), &[]), Some(ScopeError::Scope));
+    assert_eq!(of(&allow("*", one), None, &[]), Some(ScopeError::Audiences));
+    assert_eq!(of(&allow("*", one), None, &["https://a"]), Some(ScopeError::Audiences));
+    assert_eq!(of(&allow("*", one), None, &["https://b"]), Some(ScopeError::Target));
+    assert_eq!(of(&allow("*", ""), None, &[]), Some(ScopeError::Audiences));
 }
 
 #[test]

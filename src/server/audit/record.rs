@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::directory::Known;
 use crate::domain::key_pair::Kid;
-use crate::domain::token::presented::Method;
+use crate::domain::token::presented::ClientAuthMethod;
 use crate::domain::token::{Claims, TokenId};
 use crate::server::answer::Refusal;
 
@@ -31,7 +31,7 @@ pub(in crate::server) struct Issued<'a> {
 }
 
 /// How a client authenticated, and where its connection came from: the last proxy, if there is one.
-type Way = (Method, Option<IpAddr>);
+type Way = (ClientAuthMethod, Option<IpAddr>);
 
 /// A request that was refused.
 #[derive(Clone, Debug, Serialize)]

@@ -16,7 +16,7 @@ use technical_user_operator::api::signing_key::KeyState::{
     self, Active, Grace, Published, Retired, Revoked,
 };
 use technical_user_operator::api::{REVOKE_REQUESTED_AT, ROTATE_REQUESTED_AT};
-use technical_user_operator::stored::Names;
+use technical_user_operator::stored::SecretNames;
 use tokio::time::Instant;
 
 use super::oracle::{Materials, contradiction};
@@ -229,7 +229,7 @@ impl Goal {
                 series.delete_map(&self.selected).await;
             }
             Flow::Recover => {
-                let ledger = Names::of(&series.uid().await).ledger();
+                let ledger = SecretNames::of(&series.uid().await).ledger();
                 series.delete_secret(&ledger).await;
             }
         }

@@ -10,7 +10,7 @@ use technical_user_operator::api::signing_key::{Algorithm, KeyState, SigningKey}
 use technical_user_operator::api::{
     JWKS_FIELD, KEY_PAIR_FIELD, KEY_PAIR_TYPE, LEDGER_TYPE, MANAGED, SIGNING_KEY,
 };
-use technical_user_operator::stored::Names;
+use technical_user_operator::stored::SecretNames;
 use tokio::task::JoinSet;
 
 use super::series::{Series, condition, field, is_well_formed, states};
@@ -55,8 +55,8 @@ async fn what_is_kept_of_a_series_is_owned_typed_and_immutable() {
     series.apply(json!({"algorithm": "ES256"})).await;
     let uid = series.ready().await.uid().unwrap();
 
-    let ledger = series.secrets().get(&Names::of(&uid).ledger()).await.unwrap();
-    let key_pair = series.secrets().get(&Names::of(&uid).key_pair(1)).await.unwrap();
+    let ledger = series.secrets().get(&SecretNames::of(&uid).ledger()).await.unwrap();
+    let key_pair = series.secrets().get(&SecretNames::of(&uid).key_pair(1)).await.unwrap();
 
     assert_eq!(ledger.type_.as_deref(), Some(LEDGER_TYPE));
     assert_eq!(key_pair.type_.as_deref(), Some(KEY_PAIR_TYPE));

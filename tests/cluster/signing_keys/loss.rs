@@ -5,7 +5,7 @@ use kube::api::{DeleteParams, PropagationPolicy};
 use serde_json::{Value, json};
 use technical_user_operator::api::ROTATE_REQUESTED_AT;
 use technical_user_operator::api::signing_key::KeyState::{Active, Grace, Published};
-use technical_user_operator::stored::Names;
+use technical_user_operator::stored::SecretNames;
 
 use super::series::{Series, selecting};
 use crate::world::{SYSTEM, World, shared, until};
@@ -35,7 +35,7 @@ async fn a_ledger_that_was_deleted_is_made_anew_and_nothing_leaves_the_jwks(worl
     let uid = series.uid().await;
     let published = series.map(SYSTEM).await;
 
-    series.delete_secret(&Names::of(&uid).ledger()).await;
+    series.delete_secret(&SecretNames::of(&uid).ledger()).await;
 
     let ledger = until("the ledger is back", || series.ledger()).await;
     let told = series.has_event("LedgerRecovered").await.note.unwrap();
@@ -63,7 +63,7 @@ async fn a_private_key_that_was_deleted_is_replaced_and_its_tokens_verify(world:
     let first = series.kid(1).await;
     let uid = series.uid().await;
 
-    series.delete_secret(&Names::of(&uid).key_pair(1)).await;
+    series.delete_secret(&SecretNames::of(&uid).key_pair(1)).await;
 
     let second = series.kid_when(2).await;
     series.publishes(&[SYSTEM], &[&first, &second]).await;

@@ -17,12 +17,12 @@ use support::faults::FaultPlan;
 use technical_user_operator::api::signing_key::Algorithm;
 use technical_user_operator::api::{JWKS_FIELD, JWKS_FILE, KEY_INDEX, KEY_PAIR_FIELD, SIGNING_KEY};
 use technical_user_operator::domain::jwks::{Jwks, kids_of};
-use technical_user_operator::domain::key_pair::{KeyShape, Kid};
-use technical_user_operator::domain::schedule::later;
+use technical_user_operator::domain::key_pair::{KeyType, Kid};
+use technical_user_operator::domain::schedule::saturating_add;
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::environment::System;
 use technical_user_operator::environment::private_key::{KeyPairs, PrivateKey};
-use technical_user_operator::stored::Names;
+use technical_user_operator::stored::SecretNames;
 use tokio::task::JoinHandle;
 
 use super::replicas::LIMITS;
@@ -115,7 +115,8 @@ pub(crate) async fn contradiction(
     if ledger.live().any(|(_, it)| it.until.is_some() && it.end_seen_at.is_none()) {
         return Some("an end was not seen".to_owned());
     }
-    let active = ledger.active(later(now(), ahead)).map(|(_, entry)| entry.key.kid().to_string());
+    let active =
+        ledger.active(saturating_add(now(), ahead)).map(|(_, entry)| entry.key.kid().to_string());
     let shown = object.status.unwrap_or_default().active_kid;
     if shown != active {
         return Some(format!("status shows {shown:?} and {active:?} signs"));
@@ -130,7 +131,7 @@ async fn private_halves(
     algorithm: Algorithm,
     ledger: &Ledger,
 ) -> Option<String> {
-    let names = Names::of(uid);
+    let names = SecretNames::of(uid);
     let mut wanted = BTreeSet::from([names.ledger()]);
     for (index, entry) in ledger.live() {
         let name = names.key_pair(index);
@@ -174,11 +175,11 @@ async fn the_oracle_finds_a_key_that_left_the_jwks_and_one_that_was_made_twice()
     assert_eq!(service.tokens.complaints(), Vec::<String>::new());
     assert_eq!(contradiction(&series, &[&series.system], ahead).await, None);
 
-    let other = System::start().generate("", KeyShape::P256).unwrap();
+    let other = System::start().generate("", KeyType::P256).unwrap();
     let public = PrivateKey::from_pkcs8(Algorithm::ES256, other.as_bytes()).unwrap();
     let jwks = Jwks::from_iter([public.public().clone()]).bytes().unwrap();
     series.patch_map(&series.system, json!({"data": {JWKS_FIELD: jwks, JWKS_FILE: jwks}})).await;
-    let name = Names::of(&series.uid().await).key_pair(1);
+    let name = SecretNames::of(&series.uid().await).key_pair(1);
     let mut secret = series.secrets().get(&name).await.unwrap();
     secret.metadata.resource_version = None;
     let der = ByteString(other.as_bytes().to_vec());

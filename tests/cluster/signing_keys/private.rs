@@ -1,16 +1,16 @@
 //! What of a private key must never be seen: the numbers of PKCS#8 that are in no public key.
 
-use technical_user_operator::domain::key_pair::{Algorithm, Numbers};
+use technical_user_operator::domain::key_pair::{Algorithm, PublicKeyParameters};
 use technical_user_operator::environment::private_key::PrivateKey;
 
 /// The secret numbers of a private key in DER (RFC 5208, RFC 8017 appendix A.1.2, RFC 5915, RFC 8410).
 pub(crate) fn secret_numbers(der: &[u8], algorithm: Algorithm) -> Vec<Vec<u8>> {
     let private = PrivateKey::from_pkcs8(algorithm, der).expect("a private key");
     let public = private.public();
-    let known: Vec<&[u8]> = match public.numbers() {
-        Numbers::Rsa { n, e } => vec![n, e],
-        Numbers::Ec { x, y } => vec![x, y],
-        Numbers::Ed25519 { x } => vec![x],
+    let known: Vec<&[u8]> = match public.parameters() {
+        PublicKeyParameters::Rsa { n, e } => vec![n, e],
+        PublicKeyParameters::Ec { x, y } => vec![x, y],
+        PublicKeyParameters::Ed25519 { x } => vec![x],
     };
     let mut leaves = Vec::new();
     collect(der, &mut leaves).expect("DER");
@@ -70,7 +70,7 @@ const SHORTEST: usize = 24;
 
 #[cfg(test)]
 mod tests {
-    use technical_user_operator::domain::key_pair::KeyShape;
+    use technical_user_operator::domain::key_pair::KeyType;
     use technical_user_operator::environment::System;
     use technical_user_operator::environment::private_key::KeyPairs;
 
@@ -85,7 +85,7 @@ mod tests {
             (Algorithm::ES512, vec![66]),
             (Algorithm::EdDsa, vec![32]),
         ] {
-            let shape = KeyShape::of(algorithm, None).unwrap();
+            let shape = KeyType::of(algorithm, None).unwrap();
             let der = System::start().generate("", shape).unwrap();
 
             let numbers = secret_numbers(der.as_bytes(), algorithm);

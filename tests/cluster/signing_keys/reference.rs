@@ -5,7 +5,7 @@ use serde_json::json;
 use support::control_plane::Options;
 use technical_user_operator::api::condition::ConditionStatus;
 use technical_user_operator::api::signing_key::SigningKey;
-use technical_user_operator::domain::key_pair::KeyShape;
+use technical_user_operator::domain::key_pair::KeyType;
 
 use super::series::Series;
 use crate::namespace::Namespace;
@@ -95,6 +95,6 @@ async fn a_declared_size_wins_as_well(default: &Series) {
     default.when("no mark", |it| bootstrapped(it).is_none()).await;
     default.publishes(&[SYSTEM], &[&default.kid(1).await, &second]).await;
     let jwks = default.jwks().await;
-    let shape = jwks.iter().find(|key| *key.kid() == second).unwrap().shape();
-    assert_eq!(shape, Some(KeyShape::Rsa(3072)));
+    let shape = jwks.iter().find(|key| *key.kid() == second).unwrap().key_type();
+    assert_eq!(shape, Some(KeyType::Rsa(3072)));
 }

@@ -15,7 +15,7 @@ use technical_user_operator::api::ROTATE_REQUESTED_AT;
 use technical_user_operator::api::signing_key::Algorithm;
 use technical_user_operator::api::signing_key::KeyState::{Active, Grace, Published, Retired};
 use technical_user_operator::controller::Limits;
-use technical_user_operator::stored::Names;
+use technical_user_operator::stored::SecretNames;
 
 use super::oracle::{Materials, contradiction};
 use super::series::{Series, condition, selecting};
@@ -131,7 +131,7 @@ async fn a_key_lives_and_retires_at_two_writes_of_each_jwks(control_plane: &Cont
     at_rest(&plan).await;
     assert_eq!(writes_of_maps(&plan), 2, "one for each namespace");
     assert_eq!(contradiction(&series, &[&series.system, &selected], LIFETIME).await, None);
-    let names = Names::of(&series.uid().await).key_pair(1);
+    let names = SecretNames::of(&series.uid().await).key_pair(1);
     assert!(series.secrets().get_opt(&names).await.unwrap().is_none());
     series.signs(2).await;
     asks_for_nothing(&plan).await;

@@ -14,7 +14,7 @@ use technical_user_operator::domain::jwks::kids_of;
 use technical_user_operator::domain::key_pair::{Kid, PublicKey};
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::environment::private_key::{PrivateKey, verify};
-use technical_user_operator::stored::{self, Names};
+use technical_user_operator::stored::{self, SecretNames};
 
 use crate::rights;
 use crate::world::{SYSTEM, World, until};
@@ -153,7 +153,7 @@ impl Series {
 
     pub(crate) async fn ledger(&self) -> Option<Ledger> {
         let uid = self.uid().await;
-        let secret = self.secrets().get_opt(&Names::of(&uid).ledger()).await.unwrap()?;
+        let secret = self.secrets().get_opt(&SecretNames::of(&uid).ledger()).await.unwrap()?;
         Some(stored::ledger(&secret, &uid).unwrap().1)
     }
 
@@ -188,7 +188,7 @@ impl Series {
     /// The private half of the key of that index.
     pub(crate) async fn private(&self, index: u32) -> PrivateKey {
         let object = self.object().await;
-        let name = Names::of(&object.uid().unwrap()).key_pair(index);
+        let name = SecretNames::of(&object.uid().unwrap()).key_pair(index);
         let secret = self.secrets().get(&name).await.unwrap();
         PrivateKey::from_pkcs8(object.spec.algorithm, &secret.data.unwrap()[KEY_PAIR_FIELD].0)
             .unwrap()
@@ -240,7 +240,7 @@ impl Series {
 
     /// What the operator keeps of the series of that uid.
     pub(crate) async fn kept(&self, uid: &str) -> BTreeSet<String> {
-        let names = Names::of(uid);
+        let names = SecretNames::of(uid);
         let secrets = self.secrets().list_metadata(&ListParams::default()).await.unwrap();
         let names_of_all = secrets.iter().map(ResourceExt::name_any);
         let is_its =

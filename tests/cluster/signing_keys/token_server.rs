@@ -12,11 +12,11 @@ use technical_user_operator::api::{KEY_PAIR_FIELD, KEY_PAIR_TYPE, SIGNING_KEY};
 use technical_user_operator::controller::Limits;
 use technical_user_operator::domain::jwks::kids_of;
 use technical_user_operator::domain::key_pair::{Kid, PublicKey};
-use technical_user_operator::domain::schedule::later;
-use technical_user_operator::domain::signer::{Aged, Use, Views, signer};
+use technical_user_operator::domain::schedule::saturating_add;
+use technical_user_operator::domain::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::environment::private_key::{PrivateKey, verify};
-use technical_user_operator::stored::{self, Names};
+use technical_user_operator::stored::{self, SecretNames};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -185,9 +185,9 @@ impl Server {
         let private: BTreeSet<Kid> = self.private.seen.keys().cloned().collect();
         let object = self.object.seen.as_ref();
         let use_ = |object: &SigningKey| {
-            if object.spec.suspend { Use::Suspended } else { Use::Signing }
+            if object.spec.suspend { SigningState::Suspended } else { SigningState::Signing }
         };
-        let views = Views {
+        let views = SignerInputs {
             series: Aged { seen: object.map(use_), age: self.object.asked_at.elapsed() },
             ledger: Aged { seen: self.ledger.seen.as_ref(), age: self.ledger.asked_at.elapsed() },
             jwks: Aged { seen: &self.jwks.seen, age: self.jwks.asked_at.elapsed() },
@@ -195,7 +195,9 @@ impl Server {
         };
         let Limits { view_age, token_lifetime } = self.terms.limits;
         let most_age = view_age.unsigned_abs();
-        let Ok(entry) = signer(&views, later(now(), self.terms.ahead), most_age) else { return };
+        let Ok(entry) = signer(&views, saturating_add(now(), self.terms.ahead), most_age) else {
+            return;
+        };
         self.tokens.add(&self.private.seen[entry.key.kid()], token_lifetime.unsigned_abs());
     }
 
@@ -209,7 +211,7 @@ impl Server {
     async fn look_at_ledger(&mut self) -> kube::Result<()> {
         let Some(uid) = self.uid() else { return Ok(()) };
         let asked_at = Instant::now();
-        let secret = self.series.secrets().get_opt(&Names::of(&uid).ledger()).await?;
+        let secret = self.series.secrets().get_opt(&SecretNames::of(&uid).ledger()).await?;
         let seen = secret.and_then(|secret| Some(stored::ledger(&secret, &uid).ok()?.1));
         self.ledger = View { seen, asked_at };
         Ok(())

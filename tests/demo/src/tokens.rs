@@ -11,7 +11,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 use technical_user_operator::domain::credential::ClientSecret;
 use technical_user_operator::domain::jwks;
-use technical_user_operator::domain::key_pair::Numbers;
+use technical_user_operator::domain::key_pair::PublicKeyParameters;
 use technical_user_operator::environment::private_key::verify;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -74,7 +74,9 @@ async fn verified_by_others(client: &Client, token: &str) -> anyhow::Result<()> 
     let header: Value = part(signed.split('.').next().unwrap_or_default())?;
     let keys = jwks::keys_of(&keys);
     let key = keys.iter().find(|key| header["kid"] == key.kid().as_str()).context("no such kid")?;
-    let Numbers::Rsa { n, e } = key.numbers() else { bail!("the default key is one of RSA") };
+    let PublicKeyParameters::Rsa { n, e } = key.parameters() else {
+        bail!("the default key is one of RSA")
+    };
     std::fs::write(folder.path().join("key.pem"), pem(n, e))?;
     std::fs::write(folder.path().join("signed"), signed)?;
     std::fs::write(folder.path().join("signature"), URL_SAFE_NO_PAD.decode(signature)?)?;

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::{Value, json};
 use technical_user_operator::api::signing_key::Algorithm;
-use technical_user_operator::domain::key_pair::KeyShape;
+use technical_user_operator::domain::key_pair::KeyType;
 use technical_user_operator::environment::System;
 use technical_user_operator::environment::private_key::{KeyPairs, PrivateKey};
 
@@ -25,7 +25,7 @@ pub(crate) struct Forgery {
 pub(crate) fn forgeries(token: &str, world: &World) -> Vec<Forgery> {
     let (header, claims) = (part(token, 0), part(token, 1));
     let stolen = world.private_key("default", Algorithm::RS256);
-    let pkcs8 = System::start().generate("", KeyShape::P256).unwrap();
+    let pkcs8 = System::start().generate("", KeyType::P256).unwrap();
     let own = PrivateKey::from_pkcs8(Algorithm::ES256, pkcs8.as_bytes()).unwrap();
     // Expired alone: introspection also refuses what was issued before its client was made.
     let long_ago = claims["iat"].as_i64().unwrap() - 3600;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::delivery::Delivered;
+use crate::domain::delivery::ObservedSecret;
 
 /// What the Secrets of each namespace take, and how many users each has.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ fn change(sums: &mut BTreeMap<String, usize>, namespace: &str, former: usize, pr
 }
 
 /// About how many bytes a Secret takes in memory.
-pub(super) fn size(delivered: &Delivered) -> usize {
+pub(super) fn size(delivered: &ObservedSecret) -> usize {
     let names = [
         &delivered.secret_fields,
         &delivered.rewritten_fields,

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Handled, Owner, Record, State, Version};
+use super::{Entry, EntryState, HandledRequests, Owner, Record, Version};
 use crate::domain::credential::CredentialId;
-use crate::domain::unknown::Unknown;
+use crate::domain::unknown::UnknownFields;
 
 /// What is read first: a newer operator may have written the rest.
 pub(super) const FORMAT_VERSION: i64 = 1;
@@ -29,9 +29,9 @@ pub(super) struct Stored {
     serial: i64,
     entries: BTreeMap<String, StoredEntry>,
     #[serde(default)]
-    rotated: Handled,
+    rotated: HandledRequests,
     #[serde(default)]
-    revoked: Handled,
+    revoked: HandledRequests,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revoked_at: Option<Timestamp>,
 }
@@ -82,7 +82,7 @@ impl Stored {
         let entries: BTreeMap<CredentialId, Entry> = entries
             .map(|(id, entry)| Some((id.parse().ok()?, entry.into_entry()?)))
             .collect::<Option<_>>()?;
-        let current = entries.values().filter(|entry| entry.state == State::Current).count();
+        let current = entries.values().filter(|entry| entry.state == EntryState::Current).count();
         (current <= 1).then_some(Record {
             client_id: self.client_id.parse().ok()?,
             owner: self.owner,
@@ -91,7 +91,7 @@ impl Stored {
             rotated: self.rotated,
             revoked: self.revoked,
             revoked_at: self.revoked_at,
-            unknown: Unknown::default(),
+            unknown: UnknownFields::default(),
         })
     }
 }
@@ -99,9 +99,9 @@ impl Stored {
 impl From<&Entry> for StoredEntry {
     fn from(entry: &Entry) -> Self {
         let (state, placeholder, not_after) = match &entry.state {
-            State::Pending(version) => (StoredState::Pending, version.clone(), None),
-            State::Current => (StoredState::Current, None, None),
-            State::Old(not_after) => (StoredState::Old, None, Some(*not_after)),
+            EntryState::Pending(version) => (StoredState::Pending, version.clone(), None),
+            EntryState::Current => (StoredState::Current, None, None),
+            EntryState::Old(not_after) => (StoredState::Old, None, Some(*not_after)),
         };
         Self {
             bcrypt: entry.verifier.as_str().to_owned(),
@@ -117,9 +117,9 @@ impl From<&Entry> for StoredEntry {
 impl StoredEntry {
     fn into_entry(self) -> Option<Entry> {
         let state = match (self.state, self.placeholder, self.not_after) {
-            (StoredState::Pending, version, None) => State::Pending(version),
-            (StoredState::Current, None, None) => State::Current,
-            (StoredState::Old, None, Some(not_after)) => State::Old(not_after),
+            (StoredState::Pending, version, None) => EntryState::Pending(version),
+            (StoredState::Current, None, None) => EntryState::Current,
+            (StoredState::Old, None, Some(not_after)) => EntryState::Old(not_after),
             (StoredState::Pending | StoredState::Current | StoredState::Old, _, _) => return None,
         };
         let verifier = self.bcrypt.parse().ok()?;

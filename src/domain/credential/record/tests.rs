@@ -8,7 +8,7 @@ use crate::domain::request::digest as token_digest;
 const OVERLAP: SignedDuration = SignedDuration::from_hours(24);
 
 fn at(hours: i64) -> Timestamp {
-    later("2026-11-24T06:00:00Z".parse().unwrap(), SignedDuration::from_hours(hours))
+    saturating_add("2026-11-24T06:00:00Z".parse().unwrap(), SignedDuration::from_hours(hours))
 }
 
 fn id(letter: char) -> CredentialId {
@@ -23,7 +23,7 @@ fn verifier() -> Verifier {
     "$2b$04$abcdefghijklmnopqrstuuRx5tsRnQT5qKv0Gmd5JkfbQaVkHQGSm".parse().unwrap()
 }
 
-fn entry(state: State) -> Entry {
+fn entry(state: EntryState) -> Entry {
     Entry { verifier: verifier(), state, serial: 1, issued_at: at(-1) }
 }
 
@@ -37,9 +37,9 @@ fn record() -> Record {
     let mut record = Record::empty("billing".parse().unwrap(), owner);
     record.serial = 2;
     record.entries = [
-        (id('a'), entry(State::Old(at(5)))),
-        (id('b'), entry(State::Current)),
-        (id('c'), entry(State::Pending(Some(version("7"))))),
+        (id('a'), entry(EntryState::Old(at(5)))),
+        (id('b'), entry(EntryState::Current)),
+        (id('c'), entry(EntryState::Pending(Some(version("7"))))),
     ]
     .into();
     record.rotated = record.rotated.with("one");
@@ -169,7 +169,7 @@ fn fields_of_a_newer_version_are_ignored_and_survive_every_change() {
         json["entries"]["bbbbbbbbbb"]["surprise"] = json!(4);
     });
 
-    let ended = newer.unwrap().tidied(None, OVERLAP, Now::at(at(6)));
+    let ended = newer.unwrap().prune(None, OVERLAP, Now::at(at(6)));
 
     assert!(!ended.entries.contains_key(&id('a')));
     let json = ended.to_json();
@@ -191,7 +191,7 @@ fn a_record_of_an_earlier_version_has_no_namespace_uid_and_no_revocation() {
 
 #[test]
 fn the_instant_of_a_revocation_is_stored() {
-    let revoked = record().all_ended("leaked", Now::at(at(1)));
+    let revoked = record().revoke_all("leaked", Now::at(at(1)));
 
     assert_eq!(revoked.to_json()["revokedAt"], json!("2026-11-24T07:00:00Z"));
     assert_eq!(Record::from_json(&bytes(&revoked), None), Ok(revoked));
@@ -217,7 +217,7 @@ fn a_record_without_tokens_is_one_that_answered_none() {
         record.remove("revoked");
     });
 
-    assert_eq!(read.map(|record| record.rotated), Ok(Handled::default()));
+    assert_eq!(read.map(|record| record.rotated), Ok(HandledRequests::default()));
 }
 
 #[test]
@@ -231,34 +231,34 @@ fn nothing_that_is_printed_shows_a_verifier() {
 fn tidying_forgets_only_what_has_ended() {
     let now = Now::at(at(5));
 
-    let tidy = record().tidied(None, OVERLAP, now);
+    let tidy = record().prune(None, OVERLAP, now);
 
     assert_eq!(tidy.entries.keys().collect::<Vec<_>>(), [&id('b'), &id('c')]);
-    assert_eq!(tidy.entries[&id('c')].state, State::Old(later(at(5), OVERLAP)));
-    assert_eq!(tidy.tidied(None, OVERLAP, now), tidy);
+    assert_eq!(tidy.entries[&id('c')].state, EntryState::Old(saturating_add(at(5), OVERLAP)));
+    assert_eq!(tidy.prune(None, OVERLAP, now), tidy);
 }
 
 #[test]
 fn an_entry_is_dead_once_its_secret_moved_on_without_it() {
-    let pending = entry(State::Pending(Some(version("7"))));
+    let pending = entry(EntryState::Pending(Some(version("7"))));
     let (at_seven, at_eight) = (version("7"), version("8"));
     let (former, own) = (id('b'), id('c'));
-    let shown = |version, unaltered_id| Some(Shown { version, unaltered_id });
+    let shown = |version, unaltered_id| Some(DeliveredCredential { version, unaltered_id });
 
-    assert!(pending.is_dead(&id('c'), None));
-    assert!(!pending.is_dead(&id('c'), shown(&at_seven, None)));
-    assert!(pending.is_dead(&id('c'), shown(&at_eight, None)));
-    assert!(pending.is_dead(&id('c'), shown(&at_eight, Some(&former))));
-    assert!(!pending.is_dead(&id('c'), shown(&at_eight, Some(&own))));
-    assert!(!entry(State::Current).is_dead(&id('c'), None));
+    assert!(pending.can_prune(&id('c'), None));
+    assert!(!pending.can_prune(&id('c'), shown(&at_seven, None)));
+    assert!(pending.can_prune(&id('c'), shown(&at_eight, None)));
+    assert!(pending.can_prune(&id('c'), shown(&at_eight, Some(&former))));
+    assert!(!pending.can_prune(&id('c'), shown(&at_eight, Some(&own))));
+    assert!(!entry(EntryState::Current).can_prune(&id('c'), None));
 }
 
 #[test]
 fn promotion_leaves_one_current_and_nothing_else_changed() {
-    let promoted = record().promoted(&id('c'), OVERLAP, Now::at(at(0)));
+    let promoted = record().promote(&id('c'), OVERLAP, Now::at(at(0)));
 
     assert_eq!(promoted.current().map(|(id, _)| id), Some(&id('c')));
-    assert_eq!(promoted.entries[&id('b')].state, State::Old(later(at(0), OVERLAP)));
+    assert_eq!(promoted.entries[&id('b')].state, EntryState::Old(saturating_add(at(0), OVERLAP)));
     assert_eq!(promoted.entries[&id('a')], record().entries[&id('a')]);
 }
 
@@ -277,18 +277,21 @@ fn a_new_verifier_is_pending_at_exactly_its_placeholder() {
 fn a_creation_is_awaited_until_the_secret_shows_something_else() {
     let created = record().with_pending(id('d'), verifier(), None, Now::at(at(0)));
     let (fence, other, own) = (version("8"), id('x'), id('d'));
-    let shown = |unaltered_id| Some(Shown { version: &fence, unaltered_id });
+    let shown = |unaltered_id| Some(DeliveredCredential { version: &fence, unaltered_id });
     let state = |shown, overlap| {
-        created.tidied(shown, overlap, Now::at(at(0))).entries[&id('d')].state.clone()
+        created.prune(shown, overlap, Now::at(at(0))).entries[&id('d')].state.clone()
     };
     let minute = SignedDuration::from_mins(1);
 
     assert!(created.awaits_creation() && !created.awaits(&fence));
-    assert_eq!(state(None, OVERLAP), State::Pending(None));
-    assert_eq!(state(shown(Some(&own)), OVERLAP), State::Pending(None));
-    assert_eq!(state(shown(None), OVERLAP), State::Old(later(at(0), OVERLAP)));
-    assert_eq!(state(shown(Some(&other)), OVERLAP), State::Old(later(at(0), OVERLAP)));
-    assert_eq!(state(shown(None), minute), State::Old(later(at(0), LATENESS)));
+    assert_eq!(state(None, OVERLAP), EntryState::Pending(None));
+    assert_eq!(state(shown(Some(&own)), OVERLAP), EntryState::Pending(None));
+    assert_eq!(state(shown(None), OVERLAP), EntryState::Old(saturating_add(at(0), OVERLAP)));
+    assert_eq!(
+        state(shown(Some(&other)), OVERLAP),
+        EntryState::Old(saturating_add(at(0), OVERLAP))
+    );
+    assert_eq!(state(shown(None), minute), EntryState::Old(saturating_add(at(0), MAX_WRITE_DELAY)));
     assert_eq!(Record::from_json(&bytes(&created), None), Ok(created));
 }
 

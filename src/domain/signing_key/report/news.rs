@@ -2,43 +2,45 @@
 
 use std::collections::BTreeSet;
 
-use super::{Verdict, named};
+use super::{Outcome, named};
 use crate::api::condition::Condition;
 use crate::api::signing_key::{KeyState, KeyStatus, SigningKeyStatus};
 use crate::domain::key_pair::{Algorithm, Kid, PublicKey};
-use crate::domain::news::{News, troubles, was_in_trouble};
+use crate::domain::news::{Event, condition_events, was_not_ready};
 use crate::domain::signing_key::observed::object;
 use crate::domain::signing_key::{Ledger, Observed, Series};
 
 /// What is worth an Event once `present` has taken the place of `former`.
 pub fn news(
     name: &str,
-    verdict: &Verdict,
+    verdict: &Outcome,
     former: Option<&SigningKeyStatus>,
     present: &SigningKeyStatus,
-) -> Vec<News> {
+) -> Vec<Event> {
     let conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
     let known = |kid: &str| former.and_then(|former| former.keys.iter().find(|it| it.kid == kid));
     let keys = present.keys.iter().rev().filter_map(|key| turn(known(&key.kid), key, name));
     let is_told = match verdict {
         // A key that begins is told as such; one that signs again ends the trouble that was told.
-        Verdict::Signing(kid) => {
+        Outcome::Signing(kid) => {
             let is_former = known(kid.as_str()).is_some_and(|it| it.state == KeyState::Active);
-            is_former && (was_in_trouble(conditions) || was_suspended(conditions))
+            is_former && (was_not_ready(conditions) || was_suspended(conditions))
         }
-        Verdict::Gone
-        | Verdict::Suspended
-        | Verdict::NoActiveKey(_)
-        | Verdict::KeyLost(..)
-        | Verdict::KeyUnreadable { .. }
-        | Verdict::TooManyKeys
-        | Verdict::LedgerUnreadable { .. }
-        | Verdict::JwksConflict(_)
-        | Verdict::InvalidSpec(_)
-        | Verdict::Blocked { .. } => true,
+        Outcome::Gone
+        | Outcome::Suspended
+        | Outcome::NoActiveKey(_)
+        | Outcome::KeyLost(..)
+        | Outcome::KeyUnreadable { .. }
+        | Outcome::TooManyKeys
+        | Outcome::LedgerUnreadable { .. }
+        | Outcome::JwksConflict(_)
+        | Outcome::InvalidSpec(_)
+        | Outcome::Blocked { .. } => true,
     };
-    let ready = is_told.then(|| News::of(verdict.readiness(name), conditions)).flatten();
-    keys.chain(ready).chain(troubles(&object(name), conditions, &present.conditions)).collect()
+    let ready = is_told.then(|| Event::of(verdict.readiness(name), conditions)).flatten();
+    keys.chain(ready)
+        .chain(condition_events(&object(name), conditions, &present.conditions))
+        .collect()
 }
 
 fn was_suspended(conditions: &[Condition]) -> bool {
@@ -46,7 +48,7 @@ fn was_suspended(conditions: &[Condition]) -> bool {
 }
 
 /// A change of the state of a key.
-fn turn(known: Option<&KeyStatus>, key: &KeyStatus, name: &str) -> Option<News> {
+fn turn(known: Option<&KeyStatus>, key: &KeyStatus, name: &str) -> Option<Event> {
     let has_time = |it: &KeyStatus| it.activation_time.is_some();
     if known.is_some_and(|known| known.state == key.state && has_time(known) == has_time(key)) {
         return None;
@@ -69,18 +71,18 @@ fn turn(known: Option<&KeyStatus>, key: &KeyStatus, name: &str) -> Option<News> 
         // Told when it was done, a revocation loudly.
         KeyState::Staged | KeyState::Revoked => return None,
     };
-    Some(News::done(reason, message))
+    Some(Event::done(reason, message))
 }
 
 /// A key pair was made.
-pub fn staged(series: &Series, index: u32) -> News {
+pub fn staged(series: &Series, index: u32) -> Event {
     let (object, secret) = (series.object(), series.key_pair(index));
     let message = format!("Key pair number {index} of {object} was made, in Secret {secret}.");
-    News::done("KeyStaged", message)
+    Event::done("KeyStaged", message)
 }
 
 /// What a revocation comes to, as the ledger that it left behind says.
-pub fn revoked(series: &Series, kid: &str, observed: &Observed, ledger: &Ledger) -> News {
+pub fn revoked(series: &Series, kid: &str, observed: &Observed, ledger: &Ledger) -> Event {
     let subject = format!("Key {kid} of {} was revoked on request", series.object());
     if ledger.live().next().is_none() && next(observed, ledger).is_none() {
         let message = format!(
@@ -88,18 +90,18 @@ pub fn revoked(series: &Series, kid: &str, observed: &Observed, ledger: &Ledger)
              takes its place there, since an empty JWKS is never written. Every token of it \
              verifies until then, and until a verifier has noticed."
         );
-        return News::warning("KeyRevoked", message);
+        return Event::warning("KeyRevoked", message);
     }
     let message = format!(
         "{subject}: it leaves the JWKS now, and every token of it fails as soon as a verifier has \
          noticed. Istio and Trino need up to 20 minutes; kube-apiserver forgets it only when it \
          meets another unknown kid."
     );
-    News::warning("KeyRevoked", message)
+    Event::warning("KeyRevoked", message)
 }
 
 /// What the revocation of every key comes to.
-pub fn all_revoked(series: &Series, former: &Ledger, ledger: &Ledger) -> News {
+pub fn all_revoked(series: &Series, former: &Ledger, ledger: &Ledger) -> Event {
     let added = ledger.entries.len().saturating_sub(former.entries.len());
     let count = former.live().count().saturating_add(added);
     let message = format!(
@@ -108,12 +110,12 @@ pub fn all_revoked(series: &Series, former: &Ledger, ledger: &Ledger) -> News {
          its tokens until they fetch the JWKS again: Istio and Trino need up to 20 minutes.",
         series.object()
     );
-    News::warning("AllKeysRevoked", message)
+    Event::warning("AllKeysRevoked", message)
 }
 
 /// What is worth an Event when a ledger is made where there was none: that one was lost, unless there
 /// is nothing that it can have been about.
-pub fn ledger_made(observed: &Observed, ledger: &Ledger) -> Option<News> {
+pub fn ledger_made(observed: &Observed, ledger: &Ledger) -> Option<Event> {
     let series = observed.series.as_ref()?;
     let none = BTreeSet::new();
     let published = observed.published_at(&series.home).unwrap_or(&none);
@@ -137,12 +139,12 @@ pub fn ledger_made(observed: &Observed, ledger: &Ledger) -> Option<News> {
              revoked: {leaving}."
         )
     };
-    Some(News::warning("LedgerRecovered", message))
+    Some(Event::warning("LedgerRecovered", message))
 }
 
 /// The warning that the keys of a new series have an algorithm that none of `others` has, each a name
 /// and its algorithm.
-pub fn another_algorithm(series: &Series, others: &[(String, Algorithm)]) -> Option<News> {
+pub fn another_algorithm(series: &Series, others: &[(String, Algorithm)]) -> Option<Event> {
     let differs = |(_, algorithm): &&(String, Algorithm)| *algorithm != series.algorithm;
     let (name, algorithm) = others.iter().find(differs)?;
     let is_known = others.iter().any(|(_, algorithm)| *algorithm == series.algorithm);
@@ -158,11 +160,11 @@ pub fn another_algorithm(series: &Series, others: &[(String, Algorithm)]) -> Opt
         series.algorithm.name(),
         algorithm.name()
     );
-    Some(News::warning("AlgorithmAdded", message))
+    Some(Event::warning("AlgorithmAdded", message))
 }
 
 /// The same of the next key of a series, when its algorithm is not that of the former one.
-pub fn algorithm_changes(series: &Series, former: &Ledger, present: &Ledger) -> Option<News> {
+pub fn algorithm_changes(series: &Series, former: &Ledger, present: &Ledger) -> Option<Event> {
     let algorithm = |ledger: &Ledger| Some(ledger.newest()?.1.key.algorithm().name());
     let (former, next) = (algorithm(former)?, algorithm(present)?);
     if former == next {
@@ -174,7 +176,7 @@ pub fn algorithm_changes(series: &Series, former: &Ledger, present: &Ledger) -> 
          are restarted. See \"Another algorithm\" in docs/signing-keys.md.",
         series.name
     );
-    Some(News::warning("AlgorithmAdded", message))
+    Some(Event::warning("AlgorithmAdded", message))
 }
 
 fn next<'a>(observed: &'a Observed, ledger: &Ledger) -> Option<&'a Kid> {

@@ -7,16 +7,16 @@ use super::scheduled;
 use crate::api::condition::ConditionStatus;
 use crate::domain::invalid::InvalidField;
 use crate::domain::key_pair::Kid;
-use crate::domain::obstacle::Obstacle;
-use crate::domain::readiness::{Progress, Readiness, seconds, working};
+use crate::domain::obstacle::BlockedReason;
+use crate::domain::readiness::{Progress, Readiness, ready_status, seconds};
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::{Entry, Unreadable};
 use crate::domain::signing_key::observed::object;
-use crate::domain::signing_key::{Held, Ledger, Observed, Place, Series, Target};
+use crate::domain::signing_key::{ConfigMapState, Ledger, LedgerState, Observed, Place, Series};
 
 /// How things stand when there is nothing to do, or nothing can be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Outcome {
     /// The series is gone: there is nobody to tell.
     Gone,
     /// This key signs.
@@ -50,7 +50,7 @@ pub enum Verdict {
     /// The API server did not let the operator do its work.
     Blocked {
         /// What it met.
-        obstacle: Obstacle,
+        obstacle: BlockedReason,
         /// Whether a key signs meanwhile.
         signs: bool,
     },
@@ -62,49 +62,52 @@ pub(in crate::domain::signing_key) fn verdict(
     observed: &Observed,
     ledger: &Ledger,
     now: Now,
-) -> Verdict {
+) -> Outcome {
     let active = ledger.active(now.likely());
     let signs = signs(series, observed, now);
     match observed.targets.get(&series.home) {
-        Some(Target::Foreign) => {
-            return Verdict::JwksConflict(series.place_in(&series.home));
+        Some(ConfigMapState::Conflict) => {
+            return Outcome::JwksConflict(series.place_in(&series.home));
         }
-        Some(Target::Blocked(obstacle, _)) => {
-            return Verdict::Blocked { obstacle: obstacle.clone(), signs };
+        Some(ConfigMapState::Unwritable(obstacle, _)) => {
+            return Outcome::Blocked { obstacle: obstacle.clone(), signs };
         }
-        Some(Target::Left(_)) => {
+        Some(ConfigMapState::Orphaned(_)) => {
             let object = series.place_in(&series.home).config_map();
-            return Verdict::Blocked { obstacle: Obstacle::AwaitingCollection { object }, signs };
+            return Outcome::Blocked {
+                obstacle: BlockedReason::AwaitingGarbageCollection { object },
+                signs,
+            };
         }
-        Some(Target::Absent | Target::Ours(_)) | None => {}
+        Some(ConfigMapState::Absent | ConfigMapState::Owned(_)) | None => {}
     }
     let next = ledger.next_index();
     if observed.key_pairs.get(&next).is_some_and(|key_pair| key_pair.public.is_none()) {
-        return Verdict::KeyUnreadable { secret: series.key_pair(next), signs };
+        return Outcome::KeyUnreadable { secret: series.key_pair(next), signs };
     }
     if series.is_suspended {
-        return Verdict::Suspended;
+        return Outcome::Suspended;
     }
     let successor = scheduled(ledger, now).map(|entry| entry.activate_at);
     match active {
-        None => Verdict::NoActiveKey(successor),
+        None => Outcome::NoActiveKey(successor),
         Some((index, active)) if !observed.has_pair(index, active) => {
-            Verdict::KeyLost(active.key.kid().clone(), successor)
+            Outcome::KeyLost(active.key.kid().clone(), successor)
         }
-        Some(_) if ledger.live().count() >= Ledger::CAPACITY => Verdict::TooManyKeys,
-        Some((_, active)) => Verdict::Signing(active.key.kid().clone()),
+        Some(_) if ledger.live().count() >= Ledger::CAPACITY => Outcome::TooManyKeys,
+        Some((_, active)) => Outcome::Signing(active.key.kid().clone()),
     }
 }
 
 /// Whether a key of this series signs, by what is there now.
 pub fn signs(series: &Series, observed: &Observed, now: Now) -> bool {
-    let Held::Ledger(_, ledger) = &observed.ledger else { return false };
+    let LedgerState::Ledger(_, ledger) = &observed.ledger else { return false };
     let active = ledger.active(now.likely());
     let is_able = |(index, entry): (u32, &Entry)| observed.can_sign(&series.home, index, entry);
     !series.is_suspended && active.is_some_and(is_able)
 }
 
-impl Verdict {
+impl Outcome {
     /// The words for it, about the `SigningKey` of that name.
     pub fn readiness(&self, name: &str) -> Readiness {
         use Progress::{Done, Reconciling, Stalled};
@@ -114,11 +117,11 @@ impl Verdict {
             Self::Gone => (ConditionStatus::False, Done),
             Self::TooManyKeys => (ConditionStatus::True, Reconciling),
             Self::NoActiveKey(_) | Self::KeyLost(..) => (ConditionStatus::False, Reconciling),
-            Self::KeyUnreadable { signs, .. } => (working(*signs), Stalled),
+            Self::KeyUnreadable { signs, .. } => (ready_status(*signs), Stalled),
             Self::LedgerUnreadable { .. } | Self::JwksConflict(_) | Self::InvalidSpec(_) => {
                 (ConditionStatus::False, Stalled)
             }
-            Self::Blocked { obstacle, signs } => (working(*signs), obstacle.progress()),
+            Self::Blocked { obstacle, signs } => (ready_status(*signs), obstacle.progress()),
         };
         Readiness { status, reason: self.reason(), message: self.message(name), progress }
     }

@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::signing_key::SigningKeyStatus;
-use crate::domain::key_pair::{Algorithm, KeyShape, Kid};
+use crate::domain::key_pair::{Algorithm, KeyType, Kid};
 use crate::domain::policy::Policy;
-use crate::domain::signing_key::ledger::Agreement;
+use crate::domain::signing_key::ledger::SharedSettings;
 use crate::domain::signing_key::*;
 
 /// What exists, and what time it is.
 pub(super) struct Given {
     pub(super) series: Series,
-    pub(super) targets: BTreeMap<String, Target>,
-    pub(super) surplus: BTreeMap<Place, Surplus>,
-    pub(super) sight: Sight,
-    pub(super) ledger: Held,
+    pub(super) targets: BTreeMap<String, ConfigMapState>,
+    pub(super) surplus: BTreeMap<Place, StaleCopy>,
+    pub(super) sight: Scope,
+    pub(super) ledger: LedgerState,
     pub(super) key_pairs: BTreeMap<u32, KeyPair>,
     pub(super) now: Timestamp,
     pub(super) jwks_writes: usize,
@@ -25,7 +25,7 @@ pub(super) const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// Nothing but a series whose JWKS goes to two namespaces.
 pub(super) fn nothing() -> Given {
-    let targets = ["home", "shop"].map(|namespace| (namespace.to_owned(), Target::Absent));
+    let targets = ["home", "shop"].map(|namespace| (namespace.to_owned(), ConfigMapState::Absent));
     Given {
         series: Series {
             uid: "u".to_owned(),
@@ -33,10 +33,10 @@ pub(super) fn nothing() -> Given {
             created_at: "2026-11-23T00:00:00Z".parse().unwrap(),
             generation: 1,
             algorithm: Algorithm::ES256,
-            shape: KeyShape::P256,
+            shape: KeyType::P256,
             period: HOUR * 720,
             pre_publish: HOUR,
-            drain: drain(HOUR, HOUR, HOUR * 24),
+            drain: retention(HOUR, HOUR, HOUR * 24),
             home: "home".to_owned(),
             config_map_name: "default-jwks".to_owned(),
             is_suspended: false,
@@ -45,7 +45,7 @@ pub(super) fn nothing() -> Given {
             revoke_all_request: None,
             ignored_requests: Vec::new(),
             origin: Origin::Declared,
-            agreement: Agreement::of(
+            agreement: SharedSettings::of(
                 HOUR,
                 HOUR * 24,
                 "https://iam.example.com",
@@ -54,8 +54,8 @@ pub(super) fn nothing() -> Given {
         },
         targets: targets.into(),
         surplus: BTreeMap::new(),
-        sight: Sight::Everywhere,
-        ledger: Held::Absent,
+        sight: Scope::AllNamespaces,
+        ledger: LedgerState::Absent,
         key_pairs: BTreeMap::new(),
         now: "2026-11-24T00:00:00Z".parse().unwrap(),
         jwks_writes: 0,
@@ -115,7 +115,7 @@ impl Given {
         let mut words = Vec::new();
         for _ in 0..50 {
             match self.decide() {
-                Step::Rest(_) => return words,
+                Step::Done(_) => return words,
                 Step::Write(write) => {
                     words.push(word(&write));
                     self.apply(write);
@@ -125,9 +125,9 @@ impl Given {
         panic!("does not come to rest: {words:?}");
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
+    pub(super) fn verdict(&self) -> Outcome {
         match self.decide() {
-            Step::Rest(rest) => rest.verdict,
+            Step::Done(rest) => rest.outcome,
             Step::Write(write) => panic!("not at rest: {write:?}"),
         }
     }
@@ -138,7 +138,7 @@ impl Given {
     }
 
     /// What is written for that verdict.
-    pub(super) fn status_at_rest(&self, verdict: &Verdict) -> SigningKeyStatus {
+    pub(super) fn status_at_rest(&self, verdict: &Outcome) -> SigningKeyStatus {
         report::status(&self.observed(), verdict, None, Now::at(self.now)).unwrap()
     }
 
@@ -151,7 +151,7 @@ impl Given {
     pub(super) fn apply(&mut self, write: Write) {
         match write {
             Write::CreateLedger(ledger) | Write::PutLedger(_, ledger, _) => {
-                self.ledger = Held::Ledger(self.version(), ledger);
+                self.ledger = LedgerState::Ledger(self.version(), ledger);
             }
             Write::Stage(index) => {
                 let key_pair = KeyPair { version: self.version(), public: Some(key(index)) };
@@ -171,15 +171,20 @@ impl Given {
 
     pub(super) fn ledger(&self) -> &Ledger {
         match &self.ledger {
-            Held::Ledger(_, ledger) => ledger,
-            Held::Absent | Held::Unreadable(_) | Held::Unread => panic!("no ledger"),
+            LedgerState::Ledger(_, ledger) => ledger,
+            LedgerState::Absent | LedgerState::Unreadable(_) | LedgerState::Unread => {
+                panic!("no ledger")
+            }
         }
     }
 
     pub(super) fn published(&self, namespace: &str) -> Vec<Kid> {
         match &self.targets[namespace] {
-            Target::Ours(published) => published.kids.iter().cloned().collect(),
-            Target::Absent | Target::Left(_) | Target::Foreign | Target::Blocked(..) => Vec::new(),
+            ConfigMapState::Owned(published) => published.kids.iter().cloned().collect(),
+            ConfigMapState::Absent
+            | ConfigMapState::Orphaned(_)
+            | ConfigMapState::Conflict
+            | ConfigMapState::Unwritable(..) => Vec::new(),
         }
     }
 
@@ -196,12 +201,14 @@ impl Given {
         let published = Published { version, digest, kids, surplus_fields: BTreeSet::new() };
         match publication {
             Publication::Create(namespace) | Publication::Replace(namespace, ..) => {
-                self.targets.insert(namespace, Target::Ours(published));
+                self.targets.insert(namespace, ConfigMapState::Owned(published));
             }
             Publication::Delete(place, _) => {
                 self.surplus.remove(&place);
-                if let Some(target @ Target::Left(_)) = self.targets.get_mut(&place.namespace) {
-                    *target = Target::Absent;
+                if let Some(target @ ConfigMapState::Orphaned(_)) =
+                    self.targets.get_mut(&place.namespace)
+                {
+                    *target = ConfigMapState::Absent;
                 }
             }
         }

@@ -3,8 +3,8 @@
 use super::given::{HOUR, key, kid, nothing, rotated, signing};
 use std::collections::BTreeSet;
 
-use crate::domain::key_pair::{Algorithm, KeyShape, PublicKey};
-use crate::domain::obstacle::Obstacle;
+use crate::domain::key_pair::{Algorithm, KeyType, PublicKey};
+use crate::domain::obstacle::BlockedReason;
 use crate::domain::signing_key::*;
 
 #[test]
@@ -15,7 +15,7 @@ fn the_first_key_signs_as_soon_as_every_jwks_has_it() {
 
     assert_eq!(steps, ["create ledger", "stage 1", "publish 2", "schedule"]);
     assert_eq!(given.active(), Some(kid(1)));
-    assert_eq!(given.verdict(), Verdict::Signing(kid(1)));
+    assert_eq!(given.verdict(), Outcome::Signing(kid(1)));
 }
 
 #[test]
@@ -54,9 +54,9 @@ fn the_next_key_is_published_for_the_whole_time_before_it_signs() {
 #[test]
 fn the_next_key_is_made_in_time_to_take_over_when_the_period_is_over() {
     let given = signing();
-    let Step::Rest(rest) = given.decide() else { panic!("not at rest") };
+    let Step::Done(rest) = given.decide() else { panic!("not at rest") };
 
-    let wake_at = rest.wake_at.unwrap();
+    let wake_at = rest.requeue_at.unwrap();
     let takeover = wake_at + HOUR + SKEW * 2;
 
     let period = takeover.duration_since(given.now);
@@ -92,7 +92,7 @@ fn nothing_happens_to_a_series_at_rest() {
         given.later(HOUR);
         assert_eq!(given.settle(), Vec::<String>::new());
     }
-    assert_eq!(given.verdict(), Verdict::Signing(kid(2)));
+    assert_eq!(given.verdict(), Outcome::Signing(kid(2)));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_suspended_series_makes_nothing_and_stays_published() {
     given.later(HOUR * 10_000);
 
     assert_eq!(given.settle(), Vec::<String>::new());
-    assert_eq!(given.verdict(), Verdict::Suspended);
+    assert_eq!(given.verdict(), Outcome::Suspended);
     assert_eq!(given.published("shop"), [kid(1)]);
 }
 
@@ -160,22 +160,22 @@ fn a_declared_algorithm_is_a_rotation_whose_next_key_has_it_and_then_the_mark_go
 
     given.series.origin = Origin::Claimed;
     given.series.algorithm = Algorithm::RS256;
-    given.series.shape = KeyShape::Rsa(2048);
+    given.series.shape = KeyType::Rsa(2048);
     let Step::Write(write) = given.decide() else { panic!("nothing made") };
 
     assert_eq!(write, Write::Stage(2));
-    assert_eq!(given.status_at_rest(&Verdict::Signing(kid(1))).bootstrapped, Some(true));
+    assert_eq!(given.status_at_rest(&Outcome::Signing(kid(1))).bootstrapped, Some(true));
 }
 
 #[test]
 fn a_declared_size_alone_is_a_rotation_as_well() {
     let mut given = nothing();
-    (given.series.algorithm, given.series.shape) = (Algorithm::RS256, KeyShape::Rsa(2048));
+    (given.series.algorithm, given.series.shape) = (Algorithm::RS256, KeyType::Rsa(2048));
     given.series.origin = Origin::Claimed;
     let of_2048_bits = PublicKey::rsa(Algorithm::RS256, &[0xff; 256], &[1, 0, 1]).unwrap();
 
     assert!(given.series.fits(&of_2048_bits));
-    given.series.shape = KeyShape::Rsa(3072);
+    given.series.shape = KeyType::Rsa(3072);
     assert!(!given.series.fits(&of_2048_bits));
     given.series.origin = Origin::Declared;
     assert!(given.series.fits(&of_2048_bits), "its next key has the new size, when it is due");
@@ -185,9 +185,9 @@ fn a_declared_size_alone_is_a_rotation_as_well() {
 fn a_first_look_that_fails_does_not_lose_the_mark() {
     let mut given = signing();
     given.series.origin = Origin::Bootstrapped;
-    given.ledger = Held::Unread;
+    given.ledger = LedgerState::Unread;
 
-    let failed = Verdict::Blocked { obstacle: Obstacle::Unavailable, signs: false };
+    let failed = Outcome::Blocked { obstacle: BlockedReason::ApiServerUnavailable, signs: false };
 
     assert_eq!(given.status_at_rest(&failed).bootstrapped, Some(true));
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::given::{HOUR, key, kid, rotated, signing};
 use crate::api::signing_key::KeyState;
-use crate::domain::obstacle::{Obstacle, Operation};
-use crate::domain::schedule::Watchman;
+use crate::domain::obstacle::{BlockedReason, Operation};
+use crate::domain::schedule::ClockMonitor;
 use crate::domain::signing_key::*;
 
 #[test]
@@ -13,13 +13,13 @@ fn a_namespace_that_cannot_be_written_is_told_when_it_begins_and_when_it_ends() 
     let mut given = signing();
     let calm = given.status(None);
     let ours = given.targets["shop"].clone();
-    let blocked = Target::Blocked(Obstacle::Unavailable, BTreeSet::new());
+    let blocked = ConfigMapState::Unwritable(BlockedReason::ApiServerUnavailable, BTreeSet::new());
 
     given.targets.insert("shop".to_owned(), blocked);
     let told = given.news(Some(&calm));
     let incomplete = given.status(Some(&calm));
     let cut_short = Observed { targets: BTreeMap::new(), ..given.observed() };
-    let failed = Verdict::Blocked { obstacle: Obstacle::Unavailable, signs: true };
+    let failed = Outcome::Blocked { obstacle: BlockedReason::ApiServerUnavailable, signs: true };
     let unseen = report::status(&cut_short, &failed, Some(&incomplete), Now::at(given.now));
     given.targets.insert("shop".to_owned(), ours);
     let ended = given.news(Some(&incomplete));
@@ -89,7 +89,7 @@ fn a_ledger_made_anew_names_the_keys_that_leave_with_their_pairs() {
     for (index, key_pair) in &mut given.key_pairs {
         key_pair.public = Some(key(*index));
     }
-    given.ledger = Held::Absent;
+    given.ledger = LedgerState::Absent;
 
     let whole = note(&given).unwrap();
     given.key_pairs.remove(&1);
@@ -110,10 +110,11 @@ fn a_key_in_the_jwks_that_waits_for_its_time_is_published_and_told_once_it_has_i
         given.apply(write);
     }
     let local = given.now - HOUR;
-    let doubtful = Watchman::default().look(local, Some(given.now), std::time::Duration::ZERO);
-    let Step::Rest(rest) = decide(&given.observed(), doubtful) else { panic!("not at rest") };
+    let doubtful =
+        ClockMonitor::default().sample(local, Some(given.now), std::time::Duration::ZERO);
+    let Step::Done(rest) = decide(&given.observed(), doubtful) else { panic!("not at rest") };
 
-    let waiting = report::status(&given.observed(), &rest.verdict, None, doubtful).unwrap();
+    let waiting = report::status(&given.observed(), &rest.outcome, None, doubtful).unwrap();
     given.settle();
     let told = given.news(Some(&waiting));
 
@@ -142,8 +143,8 @@ fn a_revoked_key_that_stays_in_the_jwks_has_a_condition_until_it_leaves() {
     given.apply(revoke);
     assert!(matches!(given.decide(), Step::Write(Write::Stage(2))));
     let operation = Operation::on("create", "secrets", "home", "sk-series-uid-2");
-    let quota = Obstacle::Quota { operation, quota: None };
-    let failed = Verdict::Blocked { obstacle: quota, signs: false };
+    let quota = BlockedReason::QuotaExceeded { operation, quota: None };
+    let failed = Outcome::Blocked { obstacle: quota, signs: false };
     let now = Now::at(given.now);
 
     let stuck = report::status(&given.observed(), &failed, Some(&calm), now).unwrap();

@@ -19,7 +19,7 @@ fn a_revoked_key_does_not_come_back_with_a_lost_ledger() {
     }
     given.apply(Write::Stage(3));
 
-    given.ledger = Held::Absent;
+    given.ledger = LedgerState::Absent;
     given.settle();
 
     assert!(!given.published("home").contains(&kid(2)));
@@ -36,7 +36,7 @@ fn a_lost_ledger_is_made_anew_and_nothing_leaves_the_jwks() {
             key_pair.public = Some(key(*index));
         }
 
-        given.ledger = Held::Absent;
+        given.ledger = LedgerState::Absent;
         given.settle();
 
         let after = given.published("home");
@@ -54,7 +54,7 @@ fn a_lost_ledger_never_lets_a_key_sign_that_may_have_just_been_published() {
     given.apply(publish);
     given.key_pairs.get_mut(&1).unwrap().public = Some(key(1));
 
-    given.ledger = Held::Absent;
+    given.ledger = LedgerState::Absent;
     given.settle();
 
     assert_eq!(given.active(), Some(kid(1)));
@@ -67,7 +67,7 @@ fn a_lost_ledger_does_not_count_a_request_as_handled() {
     let mut given = rotated();
     given.key_pairs.remove(&1);
     given.key_pairs.get_mut(&2).unwrap().public = Some(key(2));
-    given.ledger = Held::Absent;
+    given.ledger = LedgerState::Absent;
     given.series.rotate_request = Some("a".to_owned());
 
     let done = given.settle();
@@ -89,7 +89,7 @@ fn a_lost_ledger_forgets_no_key_that_comes_after_a_gap() {
     }
     assert!(given.published("home").contains(&kid(3)));
 
-    given.ledger = Held::Absent;
+    given.ledger = LedgerState::Absent;
     given.settle();
 
     let published: BTreeSet<Kid> = given.published("home").into_iter().collect();

@@ -78,7 +78,7 @@ fn the_only_key_of_a_suspended_series_leaves_the_jwks_as_well() {
     given.settle();
 
     assert_eq!(given.published("home"), [kid(2)]);
-    assert_eq!(given.verdict(), Verdict::Suspended);
+    assert_eq!(given.verdict(), Outcome::Suspended);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::domain::signing_key::*;
 #[test]
 fn a_revocation_needs_no_namespace_but_the_operators_own() {
     let mut given = rotated();
-    given.sight = Sight::Home;
+    given.sight = Scope::OperatorNamespace;
     given.targets.remove("shop");
     given.series.revoke_request = Some(kid(2).to_string());
 
@@ -20,7 +20,7 @@ fn a_revocation_needs_no_namespace_but_the_operators_own() {
 #[test]
 fn the_only_key_is_revoked_and_replaced_with_the_operators_own_namespace_alone_in_sight() {
     let mut given = signing();
-    given.sight = Sight::Home;
+    given.sight = Scope::OperatorNamespace;
     given.targets.remove("shop");
     given.series.revoke_all_request = Some("1".to_owned());
 
@@ -33,7 +33,7 @@ fn the_only_key_is_revoked_and_replaced_with_the_operators_own_namespace_alone_i
 #[test]
 fn with_the_operators_own_namespace_alone_in_sight_nothing_rotates_leaves_or_is_recovered() {
     let mut given = rotated();
-    given.sight = Sight::Home;
+    given.sight = Scope::OperatorNamespace;
     given.targets.remove("shop");
     given.series.rotate_request = Some("b".to_owned());
     given.later(HOUR * 1000);
@@ -41,9 +41,9 @@ fn with_the_operators_own_namespace_alone_in_sight_nothing_rotates_leaves_or_is_
 
     assert_eq!(given.settle(), Vec::<String>::new());
     assert_eq!(status.jwks.map(|jwks| jwks.namespaces), Some(1));
-    given.ledger = Held::Absent;
+    given.ledger = LedgerState::Absent;
     assert_eq!(given.settle(), Vec::<String>::new());
-    given.ledger = Held::Ledger(given.version(), Box::new(Ledger::empty("u", "default")));
+    given.ledger = LedgerState::Ledger(given.version(), Box::new(Ledger::empty("u", "default")));
     for key_pair in given.key_pairs.values_mut() {
         key_pair.public = Some(super::given::key(2));
     }

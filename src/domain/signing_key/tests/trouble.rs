@@ -1,18 +1,18 @@
 //! What users, administrators and clocks do.
 
 use super::given::{HOUR, kid, nothing, rotated, signing};
-use crate::domain::schedule::Watchman;
+use crate::domain::schedule::ClockMonitor;
 use std::collections::BTreeSet;
 
-use crate::domain::obstacle::{Obstacle, Operation};
+use crate::domain::obstacle::{BlockedReason, Operation};
 use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::*;
 
 #[test]
 fn an_edited_or_deleted_jwks_is_put_right() {
     let mut given = signing();
-    given.targets.insert("shop".to_owned(), Target::Absent);
-    if let Some(Target::Ours(published)) = given.targets.get_mut("home") {
+    given.targets.insert("shop".to_owned(), ConfigMapState::Absent);
+    if let Some(ConfigMapState::Owned(published)) = given.targets.get_mut("home") {
         published.digest = None;
         published.surplus_fields = BTreeSet::from(["rogue".to_owned()]);
     }
@@ -29,16 +29,16 @@ fn an_edited_or_deleted_jwks_is_put_right() {
 #[test]
 fn a_namespace_that_cannot_be_written_does_not_hold_up_the_others() {
     let mut given = nothing();
-    let obstacle = Obstacle::NamespaceTerminating { namespace: "shop".to_owned() };
-    given.targets.insert("shop".to_owned(), Target::Blocked(obstacle, BTreeSet::new()));
-    given.targets.insert("toys".to_owned(), Target::Foreign);
+    let obstacle = BlockedReason::NamespaceTerminating { namespace: "shop".to_owned() };
+    given.targets.insert("shop".to_owned(), ConfigMapState::Unwritable(obstacle, BTreeSet::new()));
+    given.targets.insert("toys".to_owned(), ConfigMapState::Conflict);
 
     given.settle();
     let verdict = given.verdict();
     let now = Now::at(given.now);
     let status = report::status(&given.observed(), &verdict, None, now).unwrap();
 
-    assert_eq!(verdict, Verdict::Signing(kid(1)));
+    assert_eq!(verdict, Outcome::Signing(kid(1)));
     let incomplete = status.conditions.iter().find(|it| it.type_ == "JWKSIncomplete").unwrap();
     assert!(incomplete.message.contains("shop, toys"), "{}", incomplete.message);
     assert_eq!(status.jwks.unwrap().namespaces, 1);
@@ -47,13 +47,13 @@ fn a_namespace_that_cannot_be_written_does_not_hold_up_the_others() {
 #[test]
 fn without_its_own_jwks_the_operator_schedules_nothing() {
     let mut given = nothing();
-    given.targets.insert("home".to_owned(), Target::Foreign);
+    given.targets.insert("home".to_owned(), ConfigMapState::Conflict);
 
     let steps = given.settle();
 
     assert_eq!(steps, ["create ledger", "stage 1", "publish 1"]);
     let place = Place { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
-    assert_eq!(given.verdict(), Verdict::JwksConflict(place));
+    assert_eq!(given.verdict(), Outcome::JwksConflict(place));
     assert_eq!(given.active(), None);
 }
 
@@ -62,7 +62,7 @@ fn a_jwks_that_is_not_wanted_any_more_is_deleted() {
     let mut given = signing();
     let place = Place { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
     let version = given.version();
-    given.surplus.insert(place, Surplus::Deletable(version));
+    given.surplus.insert(place, StaleCopy::Deletable(version));
 
     assert_eq!(given.settle(), ["publish 1"]);
 }
@@ -71,18 +71,18 @@ fn a_jwks_that_is_not_wanted_any_more_is_deleted() {
 fn a_jwks_that_cannot_be_deleted_is_told_and_tried_again() {
     let mut given = signing();
     let place = Place { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
-    let refused = Obstacle::Refused {
+    let refused = BlockedReason::Refused {
         operation: Operation::on("delete", "configmaps", "old", "default-jwks"),
         reason: "Invalid".to_owned(),
     };
-    given.surplus.insert(place, Surplus::Blocked(refused));
+    given.surplus.insert(place, StaleCopy::Blocked(refused));
 
-    let Step::Rest(rest) = given.decide() else { panic!("not at rest") };
+    let Step::Done(rest) = given.decide() else { panic!("not at rest") };
     let now = Now::at(given.now);
-    let status = report::status(&given.observed(), &rest.verdict, None, now).unwrap();
+    let status = report::status(&given.observed(), &rest.outcome, None, now).unwrap();
 
-    assert_eq!(rest.verdict, Verdict::Signing(kid(1)));
-    assert!(rest.wake_at.unwrap() <= given.now + SignedDuration::from_mins(1));
+    assert_eq!(rest.outcome, Outcome::Signing(kid(1)));
+    assert!(rest.requeue_at.unwrap() <= given.now + SignedDuration::from_mins(1));
     let surplus = status.conditions.iter().find(|it| it.type_ == "JWKSOrphaned").unwrap();
     assert!(surplus.message.contains(": old. "), "{}", surplus.message);
     assert!(surplus.message.contains("delete configmaps"), "{}", surplus.message);
@@ -94,14 +94,14 @@ fn a_jwks_of_a_predecessor_goes_once_the_collector_had_its_time() {
         let mut given = nothing();
         let version = given.version();
         given.series.created_at = given.now;
-        given.targets.insert(namespace.to_owned(), Target::Left(version));
+        given.targets.insert(namespace.to_owned(), ConfigMapState::Orphaned(version));
 
         given.settle();
         let waiting = given.targets[namespace].clone();
         given.later(SignedDuration::from_secs(10));
         let steps = given.settle();
 
-        assert!(matches!(waiting, Target::Left(_)), "{namespace}");
+        assert!(matches!(waiting, ConfigMapState::Orphaned(_)), "{namespace}");
         assert_eq!(steps[..2], ["publish 1", "publish 1"], "{namespace}");
         assert_eq!(given.published(namespace), [kid(1)]);
         assert_eq!(given.active(), Some(kid(1)));
@@ -113,37 +113,37 @@ fn while_a_jwks_of_a_predecessor_is_at_home_nothing_signs_and_the_next_look_is_s
     let mut given = nothing();
     let version = given.version();
     given.series.created_at = given.now;
-    given.targets.insert("home".to_owned(), Target::Left(version));
+    given.targets.insert("home".to_owned(), ConfigMapState::Orphaned(version));
     given.settle();
 
-    let Step::Rest(rest) = given.decide() else { panic!("not at rest") };
+    let Step::Done(rest) = given.decide() else { panic!("not at rest") };
 
     let object = "ConfigMap home/default-jwks".to_owned();
-    let obstacle = Obstacle::AwaitingCollection { object };
-    assert_eq!(rest.verdict, Verdict::Blocked { obstacle, signs: false });
-    assert!(rest.wake_at.unwrap() <= given.now + SignedDuration::from_mins(1));
+    let obstacle = BlockedReason::AwaitingGarbageCollection { object };
+    assert_eq!(rest.outcome, Outcome::Blocked { obstacle, signs: false });
+    assert!(rest.requeue_at.unwrap() <= given.now + SignedDuration::from_mins(1));
     assert_eq!(given.active(), None);
 }
 
 #[test]
 fn a_jwks_at_home_that_cannot_be_written_is_no_obstacle_to_the_key_that_it_has() {
-    let obstacle = Obstacle::Quota {
+    let obstacle = BlockedReason::QuotaExceeded {
         operation: Operation::on("create", "configmaps", "payments", "default-jwks"),
         quota: None,
     };
-    let blocked = |kids| Target::Blocked(obstacle.clone(), kids);
+    let blocked = |kids| ConfigMapState::Unwritable(obstacle.clone(), kids);
     let mut given = signing();
 
     given.targets.insert("home".to_owned(), blocked(BTreeSet::from([kid(1)])));
-    assert_eq!(given.verdict(), Verdict::Blocked { obstacle: obstacle.clone(), signs: true });
+    assert_eq!(given.verdict(), Outcome::Blocked { obstacle: obstacle.clone(), signs: true });
 
     // Without the key no token server signs with it.
     given.targets.insert("home".to_owned(), blocked(BTreeSet::new()));
-    assert_eq!(given.verdict(), Verdict::Blocked { obstacle: obstacle.clone(), signs: false });
+    assert_eq!(given.verdict(), Outcome::Blocked { obstacle: obstacle.clone(), signs: false });
 
     given.targets.insert("home".to_owned(), blocked(BTreeSet::from([kid(1)])));
     given.series.is_suspended = true;
-    assert_eq!(given.verdict(), Verdict::Blocked { obstacle: obstacle.clone(), signs: false });
+    assert_eq!(given.verdict(), Outcome::Blocked { obstacle: obstacle.clone(), signs: false });
 }
 
 #[test]
@@ -151,15 +151,15 @@ fn a_renamed_jwks_is_there_before_the_former_one_goes() {
     let mut given = signing();
     let former = Place { namespace: "shop".to_owned(), name: "former-jwks".to_owned() };
     let version = given.version();
-    given.surplus.insert(former, Surplus::Deletable(version));
-    given.targets.insert("shop".to_owned(), Target::Absent);
+    given.surplus.insert(former, StaleCopy::Deletable(version));
+    given.targets.insert("shop".to_owned(), ConfigMapState::Absent);
 
     let first = given.decide();
     let steps = given.settle();
-    given.targets.insert("shop".to_owned(), Target::Foreign);
+    given.targets.insert("shop".to_owned(), ConfigMapState::Conflict);
     let place = Place { namespace: "shop".to_owned(), name: "former-jwks".to_owned() };
     let version = given.version();
-    given.surplus.insert(place, Surplus::Deletable(version));
+    given.surplus.insert(place, StaleCopy::Deletable(version));
 
     assert!(matches!(first, Step::Write(Write::Publish(_, writes)) if writes.len() == 1));
     assert_eq!(steps, ["publish 1", "publish 1"]);
@@ -185,7 +185,7 @@ fn another_key_pair_in_the_place_of_one_is_not_that_one() {
     given.key_pairs.insert(1, KeyPair { version, public: None });
 
     assert_eq!(given.settle().first().map(String::as_str), Some("stage 2"));
-    assert!(matches!(given.verdict(), Verdict::KeyLost(lost, _) if lost == kid(1)));
+    assert!(matches!(given.verdict(), Outcome::KeyLost(lost, _) if lost == kid(1)));
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_key_that_vanished_leaves_the_jwks_after_nothing_can_give_it_its_time_any_mo
 #[test]
 fn however_many_keys_somebody_adds_to_the_jwks_it_is_put_right() {
     let mut given = signing();
-    if let Some(Target::Ours(published)) = given.targets.get_mut("home") {
+    if let Some(ConfigMapState::Owned(published)) = given.targets.get_mut("home") {
         published.digest = None;
         published.kids.extend((10..100).map(kid));
     }
@@ -256,7 +256,7 @@ fn a_lost_key_pair_is_replaced_without_surprising_a_verifier() {
     let steps = given.settle();
 
     assert_eq!(steps, ["stage 2", "publish 2", "schedule", "drain"]);
-    assert!(matches!(given.verdict(), Verdict::KeyLost(lost, Some(_)) if lost == kid(1)));
+    assert!(matches!(given.verdict(), Outcome::KeyLost(lost, Some(_)) if lost == kid(1)));
     assert!(given.published("home").contains(&kid(1)), "its tokens verify");
     assert!(given.ledger().entries[&2].activate_at > given.now + HOUR);
 }
@@ -271,19 +271,19 @@ fn a_key_pair_that_cannot_be_read_is_named_and_holds_up_only_the_next_rotation()
     assert!(given.settle().is_empty());
     assert_eq!(
         given.verdict(),
-        Verdict::KeyUnreadable { secret: "home/sk-u-2".to_owned(), signs: true }
+        Outcome::KeyUnreadable { secret: "home/sk-u-2".to_owned(), signs: true }
     );
 }
 
 #[test]
 fn a_ledger_that_cannot_be_read_is_left_alone() {
     let mut given = signing();
-    given.ledger = Held::Unreadable(Unreadable::Malformed);
+    given.ledger = LedgerState::Unreadable(Unreadable::Malformed);
     given.series.revoke_request = Some(kid(1).to_string());
 
     assert!(given.settle().is_empty());
     let secret = "home/sk-u".to_owned();
-    let verdict = Verdict::LedgerUnreadable { secret, reason: Unreadable::Malformed };
+    let verdict = Outcome::LedgerUnreadable { secret, reason: Unreadable::Malformed };
     assert_eq!(given.verdict(), verdict);
 }
 
@@ -303,23 +303,24 @@ fn while_the_clocks_are_in_doubt_no_key_is_scheduled_and_none_leaves() {
     let mut given = rotated();
     given.later(HOUR * 10_000);
     let local = given.now - HOUR;
-    let doubtful = Watchman::default().look(local, Some(given.now), std::time::Duration::ZERO);
+    let doubtful =
+        ClockMonitor::default().sample(local, Some(given.now), std::time::Duration::ZERO);
 
     let step = decide(&given.observed(), doubtful);
 
-    assert!(matches!(step, Step::Rest(_)), "{step:?}");
+    assert!(matches!(step, Step::Done(_)), "{step:?}");
 }
 
 #[test]
 fn after_a_jump_of_all_clocks_no_key_leaves_before_the_last_token_of_a_server_out_of_touch() {
     let given = rotated();
     let drain = given.series.drain;
-    let mut watchman = Watchman::default();
-    watchman.look(given.now, Some(given.now), std::time::Duration::ZERO);
+    let mut watchman = ClockMonitor::default();
+    watchman.sample(given.now, Some(given.now), std::time::Duration::ZERO);
     let mut after = |hours: u64| {
         let elapsed = std::time::Duration::from_hours(hours);
         let now = given.now + HOUR * 10_000 + HOUR * i32::try_from(hours).unwrap();
-        decide(&given.observed(), watchman.look(now, Some(now), elapsed))
+        decide(&given.observed(), watchman.sample(now, Some(now), elapsed))
     };
     let removes = |step: &Step| matches!(step, Step::Write(Write::PutLedger(_, _, Change::Remove)));
 
@@ -340,7 +341,8 @@ fn the_first_key_does_not_wait_for_the_clocks() {
         given.apply(write);
     }
     let ahead = given.now + HOUR * 10_000;
-    let doubtful = Watchman::default().look(ahead, Some(given.now), std::time::Duration::ZERO);
+    let doubtful =
+        ClockMonitor::default().sample(ahead, Some(given.now), std::time::Duration::ZERO);
 
     let Step::Write(write) = decide(&given.observed(), doubtful) else { panic!("at rest") };
     given.apply(write);
@@ -359,5 +361,5 @@ fn no_more_keys_are_published_than_a_verifier_can_take() {
     }
 
     assert_eq!(given.published("home").len(), Ledger::CAPACITY);
-    assert_eq!(given.verdict(), Verdict::TooManyKeys);
+    assert_eq!(given.verdict(), Outcome::TooManyKeys);
 }

@@ -8,20 +8,20 @@ use crate::api::condition::Condition;
 use crate::api::signing_key::SigningKeyStatus;
 use crate::domain::invalid::InvalidField;
 use crate::domain::key_pair::Algorithm;
-use crate::domain::news::News;
-use crate::domain::obstacle::Obstacle;
-use crate::domain::schedule::Watchman;
+use crate::domain::news::Event;
+use crate::domain::obstacle::BlockedReason;
+use crate::domain::schedule::ClockMonitor;
 use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::*;
-use crate::domain::wording::{assert_worded, every_obstacle};
+use crate::domain::wording::{assert_worded, every_blocked_reason};
 
 const OBJECT: &str = "SigningKey default";
 
 #[test]
 fn every_verdict_names_the_signing_key() {
     let all = std::iter::successors(verdict_after(None), |it| verdict_after(Some(it)));
-    let blocked = every_obstacle().into_iter();
-    let blocked = blocked.map(|obstacle| Verdict::Blocked { obstacle, signs: false });
+    let blocked = every_blocked_reason().into_iter();
+    let blocked = blocked.map(|obstacle| Outcome::Blocked { obstacle, signs: false });
 
     for verdict in all.chain(blocked) {
         assert_worded(&verdict.readiness("default").message, OBJECT);
@@ -29,38 +29,38 @@ fn every_verdict_names_the_signing_key() {
 }
 
 /// A new variant does not compile until it stands in this chain.
-fn verdict_after(former: Option<&Verdict>) -> Option<Verdict> {
+fn verdict_after(former: Option<&Outcome>) -> Option<Outcome> {
     let at = || "2026-11-24T09:00:00Z".parse().unwrap();
     let secret = || "home/sk-u".to_owned();
     let place = || Place { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
     let field = || InvalidField { path: "spec.rotation.grace", value: "soon".to_owned() };
     Some(match former {
-        None => Verdict::Gone,
-        Some(Verdict::Gone) => Verdict::Signing(kid(1)),
-        Some(Verdict::Signing(_)) => Verdict::Suspended,
-        Some(Verdict::Suspended) => Verdict::NoActiveKey(None),
-        Some(Verdict::NoActiveKey(None)) => Verdict::NoActiveKey(Some(at())),
-        Some(Verdict::NoActiveKey(Some(_))) => Verdict::KeyLost(kid(1), None),
-        Some(Verdict::KeyLost(_, None)) => Verdict::KeyLost(kid(1), Some(at())),
-        Some(Verdict::KeyLost(_, Some(_))) => {
-            Verdict::KeyUnreadable { secret: secret(), signs: true }
+        None => Outcome::Gone,
+        Some(Outcome::Gone) => Outcome::Signing(kid(1)),
+        Some(Outcome::Signing(_)) => Outcome::Suspended,
+        Some(Outcome::Suspended) => Outcome::NoActiveKey(None),
+        Some(Outcome::NoActiveKey(None)) => Outcome::NoActiveKey(Some(at())),
+        Some(Outcome::NoActiveKey(Some(_))) => Outcome::KeyLost(kid(1), None),
+        Some(Outcome::KeyLost(_, None)) => Outcome::KeyLost(kid(1), Some(at())),
+        Some(Outcome::KeyLost(_, Some(_))) => {
+            Outcome::KeyUnreadable { secret: secret(), signs: true }
         }
-        Some(Verdict::KeyUnreadable { .. }) => Verdict::TooManyKeys,
-        Some(Verdict::TooManyKeys) => {
-            Verdict::LedgerUnreadable { secret: secret(), reason: Unreadable::Malformed }
+        Some(Outcome::KeyUnreadable { .. }) => Outcome::TooManyKeys,
+        Some(Outcome::TooManyKeys) => {
+            Outcome::LedgerUnreadable { secret: secret(), reason: Unreadable::Malformed }
         }
-        Some(Verdict::LedgerUnreadable { .. }) => Verdict::JwksConflict(place()),
-        Some(Verdict::JwksConflict(_)) => Verdict::InvalidSpec(field()),
-        Some(Verdict::InvalidSpec(_)) => {
-            Verdict::Blocked { obstacle: Obstacle::Unavailable, signs: true }
+        Some(Outcome::LedgerUnreadable { .. }) => Outcome::JwksConflict(place()),
+        Some(Outcome::JwksConflict(_)) => Outcome::InvalidSpec(field()),
+        Some(Outcome::InvalidSpec(_)) => {
+            Outcome::Blocked { obstacle: BlockedReason::ApiServerUnavailable, signs: true }
         }
-        Some(Verdict::Blocked { .. }) => return None,
+        Some(Outcome::Blocked { .. }) => return None,
     })
 }
 
 #[test]
 fn a_lost_key_without_a_successor_promises_none() {
-    let message = Verdict::KeyLost(kid(1), None).readiness("default").message;
+    let message = Outcome::KeyLost(kid(1), None).readiness("default").message;
 
     assert!(!message.contains("yet"), "{message}");
     assert!(message.contains("kubectl describe signingkey default"), "{message}");
@@ -92,8 +92,8 @@ fn every_condition_and_its_event_and_its_end_name_the_signing_key() {
 
     for (given, now) in troubled() {
         let verdict = match decide(&given.observed(), now) {
-            Step::Rest(rest) => rest.verdict,
-            Step::Write(_) => Verdict::NoActiveKey(None),
+            Step::Done(rest) => rest.outcome,
+            Step::Write(_) => Outcome::NoActiveKey(None),
         };
         let status = report::status(&given.observed(), &verdict, Some(&calm), now).unwrap();
         for condition in &status.conditions {
@@ -158,18 +158,20 @@ fn troubled() -> Vec<(Given, Now)> {
         given.apply(revoke);
     });
     add(|given| {
-        given.targets.insert("shop".to_owned(), Target::Foreign);
+        given.targets.insert("shop".to_owned(), ConfigMapState::Conflict);
         let place = Place { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
-        given.surplus.insert(place, Surplus::Blocked(Obstacle::Unavailable));
+        given.surplus.insert(place, StaleCopy::Blocked(BlockedReason::ApiServerUnavailable));
     });
-    for obstacle in every_obstacle() {
+    for obstacle in every_blocked_reason() {
         let mut given = signing();
-        given.targets.insert("shop".to_owned(), Target::Blocked(obstacle, BTreeSet::new()));
+        given
+            .targets
+            .insert("shop".to_owned(), ConfigMapState::Unwritable(obstacle, BTreeSet::new()));
         let now = Now::at(given.now);
         all.push((given, now));
     }
     let given = signing();
-    let apart = Watchman::default().look(given.now - HOUR, Some(given.now), Duration::ZERO);
+    let apart = ClockMonitor::default().sample(given.now - HOUR, Some(given.now), Duration::ZERO);
     all.push((given, apart));
     all
 }
@@ -184,7 +186,7 @@ fn every_event_in_the_life_of_a_key_names_it_and_the_signing_key() {
     for _ in 0..4 {
         given.settle();
         let status = given.status(former.as_ref());
-        for News { reason, message, .. } in
+        for Event { reason, message, .. } in
             report::news("default", &given.verdict(), former.as_ref(), &status)
         {
             assert_worded(&message, OBJECT);
@@ -209,7 +211,7 @@ fn every_other_event_names_the_signing_key() {
     for (index, key_pair) in &mut lost.key_pairs {
         key_pair.public = Some(key(*index));
     }
-    lost.ledger = Held::Absent;
+    lost.ledger = LedgerState::Absent;
     let Step::Write(Write::CreateLedger(whole)) = lost.decide() else { panic!("it is there") };
     let others = [("other".to_owned(), Algorithm::RS256)];
     let mut revoked = present.clone();
@@ -228,7 +230,7 @@ fn every_other_event_names_the_signing_key() {
 
     let mut reasons = BTreeSet::new();
     for news in all {
-        let News { reason, message, .. } = news.unwrap();
+        let Event { reason, message, .. } = news.unwrap();
         assert_worded(&message, OBJECT);
         reasons.insert(reason);
     }

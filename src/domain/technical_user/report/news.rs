@@ -1,30 +1,30 @@
 //! What is worth an Event.
 
-use super::{Situation, Verdict, secret_of};
+use super::{Outcome, StatusInputs, secret_of};
 use crate::api::technical_user::{CredentialState, TechnicalUserStatus};
-use crate::domain::news::{News, troubles, was_in_trouble};
+use crate::domain::news::{Event, condition_events, was_not_ready};
 use crate::domain::readiness::{Progress, Readiness};
 use crate::domain::technical_user::{Cause, Observed, User};
 
 /// What is worth an Event once `present` has taken the place of `former`.
 pub fn news(
     observed: &Observed,
-    situation: &Situation<'_>,
+    situation: &StatusInputs<'_>,
     former: Option<&TechnicalUserStatus>,
     present: &TechnicalUserStatus,
-) -> Vec<News> {
+) -> Vec<Event> {
     let Some(user) = &observed.user else { return Vec::new() };
     let conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
     let readiness = situation.readiness(observed, former);
     // A first client secret is told when it is issued; afterwards, only a return from trouble is.
     let is_told = |readiness: &Readiness| {
         let is_first =
-            readiness.progress == Progress::Done && *situation.verdict == Verdict::Delivered;
-        !is_first || was_in_trouble(conditions) && former.is_some_and(has_current)
+            readiness.progress == Progress::Done && *situation.verdict == Outcome::Delivered;
+        !is_first || was_not_ready(conditions) && former.is_some_and(has_current)
     };
-    let ready = readiness.filter(is_told).and_then(|it| News::of(it, conditions));
-    let troubles = troubles(&user.owner.object(), conditions, &present.conditions);
-    ready.into_iter().chain(troubles).collect()
+    let ready = readiness.filter(is_told).and_then(|it| Event::of(it, conditions));
+    let others = condition_events(&user.owner.object(), conditions, &present.conditions);
+    ready.into_iter().chain(others).collect()
 }
 
 fn has_current(status: &TechnicalUserStatus) -> bool {
@@ -32,7 +32,7 @@ fn has_current(status: &TechnicalUserStatus) -> bool {
 }
 
 /// A client secret was issued.
-pub fn issued(user: &User, serial: i64, cause: Cause) -> News {
+pub fn issued(user: &User, serial: i64, cause: Cause) -> Event {
     let why = match cause {
         Cause::Unissued => "",
         Cause::Due => ", since the rotation period is over",
@@ -43,16 +43,16 @@ pub fn issued(user: &User, serial: i64, cause: Cause) -> News {
     };
     let message = format!("{}{why}.", issue(user, serial));
     match cause {
-        Cause::Unissued => News::done(FIRST, message),
-        Cause::Due | Cause::Requested => News::done(NEXT, message),
-        Cause::Deleted | Cause::Altered | Cause::Unknown => News::warning(NEXT, message),
+        Cause::Unissued => Event::done(FIRST, message),
+        Cause::Due | Cause::Requested => Event::done(NEXT, message),
+        Cause::Deleted | Cause::Altered | Cause::Unknown => Event::warning(NEXT, message),
     }
 }
 
 /// A client secret was issued, and its cause is not known any more.
-pub fn found_issued(user: &User, serial: i64, is_first: bool) -> News {
+pub fn found_issued(user: &User, serial: i64, is_first: bool) -> Event {
     let message = format!("{}, as a later look found.", issue(user, serial));
-    News::done(if is_first { FIRST } else { NEXT }, message)
+    Event::done(if is_first { FIRST } else { NEXT }, message)
 }
 
 fn issue(user: &User, serial: i64) -> String {
@@ -61,41 +61,41 @@ fn issue(user: &User, serial: i64) -> String {
 }
 
 /// Every client secret ended.
-pub fn revoked(user: &User) -> News {
+pub fn revoked(user: &User) -> Event {
     let message = format!("Every client secret of {} ended now, on request.", user.owner.object());
-    News::warning("CredentialsRevoked", message)
+    Event::warning("CredentialsRevoked", message)
 }
 
 /// A delivered Secret was brought up to date, for example with another issuer.
-pub fn refreshed(user: &User) -> News {
+pub fn refreshed(user: &User) -> Event {
     let message = format!(
         "{} of {} was updated: its fields follow spec.secretTemplate and the issuer of the operator \
          again. The client secret is the same.",
         secret_of(user),
         user.owner.object()
     );
-    News::done("SecretUpdated", message)
+    Event::done("SecretUpdated", message)
 }
 
 /// The Secret of a predecessor was deleted.
-pub fn collected(user: &User) -> News {
+pub fn collected(user: &User) -> Event {
     let message = format!(
         "{} was deleted: a deleted TechnicalUser of the same name as {} had left it.",
         secret_of(user),
         user.owner.object()
     );
-    News::done("LeftoverDeleted", message)
+    Event::done("LeftoverDeleted", message)
 }
 
 /// A Secret that was to be read once was deleted, since its time is over.
-pub fn withdrawn(user: &User) -> News {
+pub fn withdrawn(user: &User) -> Event {
     let message = format!(
         "{} of {} was deleted: spec.delivery.ttl is over, and no reader deleted it before. For a \
          new client secret, set the annotation iam.cyoda.com/rotate-requested-at to a new value.",
         secret_of(user),
         user.owner.object()
     );
-    News::warning("SecretWithdrawn", message)
+    Event::warning("SecretWithdrawn", message)
 }
 
 const FIRST: &str = "CredentialIssued";

@@ -12,12 +12,12 @@ pub struct ReferredKey {
     /// Its name.
     pub name: String,
     /// Whether it can sign.
-    pub ability: Ability,
+    pub ability: SigningKeyState,
 }
 
 /// Whether a `SigningKey` can sign, by its own status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ability {
+pub enum SigningKeyState {
     /// Nobody has looked: the status keeps what it says of the key.
     Unknown,
     /// One of its keys signs.
@@ -34,14 +34,14 @@ pub enum Ability {
 
 /// Why no token is issued for lack of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct KeyProblem {
     pub(super) reason: &'static str,
     pub(super) message: String,
 }
 
 // === impl Ability ===
 
-impl Ability {
+impl SigningKeyState {
     /// What can happen to a key that was looked at.
     pub const SEEN: [Self; 5] =
         [Self::Signs, Self::Missing, Self::Suspended, Self::Elsewhere, Self::NotReady];
@@ -75,10 +75,12 @@ impl Ability {
 
 impl ReferredKey {
     /// Why no token is issued, unless the key signs. `ready` is the condition `Ready` of before.
-    pub(super) fn fault(&self, user: &Owner, ready: Option<&Condition>) -> Option<Fault> {
-        let ability = if self.ability == Ability::Unknown {
+    pub(super) fn fault(&self, user: &Owner, ready: Option<&Condition>) -> Option<KeyProblem> {
+        let ability = if self.ability == SigningKeyState::Unknown {
             let said = ready.map(|ready| ready.reason.as_str());
-            Ability::SEEN.into_iter().find(|it| it.reason().is_some() && it.reason() == said)?
+            SigningKeyState::SEEN
+                .into_iter()
+                .find(|it| it.reason().is_some() && it.reason() == said)?
         } else {
             self.ability
         };
@@ -86,25 +88,25 @@ impl ReferredKey {
         let Owner { namespace, name, .. } = user;
         let key = &self.name;
         let why = match ability {
-            Ability::Missing => {
+            SigningKeyState::Missing => {
                 format!(
                     "SigningKey {key}, which spec.signingKeyRef.name names, does not exist. Create \
                      it, or name another one."
                 )
             }
-            Ability::Suspended => {
+            SigningKeyState::Suspended => {
                 format!(
                     "SigningKey {key} is suspended. Set spec.suspend of SigningKey {key} to false, \
                      or name another one in spec.signingKeyRef.name."
                 )
             }
-            Ability::Elsewhere => {
+            SigningKeyState::Elsewhere => {
                 format!(
                     "SigningKey {key} belongs to another installation or controller. Name one of \
                      this installation in spec.signingKeyRef.name."
                 )
             }
-            Ability::NotReady | Ability::Unknown | Ability::Signs => {
+            SigningKeyState::NotReady | SigningKeyState::Unknown | SigningKeyState::Signs => {
                 format!(
                     "SigningKey {key} has no key that signs at the moment. kubectl describe \
                      signingkey {key} says why."
@@ -112,6 +114,6 @@ impl ReferredKey {
             }
         };
         let message = format!("No token is issued for TechnicalUser {namespace}/{name}: {why}");
-        Some(Fault { reason, message })
+        Some(KeyProblem { reason, message })
     }
 }

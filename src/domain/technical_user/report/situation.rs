@@ -1,19 +1,19 @@
 //! What `Ready` says: the verdict of the decision, and whether the tokens of the client can be signed.
 
-use super::referred_key::{Ability, ReferredKey};
-use super::verdict::{Names, Verdict};
+use super::referred_key::{ReferredKey, SigningKeyState};
+use super::verdict::{Names, Outcome};
 use super::{ends, works};
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::technical_user::TechnicalUserStatus;
 use crate::domain::readiness::{Progress, Readiness};
-use crate::domain::schedule::{Now, later};
-use crate::domain::technical_user::{Claim, Delivery, Observed};
+use crate::domain::schedule::{Now, saturating_add};
+use crate::domain::technical_user::{ClientIdReservation, Delivery, Observed};
 
 /// What a status says beyond what was observed.
 #[derive(Clone, Copy, Debug)]
-pub struct Situation<'a> {
+pub struct StatusInputs<'a> {
     /// What the decision came to.
-    pub verdict: &'a Verdict,
+    pub verdict: &'a Outcome,
     /// The `SigningKey` that signs the tokens of this client.
     pub signing_key: &'a ReferredKey,
     /// The operator's namespace.
@@ -22,7 +22,7 @@ pub struct Situation<'a> {
     pub now: Now,
 }
 
-impl Situation<'_> {
+impl StatusInputs<'_> {
     /// What `Ready` says, given the status of before.
     pub(super) fn readiness(
         &self,
@@ -34,7 +34,7 @@ impl Situation<'_> {
         // Nobody can have a token while the client is suspended, whatever its key does.
         let fault = self.signing_key.fault(&user.owner, ready).filter(|_| !user.is_suspended);
         // A key that nobody looked at may be what made the user unready before.
-        let is_in_doubt = self.signing_key.ability == Ability::Unknown
+        let is_in_doubt = self.signing_key.ability == SigningKeyState::Unknown
             && ready.is_some_and(|ready| ready.status == ConditionStatus::False);
         let record = format!("{}/{}", self.home, user.client_id.record_name());
         let names = Names {
@@ -60,24 +60,25 @@ impl Situation<'_> {
 
     /// The verdict with what only a status remembers: whether a Secret that was to be read once was
     /// still there when its time was over.
-    fn refined(&self, observed: &Observed, former: Option<&TechnicalUserStatus>) -> Verdict {
-        let (Some(user), Claim::Held(_, record)) = (&observed.user, &observed.record) else {
+    fn refined(&self, observed: &Observed, former: Option<&TechnicalUserStatus>) -> Outcome {
+        let (Some(user), ClientIdReservation::Held(_, record)) = (&observed.user, &observed.record)
+        else {
             return self.verdict.clone();
         };
         let (Delivery::OneTime(ttl), Some((_, current))) = (user.delivery, record.current()) else {
             return self.verdict.clone();
         };
-        let ends_at = later(current.issued_at, ttl);
-        if *self.verdict == Verdict::Delivered {
-            return Verdict::Uncollected(ends_at);
+        let ends_at = saturating_add(current.issued_at, ttl);
+        if *self.verdict == Outcome::Delivered {
+            return Outcome::Uncollected(ends_at);
         }
         let known = former.filter(|former| former.serial == Some(record.serial));
         let is_said = known.and_then(ready_of).is_some_and(|ready| ready.reason == "NotCollected");
         let was_there = known.is_some_and(|known| known.binding.is_some());
-        if *self.verdict == Verdict::ReadOnce
+        if *self.verdict == Outcome::ReadOnce
             && (is_said || was_there && self.now.has_reached(ends_at))
         {
-            return Verdict::NotCollected(ttl);
+            return Outcome::NotCollected(ttl);
         }
         self.verdict.clone()
     }

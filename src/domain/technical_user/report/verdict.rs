@@ -6,13 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::condition::ConditionStatus;
 use crate::domain::credential::record::{Owner, Unreadable};
 use crate::domain::invalid::InvalidField;
-use crate::domain::obstacle::Obstacle;
+use crate::domain::obstacle::BlockedReason;
 use crate::domain::policy::Excess;
-use crate::domain::readiness::{Progress, Readiness, seconds, working};
+use crate::domain::readiness::{Progress, Readiness, ready_status, seconds};
 
 /// How things stand when there is nothing to do, or nothing can be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Outcome {
     /// The user is gone: there is nobody to tell.
     Gone,
     /// The client secret is in the Secret and works.
@@ -41,7 +41,7 @@ pub enum Verdict {
     /// The verifier record cannot be read.
     Unreadable(Unreadable),
     /// The Secret of a predecessor is still there.
-    AwaitingCollection,
+    AwaitingGarbageCollection,
     /// A Secret of that name belongs to somebody else.
     SecretConflict,
     /// The Secret is being deleted and waits for a finalizer.
@@ -60,7 +60,7 @@ pub enum Verdict {
     /// The spec passed admission but cannot be read.
     InvalidSpec(InvalidField),
     /// The API server did not let the operator do its work.
-    Blocked(Obstacle),
+    Blocked(BlockedReason),
 }
 
 /// The objects and values that the sentences name.
@@ -78,19 +78,19 @@ pub(super) struct Names<'a> {
 
 // === impl Verdict ===
 
-impl Verdict {
+impl Outcome {
     /// The words for it. `works` tells whether a delivered client secret works meanwhile.
     pub(super) fn readiness(&self, names: &Names<'_>, works: bool) -> Readiness {
-        let (status, progress) = self.standing(works);
+        let (status, progress) = self.status(works);
         Readiness { status, reason: self.reason(), message: self.message(names), progress }
     }
 
     /// Whether waiting helps.
     pub fn progress(&self) -> Progress {
-        self.standing(false).1
+        self.status(false).1
     }
 
-    fn standing(&self, works: bool) -> (ConditionStatus, Progress) {
+    fn status(&self, works: bool) -> (ConditionStatus, Progress) {
         use Progress::{Done, Reconciling, Stalled};
         match self {
             Self::Delivered
@@ -102,8 +102,8 @@ impl Verdict {
             // The declared state is reached: kstatus and Helm would wait for it without end.
             | Self::Suspended => (ConditionStatus::True, Done),
             Self::Gone => (ConditionStatus::False, Done),
-            Self::AwaitingCollection | Self::SecretTerminating | Self::TooManyCredentials => {
-                (working(works), Reconciling)
+            Self::AwaitingGarbageCollection | Self::SecretTerminating | Self::TooManyCredentials => {
+                (ready_status(works), Reconciling)
             }
             Self::ClientIdTaken
             | Self::Unreadable(_)
@@ -112,7 +112,7 @@ impl Verdict {
             | Self::NotAllowed { .. }
             | Self::InvalidSpec(_) => (ConditionStatus::False, Stalled),
             Self::LossesPaced { .. } => (ConditionStatus::False, Reconciling),
-            Self::Blocked(obstacle) => (working(works), obstacle.progress()),
+            Self::Blocked(obstacle) => (ready_status(works), obstacle.progress()),
         }
     }
 
@@ -130,7 +130,7 @@ impl Verdict {
             Self::NotAllowed { excess, .. } => excess.reason(),
             Self::ClientIdTaken => "ClientIDTaken",
             Self::Unreadable(_) => "RecordUnreadable",
-            Self::AwaitingCollection => "AwaitingGarbageCollection",
+            Self::AwaitingGarbageCollection => "AwaitingGarbageCollection",
             Self::SecretConflict => "SecretConflict",
             Self::SecretTerminating => "SecretTerminating",
             Self::SecretImmutable => "SecretImmutable",
@@ -159,7 +159,7 @@ impl Verdict {
             Self::NotCollected(ttl) => format!(
                 "No reader deleted {secret} within spec.delivery.ttl of {object} ({}), so the \
                  operator deleted it. The client secret works, if somebody read it. {ANOTHER}",
-                spelled(*ttl)
+                formatted(*ttl)
             ),
             Self::DeletionIgnored => format!(
                 "The client secret of {object} works, but {secret} was deleted and \
@@ -182,7 +182,7 @@ impl Verdict {
             ),
             Self::ClientIdTaken
             | Self::Unreadable(_)
-            | Self::AwaitingCollection
+            | Self::AwaitingGarbageCollection
             | Self::SecretConflict
             | Self::SecretTerminating
             | Self::SecretImmutable
@@ -217,7 +217,7 @@ impl Verdict {
                  be read: {reason}. It is not overwritten, since it may hold the only verifiers. An \
                  administrator has to restore it, or delete it: then a new client secret is issued."
             ),
-            Self::AwaitingCollection => format!(
+            Self::AwaitingGarbageCollection => format!(
                 "{secret}, in which the client secret of {object} is to be delivered, still belongs \
                  to a deleted TechnicalUser of the same name. The operator deletes it if the \
                  garbage collector of Kubernetes does not."
@@ -261,7 +261,7 @@ impl Verdict {
 }
 
 /// The duration as a spec spells it.
-fn spelled(duration: SignedDuration) -> String {
+fn formatted(duration: SignedDuration) -> String {
     let seconds = duration.as_secs();
     let units = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
     let parts = units.iter().filter(|(amount, _)| *amount > 0);

@@ -4,12 +4,12 @@ use super::given::{
     OVERLAP, altered, at, cause, current, entry, hours, id, issued, now, observed, old, pending,
     placeholder, put, record, record_version, rests, showing, step, user, verdict, version,
 };
-use crate::domain::credential::record::{Record, State, Unreadable};
-use crate::domain::delivery::{Delivered, Mutability};
+use crate::domain::credential::record::{EntryState, Record, Unreadable};
+use crate::domain::delivery::{Mutability, ObservedSecret};
 use crate::domain::object::Belongs;
-use crate::domain::schedule::later;
+use crate::domain::schedule::saturating_add;
 use crate::domain::technical_user::{
-    Cause, Change, Claim, Holder, Step, User, Verdict, Write, decide, needs_namespace,
+    Cause, Change, ClientIdReservation, Holder, Outcome, Step, User, Write, decide, needs_namespace,
 };
 
 #[test]
@@ -19,14 +19,14 @@ fn without_a_user_there_is_nothing_to_do() {
 
     let step = decide(&seen, now());
 
-    assert_eq!(verdict(&step), Some(&Verdict::Gone));
-    assert_eq!(rests(&step).unwrap().wake_at, None);
+    assert_eq!(verdict(&step), Some(&Outcome::Gone));
+    assert_eq!(rests(&step).unwrap().requeue_at, None);
 }
 
 #[test]
 fn a_free_client_id_is_claimed_with_an_empty_record() {
     let mut seen = observed(user(), record([]), None);
-    seen.record = Claim::Free;
+    seen.record = ClientIdReservation::Free;
 
     let step = decide(&seen, now());
 
@@ -37,7 +37,7 @@ fn a_free_client_id_is_claimed_with_an_empty_record() {
 #[test]
 fn the_record_of_a_user_that_is_gone_is_deleted_at_its_version() {
     let mut seen = observed(user(), record([]), None);
-    seen.record = Claim::Taken(record_version(), user().owner, Holder::Gone);
+    seen.record = ClientIdReservation::Taken(record_version(), user().owner, Holder::Gone);
 
     assert_eq!(decide(&seen, now()), Step::Write(Write::DeleteRecord(record_version())));
 }
@@ -45,12 +45,12 @@ fn the_record_of_a_user_that_is_gone_is_deleted_at_its_version() {
 #[test]
 fn a_client_id_that_another_holds_is_left_to_it_and_looked_at_again() {
     let mut seen = observed(user(), record([]), placeholder());
-    seen.record = Claim::Taken(record_version(), user().owner, Holder::Lives);
+    seen.record = ClientIdReservation::Taken(record_version(), user().owner, Holder::Exists);
 
     let step = decide(&seen, now());
 
-    assert_eq!(verdict(&step), Some(&Verdict::ClientIdTaken));
-    assert!(rests(&step).unwrap().wake_at.is_some_and(|wake_at| wake_at > at(0)));
+    assert_eq!(verdict(&step), Some(&Outcome::ClientIdTaken));
+    assert!(rests(&step).unwrap().requeue_at.is_some_and(|wake_at| wake_at > at(0)));
 }
 
 #[test]
@@ -64,37 +64,37 @@ fn a_record_that_cannot_be_read_is_never_written() {
     ];
     for reason in reasons {
         let mut seen = observed(user(), record([]), placeholder());
-        seen.record = Claim::Unreadable(reason);
+        seen.record = ClientIdReservation::Unreadable(reason);
 
-        assert_eq!(verdict(&decide(&seen, now())), Some(&Verdict::Unreadable(reason)));
+        assert_eq!(verdict(&decide(&seen, now())), Some(&Outcome::Unreadable(reason)));
     }
 }
 
 #[test]
 fn a_secret_of_somebody_else_is_left_alone() {
-    let foreign = Delivered { belongs: Belongs::Foreign, ..placeholder() };
+    let foreign = ObservedSecret { belongs: Belongs::Foreign, ..placeholder() };
 
     let step = step(user(), record([]), foreign);
 
-    assert_eq!(verdict(&step), Some(&Verdict::SecretConflict));
-    assert!(rests(&step).unwrap().wake_at.is_some());
+    assert_eq!(verdict(&step), Some(&Outcome::SecretConflict));
+    assert!(rests(&step).unwrap().requeue_at.is_some());
 }
 
 #[test]
 fn the_secret_of_a_predecessor_is_left_to_the_garbage_collector_for_a_while() {
     let young = User { created_at: at(0), ..user() };
-    let left = Delivered { belongs: Belongs::Predecessor, ..showing('a', &young) };
+    let left = ObservedSecret { belongs: Belongs::Predecessor, ..showing('a', &young) };
 
     let step = step(young, record([]), left);
 
-    assert_eq!(verdict(&step), Some(&Verdict::AwaitingCollection));
-    assert!(rests(&step).unwrap().wake_at.is_some_and(|wake_at| wake_at <= at(1)));
+    assert_eq!(verdict(&step), Some(&Outcome::AwaitingGarbageCollection));
+    assert!(rests(&step).unwrap().requeue_at.is_some_and(|wake_at| wake_at <= at(1)));
 }
 
 #[test]
 fn the_secret_of_a_predecessor_that_nobody_collects_is_deleted_at_that_version() {
-    let left = Delivered { belongs: Belongs::Predecessor, ..showing('a', &user()) };
-    let immutable = Delivered { mutability: Mutability::Immutable, ..left.clone() };
+    let left = ObservedSecret { belongs: Belongs::Predecessor, ..showing('a', &user()) };
+    let immutable = ObservedSecret { mutability: Mutability::Immutable, ..left.clone() };
     let suspended = User { is_suspended: true, ..user() };
 
     for (user, left) in [(user(), left.clone()), (user(), immutable), (suspended, left)] {
@@ -106,11 +106,11 @@ fn the_secret_of_a_predecessor_that_nobody_collects_is_deleted_at_that_version()
 
 #[test]
 fn the_secret_of_a_predecessor_that_is_being_deleted_is_waited_for() {
-    let left = Delivered { belongs: Belongs::Predecessor, ..showing('a', &user()) };
+    let left = ObservedSecret { belongs: Belongs::Predecessor, ..showing('a', &user()) };
 
-    let step = step(user(), record([]), Delivered { is_terminating: true, ..left });
+    let step = step(user(), record([]), ObservedSecret { is_terminating: true, ..left });
 
-    assert_eq!(verdict(&step), Some(&Verdict::SecretTerminating));
+    assert_eq!(verdict(&step), Some(&Outcome::SecretTerminating));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_secret_that_is_being_deleted_is_waited_for() {
 
     let step = step(user(), record([('a', current(1))]), delivered);
 
-    assert_eq!(verdict(&step), Some(&Verdict::SecretTerminating));
+    assert_eq!(verdict(&step), Some(&Outcome::SecretTerminating));
 }
 
 #[test]
@@ -140,9 +140,9 @@ fn a_pending_client_secret_that_is_shown_becomes_current_and_ends_the_former() {
 
     let (record, change) = put(&step).unwrap();
     assert_eq!(change, Change::Promote);
-    assert_eq!(record.entries[&id('b')].state, State::Current);
+    assert_eq!(record.entries[&id('b')].state, EntryState::Current);
     assert_eq!(record.entries[&id('b')].issued_at, at(0));
-    assert_eq!(record.entries[&id('a')].state, State::Old(later(at(0), OVERLAP)));
+    assert_eq!(record.entries[&id('a')].state, EntryState::Old(saturating_add(at(0), OVERLAP)));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_promotion_tidies_too() {
 
     let (record, _) = put(&step).unwrap();
     assert!(!record.entries.contains_key(&id('a')));
-    assert_eq!(record.entries[&id('c')].state, State::Old(later(at(0), OVERLAP)));
+    assert_eq!(record.entries[&id('c')].state, EntryState::Old(saturating_add(at(0), OVERLAP)));
 }
 
 #[test]
@@ -164,8 +164,8 @@ fn a_pending_client_secret_that_somebody_altered_is_replaced() {
 
     let (record, cause) = issued(&step).unwrap();
     assert_eq!((record.serial, cause), (2, Cause::Unissued));
-    assert_eq!(record.entries[&id('b')].state, State::Old(later(at(0), OVERLAP)));
-    assert_eq!(record.entries[&id('a')].state, State::Current);
+    assert_eq!(record.entries[&id('b')].state, EntryState::Old(saturating_add(at(0), OVERLAP)));
+    assert_eq!(record.entries[&id('a')].state, EntryState::Current);
 }
 
 #[test]
@@ -186,14 +186,14 @@ fn once_fenced_a_new_client_secret_of_the_same_serial_is_issued() {
 
     let (record, cause) = issued(&step).unwrap();
     assert_eq!((record.serial, cause), (1, Cause::Unissued));
-    assert_eq!(record.entries[&id('a')].state, State::Old(later(at(0), OVERLAP)));
+    assert_eq!(record.entries[&id('a')].state, EntryState::Old(saturating_add(at(0), OVERLAP)));
 }
 
 #[test]
 fn a_version_of_another_secret_is_another_version() {
     let mut elsewhere = version("7");
     elsewhere.uid = "another-uid".to_owned();
-    let record = record([('a', entry(State::Pending(Some(elsewhere)), 1))]);
+    let record = record([('a', entry(EntryState::Pending(Some(elsewhere)), 1))]);
 
     let step = step(user(), record, placeholder());
 
@@ -204,8 +204,8 @@ fn a_version_of_another_secret_is_another_version() {
 fn a_delivered_client_secret_needs_nothing() {
     let step = step(user(), record([('a', current(1))]), showing('a', &user()));
 
-    assert_eq!(verdict(&step), Some(&Verdict::Delivered));
-    assert_eq!(rests(&step).unwrap().wake_at, None);
+    assert_eq!(verdict(&step), Some(&Outcome::Delivered));
+    assert_eq!(rests(&step).unwrap().requeue_at, None);
 }
 
 #[test]
@@ -247,8 +247,8 @@ fn a_full_record_waits_for_its_first_end() {
     let requesting = User { rotate_request: Some("new".to_owned()), ..user() };
     let step = step(requesting, record, None);
 
-    assert_eq!(verdict(&step), Some(&Verdict::TooManyCredentials));
-    assert_eq!(rests(&step).unwrap().wake_at, Some(at(3)));
+    assert_eq!(verdict(&step), Some(&Outcome::TooManyCredentials));
+    assert_eq!(rests(&step).unwrap().requeue_at, Some(at(3)));
 }
 
 #[test]
@@ -261,8 +261,8 @@ fn a_record_full_of_dead_entries_gives_them_an_end_first() {
     let step = step(user(), record, placeholder());
 
     let (record, change) = put(&step).unwrap();
-    assert_eq!(change, Change::Tidy);
-    assert_eq!(record.entries[&id('b')].state, State::Old(later(at(0), OVERLAP)));
+    assert_eq!(change, Change::Prune);
+    assert_eq!(record.entries[&id('b')].state, EntryState::Old(saturating_add(at(0), OVERLAP)));
     assert_eq!(record.entries.len(), Record::CAPACITY);
 }
 
@@ -285,7 +285,7 @@ fn what_has_ended_is_tidied_and_what_has_not_is_kept() {
     let step = step(user(), record, showing('a', &user()));
 
     let (record, change) = put(&step).unwrap();
-    assert_eq!(change, Change::Tidy);
+    assert_eq!(change, Change::Prune);
     assert_eq!(record.entries.keys().collect::<Vec<_>>(), [&id('a'), &id('c')]);
 }
 
@@ -295,7 +295,7 @@ fn an_entry_that_still_works_is_woken_up_for_at_its_end() {
 
     let step = step(user(), record, showing('a', &user()));
 
-    assert_eq!(rests(&step).unwrap().wake_at, Some(at(3)));
+    assert_eq!(rests(&step).unwrap().requeue_at, Some(at(3)));
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn a_dead_entry_gets_its_overlap_since_somebody_may_have_seen_it() {
     let step = step(user(), record, showing('a', &user()));
 
     let (record, _) = put(&step).unwrap();
-    assert_eq!(record.entries[&id('b')].state, State::Old(later(at(0), OVERLAP)));
+    assert_eq!(record.entries[&id('b')].state, EntryState::Old(saturating_add(at(0), OVERLAP)));
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn a_period_that_is_not_over_is_woken_up_for() {
 
     let step = step(scheduled.clone(), record([('a', current(1))]), showing('a', &scheduled));
 
-    let wake_at = rests(&step).unwrap().wake_at.unwrap();
+    let wake_at = rests(&step).unwrap().requeue_at.unwrap();
     assert!(wake_at > at(46) && wake_at <= at(47), "{wake_at}");
 }
 
@@ -350,7 +350,7 @@ fn a_period_that_is_not_over_is_woken_up_for() {
 fn a_record_of_an_earlier_version_gets_the_uid_of_the_namespace_first() {
     let mut earlier = record([('a', current(1))]);
     earlier.owner.namespace_uid = None;
-    let held = Claim::Held(record_version(), Box::new(earlier.clone()));
+    let held = ClientIdReservation::Held(record_version(), Box::new(earlier.clone()));
     let revoking = User { revoke_request: Some("one".to_owned()), ..user() };
 
     let step = step(user(), earlier.clone(), showing('a', &user()));
@@ -359,8 +359,10 @@ fn a_record_of_an_earlier_version_gets_the_uid_of_the_namespace_first() {
     assert_eq!(change, Change::Complete);
     assert_eq!(completed.owner, user().owner);
     assert_eq!(completed.entries, earlier.entries);
-    assert!(needs_namespace(&user(), &held) && needs_namespace(&user(), &Claim::Free));
+    assert!(
+        needs_namespace(&user(), &held) && needs_namespace(&user(), &ClientIdReservation::Free)
+    );
     assert!(!needs_namespace(&revoking, &held), "a revocation does not wait");
-    let complete = Claim::Held(record_version(), Box::new(completed.clone()));
+    let complete = ClientIdReservation::Held(record_version(), Box::new(completed.clone()));
     assert!(!needs_namespace(&user(), &complete));
 }

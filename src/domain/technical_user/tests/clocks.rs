@@ -7,22 +7,22 @@ use super::given::{
     OVERLAP, altered, at, current, hours, id, issued, observed, old, pending, placeholder, put,
     record, rests, showing, user, verdict,
 };
-use crate::domain::credential::record::State;
-use crate::domain::schedule::{Now, Watchman, later};
-use crate::domain::technical_user::{Cause, Change, Delivery, Step, User, Verdict, Write, decide};
+use crate::domain::credential::record::EntryState;
+use crate::domain::schedule::{ClockMonitor, Now, saturating_add};
+use crate::domain::technical_user::{Cause, Change, Delivery, Outcome, Step, User, Write, decide};
 
 const YEAR: i64 = 365 * 24;
 
 /// The clock of the API server is so many hours ahead.
 fn apart(ahead: i64) -> Now {
-    Watchman::default().look(at(0), Some(at(ahead)), Duration::ZERO)
+    ClockMonitor::default().sample(at(0), Some(at(ahead)), Duration::ZERO)
 }
 
 /// Both clocks moved by so many hours a minute ago.
 fn jumped(by: i64) -> Now {
-    let mut watchman = Watchman::default();
-    watchman.look(at(-by), Some(at(-by)), Duration::ZERO);
-    watchman.look(at(0), Some(at(0)), Duration::from_mins(1))
+    let mut watchman = ClockMonitor::default();
+    watchman.sample(at(-by), Some(at(-by)), Duration::ZERO);
+    watchman.sample(at(0), Some(at(0)), Duration::from_mins(1))
 }
 
 fn doubtful() -> [Now; 6] {
@@ -39,9 +39,9 @@ fn nothing_is_due_by_a_clock_in_doubt() {
     for now in doubtful() {
         let step = decide(&seen, now);
 
-        assert_eq!(verdict(&step), Some(&Verdict::Delivered), "{now:?}");
-        let wake_at = rests(&step).unwrap().wake_at.unwrap();
-        assert_eq!(wake_at, later(now.earliest(), jiff::SignedDuration::from_secs(30)));
+        assert_eq!(verdict(&step), Some(&Outcome::Delivered), "{now:?}");
+        let wake_at = rests(&step).unwrap().requeue_at.unwrap();
+        assert_eq!(wake_at, saturating_add(now.earliest(), jiff::SignedDuration::from_secs(30)));
     }
 }
 
@@ -54,7 +54,7 @@ fn nothing_ends_by_a_clock_in_doubt() {
     let seen = observed(once.clone(), record, showing('a', &once));
 
     for now in doubtful() {
-        assert_eq!(verdict(&decide(&seen, now)), Some(&Verdict::Delivered), "{now:?}");
+        assert_eq!(verdict(&decide(&seen, now)), Some(&Outcome::Delivered), "{now:?}");
     }
 }
 
@@ -90,7 +90,10 @@ fn an_end_counts_from_the_later_clock_and_an_age_from_that_of_the_api_server() {
         let step = decide(&seen, now);
 
         let (record, _) = put(&step).unwrap();
-        assert_eq!(record.entries[&id('a')].state, State::Old(later(latest, OVERLAP)));
+        assert_eq!(
+            record.entries[&id('a')].state,
+            EntryState::Old(saturating_add(latest, OVERLAP))
+        );
         assert_eq!(record.entries[&id('b')].issued_at, served);
     }
 }
@@ -102,21 +105,21 @@ fn a_clock_that_goes_a_year_back_keeps_what_had_ended() {
 
     let step = decide(&seen, Now::at(at(-YEAR)));
 
-    assert_eq!(rests(&step).unwrap().wake_at, Some(at(1)));
+    assert_eq!(rests(&step).unwrap().requeue_at, Some(at(1)));
 }
 
 #[test]
 fn a_clock_that_goes_a_year_forward_and_holds_still_is_believed() {
-    let mut watchman = Watchman::default();
-    watchman.look(at(0), Some(at(0)), Duration::ZERO);
-    watchman.look(at(YEAR), Some(at(YEAR)), Duration::from_secs(1));
-    let settled = later(at(YEAR), jiff::SignedDuration::from_mins(11));
-    let now = watchman.look(settled, Some(settled), Duration::from_secs(661));
+    let mut watchman = ClockMonitor::default();
+    watchman.sample(at(0), Some(at(0)), Duration::ZERO);
+    watchman.sample(at(YEAR), Some(at(YEAR)), Duration::from_secs(1));
+    let settled = saturating_add(at(YEAR), jiff::SignedDuration::from_mins(11));
+    let now = watchman.sample(settled, Some(settled), Duration::from_secs(661));
     let record = record([('a', current(1)), ('b', old(1))]);
 
     let step = decide(&observed(user(), record, showing('a', &user())), now);
 
-    assert_eq!(put(&step).unwrap().1, Change::Tidy);
+    assert_eq!(put(&step).unwrap().1, Change::Prune);
 }
 
 #[test]
@@ -127,10 +130,10 @@ fn a_crash_in_doubt_is_fenced_and_its_entry_keeps_a_whole_overlap() {
     for now in doubtful() {
         let step = decide(&fenced, now);
         let (record, _) = issued(&step).unwrap();
-        let State::Old(not_after) = record.entries[&id('a')].state else {
+        let EntryState::Old(not_after) = record.entries[&id('a')].state else {
             panic!("{record:?}");
         };
-        assert!(not_after >= later(at(0), OVERLAP), "{now:?}");
+        assert!(not_after >= saturating_add(at(0), OVERLAP), "{now:?}");
         assert!(matches!(decide(&in_flight, now), Step::Write(Write::Fence(..))), "{now:?}");
     }
 }

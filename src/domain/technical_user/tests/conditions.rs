@@ -6,10 +6,10 @@ use super::given::{at, current, hours, now, observed, old, record, showing, user
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUserStatus;
-use crate::domain::obstacle::{Obstacle, Operation};
-use crate::domain::schedule::{Now, Watchman};
-use crate::domain::technical_user::report::{self, Ability, ReferredKey, Situation};
-use crate::domain::technical_user::{Delivery, Observed, User, Verdict};
+use crate::domain::obstacle::{BlockedReason, Operation};
+use crate::domain::schedule::{ClockMonitor, Now};
+use crate::domain::technical_user::report::{self, ReferredKey, SigningKeyState, StatusInputs};
+use crate::domain::technical_user::{Delivery, Observed, Outcome, User};
 
 use ConditionStatus::{False, True};
 
@@ -19,19 +19,19 @@ struct Told {
 }
 
 /// The status of a user whose key signs.
-fn told(seen: &Observed, verdict: &Verdict) -> TechnicalUserStatus {
-    tell(seen, (verdict, Ability::Signs), None, now()).status
+fn told(seen: &Observed, verdict: &Outcome) -> TechnicalUserStatus {
+    tell(seen, (verdict, SigningKeyState::Signs), None, now()).status
 }
 
 /// What is written and told at `now` once `former` stands.
 fn tell(
     seen: &Observed,
-    (verdict, ability): (&Verdict, Ability),
+    (verdict, ability): (&Outcome, SigningKeyState),
     former: Option<&TechnicalUserStatus>,
     now: Now,
 ) -> Told {
     let signing_key = ReferredKey { name: "gateway".to_owned(), ability };
-    let situation = Situation { verdict, signing_key: &signing_key, home: "home", now };
+    let situation = StatusInputs { verdict, signing_key: &signing_key, home: "home", now };
     let status = report::status(seen, &situation, former).unwrap();
     let news = report::news(seen, &situation, former, &status);
     Told { status, news: news.into_iter().map(|it| it.reason).collect() }
@@ -55,14 +55,14 @@ fn summary(status: &TechnicalUserStatus) -> (ConditionStatus, &str, bool, bool) 
 #[test]
 fn a_signing_key_that_cannot_sign_makes_its_users_unready_and_never_stalled() {
     let table = [
-        (Ability::Missing, "SigningKeyNotFound", "does not exist"),
-        (Ability::Suspended, "SigningKeySuspended", "is suspended"),
-        (Ability::NotReady, "SigningKeyNotReady", "no key that signs"),
+        (SigningKeyState::Missing, "SigningKeyNotFound", "does not exist"),
+        (SigningKeyState::Suspended, "SigningKeySuspended", "is suspended"),
+        (SigningKeyState::NotReady, "SigningKeyNotReady", "no key that signs"),
     ];
     for (ability, reason, words) in table {
         let seen = delivered();
 
-        let told = tell(&seen, (&Verdict::Delivered, ability), None, now());
+        let told = tell(&seen, (&Outcome::Delivered, ability), None, now());
 
         assert_eq!(summary(&told.status), (False, reason, true, false));
         assert_eq!(told.news, [reason]);
@@ -80,13 +80,13 @@ fn a_signing_key_that_cannot_sign_makes_its_users_unready_and_never_stalled() {
 fn a_user_follows_its_signing_key_when_it_goes_and_when_it_comes() {
     let seen = delivered();
     let at_ability = |ability, former: Option<&Told>| {
-        tell(&seen, (&Verdict::Delivered, ability), former.map(|it| &it.status), now())
+        tell(&seen, (&Outcome::Delivered, ability), former.map(|it| &it.status), now())
     };
 
-    let calm = at_ability(Ability::Signs, None);
-    let gone = at_ability(Ability::Missing, Some(&calm));
-    let unchanged = at_ability(Ability::Missing, Some(&gone));
-    let back = at_ability(Ability::Signs, Some(&unchanged));
+    let calm = at_ability(SigningKeyState::Signs, None);
+    let gone = at_ability(SigningKeyState::Missing, Some(&calm));
+    let unchanged = at_ability(SigningKeyState::Missing, Some(&gone));
+    let back = at_ability(SigningKeyState::Signs, Some(&unchanged));
 
     assert_eq!(summary(&calm.status), (True, "Issued", false, false));
     assert_eq!(gone.news, ["SigningKeyNotFound"]);
@@ -98,16 +98,16 @@ fn a_user_follows_its_signing_key_when_it_goes_and_when_it_comes() {
 #[test]
 fn a_signing_key_that_nobody_looked_at_leaves_what_was_said_of_it() {
     let seen = delivered();
-    let unavailable = Verdict::Blocked(Obstacle::Unavailable);
-    let calm = tell(&seen, (&Verdict::Delivered, Ability::Signs), None, now()).status;
-    let gone = tell(&seen, (&Verdict::Delivered, Ability::Missing), None, now()).status;
+    let unavailable = Outcome::Blocked(BlockedReason::ApiServerUnavailable);
+    let calm = tell(&seen, (&Outcome::Delivered, SigningKeyState::Signs), None, now()).status;
+    let gone = tell(&seen, (&Outcome::Delivered, SigningKeyState::Missing), None, now()).status;
 
     for former in [&calm, &gone] {
-        let unseen = (&Verdict::Delivered, Ability::Unknown);
+        let unseen = (&Outcome::Delivered, SigningKeyState::Unknown);
         assert_eq!(tell(&seen, unseen, Some(former), now()).status, *former);
     }
     let blocked = |former| {
-        let told = tell(&seen, (&unavailable, Ability::Unknown), Some(former), now());
+        let told = tell(&seen, (&unavailable, SigningKeyState::Unknown), Some(former), now());
         condition(&told.status, "Ready").unwrap().status
     };
     assert_eq!((blocked(&calm), blocked(&gone)), (True, False));
@@ -116,9 +116,9 @@ fn a_signing_key_that_nobody_looked_at_leaves_what_was_said_of_it() {
 #[test]
 fn a_stalled_user_stays_stalled_for_its_own_reason_and_names_the_key_as_well() {
     let operation = Operation::on("patch", "secrets", "payments", "billing-credentials");
-    let forbidden = Verdict::Blocked(Obstacle::Forbidden { operation, account: None });
+    let forbidden = Outcome::Blocked(BlockedReason::Forbidden { operation, account: None });
 
-    let told = tell(&delivered(), (&forbidden, Ability::Missing), None, now());
+    let told = tell(&delivered(), (&forbidden, SigningKeyState::Missing), None, now());
 
     assert_eq!(summary(&told.status), (False, "Forbidden", false, true));
     let message = &condition(&told.status, "Ready").unwrap().message;
@@ -128,11 +128,13 @@ fn a_stalled_user_stays_stalled_for_its_own_reason_and_names_the_key_as_well() {
 #[test]
 fn a_status_follows_its_key_only_where_nothing_else_is_behind() {
     let seen = delivered();
-    let calm = tell(&seen, (&Verdict::Delivered, Ability::Signs), None, now()).status;
+    let calm = tell(&seen, (&Outcome::Delivered, SigningKeyState::Signs), None, now()).status;
     let follows = |seen: &Observed, present: &TechnicalUserStatus| {
-        let signing_key = ReferredKey { name: "gateway".to_owned(), ability: Ability::Missing };
-        let verdict = &Verdict::Delivered;
-        let situation = Situation { verdict, signing_key: &signing_key, home: "home", now: now() };
+        let signing_key =
+            ReferredKey { name: "gateway".to_owned(), ability: SigningKeyState::Missing };
+        let verdict = &Outcome::Delivered;
+        let situation =
+            StatusInputs { verdict, signing_key: &signing_key, home: "home", now: now() };
         report::follows_key(seen, &situation, present)
     };
     let rotated =
@@ -155,14 +157,14 @@ fn a_signing_key_signs_by_its_own_status() {
     let active = || serde_json::json!({"activeKid": "kid"});
     let pending = || serde_json::json!({"observedGeneration": -1});
 
-    assert_eq!(Ability::of(None), Ability::Missing);
-    assert_eq!(Ability::of(Some(&key(false, active()))), Ability::Signs);
-    assert_eq!(Ability::of(Some(&key(false, pending()))), Ability::NotReady);
-    assert_eq!(Ability::of(Some(&key(true, active()))), Ability::Suspended);
+    assert_eq!(SigningKeyState::of(None), SigningKeyState::Missing);
+    assert_eq!(SigningKeyState::of(Some(&key(false, active()))), SigningKeyState::Signs);
+    assert_eq!(SigningKeyState::of(Some(&key(false, pending()))), SigningKeyState::NotReady);
+    assert_eq!(SigningKeyState::of(Some(&key(true, active()))), SigningKeyState::Suspended);
     let mut going = key(false, active());
     going.metadata.deletion_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
-    assert_eq!(Ability::of(Some(&going)), Ability::Missing);
+    assert_eq!(SigningKeyState::of(Some(&going)), SigningKeyState::Missing);
 }
 
 #[test]
@@ -170,9 +172,13 @@ fn a_suspension_is_a_state_that_is_reached_and_its_end_is_told() {
     let suspended = User { is_suspended: true, ..user() };
     let seen = observed(suspended.clone(), record([('a', current(1))]), showing('a', &suspended));
     // The key does not matter to a client that gets no token anyway.
-    let held = tell(&seen, (&Verdict::Suspended, Ability::Missing), None, now());
-    let resumed =
-        tell(&delivered(), (&Verdict::Delivered, Ability::Signs), Some(&held.status), now());
+    let held = tell(&seen, (&Outcome::Suspended, SigningKeyState::Missing), None, now());
+    let resumed = tell(
+        &delivered(),
+        (&Outcome::Delivered, SigningKeyState::Signs),
+        Some(&held.status),
+        now(),
+    );
 
     assert_eq!(summary(&held.status), (True, "Suspended", false, false));
     let condition_of = |status| condition(status, "Suspended").map(|it| it.status);
@@ -187,7 +193,7 @@ fn a_suspended_user_in_trouble_says_both() {
     let suspended = User { is_suspended: true, ..user() };
     let seen = observed(suspended, record([('a', current(1))]), None);
 
-    let told = tell(&seen, (&Verdict::SecretConflict, Ability::Signs), None, now());
+    let told = tell(&seen, (&Outcome::SecretConflict, SigningKeyState::Signs), None, now());
 
     assert_eq!(summary(&told.status), (False, "SecretConflict", false, true));
     assert!(condition(&told.status, "Suspended").is_some());
@@ -198,12 +204,12 @@ fn a_secret_that_is_read_once_shows_its_deadline_and_whether_a_reader_was_seen()
     let once = User { delivery: Delivery::OneTime(hours(4)), ..user() };
     let waiting = observed(once.clone(), record([('a', current(1))]), showing('a', &once));
     let gone = observed(once, record([('a', current(1))]), None);
-    let key = Ability::Signs;
+    let key = SigningKeyState::Signs;
     let look = |former: Option<&TechnicalUserStatus>, hour| {
-        tell(&gone, (&Verdict::ReadOnce, key), former, Now::at(at(hour))).status
+        tell(&gone, (&Outcome::ReadOnce, key), former, Now::at(at(hour))).status
     };
 
-    let shown = tell(&waiting, (&Verdict::Delivered, key), None, now()).status;
+    let shown = tell(&waiting, (&Outcome::Delivered, key), None, now()).status;
     let read = look(Some(&shown), 2);
     let left = look(Some(&shown), 3);
 
@@ -225,7 +231,7 @@ fn a_secret_that_is_read_once_shows_its_deadline_and_whether_a_reader_was_seen()
 
 #[test]
 fn extra_conditions_are_absent_when_there_is_nothing_to_say() {
-    let status = told(&delivered(), &Verdict::Delivered);
+    let status = told(&delivered(), &Outcome::Delivered);
 
     let types: Vec<_> = status.conditions.iter().map(|it| it.type_.as_str()).collect();
     assert_eq!(types, ["Ready"]);
@@ -235,7 +241,7 @@ fn extra_conditions_are_absent_when_there_is_nothing_to_say() {
 fn an_overlap_is_said_and_its_last_end_named() {
     let record = record([('a', current(2)), ('b', old(2)), ('c', old(5))]);
 
-    let status = told(&observed(user(), record, showing('a', &user())), &Verdict::Delivered);
+    let status = told(&observed(user(), record, showing('a', &user())), &Outcome::Delivered);
 
     let condition = condition(&status, "OverlapActive").unwrap();
     assert_eq!(condition.status, True);
@@ -248,7 +254,7 @@ fn an_alias_that_waits_for_the_next_client_secret_is_named() {
     wishing.content.secret_fields.insert("CLIENT_SECRET".to_owned());
     let seen = observed(wishing, record([('a', current(1))]), showing('a', &user()));
 
-    let status = told(&seen, &Verdict::Delivered);
+    let status = told(&seen, &Outcome::Delivered);
 
     let condition = condition(&status, "AliasesPending").unwrap();
     assert!(condition.message.contains("CLIENT_SECRET"), "{}", condition.message);
@@ -256,13 +262,14 @@ fn an_alias_that_waits_for_the_next_client_secret_is_named() {
 
 #[test]
 fn clocks_in_doubt_are_told() {
-    let apart = Watchman::default().look(at(0), Some(at(1)), Duration::ZERO);
-    let mut watchman = Watchman::default();
-    watchman.look(at(-9), Some(at(-9)), Duration::ZERO);
-    let jumped = watchman.look(at(0), Some(at(0)), Duration::from_secs(1));
+    let apart = ClockMonitor::default().sample(at(0), Some(at(1)), Duration::ZERO);
+    let mut watchman = ClockMonitor::default();
+    watchman.sample(at(-9), Some(at(-9)), Duration::ZERO);
+    let jumped = watchman.sample(at(0), Some(at(0)), Duration::from_secs(1));
 
     for (now, reason) in [(apart, "ClocksApart"), (jumped, "ClockJumped")] {
-        let status = tell(&delivered(), (&Verdict::Delivered, Ability::Signs), None, now).status;
+        let status =
+            tell(&delivered(), (&Outcome::Delivered, SigningKeyState::Signs), None, now).status;
 
         assert_eq!(condition(&status, "ClockSkew").unwrap().reason, reason);
         assert_eq!(summary(&status), (True, "Issued", false, false));

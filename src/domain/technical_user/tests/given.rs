@@ -7,14 +7,16 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api;
 use crate::api::technical_user::SecretTemplate;
 use crate::domain::credential::CredentialId;
-use crate::domain::credential::record::{Entry, Owner, Record, State, Version};
+use crate::domain::credential::record::{Entry, EntryState, Owner, Record, Version};
 use crate::domain::delivery::{
-    Content, Delivered, Endpoints, Mutability, Refresh, SECRET_FIELDS, Written,
+    DesiredSecret, Endpoints, ManagedFields, Mutability, ObservedSecret, Refresh, SECRET_FIELDS,
 };
 use crate::domain::object::Belongs;
-use crate::domain::schedule::{Now, later};
-use crate::domain::technical_user::{Cause, Change, Claim, Delivery, Observed, Step, User, Write};
-use crate::domain::technical_user::{Rest, Verdict, decide};
+use crate::domain::schedule::{Now, saturating_add};
+use crate::domain::technical_user::{
+    Cause, Change, ClientIdReservation, Delivery, Observed, Step, User, Write,
+};
+use crate::domain::technical_user::{Done, Outcome, decide};
 
 pub(super) const OVERLAP: SignedDuration = SignedDuration::from_hours(24);
 
@@ -24,7 +26,7 @@ pub(super) fn hours(hours: i64) -> SignedDuration {
 
 /// So many hours after the instant of every decision.
 pub(super) fn at(from_now: i64) -> Timestamp {
-    later("2026-11-24T06:00:00Z".parse().unwrap(), hours(from_now))
+    saturating_add("2026-11-24T06:00:00Z".parse().unwrap(), hours(from_now))
 }
 
 pub(super) fn now() -> Now {
@@ -46,7 +48,7 @@ pub(super) fn record_version() -> Version {
 pub(super) fn user() -> User {
     let client_id = "billing".parse().unwrap();
     let endpoints = Endpoints { issuer: "https://issuer.example".to_owned() };
-    let content = Content::of("billing", &client_id, &SecretTemplate::default(), &endpoints);
+    let content = DesiredSecret::of("billing", &client_id, &SecretTemplate::default(), &endpoints);
     User {
         owner: Owner {
             uid: "user-uid".to_owned(),
@@ -70,27 +72,27 @@ pub(super) fn user() -> User {
     }
 }
 
-pub(super) fn entry(state: State, serial: i64) -> Entry {
+pub(super) fn entry(state: EntryState, serial: i64) -> Entry {
     let verifier = "$2b$04$abcdefghijklmnopqrstuuRx5tsRnQT5qKv0Gmd5JkfbQaVkHQGSm";
     Entry { verifier: verifier.parse().unwrap(), state, serial, issued_at: at(-1) }
 }
 
 pub(super) fn current(serial: i64) -> Entry {
-    entry(State::Current, serial)
+    entry(EntryState::Current, serial)
 }
 
 /// About to be revealed by the creation of the Secret.
 pub(super) fn created(serial: i64) -> Entry {
-    entry(State::Pending(None), serial)
+    entry(EntryState::Pending(None), serial)
 }
 
 /// About to be revealed in the Secret at that version.
 pub(super) fn pending(resource_version: &str, serial: i64) -> Entry {
-    entry(State::Pending(Some(version(resource_version))), serial)
+    entry(EntryState::Pending(Some(version(resource_version))), serial)
 }
 
 pub(super) fn old(ends_in_hours: i64) -> Entry {
-    entry(State::Old(at(ends_in_hours)), 1)
+    entry(EntryState::Old(at(ends_in_hours)), 1)
 }
 
 pub(super) fn record<const N: usize>(entries: [(char, Entry); N]) -> Record {
@@ -102,9 +104,9 @@ pub(super) fn record<const N: usize>(entries: [(char, Entry); N]) -> Record {
 }
 
 /// The Secret at version 7 as the operator makes it, without a client secret.
-pub(super) fn placeholder() -> Delivered {
+pub(super) fn placeholder() -> ObservedSecret {
     let content = user().content;
-    Delivered {
+    ObservedSecret {
         version: version("7"),
         belongs: Belongs::Ours,
         is_terminating: false,
@@ -115,7 +117,10 @@ pub(super) fn placeholder() -> Delivered {
         content_digest: None,
         annotations: BTreeMap::new(),
         has_applied_copy: false,
-        ours: Written { labels: content.labels.keys().cloned().collect(), ..Written::default() },
+        ours: ManagedFields {
+            labels: content.labels.keys().cloned().collect(),
+            ..ManagedFields::default()
+        },
         foreign_fields: BTreeMap::new(),
         rewritten_fields: BTreeSet::new(),
         labels: content.labels,
@@ -123,7 +128,7 @@ pub(super) fn placeholder() -> Delivered {
 }
 
 /// The Secret at version 7 as it is once that credential was delivered for `user`.
-pub(super) fn showing(letter: char, user: &User) -> Delivered {
+pub(super) fn showing(letter: char, user: &User) -> ObservedSecret {
     let mut delivered = placeholder();
     let mut annotations = user.content.delivery_annotations(&id(letter));
     delivered.ours.annotations = annotations.keys().cloned().collect();
@@ -138,7 +143,7 @@ pub(super) fn showing(letter: char, user: &User) -> Delivered {
 }
 
 /// The same after somebody else wrote the client secret.
-pub(super) fn altered(letter: char, user: &User) -> Delivered {
+pub(super) fn altered(letter: char, user: &User) -> ObservedSecret {
     let mut delivered = showing(letter, user);
     delivered.ours.fields.remove(SECRET_FIELDS[0]);
     delivered.foreign_fields.insert(SECRET_FIELDS[0].to_owned(), "kubectl".to_owned());
@@ -146,7 +151,7 @@ pub(super) fn altered(letter: char, user: &User) -> Delivered {
 }
 
 /// What the Secret is after the refresh.
-pub(super) fn refreshed(mut delivered: Delivered, refresh: &Refresh) -> Delivered {
+pub(super) fn refreshed(mut delivered: ObservedSecret, refresh: &Refresh) -> ObservedSecret {
     change(&mut delivered.labels, &mut delivered.ours.labels, &refresh.labels);
     let mut books = refresh.annotations.clone();
     if let Some(Some(digest)) = books.remove(api::CONTENT_DIGEST) {
@@ -188,29 +193,33 @@ fn change(
 pub(super) fn observed(
     user: User,
     record: Record,
-    delivered: impl Into<Option<Delivered>>,
+    delivered: impl Into<Option<ObservedSecret>>,
 ) -> Observed {
     Observed {
         user: Some(user),
-        record: Claim::Held(record_version(), Box::new(record)),
+        record: ClientIdReservation::Held(record_version(), Box::new(record)),
         delivered: delivered.into(),
     }
 }
 
 /// The step, decided at [`now`].
-pub(super) fn step(user: User, record: Record, delivered: impl Into<Option<Delivered>>) -> Step {
+pub(super) fn step(
+    user: User,
+    record: Record,
+    delivered: impl Into<Option<ObservedSecret>>,
+) -> Step {
     decide(&observed(user, record, delivered), now())
 }
 
-pub(super) fn rests(step: &Step) -> Option<&Rest> {
+pub(super) fn rests(step: &Step) -> Option<&Done> {
     match step {
-        Step::Rest(rest) => Some(rest),
+        Step::Done(rest) => Some(rest),
         Step::Write(_) => None,
     }
 }
 
-pub(super) fn verdict(step: &Step) -> Option<&Verdict> {
-    rests(step).map(|rest| &rest.verdict)
+pub(super) fn verdict(step: &Step) -> Option<&Outcome> {
+    rests(step).map(|rest| &rest.outcome)
 }
 
 /// The record that is put, and why.
@@ -220,7 +229,7 @@ pub(super) fn put(step: &Step) -> Option<(&Record, Change)> {
             assert_eq!(*version, record_version());
             Some((record, *change))
         }
-        Step::Write(_) | Step::Rest(_) => None,
+        Step::Write(_) | Step::Done(_) => None,
     }
 }
 
@@ -232,7 +241,7 @@ pub(super) fn issued(step: &Step) -> Option<(&Record, Cause)> {
             assert!(issue.placeholder.as_ref().is_none_or(|it| *it == version("7")));
             Some((&issue.record, issue.cause))
         }
-        Step::Write(_) | Step::Rest(_) => None,
+        Step::Write(_) | Step::Done(_) => None,
     }
 }
 

@@ -4,9 +4,9 @@ use super::given::{
     altered, at, cause, created, current, hours, id, issued, now, observed, old, pending,
     placeholder, put, record, rests, showing, step, user, verdict, version,
 };
-use crate::domain::delivery::{Delivered, Written};
+use crate::domain::delivery::{ManagedFields, ObservedSecret};
 use crate::domain::technical_user::{
-    Cause, Change, Claim, Delivery, Step, User, Verdict, Write, decide,
+    Cause, Change, ClientIdReservation, Delivery, Outcome, Step, User, Write, decide,
 };
 
 fn once() -> User {
@@ -27,8 +27,8 @@ fn suspended() -> User {
 fn a_one_time_secret_stays_until_its_time_is_over() {
     let step = step(once(), record([('a', current(1))]), showing('a', &once()));
 
-    assert_eq!(verdict(&step), Some(&Verdict::Delivered));
-    assert_eq!(rests(&step).unwrap().wake_at, Some(at(5)));
+    assert_eq!(verdict(&step), Some(&Outcome::Delivered));
+    assert_eq!(rests(&step).unwrap().requeue_at, Some(at(5)));
 }
 
 #[test]
@@ -45,8 +45,8 @@ fn a_one_time_secret_whose_time_is_over_is_deleted_at_its_version() {
 fn a_one_time_secret_that_its_reader_deleted_is_not_written_again() {
     let step = step(once(), record([('a', current(1))]), None);
 
-    assert_eq!(verdict(&step), Some(&Verdict::ReadOnce));
-    assert_eq!(rests(&step).unwrap().wake_at, None);
+    assert_eq!(verdict(&step), Some(&Outcome::ReadOnce));
+    assert_eq!(rests(&step).unwrap().requeue_at, None);
 }
 
 #[test]
@@ -73,10 +73,10 @@ fn a_secret_without_a_client_secret_does_not_stay_when_none_is_needed() {
 fn a_secret_that_may_have_data_is_not_discarded() {
     let mut unnamed = showing('a', &lenient());
     unnamed.credential_id = None;
-    let untracked = Delivered { ours: Written::default(), ..placeholder() };
+    let untracked = ObservedSecret { ours: ManagedFields::default(), ..placeholder() };
 
     for delivered in [unnamed, untracked] {
-        let delivered = Delivered { content_digest: None, ..delivered };
+        let delivered = ObservedSecret { content_digest: None, ..delivered };
         let step = step(lenient(), record([('a', current(1))]), delivered);
 
         assert!(!matches!(step, Step::Write(Write::Discard(_))), "{step:?}");
@@ -90,7 +90,7 @@ fn an_altered_one_time_secret_is_left_until_its_time_is_over() {
     aged.issued_at = at(-7);
     let late = step(once(), record([('a', aged)]), altered('a', &once()));
 
-    assert_eq!(verdict(&fresh), Some(&Verdict::AlterationIgnored));
+    assert_eq!(verdict(&fresh), Some(&Outcome::AlterationIgnored));
     assert_eq!(late, Step::Write(Write::Withdraw(version("7"))));
 }
 
@@ -110,7 +110,7 @@ fn a_one_time_client_secret_that_was_never_promoted_is_replaced() {
 fn a_deleted_secret_may_be_ignored_until_the_next_rotation() {
     let step = step(lenient(), record([('a', current(1))]), None);
 
-    assert_eq!(verdict(&step), Some(&Verdict::DeletionIgnored));
+    assert_eq!(verdict(&step), Some(&Outcome::DeletionIgnored));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn an_altered_secret_may_be_ignored_until_the_next_rotation() {
     let quiet = step(lenient(), record.clone(), altered('a', &lenient()));
     let asked = step(requesting, record, altered('a', &lenient()));
 
-    assert_eq!(verdict(&quiet), Some(&Verdict::AlterationIgnored));
+    assert_eq!(verdict(&quiet), Some(&Outcome::AlterationIgnored));
     assert_eq!(cause(&asked), Some(Cause::Requested));
 }
 
@@ -152,14 +152,14 @@ fn nothing_is_issued_rotated_or_withdrawn_while_suspended() {
         rotate_request: Some("new".to_owned()),
         ..suspended()
     };
-    let secrets: [Option<Delivered>; 3] =
+    let secrets: [Option<ObservedSecret>; 3] =
         [None, Some(altered('a', &wishes)), Some(showing('a', &wishes))];
     for delivered in secrets {
         for record in [record([]), record([('a', aged.clone())])] {
             let step = step(wishes.clone(), record, delivered.clone());
 
-            assert_eq!(verdict(&step), Some(&Verdict::Suspended), "{delivered:?}");
-            assert_eq!(rests(&step).unwrap().wake_at, None);
+            assert_eq!(verdict(&step), Some(&Outcome::Suspended), "{delivered:?}");
+            assert_eq!(rests(&step).unwrap().requeue_at, None);
         }
     }
 }
@@ -179,7 +179,7 @@ fn what_has_ended_is_tidied_although_suspended() {
 
     let step = step(suspended(), record, showing('a', &user()));
 
-    assert_eq!(put(&step).unwrap().1, Change::Tidy);
+    assert_eq!(put(&step).unwrap().1, Change::Prune);
 }
 
 #[test]
@@ -188,13 +188,13 @@ fn a_delivery_that_suspension_overtook_keeps_its_entry() {
     let created = step(suspended(), record([('a', created(1))]), None);
 
     assert_eq!(shown, Step::Write(Write::Discard(version("7"))));
-    assert_eq!(verdict(&created), Some(&Verdict::Suspended));
+    assert_eq!(verdict(&created), Some(&Outcome::Suspended));
 }
 
 #[test]
 fn a_suspended_user_without_a_record_claims_its_client_id() {
     let mut seen = observed(suspended(), record([]), None);
-    seen.record = Claim::Free;
+    seen.record = ClientIdReservation::Free;
 
     let step = decide(&seen, now());
 

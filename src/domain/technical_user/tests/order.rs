@@ -4,9 +4,9 @@ use super::given::{
     altered, at, cause, current, hours, id, issued, now, old, pending, placeholder, put, record,
     rests, showing, step, user, verdict, version,
 };
-use crate::domain::delivery::{Delivered, Mutability};
+use crate::domain::delivery::{Mutability, ObservedSecret};
 use crate::domain::object::Belongs;
-use crate::domain::technical_user::{Cause, Change, Delivery, Step, User, Verdict, Write};
+use crate::domain::technical_user::{Cause, Change, Delivery, Outcome, Step, User, Write};
 
 fn revoking() -> User {
     User { revoke_request: Some("leaked".to_owned()), ..user() }
@@ -14,12 +14,12 @@ fn revoking() -> User {
 
 #[test]
 fn revocation_comes_before_every_obstacle() {
-    let obstacles: [Option<Delivered>; 5] = [
+    let obstacles: [Option<ObservedSecret>; 5] = [
         None,
-        Some(Delivered { belongs: Belongs::Foreign, ..placeholder() }),
-        Some(Delivered { belongs: Belongs::Predecessor, ..placeholder() }),
-        Some(Delivered { is_terminating: true, ..placeholder() }),
-        Some(Delivered { mutability: Mutability::Immutable, ..showing('b', &user()) }),
+        Some(ObservedSecret { belongs: Belongs::Foreign, ..placeholder() }),
+        Some(ObservedSecret { belongs: Belongs::Predecessor, ..placeholder() }),
+        Some(ObservedSecret { is_terminating: true, ..placeholder() }),
+        Some(ObservedSecret { mutability: Mutability::Immutable, ..showing('b', &user()) }),
     ];
     for delivered in obstacles {
         let record = record([('a', current(1)), ('b', pending("7", 2)), ('c', old(4))]);
@@ -45,7 +45,7 @@ fn revocation_comes_although_the_user_is_suspended() {
 
 #[test]
 fn after_a_revocation_what_the_secret_still_shows_is_replaced() {
-    let revoked = record([('a', current(1))]).all_ended("leaked", now());
+    let revoked = record([('a', current(1))]).revoke_all("leaked", now());
 
     let step = step(revoking(), revoked, showing('a', &user()));
 
@@ -56,20 +56,21 @@ fn after_a_revocation_what_the_secret_still_shows_is_replaced() {
 
 #[test]
 fn a_conflict_comes_before_tidying() {
-    let foreign = Delivered { belongs: Belongs::Foreign, ..placeholder() };
+    let foreign = ObservedSecret { belongs: Belongs::Foreign, ..placeholder() };
 
     let step = step(user(), record([('a', current(1)), ('b', old(-1))]), foreign);
 
-    assert_eq!(verdict(&step), Some(&Verdict::SecretConflict));
+    assert_eq!(verdict(&step), Some(&Outcome::SecretConflict));
 }
 
 #[test]
 fn a_conflict_comes_before_a_finalizer() {
-    let foreign = Delivered { belongs: Belongs::Foreign, is_terminating: true, ..placeholder() };
+    let foreign =
+        ObservedSecret { belongs: Belongs::Foreign, is_terminating: true, ..placeholder() };
 
     let step = step(user(), record([]), foreign);
 
-    assert_eq!(verdict(&step), Some(&Verdict::SecretConflict));
+    assert_eq!(verdict(&step), Some(&Outcome::SecretConflict));
 }
 
 #[test]
@@ -84,7 +85,7 @@ fn what_is_shown_is_promoted_before_a_request_is_answered() {
 
 #[test]
 fn what_is_shown_is_promoted_although_the_secret_is_immutable() {
-    let immutable = Delivered { mutability: Mutability::Immutable, ..showing('b', &user()) };
+    let immutable = ObservedSecret { mutability: Mutability::Immutable, ..showing('b', &user()) };
     let record = record([('a', current(1)), ('b', pending("6", 2))]);
 
     let step = step(user(), record, immutable);
@@ -94,11 +95,11 @@ fn what_is_shown_is_promoted_although_the_secret_is_immutable() {
 
 #[test]
 fn an_immutable_secret_is_not_fenced() {
-    let immutable = Delivered { mutability: Mutability::Immutable, ..altered('z', &user()) };
+    let immutable = ObservedSecret { mutability: Mutability::Immutable, ..altered('z', &user()) };
 
     let step = step(user(), record([('a', pending("7", 1))]), immutable);
 
-    assert_eq!(verdict(&step), Some(&Verdict::SecretImmutable));
+    assert_eq!(verdict(&step), Some(&Outcome::SecretImmutable));
 }
 
 #[test]
@@ -181,5 +182,5 @@ fn the_first_of_all_instants_wakes() {
 
     let step = step(once.clone(), record([('a', current(1)), ('b', old(9))]), showing('a', &once));
 
-    assert_eq!(rests(&step).unwrap().wake_at, Some(at(5)));
+    assert_eq!(rests(&step).unwrap().requeue_at, Some(at(5)));
 }

@@ -10,11 +10,12 @@ use super::given::{
     showing, user, version,
 };
 use crate::domain::credential::CredentialId;
-use crate::domain::credential::record::{Entry, Record, State};
-use crate::domain::delivery::{Delivered, Mutability};
+use crate::domain::credential::record::{Entry, EntryState, Record};
+use crate::domain::delivery::{Mutability, ObservedSecret};
 use crate::domain::object::Belongs;
 use crate::domain::technical_user::{
-    Change, Claim, Delivery, Issue, Observed, Rest, Step, User, Verdict, Write, decide,
+    Change, ClientIdReservation, Delivery, Done, Issue, Observed, Outcome, Step, User, Write,
+    decide,
 };
 
 /// A cluster of one user: what the operator writes is carried out in it.
@@ -22,7 +23,7 @@ use crate::domain::technical_user::{
 struct World {
     user: User,
     record: Option<Record>,
-    delivered: Option<Delivered>,
+    delivered: Option<ObservedSecret>,
     /// How many client secrets were drawn.
     drawn: usize,
 }
@@ -39,7 +40,9 @@ impl World {
         let record = self.record.clone().map(Box::new);
         Observed {
             user: Some(self.user.clone()),
-            record: record.map_or(Claim::Free, |it| Claim::Held(record_version(), it)),
+            record: record.map_or(ClientIdReservation::Free, |it| {
+                ClientIdReservation::Held(record_version(), it)
+            }),
             delivered: self.delivered.clone(),
         }
     }
@@ -67,7 +70,7 @@ impl World {
         let drawn = char::from_digit(self.drawn.try_into().unwrap(), 36).unwrap();
         let id = id(drawn.to_ascii_uppercase());
         self.drawn += 1;
-        let verifier = entry(State::Current, 1).verifier;
+        let verifier = entry(EntryState::Current, 1).verifier;
         let placeholder = issue.placeholder.clone();
         let is_creation = placeholder.is_none();
         let registered = issue.record.with_pending(id.clone(), verifier, placeholder, now());
@@ -81,15 +84,16 @@ impl World {
         let shown = showing('x', &self.user);
         self.touch(|delivered| {
             let (version, attempt) = (delivered.version.clone(), delivered.attempt);
-            *delivered = Delivered { version, attempt, credential_id: Some(id.clone()), ..shown };
+            *delivered =
+                ObservedSecret { version, attempt, credential_id: Some(id.clone()), ..shown };
         });
         if crash == Crash::AfterRequest(2) {
             return;
         }
-        self.record = Some(registered.promoted(&id, self.user.overlap, now()));
+        self.record = Some(registered.promote(&id, self.user.overlap, now()));
     }
 
-    fn touch(&mut self, change: impl FnOnce(&mut Delivered)) {
+    fn touch(&mut self, change: impl FnOnce(&mut ObservedSecret)) {
         if let Some(delivered) = &mut self.delivered {
             change(delivered);
             let number: u64 = delivered.version.resource_version.parse().unwrap();
@@ -98,10 +102,10 @@ impl World {
     }
 
     /// Decides and writes until it rests; after each request `check` is asked.
-    fn settle(&mut self, mut check: impl FnMut(&Self)) -> Option<Rest> {
+    fn settle(&mut self, mut check: impl FnMut(&Self)) -> Option<Done> {
         for _ in 0..MOST_STEPS {
             match decide(&self.observed(), now()) {
-                Step::Rest(rest) => return Some(rest),
+                Step::Done(rest) => return Some(rest),
                 Step::Write(write) => self.apply(write, Crash::Never),
             }
             check(self);
@@ -126,12 +130,12 @@ const MOST_STEPS: usize = 16;
 
 // === what there is ===
 
-fn any_state() -> impl Strategy<Value = State> {
+fn any_state() -> impl Strategy<Value = EntryState> {
     prop_oneof![
-        2 => Just(State::Pending(Some(version("7")))),
-        2 => Just(State::Pending(Some(version("6")))),
-        1 => Just(State::Pending(None)),
-        3 => (-30_i64..30).prop_map(|ends_in| State::Old(at(ends_in))),
+        2 => Just(EntryState::Pending(Some(version("7")))),
+        2 => Just(EntryState::Pending(Some(version("6")))),
+        1 => Just(EntryState::Pending(None)),
+        3 => (-30_i64..30).prop_map(|ends_in| EntryState::Old(at(ends_in))),
     ]
 }
 
@@ -139,7 +143,7 @@ fn any_entries() -> impl Strategy<Value = BTreeMap<CredentialId, Entry>> {
     let others = proptest::collection::vec((any_state(), 1_i64..4, -60_i64..0), 0..7);
     let current = proptest::option::of((1_i64..4, -60_i64..0));
     (current, others).prop_map(|(current, others)| {
-        let current = current.map(|(serial, age)| (State::Current, serial, age));
+        let current = current.map(|(serial, age)| (EntryState::Current, serial, age));
         let entries = current.into_iter().chain(others);
         ('a'..)
             .map(id)
@@ -184,7 +188,7 @@ fn any_user() -> impl Strategy<Value = User> {
         })
 }
 
-fn any_secret() -> impl Strategy<Value = Option<Delivered>> {
+fn any_secret() -> impl Strategy<Value = Option<ObservedSecret>> {
     let letter = prop_oneof![Just('a'), Just('b'), Just('c'), Just('z')];
     let secret = prop_oneof![
         1 => Just(placeholder()),
@@ -218,13 +222,13 @@ fn any_kept_world() -> impl Strategy<Value = World> {
 /// An end was given to what is readable: only a damaged record says so.
 fn ends(world: &World, id: &CredentialId) -> bool {
     let entry = world.record.as_ref().and_then(|record| record.entries.get(id));
-    entry.is_some_and(|entry| matches!(entry.state, State::Old(_)))
+    entry.is_some_and(|entry| matches!(entry.state, EntryState::Old(_)))
 }
 
 /// A readable pending entry was revealed at an earlier version than the present one.
 fn awaits_rightly(world: &World) -> bool {
     let entry = world.visible().and_then(|id| world.record.as_ref()?.entries.get(id));
-    entry.is_none_or(|entry| entry.state != State::Pending(Some(version("7"))))
+    entry.is_none_or(|entry| entry.state != EntryState::Pending(Some(version("7"))))
 }
 
 proptest! {
@@ -237,7 +241,7 @@ proptest! {
         let rest = world.settle(|_| ());
 
         let rest = rest.ok_or_else(|| TestCaseError::fail(format!("no rest from {start:?}")))?;
-        prop_assert_eq!(decide(&world.observed(), now()), Step::Rest(rest));
+        prop_assert_eq!(decide(&world.observed(), now()), Step::Done(rest));
         prop_assert!(world.drawn <= 1, "more than one client secret from {start:?}");
     }
 
@@ -248,30 +252,30 @@ proptest! {
         let record = world.record.as_ref().unwrap();
         let current = record.current().map(|(id, _)| id);
         let visible = world.visible();
-        let is_kept = match rest.verdict {
-            Verdict::Delivered => visible.is_some() && visible == current,
-            Verdict::ReadOnce | Verdict::DeletionIgnored => {
-                let carries = |it: &Delivered| it.credential_id.is_some();
+        let is_kept = match rest.outcome {
+            Outcome::Delivered => visible.is_some() && visible == current,
+            Outcome::ReadOnce | Outcome::DeletionIgnored => {
+                let carries = |it: &ObservedSecret| it.credential_id.is_some();
                 current.is_some() && !world.delivered.as_ref().is_some_and(carries)
             }
-            Verdict::AlterationIgnored => current.is_some() && visible.is_none(),
-            Verdict::Suspended => world.user.is_suspended && world.drawn == 0,
-            Verdict::TooManyCredentials => !record.has_room() && rest.wake_at.is_some(),
-            Verdict::LossesPaced { .. } => record.has_room() && rest.wake_at.is_some(),
-            Verdict::Gone
-            | Verdict::ClientIdTaken
-            | Verdict::Unreadable(_)
-            | Verdict::AwaitingCollection
-            | Verdict::SecretConflict
-            | Verdict::SecretTerminating
-            | Verdict::SecretImmutable
-            | Verdict::Uncollected(_)
-            | Verdict::NotCollected(_)
-            | Verdict::InvalidSpec(_)
-            | Verdict::NotAllowed { .. }
-            | Verdict::Blocked(_) => false,
+            Outcome::AlterationIgnored => current.is_some() && visible.is_none(),
+            Outcome::Suspended => world.user.is_suspended && world.drawn == 0,
+            Outcome::TooManyCredentials => !record.has_room() && rest.requeue_at.is_some(),
+            Outcome::LossesPaced { .. } => record.has_room() && rest.requeue_at.is_some(),
+            Outcome::Gone
+            | Outcome::ClientIdTaken
+            | Outcome::Unreadable(_)
+            | Outcome::AwaitingGarbageCollection
+            | Outcome::SecretConflict
+            | Outcome::SecretTerminating
+            | Outcome::SecretImmutable
+            | Outcome::Uncollected(_)
+            | Outcome::NotCollected(_)
+            | Outcome::InvalidSpec(_)
+            | Outcome::NotAllowed { .. }
+            | Outcome::Blocked(_) => false,
         };
-        let is_empty = world.delivered.as_ref().is_some_and(Delivered::is_empty);
+        let is_empty = world.delivered.as_ref().is_some_and(ObservedSecret::is_empty);
         prop_assert!(!is_empty, "a Secret without a client secret stays: {:?}", world);
         prop_assert!(is_kept, "{:?} with {:?}", rest, world);
     }
@@ -298,7 +302,7 @@ proptest! {
         // Nothing is issued into a full record or for a suspended user, whatever the Secret shows.
         let waits = world.user.is_suspended
             || rest.is_some_and(|rest| {
-                matches!(rest.verdict, Verdict::TooManyCredentials | Verdict::LossesPaced { .. })
+                matches!(rest.outcome, Outcome::TooManyCredentials | Outcome::LossesPaced { .. })
             });
         prop_assert!(visible.is_none_or(|id| world.accepts(id)) || waits);
     }
@@ -356,18 +360,18 @@ proptest! {
 
     #[test]
     fn tidying_twice_is_tidying_once(record in any_record(), secret in any_secret()) {
-        let shown = secret.as_ref().map(Delivered::shown);
+        let shown = secret.as_ref().map(ObservedSecret::credential);
 
-        let once = record.tidied(shown, OVERLAP, now());
+        let once = record.prune(shown, OVERLAP, now());
 
-        prop_assert_eq!(once.tidied(shown, OVERLAP, now()), once);
+        prop_assert_eq!(once.prune(shown, OVERLAP, now()), once);
     }
 
     #[test]
     fn an_answered_request_never_acts_again(mut world in any_world()) {
         world.user.is_suspended = false;
         let Some(rest) = world.settle(|_| ()) else { return Ok(()) };
-        if rest.verdict == Verdict::TooManyCredentials {
+        if rest.outcome == Outcome::TooManyCredentials {
             return Ok(());
         }
         let drawn = world.drawn;

@@ -7,15 +7,17 @@ use super::given::{
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::technical_user::{CredentialState, TechnicalUserStatus};
 use crate::domain::credential::record::Unreadable;
-use crate::domain::delivery::Delivered;
+use crate::domain::delivery::ObservedSecret;
 use crate::domain::object::Belongs;
-use crate::domain::obstacle::{Obstacle, Operation};
+use crate::domain::obstacle::{BlockedReason, Operation};
 use crate::domain::policy::Policy;
 use crate::domain::schedule::Now;
 use crate::domain::technical_user::report::{
-    self, Ability, ReferredKey, Situation, is_same, works,
+    self, ReferredKey, SigningKeyState, StatusInputs, is_same, works,
 };
-use crate::domain::technical_user::{Claim, InvalidField, Observed, Step, User, Verdict, decide};
+use crate::domain::technical_user::{
+    ClientIdReservation, InvalidField, Observed, Outcome, Step, User, decide,
+};
 
 use ConditionStatus::{False, True};
 
@@ -23,28 +25,30 @@ fn delivered() -> Observed {
     observed(user(), record([('a', current(1))]), showing('a', &user()))
 }
 
-fn told(seen: &Observed, verdict: &Verdict) -> TechnicalUserStatus {
+fn told(seen: &Observed, verdict: &Outcome) -> TechnicalUserStatus {
     status(seen, verdict, None, now()).unwrap()
 }
 
 /// The status while the `SigningKey` signs.
 fn status(
     seen: &Observed,
-    verdict: &Verdict,
+    verdict: &Outcome,
     former: Option<&TechnicalUserStatus>,
     now: Now,
 ) -> Option<TechnicalUserStatus> {
-    with_key(Ability::Signs, verdict, now, |situation| report::status(seen, situation, former))
+    with_key(SigningKeyState::Signs, verdict, now, |situation| {
+        report::status(seen, situation, former)
+    })
 }
 
 fn with_key<T>(
-    ability: Ability,
-    verdict: &Verdict,
+    ability: SigningKeyState,
+    verdict: &Outcome,
     now: Now,
-    act: impl FnOnce(&Situation<'_>) -> T,
+    act: impl FnOnce(&StatusInputs<'_>) -> T,
 ) -> T {
     let signing_key = ReferredKey { name: "gateway".to_owned(), ability };
-    act(&Situation { verdict, signing_key: &signing_key, home: "home", now })
+    act(&StatusInputs { verdict, signing_key: &signing_key, home: "home", now })
 }
 
 fn invalid() -> InvalidField {
@@ -65,38 +69,42 @@ fn summary(status: &TechnicalUserStatus) -> (ConditionStatus, bool, bool) {
 fn each_verdict_has_its_conditions() {
     let operation = || Operation::on("patch", "secrets", "payments", "billing-credentials");
     let (policy, reason) = ("no-plain-secrets".to_owned(), "Forbidden".to_owned());
-    let forbidden = Obstacle::Forbidden { operation: operation(), account: None };
-    let refused = Obstacle::Refused { operation: operation(), reason };
-    let denied = Obstacle::Denied { operation: operation(), policy };
-    let quota = Obstacle::Quota { operation: operation(), quota: None };
-    let terminating = Obstacle::NamespaceTerminating { namespace: "payments".to_owned() };
+    let forbidden = BlockedReason::Forbidden { operation: operation(), account: None };
+    let refused = BlockedReason::Refused { operation: operation(), reason };
+    let denied = BlockedReason::Denied { operation: operation(), policy };
+    let quota = BlockedReason::QuotaExceeded { operation: operation(), quota: None };
+    let terminating = BlockedReason::NamespaceTerminating { namespace: "payments".to_owned() };
     let table = [
-        (Verdict::Delivered, "Issued", (True, false, false)),
-        (Verdict::ReadOnce, "DeliveredOnce", (True, false, false)),
-        (Verdict::DeletionIgnored, "DeletionIgnored", (True, false, false)),
-        (Verdict::AlterationIgnored, "AlterationIgnored", (True, false, false)),
-        (Verdict::Suspended, "Suspended", (True, false, false)),
-        (Verdict::ClientIdTaken, "ClientIDTaken", (False, false, true)),
-        (Verdict::Unreadable(Unreadable::Malformed), "RecordUnreadable", (False, false, true)),
-        (Verdict::AwaitingCollection, "AwaitingGarbageCollection", (True, true, false)),
-        (Verdict::SecretConflict, "SecretConflict", (False, false, true)),
-        (Verdict::SecretTerminating, "SecretTerminating", (True, true, false)),
-        (Verdict::SecretImmutable, "SecretImmutable", (False, false, true)),
-        (Verdict::TooManyCredentials, "TooManyCredentials", (True, true, false)),
+        (Outcome::Delivered, "Issued", (True, false, false)),
+        (Outcome::ReadOnce, "DeliveredOnce", (True, false, false)),
+        (Outcome::DeletionIgnored, "DeletionIgnored", (True, false, false)),
+        (Outcome::AlterationIgnored, "AlterationIgnored", (True, false, false)),
+        (Outcome::Suspended, "Suspended", (True, false, false)),
+        (Outcome::ClientIdTaken, "ClientIDTaken", (False, false, true)),
+        (Outcome::Unreadable(Unreadable::Malformed), "RecordUnreadable", (False, false, true)),
+        (Outcome::AwaitingGarbageCollection, "AwaitingGarbageCollection", (True, true, false)),
+        (Outcome::SecretConflict, "SecretConflict", (False, false, true)),
+        (Outcome::SecretTerminating, "SecretTerminating", (True, true, false)),
+        (Outcome::SecretImmutable, "SecretImmutable", (False, false, true)),
+        (Outcome::TooManyCredentials, "TooManyCredentials", (True, true, false)),
         (
-            Verdict::LossesPaced { replaced: 3, resumes_at: at(5) },
+            Outcome::LossesPaced { replaced: 3, resumes_at: at(5) },
             "SecretLostRepeatedly",
             (False, true, false),
         ),
-        (Verdict::InvalidSpec(invalid()), "InvalidSpec", (False, false, true)),
-        (Verdict::Blocked(forbidden), "Forbidden", (True, false, true)),
-        (Verdict::Blocked(quota), "QuotaExceeded", (True, false, true)),
-        (Verdict::Blocked(terminating), "NamespaceTerminating", (True, true, false)),
-        (Verdict::Blocked(denied), "AdmissionDenied", (True, false, true)),
-        (Verdict::Blocked(refused), "AdmissionDenied", (True, false, true)),
-        (Verdict::Blocked(Obstacle::Unavailable), "ApiServerUnavailable", (True, true, false)),
+        (Outcome::InvalidSpec(invalid()), "InvalidSpec", (False, false, true)),
+        (Outcome::Blocked(forbidden), "Forbidden", (True, false, true)),
+        (Outcome::Blocked(quota), "QuotaExceeded", (True, false, true)),
+        (Outcome::Blocked(terminating), "NamespaceTerminating", (True, true, false)),
+        (Outcome::Blocked(denied), "AdmissionDenied", (True, false, true)),
+        (Outcome::Blocked(refused), "AdmissionDenied", (True, false, true)),
         (
-            Verdict::Blocked(Obstacle::Contended { object: None }),
+            Outcome::Blocked(BlockedReason::ApiServerUnavailable),
+            "ApiServerUnavailable",
+            (True, true, false),
+        ),
+        (
+            Outcome::Blocked(BlockedReason::WriteConflict { object: None }),
             "WriteConflict",
             (True, true, false),
         ),
@@ -116,7 +124,7 @@ fn each_verdict_has_its_conditions() {
 fn waiting_with_nothing_that_works_is_not_ready() {
     let seen = observed(user(), record([]), placeholder());
 
-    let status = told(&seen, &Verdict::SecretTerminating);
+    let status = told(&seen, &Outcome::SecretTerminating);
 
     assert_eq!(summary(&status), (False, true, false));
 }
@@ -130,41 +138,41 @@ fn a_client_secret_works_when_the_secret_shows_the_current_one_or_is_gone() {
     assert!(!works(&observed(user(), record(), showing('b', &user()))));
     assert!(!works(&observed(user(), record(), altered('a', &user()))));
     assert!(!works(&observed(user(), record(), placeholder())));
-    assert!(!works(&Observed { record: Claim::Free, ..delivered() }));
+    assert!(!works(&Observed { record: ClientIdReservation::Free, ..delivered() }));
 }
 
 #[test]
 fn a_return_from_trouble_is_news_and_a_first_client_secret_is_none() {
-    let reasons = |verdict: &Verdict, former: Option<&TechnicalUserStatus>| -> Vec<_> {
+    let reasons = |verdict: &Outcome, former: Option<&TechnicalUserStatus>| -> Vec<_> {
         let present = status(&delivered(), verdict, former, now()).unwrap();
-        let news = with_key(Ability::Signs, verdict, now(), |situation| {
+        let news = with_key(SigningKeyState::Signs, verdict, now(), |situation| {
             report::news(&delivered(), situation, former, &present)
         });
         news.into_iter().map(|it| it.reason).collect()
     };
-    let calm = told(&delivered(), &Verdict::Delivered);
-    let blocked = told(&delivered(), &Verdict::SecretTerminating);
-    let unissued = told(&observed(user(), record([]), None), &Verdict::SecretConflict);
+    let calm = told(&delivered(), &Outcome::Delivered);
+    let blocked = told(&delivered(), &Outcome::SecretTerminating);
+    let unissued = told(&observed(user(), record([]), None), &Outcome::SecretConflict);
 
-    assert!(reasons(&Verdict::Delivered, None).is_empty());
-    assert!(reasons(&Verdict::Delivered, Some(&calm)).is_empty());
-    assert!(reasons(&Verdict::Delivered, Some(&unissued)).is_empty());
-    assert_eq!(reasons(&Verdict::Delivered, Some(&blocked)), ["Issued"]);
-    assert_eq!(reasons(&Verdict::SecretTerminating, Some(&calm)), ["SecretTerminating"]);
+    assert!(reasons(&Outcome::Delivered, None).is_empty());
+    assert!(reasons(&Outcome::Delivered, Some(&calm)).is_empty());
+    assert!(reasons(&Outcome::Delivered, Some(&unissued)).is_empty());
+    assert_eq!(reasons(&Outcome::Delivered, Some(&blocked)), ["Issued"]);
+    assert_eq!(reasons(&Outcome::SecretTerminating, Some(&calm)), ["SecretTerminating"]);
 }
 
 #[test]
 fn a_user_that_is_gone_has_no_status() {
     let gone = Observed { user: None, ..delivered() };
 
-    assert_eq!(status(&gone, &Verdict::Gone, None, now()), None);
+    assert_eq!(status(&gone, &Outcome::Gone, None, now()), None);
 }
 
 #[test]
 fn credentials_are_listed_newest_first_and_without_verifiers() {
     let record = record([('a', old(5)), ('b', current(2)), ('c', pending("6", 3))]);
 
-    let status = told(&observed(user(), record, showing('b', &user())), &Verdict::Delivered);
+    let status = told(&observed(user(), record, showing('b', &user())), &Outcome::Delivered);
 
     let listed: Vec<_> = status.credentials.iter().map(|it| (it.id.clone(), it.state)).collect();
     let expected = [
@@ -180,7 +188,7 @@ fn credentials_are_listed_newest_first_and_without_verifiers() {
 
 #[test]
 fn the_binding_names_the_secret_once_it_carries_a_client_secret_of_ours() {
-    let foreign = Delivered { belongs: Belongs::Foreign, ..showing('a', &user()) };
+    let foreign = ObservedSecret { belongs: Belongs::Foreign, ..showing('a', &user()) };
     let secrets = [
         (Some(showing('a', &user())), Some("billing-credentials")),
         (Some(placeholder()), None),
@@ -190,7 +198,7 @@ fn the_binding_names_the_secret_once_it_carries_a_client_secret_of_ours() {
     for (delivered, expected) in secrets {
         let seen = observed(user(), record([('a', current(1))]), delivered);
 
-        let binding = told(&seen, &Verdict::Delivered).binding;
+        let binding = told(&seen, &Outcome::Delivered).binding;
 
         assert_eq!(binding.as_ref().map(|it| it.name.as_str()), expected);
     }
@@ -201,7 +209,7 @@ fn rotation_times_and_the_serial_come_from_the_record() {
     let scheduled = User { period: Some(hours(48)), ..user() };
     let seen = observed(scheduled.clone(), record([('a', current(4))]), showing('a', &scheduled));
 
-    let told = told(&seen, &Verdict::Delivered);
+    let told = told(&seen, &Outcome::Delivered);
 
     assert_eq!(told.serial, Some(4));
     assert_eq!(told.last_rotation_time.unwrap().0, at(-1));
@@ -214,7 +222,7 @@ fn a_suspended_user_has_no_next_rotation() {
     let suspended = User { period: Some(hours(48)), is_suspended: true, ..user() };
     let seen = observed(suspended.clone(), record([('a', current(1))]), showing('a', &suspended));
 
-    assert_eq!(told(&seen, &Verdict::Suspended).next_rotation_time, None);
+    assert_eq!(told(&seen, &Outcome::Suspended).next_rotation_time, None);
 }
 
 #[test]
@@ -227,7 +235,7 @@ fn an_answered_request_is_shown_and_an_open_one_is_not() {
         ..user()
     };
 
-    let status = told(&observed(asking, record, showing('a', &user())), &Verdict::Delivered);
+    let status = told(&observed(asking, record, showing('a', &user())), &Outcome::Delivered);
 
     assert_eq!(status.last_handled_rotate_at.as_deref(), Some("one"));
     assert_eq!(status.last_handled_revoke_at, None);
@@ -243,7 +251,7 @@ fn a_rotation_is_not_reported_as_handled_before_its_client_secret_is_delivered()
         last_handled_rotate_at: Some("zero".to_owned()),
         ..TechnicalUserStatus::default()
     };
-    let blocked = Verdict::Blocked(Obstacle::Unavailable);
+    let blocked = Outcome::Blocked(BlockedReason::ApiServerUnavailable);
 
     let without_former = told(&seen, &blocked);
     let present = status(&seen, &blocked, Some(&former), now()).unwrap();
@@ -256,11 +264,11 @@ fn a_rotation_is_not_reported_as_handled_before_its_client_secret_is_delivered()
 fn an_ignored_request_is_a_condition_and_an_event() {
     let blank = User { ignored_requests: vec!["iam.cyoda.com/rotate-requested-at"], ..user() };
     let seen = observed(blank, record([('a', current(1))]), showing('a', &user()));
-    let former = told(&delivered(), &Verdict::Delivered);
+    let former = told(&delivered(), &Outcome::Delivered);
 
-    let present = status(&seen, &Verdict::Delivered, Some(&former), now()).unwrap();
-    let verdict = &Verdict::Delivered;
-    let news = with_key(Ability::Signs, verdict, now(), |situation| {
+    let present = status(&seen, &Outcome::Delivered, Some(&former), now()).unwrap();
+    let verdict = &Outcome::Delivered;
+    let news = with_key(SigningKeyState::Signs, verdict, now(), |situation| {
         report::news(&seen, situation, Some(&former), &present)
     });
 
@@ -275,11 +283,11 @@ fn an_ignored_request_is_a_condition_and_an_event() {
 
 #[test]
 fn a_condition_keeps_its_time_until_its_status_changes() {
-    let first = status(&delivered(), &Verdict::Delivered, None, Now::at(at(0))).unwrap();
+    let first = status(&delivered(), &Outcome::Delivered, None, Now::at(at(0))).unwrap();
 
-    let later = status(&delivered(), &Verdict::ReadOnce, Some(&first), Now::at(at(1))).unwrap();
+    let later = status(&delivered(), &Outcome::ReadOnce, Some(&first), Now::at(at(1))).unwrap();
     let broken =
-        status(&delivered(), &Verdict::SecretConflict, Some(&later), Now::at(at(2))).unwrap();
+        status(&delivered(), &Outcome::SecretConflict, Some(&later), Now::at(at(2))).unwrap();
 
     assert_eq!(condition(&later, "Ready").unwrap().last_transition_time.0, at(0));
     assert_eq!(condition(&broken, "Ready").unwrap().last_transition_time.0, at(2));
@@ -288,10 +296,10 @@ fn a_condition_keeps_its_time_until_its_status_changes() {
 
 #[test]
 fn the_same_state_later_gives_the_same_status() {
-    let first = status(&delivered(), &Verdict::Delivered, None, Now::at(at(0))).unwrap();
+    let first = status(&delivered(), &Outcome::Delivered, None, Now::at(at(0))).unwrap();
 
     let mut later =
-        status(&delivered(), &Verdict::Delivered, Some(&first), Now::at(at(500))).unwrap();
+        status(&delivered(), &Outcome::Delivered, Some(&first), Now::at(at(500))).unwrap();
     assert_eq!(first, later);
     later.conditions.reverse();
     later.credentials.reverse();
@@ -301,7 +309,7 @@ fn the_same_state_later_gives_the_same_status() {
 
 #[test]
 fn a_status_survives_its_journey_through_json() {
-    let status = told(&delivered(), &Verdict::Delivered);
+    let status = told(&delivered(), &Outcome::Delivered);
 
     let json = serde_json::to_string(&status).unwrap();
 
@@ -311,16 +319,16 @@ fn a_status_survives_its_journey_through_json() {
 #[test]
 fn a_lost_status_is_written_again_from_the_record() {
     let seen = delivered();
-    let before = told(&seen, &Verdict::Delivered);
+    let before = told(&seen, &Outcome::Delivered);
 
-    let after = status(&seen, &Verdict::Delivered, Some(&TechnicalUserStatus::default()), now());
+    let after = status(&seen, &Outcome::Delivered, Some(&TechnicalUserStatus::default()), now());
 
     assert_eq!(after, Some(before));
 }
 
 #[test]
 fn an_unreadable_spec_keeps_what_was_known_and_names_the_field_and_its_value() {
-    let former = told(&delivered(), &Verdict::Delivered);
+    let former = told(&delivered(), &Outcome::Delivered);
     let read = |former: Option<&TechnicalUserStatus>, generation, now| {
         report::invalid_spec((&user().owner, generation), invalid(), former, now)
     };
@@ -342,10 +350,10 @@ fn an_unreadable_spec_keeps_what_was_known_and_names_the_field_and_its_value() {
 
 #[test]
 fn a_record_that_cannot_be_read_leaves_no_old_numbers() {
-    let unreadable = Claim::Unreadable(Unreadable::FormatVersion);
+    let unreadable = ClientIdReservation::Unreadable(Unreadable::FormatVersion);
     let seen = Observed { record: unreadable, ..delivered() };
 
-    let status = told(&seen, &Verdict::Unreadable(Unreadable::FormatVersion));
+    let status = told(&seen, &Outcome::Unreadable(Unreadable::FormatVersion));
 
     assert_eq!(status.serial, None);
     assert!(status.credentials.is_empty());
@@ -364,10 +372,10 @@ fn what_the_installation_does_not_allow_makes_a_delivered_user_unready_and_is_na
     for (excess, reason, value) in cases {
         let observed = Observed { user: Some(User { excess, ..user() }), ..delivered() };
 
-        let Step::Rest(rest) = decide(&observed, now()) else {
+        let Step::Done(rest) = decide(&observed, now()) else {
             panic!("there is nothing to write")
         };
-        let status = told(&observed, &rest.verdict);
+        let status = told(&observed, &rest.outcome);
 
         let ready = condition(&status, "Ready").unwrap();
         assert_eq!(ready.reason, reason);
@@ -386,8 +394,8 @@ fn a_request_that_waits_for_a_full_record_is_shown() {
     answered.rotated = answered.rotated.with("new");
     let answered = observed(requesting, answered, showing('a', &user()));
 
-    let shown = told(&waiting, &Verdict::TooManyCredentials);
-    let settled = told(&answered, &Verdict::TooManyCredentials);
+    let shown = told(&waiting, &Outcome::TooManyCredentials);
+    let settled = told(&answered, &Outcome::TooManyCredentials);
 
     let pending = condition(&shown, "RequestPending").unwrap();
     assert!(pending.message.contains("2026-11-24T09:00:00Z"), "{}", pending.message);

@@ -4,7 +4,7 @@ use super::given::{
     at, current, id, issued, pending, placeholder, put, record, showing, step, user, verdict,
 };
 use crate::domain::credential::record::Record;
-use crate::domain::technical_user::{Cause, Change, User, Verdict};
+use crate::domain::technical_user::{Cause, Change, Outcome, User};
 
 fn rotating(token: &str) -> User {
     User { rotate_request: Some(token.to_owned()), ..user() }
@@ -38,7 +38,7 @@ fn a_new_token_asks_for_a_new_client_secret_and_is_recorded_with_it() {
 fn the_last_answered_token_does_not_act_again() {
     let step = step(rotating("one"), answered(&["one"]), showing('a', &user()));
 
-    assert_eq!(verdict(&step), Some(&Verdict::Delivered));
+    assert_eq!(verdict(&step), Some(&Outcome::Delivered));
 }
 
 #[test]

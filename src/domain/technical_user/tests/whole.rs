@@ -7,10 +7,12 @@ use super::given::{
     rests, showing, step, user, verdict, version,
 };
 use crate::api::technical_user::{CredentialField, SecretTemplate};
-use crate::domain::credential::record::{Entry, State};
-use crate::domain::delivery::{Content, Delivered, Endpoints, Mutability, Written};
-use crate::domain::schedule::later;
-use crate::domain::technical_user::{Cause, Change, Step, User, Verdict, Write};
+use crate::domain::credential::record::{Entry, EntryState};
+use crate::domain::delivery::{
+    DesiredSecret, Endpoints, ManagedFields, Mutability, ObservedSecret,
+};
+use crate::domain::schedule::saturating_add;
+use crate::domain::technical_user::{Cause, Change, Outcome, Step, User, Write};
 
 #[test]
 fn a_missing_secret_is_created_with_its_client_secret() {
@@ -31,7 +33,7 @@ fn a_creation_whose_answer_was_lost_is_fenced_by_a_secret_without_a_client_secre
     assert_eq!(fence, Step::Write(Write::CreatePlaceholder));
     let (record, cause) = issued(&again).unwrap();
     assert_eq!(cause, Cause::Unissued);
-    assert_eq!(record.entries[&id('a')].state, State::Old(later(at(0), OVERLAP)));
+    assert_eq!(record.entries[&id('a')].state, EntryState::Old(saturating_add(at(0), OVERLAP)));
     assert_eq!(put(&arrived).unwrap().1, Change::Promote);
 }
 
@@ -59,8 +61,8 @@ fn a_full_record_gets_no_secret_without_a_client_secret() {
     full.entries.insert(id('a'), old(8));
     let fenced = step(user(), full, placeholder());
 
-    assert_eq!(verdict(&without), Some(&Verdict::TooManyCredentials));
-    assert_eq!(put(&with).unwrap().1, Change::Tidy);
+    assert_eq!(verdict(&without), Some(&Outcome::TooManyCredentials));
+    assert_eq!(put(&with).unwrap().1, Change::Prune);
     assert_eq!(fenced, Step::Write(Write::Discard(version("7"))));
 }
 
@@ -76,7 +78,7 @@ fn a_full_record_does_not_hold_up_what_needs_no_client_secret() {
     let keys = [("OIDC_ISSUER", CredentialField::Issuer)].map(|(key, it)| (key.to_owned(), it));
     let template = SecretTemplate { keys: keys.into(), ..SecretTemplate::default() };
     let endpoints = Endpoints { issuer: "https://moved.example".to_owned() };
-    let content = Content::of("billing", &requesting.client_id, &template, &endpoints);
+    let content = DesiredSecret::of("billing", &requesting.client_id, &template, &endpoints);
     let moved = User { content, ..requesting.clone() };
 
     let labels = step(requesting.clone(), full.clone(), unlabelled);
@@ -98,9 +100,9 @@ fn losses_are_replaced_at_once_three_times_and_then_after_longer_and_longer_time
     };
     let waiting = |record, delivered| {
         let step = step(user(), record, delivered);
-        rests(&step).map(|rest| (rest.verdict.reason(), rest.wake_at))
+        rests(&step).map(|rest| (rest.outcome.reason(), rest.requeue_at))
     };
-    let minutes = |minutes| later(at(0), SignedDuration::from_mins(minutes));
+    let minutes = |minutes| saturating_add(at(0), SignedDuration::from_mins(minutes));
 
     for replaced in 0..3 {
         assert_eq!(cause(&step(user(), lost(replaced), None)), Some(Cause::Deleted));
@@ -139,8 +141,8 @@ fn labels_of_an_immutable_secret_are_still_corrected() {
 
 #[test]
 fn a_secret_that_may_be_immutable_is_asked_by_clearing_the_field() {
-    let perhaps = Delivered { mutability: Mutability::Unknown, ..placeholder() };
-    let drifted = Delivered {
+    let perhaps = ObservedSecret { mutability: Mutability::Unknown, ..placeholder() };
+    let drifted = ObservedSecret {
         mutability: Mutability::Unknown,
         content_digest: None,
         ..showing('a', &user())
@@ -148,32 +150,32 @@ fn a_secret_that_may_be_immutable_is_asked_by_clearing_the_field() {
 
     let to_issue = step(user(), record([]), perhaps.clone());
     let to_refresh = step(user(), record([('a', current(1))]), drifted);
-    let at_rest = Delivered { mutability: Mutability::Unknown, ..showing('a', &user()) };
+    let at_rest = ObservedSecret { mutability: Mutability::Unknown, ..showing('a', &user()) };
     let nothing_due = step(user(), record([('a', current(1))]), at_rest);
 
     let clear = Step::Write(Write::ClearImmutable(version("7")));
     assert_eq!((to_issue, to_refresh), (clear.clone(), clear));
-    assert_eq!(verdict(&nothing_due), Some(&Verdict::Delivered));
+    assert_eq!(verdict(&nothing_due), Some(&Outcome::Delivered));
 }
 
 #[test]
 fn lost_ownership_of_the_fields_issues_nothing() {
     let mut untracked = showing('a', &user());
-    untracked.ours = Written::default();
+    untracked.ours = ManagedFields::default();
 
     let step = step(user(), record([('a', current(1))]), untracked);
 
-    assert_eq!(verdict(&step), Some(&Verdict::Delivered));
+    assert_eq!(verdict(&step), Some(&Outcome::Delivered));
 }
 
 #[test]
 fn nothing_is_delivered_into_an_immutable_secret() {
-    let immutable = |it| Delivered { mutability: Mutability::Immutable, ..it };
+    let immutable = |it| ObservedSecret { mutability: Mutability::Immutable, ..it };
 
     let shown = step(user(), record([]), immutable(showing('a', &user())));
     let empty = step(user(), record([]), immutable(placeholder()));
 
-    assert_eq!(verdict(&shown), Some(&Verdict::SecretImmutable));
+    assert_eq!(verdict(&shown), Some(&Outcome::SecretImmutable));
     assert_eq!(empty, Step::Write(Write::Discard(version("7"))));
 }
 
@@ -185,5 +187,5 @@ fn an_immutable_secret_with_the_current_client_secret_is_fine_even_when_it_drift
 
     let step = step(user(), record([('a', current(1))]), delivered);
 
-    assert_eq!(verdict(&step), Some(&Verdict::Delivered));
+    assert_eq!(verdict(&step), Some(&Outcome::Delivered));
 }

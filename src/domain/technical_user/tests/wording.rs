@@ -7,26 +7,26 @@ use super::given::{at, current, hours, now, observed, old, record, showing, user
 use crate::api::condition::Condition;
 use crate::domain::credential::record::Unreadable;
 use crate::domain::invalid::InvalidField;
-use crate::domain::news::News;
-use crate::domain::obstacle::Obstacle;
+use crate::domain::news::Event;
+use crate::domain::obstacle::BlockedReason;
 use crate::domain::policy::Policy;
-use crate::domain::schedule::Watchman;
-use crate::domain::technical_user::report::{self, Ability, ReferredKey, Situation};
-use crate::domain::technical_user::{Cause, Observed, User, Verdict};
-use crate::domain::wording::{assert_worded, every_obstacle};
+use crate::domain::schedule::ClockMonitor;
+use crate::domain::technical_user::report::{self, ReferredKey, SigningKeyState, StatusInputs};
+use crate::domain::technical_user::{Cause, Observed, Outcome, User};
+use crate::domain::wording::{assert_worded, every_blocked_reason};
 
 const OBJECT: &str = "TechnicalUser payments/billing";
 
 #[test]
 fn every_verdict_names_the_technical_user_whatever_its_signing_key_does() {
     let all = std::iter::successors(verdict_after(None), |it| verdict_after(Some(it)));
-    let blocked = every_obstacle().into_iter().map(Verdict::Blocked);
+    let blocked = every_blocked_reason().into_iter().map(Outcome::Blocked);
     let seen = observed(user(), record([('a', current(1))]), showing('a', &user()));
 
     for verdict in all.chain(blocked) {
-        for ability in Ability::SEEN {
+        for ability in SigningKeyState::SEEN {
             let signing_key = ReferredKey { name: "gateway".to_owned(), ability };
-            let situation = Situation {
+            let situation = StatusInputs {
                 verdict: &verdict,
                 signing_key: &signing_key,
                 home: "home",
@@ -36,7 +36,7 @@ fn every_verdict_names_the_technical_user_whatever_its_signing_key_does() {
             for Condition { message, .. } in &status.conditions {
                 assert_worded(message, OBJECT);
             }
-            for News { message, .. } in report::news(&seen, &situation, None, &status) {
+            for Event { message, .. } in report::news(&seen, &situation, None, &status) {
                 assert_worded(&message, OBJECT);
             }
         }
@@ -44,36 +44,36 @@ fn every_verdict_names_the_technical_user_whatever_its_signing_key_does() {
 }
 
 /// A new variant does not compile until it stands in this chain.
-fn verdict_after(former: Option<&Verdict>) -> Option<Verdict> {
+fn verdict_after(former: Option<&Outcome>) -> Option<Outcome> {
     let not_allowed = || {
         let texts = |value: &str| vec![value.to_owned()];
         let excess = Policy::default().excess(&texts("ROLE_ADMIN"), &texts("cyoda")).unwrap();
-        Verdict::NotAllowed { user: Box::new(user().owner), excess: Box::new(excess) }
+        Outcome::NotAllowed { user: Box::new(user().owner), excess: Box::new(excess) }
     };
     let field = || InvalidField { path: "spec.rotation.overlap", value: "soon".to_owned() };
     Some(match former {
-        None => Verdict::Gone,
-        Some(Verdict::Gone) => Verdict::Delivered,
-        Some(Verdict::Delivered) => Verdict::Uncollected(at(1)),
-        Some(Verdict::Uncollected(_)) => Verdict::ReadOnce,
-        Some(Verdict::ReadOnce) => Verdict::NotCollected(hours(4)),
-        Some(Verdict::NotCollected(_)) => Verdict::DeletionIgnored,
-        Some(Verdict::DeletionIgnored) => Verdict::AlterationIgnored,
-        Some(Verdict::AlterationIgnored) => Verdict::Suspended,
-        Some(Verdict::Suspended) => not_allowed(),
-        Some(Verdict::NotAllowed { .. }) => Verdict::ClientIdTaken,
-        Some(Verdict::ClientIdTaken) => Verdict::Unreadable(Unreadable::Malformed),
-        Some(Verdict::Unreadable(_)) => Verdict::AwaitingCollection,
-        Some(Verdict::AwaitingCollection) => Verdict::SecretConflict,
-        Some(Verdict::SecretConflict) => Verdict::SecretTerminating,
-        Some(Verdict::SecretTerminating) => Verdict::SecretImmutable,
-        Some(Verdict::SecretImmutable) => Verdict::TooManyCredentials,
-        Some(Verdict::TooManyCredentials) => {
-            Verdict::LossesPaced { replaced: 3, resumes_at: at(5) }
+        None => Outcome::Gone,
+        Some(Outcome::Gone) => Outcome::Delivered,
+        Some(Outcome::Delivered) => Outcome::Uncollected(at(1)),
+        Some(Outcome::Uncollected(_)) => Outcome::ReadOnce,
+        Some(Outcome::ReadOnce) => Outcome::NotCollected(hours(4)),
+        Some(Outcome::NotCollected(_)) => Outcome::DeletionIgnored,
+        Some(Outcome::DeletionIgnored) => Outcome::AlterationIgnored,
+        Some(Outcome::AlterationIgnored) => Outcome::Suspended,
+        Some(Outcome::Suspended) => not_allowed(),
+        Some(Outcome::NotAllowed { .. }) => Outcome::ClientIdTaken,
+        Some(Outcome::ClientIdTaken) => Outcome::Unreadable(Unreadable::Malformed),
+        Some(Outcome::Unreadable(_)) => Outcome::AwaitingGarbageCollection,
+        Some(Outcome::AwaitingGarbageCollection) => Outcome::SecretConflict,
+        Some(Outcome::SecretConflict) => Outcome::SecretTerminating,
+        Some(Outcome::SecretTerminating) => Outcome::SecretImmutable,
+        Some(Outcome::SecretImmutable) => Outcome::TooManyCredentials,
+        Some(Outcome::TooManyCredentials) => {
+            Outcome::LossesPaced { replaced: 3, resumes_at: at(5) }
         }
-        Some(Verdict::LossesPaced { .. }) => Verdict::InvalidSpec(field()),
-        Some(Verdict::InvalidSpec(_)) => Verdict::Blocked(Obstacle::Unavailable),
-        Some(Verdict::Blocked(_)) => return None,
+        Some(Outcome::LossesPaced { .. }) => Outcome::InvalidSpec(field()),
+        Some(Outcome::InvalidSpec(_)) => Outcome::Blocked(BlockedReason::ApiServerUnavailable),
+        Some(Outcome::Blocked(_)) => return None,
     })
 }
 
@@ -89,13 +89,14 @@ fn every_condition_and_its_end_name_the_technical_user() {
     let seen =
         observed(troubled, record([('a', current(2)), ('b', old(2))]), showing('a', &user()));
     let calm = observed(user(), record([('a', current(2))]), showing('a', &user()));
-    let apart = Watchman::default().look(at(0), Some(at(1)), Duration::ZERO);
-    let signing_key = ReferredKey { name: "gateway".to_owned(), ability: Ability::Signs };
+    let apart = ClockMonitor::default().sample(at(0), Some(at(1)), Duration::ZERO);
+    let signing_key = ReferredKey { name: "gateway".to_owned(), ability: SigningKeyState::Signs };
     let situation =
-        |verdict, now| Situation { verdict, signing_key: &signing_key, home: "home", now };
-    let (full, delivered) = (Verdict::TooManyCredentials, Verdict::Delivered);
-    let status =
-        |seen: &Observed, situation: &Situation<'_>| report::status(seen, situation, None).unwrap();
+        |verdict, now| StatusInputs { verdict, signing_key: &signing_key, home: "home", now };
+    let (full, delivered) = (Outcome::TooManyCredentials, Outcome::Delivered);
+    let status = |seen: &Observed, situation: &StatusInputs<'_>| {
+        report::status(seen, situation, None).unwrap()
+    };
 
     let begun = status(&seen, &situation(&full, apart));
     let ended = status(&calm, &situation(&delivered, now()));
@@ -146,7 +147,7 @@ fn every_event_names_the_technical_user() {
     ];
 
     let mut reasons = BTreeSet::new();
-    for News { reason, message, .. } in issued.into_iter().chain(others) {
+    for Event { reason, message, .. } in issued.into_iter().chain(others) {
         assert_worded(&message, OBJECT);
         reasons.insert(reason);
     }
