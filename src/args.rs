@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use jiff::SignedDuration;
 
 use self::issuer::check_issuer;
-use self::values::{address, controller_name, dns_label, lasting};
+use self::values::{address, at_least_one_second, controller_name, dns_label};
 use crate::api::technical_user::AccessTokenType;
 use crate::domain::policy::{Allowed, InvalidList, Policy};
 use crate::process::ProxyVariables;
@@ -80,12 +80,12 @@ pub struct Installation {
 
     /// How long an access token lives at most, whatever a `TechnicalUser` asks for. A key stays in the
     /// JWKS that long after its last token; the operator and the token service need the same value.
-    #[arg(long, env = "TECHNICAL_USER_MAX_ACCESS_TOKEN_TTL", default_value = "24h", value_parser = lasting, value_name = "DURATION")]
+    #[arg(long, env = "TECHNICAL_USER_MAX_ACCESS_TOKEN_TTL", default_value = "24h", value_parser = at_least_one_second, value_name = "DURATION")]
     pub max_access_token_ttl: SignedDuration,
 
     /// How long a token service may be out of touch with the API server and still sign. A key stays
     /// in the JWKS that much longer; the operator and the token service need the same value.
-    #[arg(long, env = "TECHNICAL_USER_MAX_STALENESS", default_value = "1h", value_parser = lasting, value_name = "DURATION")]
+    #[arg(long, env = "TECHNICAL_USER_MAX_STALENESS", default_value = "1h", value_parser = at_least_one_second, value_name = "DURATION")]
     pub max_staleness: SignedDuration,
 
     /// The roles that access tokens may carry, separated by commas, or * for any, whatever a
@@ -219,7 +219,7 @@ pub struct ServiceArguments {
 
     /// How long a connection may stay without a request. It has to be longer than the proxy or load
     /// balancer before it keeps one, so that it never sends a request into a connection that closes.
-    #[arg(long, env = "TECHNICAL_USER_IDLE_TIMEOUT", default_value = "620s", value_parser = lasting, value_name = "DURATION")]
+    #[arg(long, env = "TECHNICAL_USER_IDLE_TIMEOUT", default_value = "620s", value_parser = at_least_one_second, value_name = "DURATION")]
     pub idle_timeout: SignedDuration,
 }
 

@@ -29,7 +29,7 @@ mod tally;
 pub mod technical_user;
 mod views;
 
-use self::cluster::{Cluster, Failure, Kind};
+use self::cluster::{ApiError, ApiErrorKind, ConditionalPatch};
 use self::installation::Installations;
 use self::lease::Leadership;
 use self::metrics::Metrics;
@@ -39,7 +39,7 @@ use self::queue::Barrier;
 #[derive(Debug)]
 pub struct Context {
     /// The API server.
-    pub cluster: Cluster,
+    pub cluster: ConditionalPatch,
     /// Random bytes.
     pub entropy: Arc<dyn Entropy>,
     /// Where key pairs come from.
@@ -74,24 +74,24 @@ pub struct Settings {
     /// The name of this replica.
     pub identity: String,
     /// How long a key stays in the JWKS, at least.
-    pub limits: Limits,
+    pub limits: TokenLimits,
     /// Whether a `SigningKey` named `default` is made whenever there is none of that name.
     pub bootstrap_signing_key: bool,
 }
 
 /// What the operator and the token service agree upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct TokenLimits {
     /// S: how old the views of a server may be for it to sign.
-    pub view_age: SignedDuration,
+    pub max_staleness: SignedDuration,
     /// How long a token lives at most.
     pub token_lifetime: SignedDuration,
 }
 
-impl Default for Limits {
+impl Default for TokenLimits {
     fn default() -> Self {
         Self {
-            view_age: SignedDuration::from_hours(1),
+            max_staleness: SignedDuration::from_hours(1),
             token_lifetime: SignedDuration::from_hours(24),
         }
     }
@@ -102,13 +102,13 @@ impl Default for Limits {
 pub enum Error {
     /// A call to the API server failed.
     #[error(transparent)]
-    Call(#[from] Failure),
+    Api(#[from] ApiError),
     /// Another replica leads.
     #[error("another replica leads")]
     NotLeading,
     /// Somebody keeps changing what the operator writes.
     #[error("did not come to rest: somebody else keeps changing the same objects")]
-    Unsettled,
+    NotConverged,
     /// The operator's own namespace does not exist.
     #[error("namespace {0} of the operator does not exist: create it, or correct --namespace")]
     NoNamespace(String),
@@ -166,7 +166,7 @@ impl Settings {
 
 impl Context {
     /// Whether this replica may write.
-    pub fn leads(&self) -> bool {
+    pub fn is_leader(&self) -> bool {
         self.leadership.is_leader()
     }
 }
@@ -177,23 +177,25 @@ impl Error {
     /// A fixed word for metrics.
     pub fn category(&self) -> &'static str {
         match self {
-            Self::Call(failure) => match failure.kind {
-                Kind::Unanswered => "unanswered",
-                Kind::Garbled => "garbled",
-                Kind::Oversized => "oversized",
-                Kind::NotFound => "not_found",
-                Kind::NamespaceGone | Kind::NamespaceTerminating => "namespace_terminating",
-                Kind::Outdated => "conflict",
-                Kind::Invalid => "invalid",
-                Kind::Forbidden => "forbidden",
-                Kind::Denied(_) => "denied",
-                Kind::Quota => "quota",
-                Kind::TooManyRequests(_) => "too_many_requests",
-                Kind::Server(..) => "server_error",
-                Kind::Refused(..) => "refused",
+            Self::Api(failure) => match failure.kind {
+                ApiErrorKind::NoAnswer => "unanswered",
+                ApiErrorKind::InvalidResponse => "garbled",
+                ApiErrorKind::Oversized => "oversized",
+                ApiErrorKind::NotFound => "not_found",
+                ApiErrorKind::NamespaceGone | ApiErrorKind::NamespaceTerminating => {
+                    "namespace_terminating"
+                }
+                ApiErrorKind::Conflict => "conflict",
+                ApiErrorKind::Invalid => "invalid",
+                ApiErrorKind::Forbidden => "forbidden",
+                ApiErrorKind::AdmissionDenied(_) => "denied",
+                ApiErrorKind::QuotaExceeded => "quota",
+                ApiErrorKind::TooManyRequests(_) => "too_many_requests",
+                ApiErrorKind::Server(..) => "server_error",
+                ApiErrorKind::Refused(..) => "refused",
             },
             Self::NotLeading => "not_leading",
-            Self::Unsettled => "unsettled",
+            Self::NotConverged => "unsettled",
             Self::NoNamespace(_) => "no_namespace",
             Self::InvalidSpec(_) => "invalid_spec",
             Self::Entropy(_) => "entropy",
@@ -205,25 +207,25 @@ impl Error {
     /// When to try again.
     pub(crate) fn retry(&self) -> Retry {
         match self {
-            Self::Call(failure) => match &failure.kind {
-                Kind::Unanswered
-                | Kind::Garbled
-                | Kind::Oversized
-                | Kind::NotFound
-                | Kind::Outdated => Retry::Backoff,
-                Kind::TooManyRequests(after) | Kind::Server(_, after) => {
+            Self::Api(failure) => match &failure.kind {
+                ApiErrorKind::NoAnswer
+                | ApiErrorKind::InvalidResponse
+                | ApiErrorKind::Oversized
+                | ApiErrorKind::NotFound
+                | ApiErrorKind::Conflict => Retry::Backoff,
+                ApiErrorKind::TooManyRequests(after) | ApiErrorKind::Server(_, after) => {
                     after.map_or(Retry::Backoff, Retry::After)
                 }
-                Kind::Forbidden
-                | Kind::Denied(_)
-                | Kind::Quota
-                | Kind::Invalid
-                | Kind::Refused(..) => Retry::Blocked(failure.barrier()),
-                Kind::NamespaceGone | Kind::NamespaceTerminating => Retry::OnChange,
+                ApiErrorKind::Forbidden
+                | ApiErrorKind::AdmissionDenied(_)
+                | ApiErrorKind::QuotaExceeded
+                | ApiErrorKind::Invalid
+                | ApiErrorKind::Refused(..) => Retry::Blocked(failure.barrier()),
+                ApiErrorKind::NamespaceGone | ApiErrorKind::NamespaceTerminating => Retry::OnChange,
             },
             // A lease that was renewed a moment late is one that the queue never saw lost.
             Self::NotLeading
-            | Self::Unsettled
+            | Self::NotConverged
             | Self::NoNamespace(_)
             | Self::Entropy(_)
             | Self::Hashing
@@ -233,10 +235,10 @@ impl Error {
     }
 
     /// What to tell the user about it, if it is any business of theirs.
-    pub fn obstacle(&self) -> Option<BlockedReason> {
+    pub fn blocked_reason(&self) -> Option<BlockedReason> {
         let failure = match self {
-            Self::Call(failure) => failure,
-            Self::Unsettled => return Some(BlockedReason::WriteConflict { object: None }),
+            Self::Api(failure) => failure,
+            Self::NotConverged => return Some(BlockedReason::WriteConflict { object: None }),
             Self::NotLeading
             | Self::NoNamespace(_)
             | Self::InvalidSpec(_)
@@ -246,6 +248,6 @@ impl Error {
                 return None;
             }
         };
-        Some(failure.obstacle())
+        Some(failure.blocked_reason())
     }
 }

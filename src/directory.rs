@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::clients::Clients;
 use self::keys::Keys;
-use self::pulse::{Moment, Pulse};
+use self::pulse::{Moment, WatchHeartbeat};
 use crate::domain::credential::ClientId;
 use crate::domain::key_pair::{Kid, PublicKey};
 use crate::domain::policy::Policy;
@@ -20,10 +20,10 @@ use crate::domain::signer::SigningUnavailable;
 use crate::domain::signing_key::ledger::{SettingMismatch, SharedSettings};
 use crate::environment::Clock;
 
-pub use self::clients::{Known, Recorded, Traces, Verified};
-pub use self::feed::feed;
+pub use self::clients::{ClientCounters, Recorded, RegisteredClient, VerifiedSecretCache};
+pub use self::feed::run_watches;
 pub use self::keys::{Published, Signer};
-pub use self::live::{CannotCheck, Live, Share};
+pub use self::live::{ClientLookup, LookupError, Share};
 
 mod clients;
 mod feed;
@@ -36,7 +36,7 @@ mod pulse;
 pub struct Directory {
     clients: RwLock<Clients>,
     keys: RwLock<Keys>,
-    pulses: Pulses,
+    pulses: Heartbeats,
     clock: Arc<dyn Clock>,
     began_at: Moment,
     settings: Settings,
@@ -54,7 +54,7 @@ pub struct Settings {
     /// Where users are served; everywhere when empty.
     pub watch_namespaces: Vec<String>,
     /// S: how old the views may be for anything to be signed.
-    pub view_age: Duration,
+    pub max_staleness: Duration,
     /// How long a token lives at most, whatever a user asks for.
     pub token_lifetime: SignedDuration,
     /// The issuer of the tokens.
@@ -65,27 +65,27 @@ pub struct Settings {
 
 /// When each watch last told something.
 #[derive(Debug)]
-struct Pulses {
+struct Heartbeats {
     /// One for each namespace that is watched, or one for all.
-    users: Vec<Pulse>,
-    records: Pulse,
-    namespaces: Pulse,
-    series: Pulse,
-    ledgers: Pulse,
-    key_pairs: Pulse,
-    jwks: Pulse,
+    users: Vec<WatchHeartbeat>,
+    records: WatchHeartbeat,
+    namespaces: WatchHeartbeat,
+    series: WatchHeartbeat,
+    ledgers: WatchHeartbeat,
+    key_pairs: WatchHeartbeat,
+    jwks: WatchHeartbeat,
 }
 
 impl Directory {
     /// A directory that knows nothing yet.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let (mut clients, mut keys) = (Clients::default(), Keys::default());
-        clients.expect(&settings.watch_namespaces, &settings.namespace);
-        keys.expect();
+        clients.register_watches(&settings.watch_namespaces, &settings.namespace);
+        keys.register_watches();
         Self {
             clients: RwLock::new(clients),
             keys: RwLock::new(keys),
-            pulses: Pulses::of(settings.watch_namespaces.len().max(1)),
+            pulses: Heartbeats::of(settings.watch_namespaces.len().max(1)),
             began_at: Moment::of(&*clock),
             clock,
             settings,
@@ -94,7 +94,7 @@ impl Directory {
     }
 
     /// A client that lives, with everything that proves a request to be its own.
-    pub fn client(&self, id: &ClientId) -> Option<Arc<Known>> {
+    pub fn client(&self, id: &ClientId) -> Option<Arc<RegisteredClient>> {
         read(&self.clients).get(id)
     }
 
@@ -108,13 +108,13 @@ impl Directory {
     /// [`NoSigner`]: nothing is signed now, which passes.
     pub fn signer_of(
         &self,
-        known: &Known,
+        known: &RegisteredClient,
         now: Timestamp,
     ) -> Result<Arc<Signer>, SigningUnavailable> {
         let moment = Moment { elapsed: self.clock.elapsed(), wall: now };
         let pulse =
             self.pulses.users.get(known.scope).ok_or(SigningUnavailable::NotSynced(USERS))?;
-        self.believe(USERS, pulse, &moment)?;
+        self.check_staleness(USERS, pulse, &moment)?;
         self.signer_at(&known.client.signing_key, &moment)
     }
 
@@ -154,8 +154,8 @@ impl Directory {
     ///
     /// A sentence that says what is missing.
     pub fn readiness(&self) -> Result<(), String> {
-        let mut waiting = read(&self.clients).waiting();
-        waiting.extend(read(&self.keys).waiting());
+        let mut waiting = read(&self.clients).not_synced();
+        waiting.extend(read(&self.keys).not_synced());
         if !waiting.is_empty() {
             let waiting = waiting.join(", ");
             return Err(format!("the watches of {waiting} have not told everything yet"));
@@ -189,7 +189,8 @@ impl Directory {
     /// least.
     pub fn series(&self) -> Vec<(String, Result<(), SigningUnavailable>)> {
         let moment = Moment::of(&*self.clock);
-        let users = self.pulses.users.iter().map(|pulse| self.believe(USERS, pulse, &moment));
+        let users =
+            self.pulses.users.iter().map(|pulse| self.check_staleness(USERS, pulse, &moment));
         let in_touch =
             users.reduce(Result::or).unwrap_or(Err(SigningUnavailable::NotSynced(USERS)));
         let signs = |name: &str| in_touch.and(self.signer_at(name, &moment).map(drop));
@@ -199,11 +200,12 @@ impl Directory {
 
     /// The settings of this token server that do not agree with those of the operator, which writes
     /// its own into the ledgers.
-    pub fn disagreements(&self) -> BTreeSet<SettingMismatch> {
-        let Settings { view_age, token_lifetime, issuer, policy, .. } = &self.settings;
+    pub fn mismatches(&self) -> BTreeSet<SettingMismatch> {
+        let Settings { max_staleness: view_age, token_lifetime, issuer, policy, .. } =
+            &self.settings;
         let view_age = SignedDuration::try_from(*view_age).unwrap_or(SignedDuration::MAX);
         let own = SharedSettings::of(view_age, *token_lifetime, issuer, policy);
-        let agreements = read(&self.keys).agreements();
+        let agreements = read(&self.keys).shared_settings();
         agreements.iter().flat_map(|operator| operator.mismatches(&own)).collect()
     }
 
@@ -214,7 +216,7 @@ impl Directory {
 
     /// The age of the oldest view. One that never was there is as old as the directory, so that an
     /// alert on the age fires for a server that was never in touch as well.
-    pub fn age(&self) -> Duration {
+    pub fn staleness(&self) -> Duration {
         let now = Moment::of(&*self.clock);
         let never = now.since(&self.began_at);
         let pulses = self.pulses.shared().chain(&self.pulses.users);
@@ -223,25 +225,29 @@ impl Directory {
 
     fn signer_at(&self, series: &str, moment: &Moment) -> Result<Arc<Signer>, SigningUnavailable> {
         for (view, pulse) in self.pulses.of_all_clients() {
-            self.believe(view, pulse, moment)?;
+            self.check_staleness(view, pulse, moment)?;
         }
         let signing = read(&self.keys).signing(series)?;
-        let Settings { view_age, token_lifetime, .. } = self.settings;
+        let Settings { max_staleness: view_age, token_lifetime, .. } = self.settings;
         signing.signer(&self.ages(moment), moment.wall, view_age, token_lifetime)
     }
 
-    fn believe(
+    fn check_staleness(
         &self,
         view: &'static str,
-        pulse: &Pulse,
+        pulse: &WatchHeartbeat,
         moment: &Moment,
     ) -> Result<(), SigningUnavailable> {
         let age = pulse.age(moment).ok_or(SigningUnavailable::NotSynced(view))?;
-        if age >= self.settings.view_age { Err(SigningUnavailable::Stale(view)) } else { Ok(()) }
+        if age >= self.settings.max_staleness {
+            Err(SigningUnavailable::Stale(view))
+        } else {
+            Ok(())
+        }
     }
 
     fn ages(&self, moment: &Moment) -> keys::Ages {
-        let age = |pulse: &Pulse| pulse.age(moment).unwrap_or(Duration::MAX);
+        let age = |pulse: &WatchHeartbeat| pulse.age(moment).unwrap_or(Duration::MAX);
         keys::Ages {
             series: age(&self.pulses.series),
             ledgers: age(&self.pulses.ledgers),
@@ -251,25 +257,25 @@ impl Directory {
     }
 }
 
-impl Pulses {
+impl Heartbeats {
     fn of(scopes: usize) -> Self {
         Self {
-            users: (0..scopes).map(|_| Pulse::default()).collect(),
-            records: Pulse::default(),
-            namespaces: Pulse::default(),
-            series: Pulse::default(),
-            ledgers: Pulse::default(),
-            key_pairs: Pulse::default(),
-            jwks: Pulse::default(),
+            users: (0..scopes).map(|_| WatchHeartbeat::default()).collect(),
+            records: WatchHeartbeat::default(),
+            namespaces: WatchHeartbeat::default(),
+            series: WatchHeartbeat::default(),
+            ledgers: WatchHeartbeat::default(),
+            key_pairs: WatchHeartbeat::default(),
+            jwks: WatchHeartbeat::default(),
         }
     }
 
-    fn of_all_clients(&self) -> [(&'static str, &Pulse); 2] {
+    fn of_all_clients(&self) -> [(&'static str, &WatchHeartbeat); 2] {
         [("the verifier records", &self.records), ("the namespaces", &self.namespaces)]
     }
 
     /// Those that every token rests upon.
-    fn shared(&self) -> impl Iterator<Item = &Pulse> {
+    fn shared(&self) -> impl Iterator<Item = &WatchHeartbeat> {
         let of_keys = [&self.series, &self.ledgers, &self.key_pairs, &self.jwks];
         self.of_all_clients().into_iter().map(|(_, pulse)| pulse).chain(of_keys)
     }

@@ -13,10 +13,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// The last heartbeat of each part of a process.
 #[derive(Clone, Debug, Default)]
-pub struct Heartbeats(Arc<Mutex<Beats>>);
+pub struct Heartbeats(Arc<Mutex<Parts>>);
 
 #[derive(Debug, Default)]
-struct Beats {
+struct Parts {
     parts: BTreeMap<u64, (&'static str, Instant)>,
     next: u64,
 }
@@ -40,10 +40,10 @@ struct Part {
 
 impl Heartbeats {
     /// Runs `work` as the part of that name: it beats as long as the runtime polls this future.
-    pub async fn keep<T>(self, part: &'static str, work: impl Future<Output = T>) -> T {
+    pub async fn watch<T>(self, part: &'static str, work: impl Future<Output = T>) -> T {
         let part = self.begin(part);
         let mut work = pin!(work);
-        let mut beats = interval(EVERY);
+        let mut beats = interval(INTERVAL);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -60,7 +60,7 @@ impl Heartbeats {
         let beats = self.lock();
         let (part, at) = beats.parts.values().min_by_key(|(_, at)| *at)?;
         let for_ = now.saturating_duration_since(*at);
-        (for_ >= TOO_LONG).then_some(Stalled { part, for_ })
+        (for_ >= STALLED_AFTER).then_some(Stalled { part, for_ })
     }
 
     fn begin(&self, name: &'static str) -> Part {
@@ -71,7 +71,7 @@ impl Heartbeats {
         Part { beats: self.clone(), number }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Beats> {
+    fn lock(&self) -> MutexGuard<'_, Parts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -91,10 +91,10 @@ impl Drop for Part {
 }
 
 /// Often enough that a few late ones are not too late.
-const EVERY: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Longer than a process waits for a core where cores are few; the Lease is taken over 15 s later.
-const TOO_LONG: Duration = Duration::from_secs(30);
+const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -106,7 +106,7 @@ mod tests {
     async fn a_part_that_waits_does_not_stand_still() {
         let beats = Heartbeats::default();
         let kept = beats.clone();
-        let waiting = tokio::spawn(async move { kept.keep("a part", pending::<()>()).await });
+        let waiting = tokio::spawn(async move { kept.watch("a part", pending::<()>()).await });
 
         for _ in 0..720 {
             tokio::time::sleep(Duration::from_secs(5)).await;
@@ -122,12 +122,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_part_that_the_runtime_does_not_poll_stands_still() {
         let beats = Heartbeats::default();
-        let mut blocked = Box::pin(beats.clone().keep("the blocked part", pending::<()>()));
+        let mut blocked = Box::pin(beats.clone().watch("the blocked part", pending::<()>()));
         let other = beats.clone();
-        tokio::spawn(async move { other.keep("another part", pending::<()>()).await });
+        tokio::spawn(async move { other.watch("another part", pending::<()>()).await });
         assert!(futures::poll!(&mut blocked).is_pending());
 
-        tokio::time::sleep(TOO_LONG.saturating_sub(Duration::from_millis(1))).await;
+        tokio::time::sleep(STALLED_AFTER.saturating_sub(Duration::from_millis(1))).await;
         assert_eq!(beats.stalled(), None);
         tokio::time::sleep(Duration::from_millis(1)).await;
         let stalled = beats.stalled().unwrap();
@@ -136,12 +136,12 @@ mod tests {
         assert!(futures::poll!(&mut blocked).is_pending());
         assert_eq!(beats.stalled(), None);
         drop(blocked);
-        tokio::time::sleep(TOO_LONG * 2).await;
+        tokio::time::sleep(STALLED_AFTER * 2).await;
         assert_eq!(beats.stalled(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_a_part_returns_is_returned() {
-        assert_eq!(Heartbeats::default().keep("a part", async { 7 }).await, 7);
+        assert_eq!(Heartbeats::default().watch("a part", async { 7 }).await, 7);
     }
 }

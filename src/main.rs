@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&error);
+            print_error(&error);
             ExitCode::FAILURE
         }
     }
@@ -23,15 +23,15 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Crd => print_crds(),
         Command::Controller(arguments) => {
-            observe(arguments.installation.log_format);
+            init_tracing(arguments.installation.log_format);
             Ok(operator::run(&arguments, None)?)
         }
         Command::TokenServer(arguments) => {
-            observe(arguments.installation.log_format);
+            init_tracing(arguments.installation.log_format);
             Ok(token_server::run(&arguments)?)
         }
         Command::AllInOne(arguments) => {
-            observe(arguments.controller.installation.log_format);
+            init_tracing(arguments.controller.installation.log_format);
             Ok(operator::run(&arguments.controller, Some(&arguments.service))?)
         }
     }
@@ -44,12 +44,12 @@ fn print_crds() -> anyhow::Result<()> {
 }
 
 /// From here on everything is logged, a panic too.
-fn observe(format: LogFormat) {
+fn init_tracing(format: LogFormat) {
     let _ = telemetry::subscriber(log_filter().as_deref(), format).try_init();
     telemetry::log_panics();
 }
 
 #[expect(clippy::print_stderr, reason = "the last word of a command goes to its user")]
-fn complain(error: &anyhow::Error) {
+fn print_error(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
 }

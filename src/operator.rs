@@ -23,17 +23,17 @@ use tokio::task::JoinSet;
 use crate::api::CONTROLLER_NAME;
 use crate::api::schema::crds;
 use crate::args::{ControllerArguments, Installation, ServiceArguments, host_name};
-use crate::controller::cluster::Cluster;
+use crate::controller::cluster::ConditionalPatch;
 use crate::controller::engine::Synced;
 use crate::controller::lease::{LeaderElector, Leadership};
 use crate::controller::metrics::Metrics;
-use crate::controller::{Context, Limits, Settings, signing_key, technical_user};
+use crate::controller::{Context, Settings, TokenLimits, signing_key, technical_user};
 use crate::directory;
 use crate::domain::delivery::Endpoints;
 use crate::environment::{Entropy, System};
 use crate::heartbeat::Heartbeats;
 use crate::process::{
-    ProcessError, SILENCE, Signals, bind, client, cluster, keep_memory_private, serve, started,
+    ProcessError, READ_TIMEOUT, Signals, bind, client, cluster, keep_memory_private, serve, started,
 };
 use crate::server::admin;
 use crate::token_server::{self, TokenService};
@@ -60,8 +60,8 @@ pub fn run(
         policy: installation.policy(),
         bcrypt_cost: arguments.bcrypt_cost,
         identity: identity()?,
-        limits: Limits {
-            view_age: installation.max_staleness,
+        limits: TokenLimits {
+            max_staleness: installation.max_staleness,
             token_lifetime: installation.max_access_token_ttl,
         },
         bootstrap_signing_key: makes_default(arguments),
@@ -83,13 +83,13 @@ async fn operate(
 ) -> Result<(), ProcessError> {
     let mut stopped = Signals::new()?;
     let config = cluster()?;
-    let client = client(&config, SILENCE)?;
+    let client = client(&config, READ_TIMEOUT)?;
     if service.is_some() {
-        make_what_is_missing(&client, &settings.namespace).await?;
+        ensure_installed(&client, &settings.namespace).await?;
     }
     let clock = Arc::new(System::start());
     let heartbeats = Heartbeats::default();
-    let (candidate, leadership) = candidate(&config, &settings, &clock, &heartbeats)?;
+    let (candidate, leadership) = leader_elector(&config, &settings, &clock, &heartbeats)?;
     let mut registry = Registry::default();
     let issuer = settings.endpoints.issuer.clone();
     let context = context(&client, clock, leadership, settings, &mut registry);
@@ -97,7 +97,7 @@ async fn operate(
     let tokens = service.map(|service| {
         let tokens = TokenService::new(&client, installation, service, issuer, &mut registry)?;
         let listener = token_server::listen(service, &mut registry)?;
-        Ok::<_, ProcessError>((tokens.serve(listener, until_end(&stopping)), tokens))
+        Ok::<_, ProcessError>((tokens.serve(listener, stop_signal(&stopping)), tokens))
     });
     let (serving, tokens) = tokens.transpose()?.unzip();
     let (users_synced, are_users_synced) = watch::channel(Synced(false));
@@ -106,14 +106,14 @@ async fn operate(
     let metrics = bind(installation.metrics_listen, "metrics-listen")?;
     serve(&mut parts, metrics, admin::metrics(Arc::new(Mutex::new(registry))));
     if let Some(tokens) = &tokens {
-        let feed = directory::feed(Arc::clone(&tokens.directory), client.clone());
-        parts.spawn(heartbeats.clone().keep("the feed of the token service", feed));
+        let feed = directory::run_watches(Arc::clone(&tokens.directory), client.clone());
+        parts.spawn(heartbeats.clone().watch("the feed of the token service", feed));
     }
     let health = bind(installation.health_listen, "health-listen")?;
     let signing = tokens.as_ref().map(|it| admin::signing(it.signing())).unwrap_or_default();
     let readiness = readiness(are_users_synced, are_keys_synced, tokens.map(|it| it.readiness()));
     let probes = admin::health_with(heartbeats.clone(), readiness, notes(&context)).merge(signing);
-    let mut vital = Vital::start((health, probes), candidate.clone())?;
+    let mut vital = LeaseThread::start((health, probes), candidate.clone())?;
     started("operator", installation, &context.settings.identity);
     let synced = (users_synced, keys_synced);
     let controllers = controllers(&client, &context, &heartbeats, synced, &stopping);
@@ -138,13 +138,13 @@ async fn operate(
 }
 
 /// With a client of its own, so that a renewal waits for no other call.
-fn candidate(
+fn leader_elector(
     config: &Config,
     settings: &Settings,
     clock: &Arc<System>,
     heartbeats: &Heartbeats,
 ) -> Result<(LeaderElector, Leadership), ProcessError> {
-    let own = client(config, LEASE_READ)?;
+    let own = client(config, LEASE_READ_TIMEOUT)?;
     let (candidate, leadership) = LeaderElector::new(own, settings, LEASE, Arc::clone(clock) as _);
     Ok((candidate.with_heartbeats(heartbeats.clone()), leadership))
 }
@@ -163,7 +163,7 @@ fn context(
     registry: &mut Registry,
 ) -> Arc<Context> {
     Arc::new(Context {
-        cluster: Cluster::new(client.clone(), Arc::clone(&clock) as _),
+        cluster: ConditionalPatch::new(client.clone(), Arc::clone(&clock) as _),
         entropy: Arc::clone(&clock) as _,
         key_pairs: clock,
         leadership,
@@ -175,7 +175,7 @@ fn context(
 }
 
 /// Resolves when the sender of `stopping` is dropped.
-fn until_end(stopping: &watch::Receiver<()>) -> impl Future<Output = ()> + Send + 'static {
+fn stop_signal(stopping: &watch::Receiver<()>) -> impl Future<Output = ()> + Send + 'static {
     let mut stopping = stopping.clone();
     // It never changes; it ends.
     async move { drop(stopping.changed().await) }
@@ -189,24 +189,28 @@ async fn controllers(
     (users_synced, keys_synced): (watch::Sender<Synced>, watch::Sender<Synced>),
     stopping: &watch::Receiver<()>,
 ) {
-    let users =
-        technical_user::run(client.clone(), Arc::clone(context), users_synced, until_end(stopping));
+    let users = technical_user::run(
+        client.clone(),
+        Arc::clone(context),
+        users_synced,
+        stop_signal(stopping),
+    );
     let keys =
-        signing_key::run(client.clone(), Arc::clone(context), keys_synced, until_end(stopping));
-    let users = heartbeats.clone().keep("the controller of TechnicalUsers", users);
-    let keys = heartbeats.clone().keep("the controller of SigningKeys", keys);
+        signing_key::run(client.clone(), Arc::clone(context), keys_synced, stop_signal(stopping));
+    let users = heartbeats.clone().watch("the controller of TechnicalUsers", users);
+    let keys = heartbeats.clone().watch("the controller of SigningKeys", keys);
     tokio::join!(users, keys);
 }
 
 // === what must answer while everything else is busy ===
 
 /// The lease and the health endpoints, on a thread of their own.
-struct Vital {
+struct LeaseThread {
     stop: Option<oneshot::Sender<()>>,
     ended: oneshot::Receiver<()>,
 }
 
-impl Vital {
+impl LeaseThread {
     fn start(
         (health, probes): (std::net::TcpListener, Router),
         candidate: LeaderElector,
@@ -242,20 +246,20 @@ impl Vital {
 
 /// The namespace and the CRDs, for those who try the operator out. What exists is left as it is, and
 /// whoever gives the operator no right to look has made them.
-async fn make_what_is_missing(client: &Client, namespace: &str) -> Result<(), ProcessError> {
+async fn ensure_installed(client: &Client, namespace: &str) -> Result<(), ProcessError> {
     let wanted = Namespace {
         metadata: ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() },
         ..Namespace::default()
     };
-    make(&Api::<Namespace>::all(client.clone()), &wanted).await?;
+    ensure_exists(&Api::<Namespace>::all(client.clone()), &wanted).await?;
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
     for definition in crds() {
         let name = definition.name_any();
-        if make(&definitions, &definition).await? == Made::Forbidden {
+        if ensure_exists(&definitions, &definition).await? == Ensured::Forbidden {
             continue;
         }
         let established = await_condition(definitions.clone(), &name, is_crd_established());
-        match tokio::time::timeout(ESTABLISHING, established).await {
+        match tokio::time::timeout(CRD_TIMEOUT, established).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => return Err(unusable(&name, "cannot be watched")),
             Err(_) => return Err(unusable(&name, "was not established in time")),
@@ -266,32 +270,32 @@ async fn make_what_is_missing(client: &Client, namespace: &str) -> Result<(), Pr
 
 /// What became of something that may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Made {
+enum Ensured {
     /// It is there.
     Exists,
     /// The operator may not look, or not make it.
     Forbidden,
 }
 
-async fn make<K>(api: &Api<K>, wanted: &K) -> Result<Made, ProcessError>
+async fn ensure_exists<K>(api: &Api<K>, wanted: &K) -> Result<Ensured, ProcessError>
 where
     K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned + kube::Resource,
 {
     let name = wanted.name_any();
     let made = match api.get_opt(&name).await {
-        Ok(Some(_)) => return Ok(Made::Exists),
+        Ok(Some(_)) => return Ok(Ensured::Exists),
         Ok(None) => api.create(&PostParams::default(), wanted).await,
         Err(error) => Err(error),
     };
     match made {
         Ok(_) => {
             tracing::info!(name, "made, since it was missing");
-            Ok(Made::Exists)
+            Ok(Ensured::Exists)
         }
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Made::Exists),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Ensured::Exists),
         Err(kube::Error::Api(status)) if status.code == 403 => {
             tracing::info!(name, "not looked for, which takes a right: whoever installs makes it");
-            Ok(Made::Forbidden)
+            Ok(Ensured::Forbidden)
         }
         Err(kube::Error::Api(status)) => {
             Err(unusable(&name, &format!("cannot be made ({} {})", status.code, status.reason)))
@@ -335,8 +339,8 @@ fn identity() -> Result<String, ProcessError> {
 }
 
 const LEASE: &str = "technical-user-operator";
-const ESTABLISHING: Duration = Duration::from_secs(30);
-const LEASE_READ: Duration = Duration::from_secs(5);
+const CRD_TIMEOUT: Duration = Duration::from_secs(30);
+const LEASE_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

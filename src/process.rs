@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::args::{Installation, IssuerError};
 use crate::environment::EntropyError;
-use crate::server::listener::{CertificateError, Limits, Listener};
+use crate::server::listener::{CertificateError, Listener, ListenerLimits};
 
 pub use self::cluster::ClusterError;
 use self::cluster::client_of;
@@ -82,7 +82,7 @@ impl Signals {
 pub(crate) fn client(config: &Config, silence: Duration) -> Result<Client, ProcessError> {
     let mut config = config.clone();
     config.default_retry = false;
-    config.connect_timeout = Some(CONNECT);
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(silence);
     Ok(client_of(config)?)
 }
@@ -101,7 +101,12 @@ pub(crate) fn bind(
 pub(crate) fn serve(parts: &mut JoinSet<()>, socket: std::net::TcpListener, router: Router) {
     let half = ADMIN_CONNECTIONS / 2;
     let (of_source, of_site) = (half, half);
-    let limits = Limits { connections: ADMIN_CONNECTIONS, of_source, of_site, ..Limits::default() };
+    let limits = ListenerLimits {
+        connections: ADMIN_CONNECTIONS,
+        of_source,
+        of_site,
+        ..ListenerLimits::default()
+    };
     parts.spawn(async move {
         if let Err(error) = Listener::new(socket, limits).serve(router, pending()).await {
             tracing::error!(%error, "a listener failed");
@@ -166,9 +171,9 @@ const ADMIN_CONNECTIONS: usize = 32;
 /// Two ports for probes and scrapes, watches, lookups, and what a runtime and a library open.
 const OWN_FILES: usize = 2 * ADMIN_CONNECTIONS + 128;
 
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than a watch can be silent: the API server ends each within five minutes.
-pub(crate) const SILENCE: Duration = Duration::from_mins(6);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_mins(6);
 
 #[cfg(test)]
 mod tests {

@@ -20,7 +20,7 @@ use crate::args::LogFormat;
 pub fn subscriber(wanted: Option<&str>, format: LogFormat) -> impl Subscriber + Send + Sync {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
     let filter = filter.parse_lossy(wanted.unwrap_or_default());
-    Registry::default().with(lines(format).with_filter(filter).with_filter(filter_fn(is_discreet)))
+    Registry::default().with(fmt_layer(format).with_filter(filter).with_filter(filter_fn(may_log)))
 }
 
 /// Logs every panic from now on: its place, its thread, and its message without the data in it.
@@ -46,16 +46,17 @@ fn message_of(payload: &(dyn Any + Send)) -> String {
 /// English, becomes `...`.
 fn without_data(message: &str) -> String {
     let unquoted = without_quotes(message);
-    let words = unquoted.split_whitespace().map(|word| if is_plain(word) { word } else { DATA });
-    let mut kept: Vec<&str> = words.take(MOST_WORDS).collect();
-    kept.dedup_by(|one, other| *one == DATA && *other == DATA);
+    let words =
+        unquoted.split_whitespace().map(|word| if is_plain(word) { word } else { REPLACEMENT });
+    let mut kept: Vec<&str> = words.take(MAX_WORDS).collect();
+    kept.dedup_by(|one, other| *one == REPLACEMENT && *other == REPLACEMENT);
     kept.join(" ")
 }
 
 fn is_plain(word: &str) -> bool {
     let word = word.trim_end_matches(['.', ',', ':', ';', '!', '?', ')']).trim_start_matches('(');
     let is_of_words = word.chars().all(|it| it.is_ascii_alphabetic() || "-'".contains(it));
-    word == DATA || (is_of_words && word.len() <= LONGEST_WORD)
+    word == REPLACEMENT || (is_of_words && word.len() <= MAX_WORD_LENGTH)
 }
 
 /// Text in double quotes or backticks becomes `...`; a quote that does not end takes the rest.
@@ -67,7 +68,7 @@ fn without_quotes(message: &str) -> String {
             kept.push(character);
             continue;
         }
-        kept.push_str(DATA);
+        kept.push_str(REPLACEMENT);
         while let Some(quoted) = characters.next() {
             match quoted {
                 '\\' => drop(characters.next()),
@@ -80,14 +81,15 @@ fn without_quotes(message: &str) -> String {
 }
 
 /// Whether a line may be written at all: of others, only what this process does itself.
-fn is_discreet(metadata: &Metadata<'_>) -> bool {
+fn may_log(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     let is_ours = target == OURS || target.starts_with("technical_user_operator::");
     is_ours
-        || *metadata.level() == Level::ERROR && !CHATTERS.iter().any(|it| target.starts_with(it))
+        || *metadata.level() == Level::ERROR
+            && !LIBRARY_TARGETS.iter().any(|it| target.starts_with(it))
 }
 
-fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+fn fmt_layer<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
@@ -107,14 +109,14 @@ where
 }
 
 const OURS: &str = "technical_user_operator";
-const DATA: &str = "...";
+const REPLACEMENT: &str = "...";
 /// Longer than the words of messages, and shorter than a client secret or a part of a token.
-const LONGEST_WORD: usize = 20;
+const MAX_WORD_LENGTH: usize = 20;
 /// A line of a log.
-const MOST_WORDS: usize = 60;
+const MAX_WORDS: usize = 60;
 
 /// Libraries that see bodies.
-const CHATTERS: [&str; 6] = ["kube", "hyper", "rustls", "h2", "tower", "axum"];
+const LIBRARY_TARGETS: [&str; 6] = ["kube", "hyper", "rustls", "h2", "tower", "axum"];
 
 #[cfg(test)]
 mod tests {

@@ -15,24 +15,24 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::args::{ClaimsProfile, Installation, ServiceArguments, TokenServerArguments, host_name};
-use crate::directory::{self, Directory, Live};
+use crate::directory::{self, ClientLookup, Directory};
 use crate::domain::token::{self, TokenPolicy};
 use crate::environment::System;
 use crate::heartbeat::Heartbeats;
 use crate::process::{
-    ProcessError, SILENCE, Signals, bind, client, cluster, connections, keep_memory_private, serve,
-    started,
+    ProcessError, READ_TIMEOUT, Signals, bind, client, cluster, connections, keep_memory_private,
+    serve, started,
 };
 use crate::server::admin;
 use crate::server::audit::{Audit, LogFile};
 use crate::server::authentication::{Authenticator, Rates};
 use crate::server::hashing::Hashing;
 use crate::server::limits::Rate;
-use crate::server::listener::{Certificates, Limits, Listener};
+use crate::server::listener::{Certificates, Listener, ListenerLimits};
 use crate::server::metrics::Metrics;
-use crate::server::readings::{self, Reading};
+use crate::server::readings::{self, Figure};
 use crate::server::routes::Routes;
-use crate::server::service::{Issuer, Service, Tokens};
+use crate::server::service::{Issuer, TokenEndpoint, Tokens};
 use crate::server::token_ids::TokenIds;
 
 /// Runs the token service until SIGTERM or SIGINT.
@@ -51,7 +51,7 @@ pub fn run(arguments: &TokenServerArguments) -> Result<(), ProcessError> {
 
 async fn operate(arguments: &TokenServerArguments, issuer: String) -> Result<(), ProcessError> {
     let mut stopped = Signals::new()?;
-    let client = client(&cluster()?, SILENCE)?;
+    let client = client(&cluster()?, READ_TIMEOUT)?;
     let (installation, settings) = (&arguments.installation, &arguments.service);
     let mut registry = Registry::default();
     let service = TokenService::new(&client, installation, settings, issuer, &mut registry)?;
@@ -65,10 +65,10 @@ async fn operate(arguments: &TokenServerArguments, issuer: String) -> Result<(),
         (metrics, admin::metrics(Arc::new(Mutex::new(registry)))),
     ])?;
     let (stop, stopping) = oneshot::channel::<()>();
-    let feed = directory::feed(Arc::clone(&service.directory), client);
-    let feed = tokio::spawn(heartbeats.clone().keep("the feed", feed));
+    let feed = directory::run_watches(Arc::clone(&service.directory), client);
+    let feed = tokio::spawn(heartbeats.clone().watch("the feed", feed));
     let serving = service.serve(listener, async { drop(stopping.await) });
-    let serving = heartbeats.keep("the listener", serving);
+    let serving = heartbeats.watch("the listener", serving);
     tokio::pin!(serving);
     started("token service", installation, &host_name());
     tokio::select! {
@@ -101,7 +101,7 @@ impl TokenService {
         registry: &mut Registry,
     ) -> Result<Self, ProcessError> {
         let clock = Arc::new(System::start());
-        if installation.max_staleness < BOOKMARKS * 2 {
+        if installation.max_staleness < BOOKMARK_INTERVAL * 2 {
             let text = "--max-staleness is shorter than two minutes: an API server at rest speaks once \
                 a minute, so tokens will be refused for no reason";
             tracing::warn!("{text}");
@@ -110,26 +110,26 @@ impl TokenService {
             namespace: installation.namespace.clone(),
             controller_name: installation.controller_name.clone(),
             watch_namespaces: installation.watch_namespaces.clone(),
-            view_age: Duration::try_from(installation.max_staleness).unwrap_or_default(),
+            max_staleness: Duration::try_from(installation.max_staleness).unwrap_or_default(),
             token_lifetime: installation.max_access_token_ttl,
             issuer: issuer.clone(),
             policy: installation.policy(),
         };
         let directory = Arc::new(Directory::new(settings, Arc::clone(&clock) as _));
-        let live = Live::new(client.clone(), Arc::clone(&directory));
+        let live = ClientLookup::new(client.clone(), Arc::clone(&directory));
         let (time, hashing) = (Arc::clone(&clock) as _, Hashing::default());
         let (environment, rates) = ((time, &*clock as _), Rates::DEFAULT);
         let authenticator =
             Authenticator::new(Arc::clone(&directory), live, hashing, environment, rates)?;
         let metrics = Metrics::register(registry);
-        let service = Service {
+        let service = TokenEndpoint {
             directory: Arc::clone(&directory),
             authenticator,
             issuer: Issuer::new(issuer),
             terms: terms(installation, arguments),
             tokens: Tokens {
-                of_one: twice_at_once(arguments.client_rate),
-                of_all: twice_at_once(arguments.total_rate),
+                of_one: with_double_burst(arguments.client_rate),
+                of_all: with_double_burst(arguments.total_rate),
                 count: AtomicU64::new(0),
                 ids: TokenIds::default(),
             },
@@ -158,7 +158,7 @@ impl TokenService {
     /// The settings that do not agree with those of the operator.
     fn notes(&self) -> admin::Notes {
         let directory = Arc::clone(&self.directory);
-        Arc::new(move || directory.disagreements().iter().map(ToString::to_string).collect())
+        Arc::new(move || directory.mismatches().iter().map(ToString::to_string).collect())
     }
 
     /// Answers at `listener` until `stop` resolves.
@@ -209,26 +209,26 @@ pub(crate) fn listen(
     Ok(listener)
 }
 
-fn limits(arguments: &ServiceArguments) -> Limits {
-    let connections = connections(Limits::default().connections);
-    let of_source = of_source(arguments.source_limit, connections);
-    let of_site = of_site(arguments.source_limit, connections);
+fn limits(arguments: &ServiceArguments) -> ListenerLimits {
+    let connections = connections(ListenerLimits::default().connections);
+    let of_source = source_limit(arguments.source_limit, connections);
+    let of_site = site_limit(arguments.source_limit, connections);
     let idle = Duration::try_from(arguments.idle_timeout).unwrap_or_default();
-    Limits { connections, of_source, of_site, idle, ..Limits::default() }
+    ListenerLimits { connections, of_source, of_site, idle, ..ListenerLimits::default() }
 }
 
 /// No source has more than half of all places, whatever few there are; `0` is no limit.
-fn of_source(limit: u32, places: usize) -> usize {
+fn source_limit(limit: u32, places: usize) -> usize {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if limit == 0 { usize::MAX } else { limit.min(places / 2).max(1) }
 }
 
 /// No IPv6 network of 48 bits has more than half of all places, unless sources have no limit either.
-fn of_site(limit: u32, places: usize) -> usize {
+fn site_limit(limit: u32, places: usize) -> usize {
     if limit == 0 { usize::MAX } else { (places / 2).max(1) }
 }
 
-fn register(registry: &mut Registry, readings: Vec<Reading>) {
+fn register(registry: &mut Registry, readings: Vec<Figure>) {
     for reading in readings {
         registry.register_collector(Box::new(reading));
     }
@@ -267,7 +267,7 @@ impl Admin {
     }
 }
 
-fn twice_at_once(often: u32) -> Rate {
+fn with_double_burst(often: u32) -> Rate {
     Rate::a_second(often, often.saturating_mul(2))
 }
 
@@ -284,7 +284,7 @@ fn audit(place: &str, metrics: &Metrics) -> Result<Audit, ProcessError> {
 }
 
 /// How often the API server tells each watch that it is alive.
-const BOOKMARKS: SignedDuration = SignedDuration::from_mins(1);
+const BOOKMARK_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
 
 #[cfg(test)]
 mod tests {
@@ -302,7 +302,11 @@ mod tests {
             limits(&arguments.service).idle
         };
 
-        assert_eq!(idle(&[]), Limits::default().idle, "the flag has the default of the listener");
+        assert_eq!(
+            idle(&[]),
+            ListenerLimits::default().idle,
+            "the flag has the default of the listener"
+        );
         assert_eq!(idle(&["--idle-timeout", "1h"]), Duration::from_hours(1));
     }
 }

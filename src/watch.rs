@@ -30,7 +30,7 @@ where
     let of = Arc::<str>::from(of.into());
     let hung = Arc::clone(&of);
     let open = move || open().boxed();
-    let insistent = futures::stream::unfold((None, Course::begin()), move |(watch, course)| {
+    let insistent = futures::stream::unfold((None, WatchState::begin()), move |(watch, course)| {
         let mut watch = watch.unwrap_or_else(&open);
         let hung = Arc::clone(&hung);
         async move {
@@ -38,7 +38,7 @@ where
                 tokio::time::sleep(course.pause).await;
             }
             let told = if course.lists {
-                let Ok(told) = tokio::time::timeout(LIST, watch.next()).await else {
+                let Ok(told) = tokio::time::timeout(LIST_TIMEOUT, watch.next()).await else {
                     tracing::warn!(of = &*hung, "a list hung and is asked for anew");
                     return Some((None, (None, course.listing())));
                 };
@@ -54,8 +54,8 @@ where
         std::future::ready(match told {
             Some(Ok(event)) => WatchEvent::from(event, &read),
             Some(Err(error)) => {
-                tracing::warn!(of = &*of, error = trouble(&error), "watch failed, trying again");
-                is_refusal(&error).then_some(WatchEvent::Forbidden)
+                tracing::warn!(of = &*of, error = error_kind(&error), "watch failed, trying again");
+                is_forbidden(&error).then_some(WatchEvent::Forbidden)
             }
             None => None,
         })
@@ -84,7 +84,7 @@ pub(crate) fn scoped(kind: &str, namespace: Option<&str>) -> String {
 
 /// Whether the API server itself says that a right is missing. A proxy answers 403 as well, which says
 /// nothing about rights.
-fn is_refusal(error: &watcher::Error) -> bool {
+fn is_forbidden(error: &watcher::Error) -> bool {
     let status = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
@@ -99,7 +99,7 @@ fn is_refusal(error: &watcher::Error) -> bool {
 }
 
 /// The kind of trouble: the message of an error can quote an object.
-fn trouble(error: &watcher::Error) -> String {
+fn error_kind(error: &watcher::Error) -> String {
     let source = match error {
         watcher::Error::InitialListFailed(source)
         | watcher::Error::WatchStartFailed(source)
@@ -122,14 +122,14 @@ fn trouble(error: &watcher::Error) -> String {
 
 /// How a watch has gone so far.
 #[derive(Clone, Copy, Debug)]
-struct Course {
+struct WatchState {
     lists: bool,
     failures: u32,
     failed_at: Option<Instant>,
     pause: Duration,
 }
 
-impl Course {
+impl WatchState {
     fn begin() -> Self {
         Self { lists: true, failures: 0, failed_at: None, pause: Duration::ZERO }
     }
@@ -153,7 +153,7 @@ impl Course {
     /// makes up for failures: kube says that a list begins before it is refused.
     fn failed(self) -> Self {
         let now = Instant::now();
-        let is_first = self.failed_at.is_none_or(|at| now.duration_since(at) > FORGIVEN);
+        let is_first = self.failed_at.is_none_or(|at| now.duration_since(at) > BACKOFF_RESET_AFTER);
         let failures = if is_first { 0 } else { self.failures.saturating_add(1) };
         let wait =
             Duration::from_millis(250).saturating_mul(2_u32.saturating_pow(failures.min(10)));
@@ -162,10 +162,10 @@ impl Course {
 }
 
 /// After how long without a failure the next one is a first one. Longer than a hung list and a pause.
-const FORGIVEN: Duration = Duration::from_mins(1);
+const BACKOFF_RESET_AFTER: Duration = Duration::from_mins(1);
 
 /// How long a list may be silent. A page of 500 objects takes a fraction of a second.
-const LIST: Duration = Duration::from_secs(30);
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -192,7 +192,7 @@ mod tests {
     fn only_the_api_server_says_that_a_right_is_missing() {
         let of = |code, reason: &str| {
             let status = kube::core::Status::failure("x", reason).with_code(code).boxed();
-            is_refusal(&watcher::Error::InitialListFailed(kube::Error::Api(status)))
+            is_forbidden(&watcher::Error::InitialListFailed(kube::Error::Api(status)))
         };
 
         assert!(of(403, "Forbidden"));
@@ -212,10 +212,10 @@ mod tests {
 
     #[test]
     fn failures_far_apart_are_each_a_first_one() {
-        let mut course = Course::begin().failed().failed().failed();
+        let mut course = WatchState::begin().failed().failed().failed();
         assert_eq!(course.pause, Duration::from_secs(1));
 
-        course.failed_at = course.failed_at.and_then(|at| at.checked_sub(FORGIVEN * 2));
+        course.failed_at = course.failed_at.and_then(|at| at.checked_sub(BACKOFF_RESET_AFTER * 2));
 
         assert_eq!(course.failed().pause, Duration::from_millis(250));
     }

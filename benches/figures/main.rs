@@ -30,12 +30,12 @@ use support::control_plane::{ControlPlane, Options};
 use technical_user_operator::api::condition::ConditionStatus;
 use technical_user_operator::api::schema::crds;
 use technical_user_operator::api::technical_user::TechnicalUser;
-use technical_user_operator::controller::cluster::Cluster;
+use technical_user_operator::controller::cluster::ConditionalPatch;
 use technical_user_operator::controller::engine::Synced;
 use technical_user_operator::controller::lease::LeaderElector;
 use technical_user_operator::controller::metrics::Metrics;
 use technical_user_operator::controller::technical_user;
-use technical_user_operator::controller::{Context, Limits, Settings};
+use technical_user_operator::controller::{Context, Settings, TokenLimits};
 use technical_user_operator::domain::credential::{ClientSecret, CredentialId, Verifier};
 use technical_user_operator::domain::delivery::Endpoints;
 use technical_user_operator::environment::System;
@@ -201,13 +201,13 @@ async fn populate(client: &Client, users: usize) {
         policy: technical_user_operator::domain::policy::Policy::unbounded(),
         bcrypt_cost: 4,
         identity: "populate".to_owned(),
-        limits: Limits::default(),
+        limits: TokenLimits::default(),
         bootstrap_signing_key: false,
     };
     let (candidate, leadership) =
         LeaderElector::new(client.clone(), &settings, "populate", Arc::clone(&clock) as _);
     let context = Arc::new(Context {
-        cluster: Cluster::new(client.clone(), Arc::clone(&clock) as _),
+        cluster: ConditionalPatch::new(client.clone(), Arc::clone(&clock) as _),
         entropy: Arc::clone(&clock) as _,
         key_pairs: clock,
         settings,

@@ -43,7 +43,7 @@ pub(super) fn check_issuer(issuer: &str, is_insecure_allowed: bool) -> Result<St
         && url.query().is_none()
         && !issuer.contains('#')
         && !issuer.ends_with('/')
-        && issuer.len() <= MOST_ISSUER;
+        && issuer.len() <= MAX_ISSUER_LENGTH;
     if !is_plain {
         return Err(IssuerError::NotPlain(shown(issuer)));
     }
@@ -69,7 +69,7 @@ fn is_kept_segment(segment: &str) -> bool {
 }
 
 /// The bound of Envoy Gateway.
-const MOST_ISSUER: usize = 253;
+const MAX_ISSUER_LENGTH: usize = 253;
 
 #[cfg(test)]
 mod tests {

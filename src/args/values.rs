@@ -12,7 +12,7 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
 }
 
 /// A duration in which something can happen.
-pub(super) fn lasting(text: &str) -> Result<SignedDuration, String> {
+pub(super) fn at_least_one_second(text: &str) -> Result<SignedDuration, String> {
     let lasts = duration(text)?;
     let is_long = lasts >= SignedDuration::from_secs(1);
     is_long.then_some(lasts).ok_or_else(|| format!("{text} is too short: at least 1s"))

@@ -25,8 +25,8 @@ use crate::domain::credential::record::Version;
 use crate::domain::schedule::{ClockMonitor, Now, saturating_add};
 use crate::environment::Clock;
 
-use self::call::{Call, EVENTS, SECRETS, TECHNICAL_USERS};
-pub use self::failure::{Failure, Kind, Operation};
+use self::call::{ApiRequest, EVENTS, SECRETS, TECHNICAL_USERS};
+pub use self::failure::{ApiError, ApiErrorKind, Operation};
 use self::outage::Outage;
 pub(super) use self::redacted::Redacted;
 
@@ -38,7 +38,7 @@ mod redacted;
 
 /// The API server, as far as the controllers may touch it.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct ConditionalPatch {
     client: DebuglessClient,
     clock: std::sync::Arc<dyn Clock>,
     time: Mutex<Time>,
@@ -58,7 +58,7 @@ struct Time {
 
 /// What identifies an object.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct ObjectRef<'a> {
     /// Its namespace.
     pub namespace: &'a str,
     /// Its name.
@@ -71,7 +71,7 @@ struct Metadata {
     metadata: ObjectMeta,
 }
 
-impl Cluster {
+impl ConditionalPatch {
     /// Takes over a client whose repeats are off: a repeated create reports its own success as a
     /// conflict.
     pub fn new(client: Client, clock: std::sync::Arc<dyn Clock>) -> Self {
@@ -99,8 +99,11 @@ impl Cluster {
     /// # Errors
     ///
     /// As every method here: [`Failure`], without anything of a body. A missing object is `None`.
-    pub async fn technical_user(&self, at: Place<'_>) -> Result<Option<TechnicalUser>, Failure> {
-        let call = Call::on(TECHNICAL_USERS, at, "get");
+    pub async fn technical_user(
+        &self,
+        at: ObjectRef<'_>,
+    ) -> Result<Option<TechnicalUser>, ApiError> {
+        let call = ApiRequest::on(TECHNICAL_USERS, at, "get");
         absent_as_none(self.object(call.request(Method::GET), &call).await)
     }
 
@@ -109,8 +112,8 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn own_secret(&self, at: Place<'_>) -> Result<Option<Secret>, Failure> {
-        let call = Call::on(SECRETS, at, "get");
+    pub async fn own_secret(&self, at: ObjectRef<'_>) -> Result<Option<Secret>, ApiError> {
+        let call = ApiRequest::on(SECRETS, at, "get");
         absent_as_none(self.object(call.request(Method::GET), &call).await)
     }
 
@@ -119,8 +122,8 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn secret_metadata(&self, at: Place<'_>) -> Result<Option<ObjectMeta>, Failure> {
-        let call = Call::on(SECRETS, at, "get").metadata_only();
+    pub async fn secret_metadata(&self, at: ObjectRef<'_>) -> Result<Option<ObjectMeta>, ApiError> {
+        let call = ApiRequest::on(SECRETS, at, "get").metadata_only();
         absent_as_none(self.metadata(call.request(Method::GET), &call).await)
     }
 
@@ -129,8 +132,12 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn create_secret(&self, at: Place<'_>, secret: &Value) -> Result<Version, Failure> {
-        let call = Call::on(SECRETS, at, "create").metadata_only();
+    pub async fn create_secret(
+        &self,
+        at: ObjectRef<'_>,
+        secret: &Value,
+    ) -> Result<Version, ApiError> {
+        let call = ApiRequest::on(SECRETS, at, "create").metadata_only();
         let body = call.created(secret);
         self.version(call.body(Method::POST, "application/json", body), &call).await
     }
@@ -140,13 +147,13 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
-    pub async fn put_secret(
+    pub async fn replace_secret(
         &self,
-        at: Place<'_>,
+        at: ObjectRef<'_>,
         version: &Version,
         secret: &Value,
-    ) -> Result<Version, Failure> {
-        let call = Call::on(SECRETS, at, "update").metadata_only();
+    ) -> Result<Version, ApiError> {
+        let call = ApiRequest::on(SECRETS, at, "update").metadata_only();
         let body = call.created(&conditional(secret, version));
         self.version(call.body(Method::PUT, "application/json", body), &call).await
     }
@@ -161,10 +168,10 @@ impl Cluster {
     /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
     pub async fn patch_secret(
         &self,
-        at: Place<'_>,
+        at: ObjectRef<'_>,
         patch: Conditional,
-    ) -> Result<Version, Failure> {
-        let call = Call::on(SECRETS, at, "patch").metadata_only();
+    ) -> Result<Version, ApiError> {
+        let call = ApiRequest::on(SECRETS, at, "patch").metadata_only();
         let request = call.body(Method::PATCH, "application/merge-patch+json", patch.0);
         self.version(request, &call).await
     }
@@ -174,8 +181,12 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
-    pub async fn delete_secret(&self, at: Place<'_>, version: &Version) -> Result<(), Failure> {
-        let call = Call::on(SECRETS, at, "delete").metadata_only();
+    pub async fn delete_secret(
+        &self,
+        at: ObjectRef<'_>,
+        version: &Version,
+    ) -> Result<(), ApiError> {
+        let call = ApiRequest::on(SECRETS, at, "delete").metadata_only();
         self.delete(&call, version).await
     }
 
@@ -189,26 +200,26 @@ impl Cluster {
     /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
     pub async fn apply_status(
         &self,
-        at: Place<'_>,
+        at: ObjectRef<'_>,
         version: &Version,
         status: &TechnicalUserStatus,
-    ) -> Result<(), Failure> {
-        self.put_status(Call::on(TECHNICAL_USERS, at, "patch"), version, json!(status)).await
+    ) -> Result<(), ApiError> {
+        self.put_status(ApiRequest::on(TECHNICAL_USERS, at, "patch"), version, json!(status)).await
     }
 
     async fn put_status(
         &self,
-        call: Call<'_>,
+        call: ApiRequest<'_>,
         version: &Version,
         status: Value,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ApiError> {
         let call = call.of_status();
         let body = json!({
             "metadata": {"uid": version.uid, "resourceVersion": version.resource_version},
             "status": status,
         });
         let request = call.body(Method::PATCH, "application/apply-patch+yaml", call.created(&body));
-        self.answer(request, &call).await.map(drop)
+        self.send(request, &call).await.map(drop)
     }
 
     /// Creates an Event.
@@ -216,71 +227,78 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`]. Callers go on: an Event is a courtesy.
-    pub async fn create_event(&self, at: Place<'_>, event: &Value) -> Result<(), Failure> {
-        let call = Call::on(EVENTS, at, "create");
+    pub async fn create_event(&self, at: ObjectRef<'_>, event: &Value) -> Result<(), ApiError> {
+        let call = ApiRequest::on(EVENTS, at, "create");
         let body = Bytes::from(event.to_string());
-        self.answer(call.body(Method::POST, "application/json", body), &call).await.map(drop)
+        self.send(call.body(Method::POST, "application/json", body), &call).await.map(drop)
     }
 
     async fn object<T: DeserializeOwned>(
         &self,
         request: Request<Body>,
-        call: &Call<'_>,
-    ) -> Result<T, Failure> {
-        let bytes = self.answer(request, call).await?;
-        serde_json::from_slice(&bytes).map_err(|_| call.failure(Kind::Garbled))
+        call: &ApiRequest<'_>,
+    ) -> Result<T, ApiError> {
+        let bytes = self.send(request, call).await?;
+        serde_json::from_slice(&bytes).map_err(|_| call.failure(ApiErrorKind::InvalidResponse))
     }
 
     async fn metadata(
         &self,
         request: Request<Body>,
-        call: &Call<'_>,
-    ) -> Result<ObjectMeta, Failure> {
+        call: &ApiRequest<'_>,
+    ) -> Result<ObjectMeta, ApiError> {
         self.object::<Metadata>(request, call).await.map(|answer| answer.metadata)
     }
 
-    async fn version(&self, request: Request<Body>, call: &Call<'_>) -> Result<Version, Failure> {
+    async fn version(
+        &self,
+        request: Request<Body>,
+        call: &ApiRequest<'_>,
+    ) -> Result<Version, ApiError> {
         let metadata = self.metadata(request, call).await?;
-        crate::stored::version_of(&metadata).ok_or_else(|| call.failure(Kind::Garbled))
+        crate::stored::version_of(&metadata)
+            .ok_or_else(|| call.failure(ApiErrorKind::InvalidResponse))
     }
 
-    async fn answer(&self, request: Request<Body>, call: &Call<'_>) -> Result<Bytes, Failure> {
-        self.answer_within(MOST_BYTES, request, call).await
+    async fn send(&self, request: Request<Body>, call: &ApiRequest<'_>) -> Result<Bytes, ApiError> {
+        self.send_within(MAX_RESPONSE_BYTES, request, call).await
     }
 
     /// The answer, if it has at most so many bytes.
-    async fn answer_within(
+    async fn send_within(
         &self,
         limit: usize,
         request: Request<Body>,
-        call: &Call<'_>,
-    ) -> Result<Bytes, Failure> {
+        call: &ApiRequest<'_>,
+    ) -> Result<Bytes, ApiError> {
         let exchange = async {
-            let unanswered = || (Kind::Unanswered, None);
+            let unanswered = || (ApiErrorKind::NoAnswer, None);
             let response = self.client.0.send(request).await.map_err(|_| unanswered())?;
             let (head, body) = response.into_parts();
-            self.keep_time(&head.headers);
+            self.record_server_time(&head.headers);
             let body = Limited::new(body, limit).collect().await;
             let too_large = |error: &BoxedError| error.is::<LengthLimitError>();
-            let kind = |error| if too_large(&error) { Kind::Oversized } else { Kind::Unanswered };
+            let kind = |error| {
+                if too_large(&error) { ApiErrorKind::Oversized } else { ApiErrorKind::NoAnswer }
+            };
             let bytes = body.map_err(|error| (kind(error), None))?.to_bytes();
             if head.status.is_success() {
                 return Ok(bytes);
             }
             let status: Status = serde_json::from_slice(&bytes).unwrap_or_default();
-            let kind = Kind::of(head.status, &status, retry_after(&head.headers));
+            let kind = ApiErrorKind::of(head.status, &status, retry_after(&head.headers));
             let culprit = failure::culprit(&kind, &status);
             Err((kind, culprit))
         };
-        let answer = tokio::time::timeout(DEADLINE, exchange).await;
-        answer.unwrap_or(Err((Kind::Unanswered, None))).map_err(|(kind, culprit)| {
+        let answer = tokio::time::timeout(TIMEOUT, exchange).await;
+        answer.unwrap_or(Err((ApiErrorKind::NoAnswer, None))).map_err(|(kind, culprit)| {
             let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
-            let failure = call.failure(outage.judge(kind, self.clock.elapsed()));
-            Failure { culprit, ..failure }
+            let failure = call.failure(outage.classify(kind, self.clock.elapsed()));
+            ApiError { culprit, ..failure }
         })
     }
 
-    fn keep_time(&self, headers: &HeaderMap) {
+    fn record_server_time(&self, headers: &HeaderMap) {
         let date = headers.get(DATE).and_then(|value| value.to_str().ok());
         let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else {
             return;
@@ -330,10 +348,10 @@ fn conditional(object: &Value, version: &Version) -> Value {
     object
 }
 
-fn absent_as_none<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+fn absent_as_none<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
     match answer {
         Ok(object) => Ok(Some(object)),
-        Err(failure) if failure.kind == Kind::NotFound => Ok(None),
+        Err(failure) if failure.kind == ApiErrorKind::NotFound => Ok(None),
         Err(failure) => Err(failure),
     }
 }
@@ -345,7 +363,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// No single object is larger: etcd takes 1.5 MiB, and escaped characters make six times that. A page
 /// of a list that is larger is asked for in smaller pages.
-const MOST_BYTES: usize = 16 << 20;
+const MAX_RESPONSE_BYTES: usize = 16 << 20;
 
 /// No call may hang: an answer later than this is as good as lost.
-const DEADLINE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);

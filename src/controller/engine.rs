@@ -192,7 +192,7 @@ impl<C: Reconciler> ControllerRuntime<C> {
 
     /// Starts when the lease is won, and drops what waits when it is lost.
     fn on_leadership_change(&mut self) {
-        let leads = self.context.leads() && self.controller.is_synced();
+        let leads = self.context.is_leader() && self.controller.is_synced();
         if leads == self.was_leading {
             return;
         }
@@ -239,7 +239,7 @@ impl<C: Reconciler> ControllerRuntime<C> {
             totals: self.controller.totals(),
         };
         self.context.metrics.set_stats(C::NAME, load);
-        self.context.metrics.leading(self.context.leads());
+        self.context.metrics.leading(self.context.is_leader());
         self.context.metrics.skipped(C::NAME, self.context.installations.skipped(C::NAME));
     }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::Context;
-use super::cluster::{Cluster, Place};
+use super::cluster::{ConditionalPatch, ObjectRef};
 use crate::api::{GROUP, MANAGER, VERSION};
 use crate::domain::credential::record::Owner;
 use crate::domain::news::Event;
@@ -76,7 +76,7 @@ pub(super) async fn record_all(
 
 /// Publishes what happened.
 pub async fn record(
-    cluster: &Cluster,
+    cluster: &ConditionalPatch,
     subject: Regarding<'_>,
     happening: &EventRecord,
     identity: &str,
@@ -112,7 +112,7 @@ pub async fn record(
             "uid": subject.uid,
         },
     });
-    let at = Place { namespace, name: &name };
+    let at = ObjectRef { namespace, name: &name };
     if let Err(failure) = cluster.create_event(at, &event).await {
         tracing::debug!(namespace, name = subject.name, %failure, "event not written");
     }

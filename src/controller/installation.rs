@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::Instant;
 
-use super::cluster::{Cluster, Failure, Place};
+use super::cluster::{ApiError, ConditionalPatch, ObjectRef};
 use super::{Context, Error};
 use crate::api::installation::Installation;
 use crate::api::signing_key::SigningKey;
@@ -56,7 +56,7 @@ pub(super) trait Claimable {
     fn holder(&self) -> Option<&Installation>;
 
     /// Writes the installation into the status at the version that was read.
-    async fn claim(&self, own: Installation, cluster: &Cluster) -> Result<(), Failure>;
+    async fn claim(&self, own: Installation, cluster: &ConditionalPatch) -> Result<(), ApiError>;
 }
 
 /// What became of an object whose holder was looked at.
@@ -115,7 +115,7 @@ pub(super) async fn ensure_claimed<T: Claimable>(
             (ClaimDecision::Claim | ClaimDecision::CheckHolder | ClaimDecision::Skip, _) => break,
         }
     }
-    if !context.leads() {
+    if !context.is_leader() {
         return Err(Error::NotLeading);
     }
     object.claim(own, cluster).await?;
@@ -213,7 +213,11 @@ impl Installations {
     }
 
     /// This installation, by a live read of its namespace that is not older than a minute.
-    async fn own(&self, namespace: &str, cluster: &Cluster) -> Result<Installation, Error> {
+    async fn own(
+        &self,
+        namespace: &str,
+        cluster: &ConditionalPatch,
+    ) -> Result<Installation, Error> {
         let now = Instant::now();
         let known = self.locked().own.clone();
         if let Some((own, _)) = known.filter(|(_, at)| now.duration_since(*at) < REFRESH_INTERVAL) {
@@ -299,13 +303,13 @@ impl Claimable for TechnicalUser {
         self.status.as_ref()?.installation.as_ref()
     }
 
-    async fn claim(&self, own: Installation, cluster: &Cluster) -> Result<(), Failure> {
+    async fn claim(&self, own: Installation, cluster: &ConditionalPatch) -> Result<(), ApiError> {
         let Some(version) = version_of(&self.metadata) else { return Ok(()) };
         let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
         let name = self.metadata.name.as_deref().unwrap_or_default();
         let mut status = self.status.clone().unwrap_or_default();
         status.installation = Some(own);
-        cluster.apply_status(Place { namespace, name }, &version, &status).await
+        cluster.apply_status(ObjectRef { namespace, name }, &version, &status).await
     }
 }
 
@@ -320,7 +324,7 @@ impl Claimable for SigningKey {
         self.status.as_ref()?.installation.as_ref()
     }
 
-    async fn claim(&self, own: Installation, cluster: &Cluster) -> Result<(), Failure> {
+    async fn claim(&self, own: Installation, cluster: &ConditionalPatch) -> Result<(), ApiError> {
         let Some(version) = version_of(&self.metadata) else { return Ok(()) };
         let name = self.metadata.name.as_deref().unwrap_or_default();
         let mut status = self.status.clone().unwrap_or_default();

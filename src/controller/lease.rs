@@ -327,7 +327,7 @@ mod tests {
         let (blocked, leadership) = candidate(&server, "blocked");
         let blocked = blocked.with_heartbeats(heartbeats.clone());
         let mut part =
-            Box::pin(heartbeats.keep("the controller of TechnicalUsers", pending::<()>()));
+            Box::pin(heartbeats.watch("the controller of TechnicalUsers", pending::<()>()));
         assert!(futures::poll!(&mut part).is_pending());
         tokio::spawn(async move { blocked.run().await });
         leads(&leadership).await;

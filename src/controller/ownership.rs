@@ -22,9 +22,9 @@ impl Ownership {
         let controller = controller_of(metadata)?;
         let OwnerReference { uid, name, .. } = controller;
         // The API server bounds neither, and no object has a longer one.
-        let is_owner = is_our(kind, controller) && name.len() <= MOST_NAME;
+        let is_owner = is_our(kind, controller) && name.len() <= MAX_NAME;
         Some(Self {
-            uid: if uid.len() <= MOST_NAME { uid.clone() } else { String::new() },
+            uid: if uid.len() <= MAX_NAME { uid.clone() } else { String::new() },
             name: is_owner.then(|| name.clone()),
             is_sole: metadata.owner_references.as_ref().is_some_and(|all| all.len() == 1),
         })
@@ -34,7 +34,7 @@ impl Ownership {
     ///
     /// The owner of another uid is a predecessor only if the name has the uid of the resource still,
     /// after the object was read: else it is the successor.
-    pub(super) fn seen_by(&self, uid: &str, name: &str) -> Belongs {
+    pub(super) fn relation_to(&self, uid: &str, name: &str) -> Belongs {
         let is_namesake = self.name.as_deref() == Some(name) && self.is_sole;
         match (self.uid == uid, is_namesake) {
             (true, _) => Belongs::Ours,
@@ -45,7 +45,7 @@ impl Ownership {
 }
 
 /// The longest name that an object can have.
-const MOST_NAME: usize = 253;
+const MAX_NAME: usize = 253;
 
 /// Whether the owner is of that kind of ours.
 fn is_our(kind: &str, owner: &OwnerReference) -> bool {
@@ -70,7 +70,7 @@ mod tests {
     fn belongs(owners: Vec<OwnerReference>) -> Option<Belongs> {
         let metadata = ObjectMeta { owner_references: Some(owners), ..ObjectMeta::default() };
         let ownership = Ownership::of("TechnicalUser", &metadata)?;
-        Some(ownership.seen_by("new", "billing"))
+        Some(ownership.relation_to("new", "billing"))
     }
 
     #[test]
@@ -102,6 +102,6 @@ mod tests {
         let ownership = Ownership::of("TechnicalUser", &metadata).unwrap();
 
         assert_eq!((ownership.uid.as_str(), &ownership.name), ("", &None));
-        assert_eq!(ownership.seen_by(&long, &long), Belongs::Foreign);
+        assert_eq!(ownership.relation_to(&long, &long), Belongs::Foreign);
     }
 }

@@ -11,10 +11,12 @@ use kube::Client;
 use tokio::sync::watch;
 
 use self::bodies::{key_pair_secret, ledger_secret};
-use self::news::{ledger_changed, ledger_made, publish, report_failure, report_invalid_spec, tell};
-use self::observation::Look;
+use self::news::{
+    ledger_changed, ledger_made, record_event, report, report_failure, report_invalid_spec,
+};
+use self::observation::Observation;
 use self::publishing::publish_all;
-use super::cluster::{Failure, Kind, Place, Redacted};
+use super::cluster::{ApiError, ApiErrorKind, ObjectRef, Redacted};
 use super::engine::{self, Action, Synced};
 use super::installation::{ClaimOutcome, ensure_claimed};
 use super::{Context, Error};
@@ -56,9 +58,9 @@ pub(super) struct Memory {
     /// Namespaces where the operator may not look, with what to tell of it.
     hidden: BTreeMap<String, BlockedReason>,
     /// ConfigMaps of the name of the JWKS that are somebody else's.
-    foreign: BTreeSet<signing_key::Place>,
+    foreign: BTreeSet<signing_key::ConfigMapRef>,
     /// What was in each ConfigMap, which the watch on metadata cannot tell.
-    contents: BTreeMap<signing_key::Place, signing_key::Published>,
+    contents: BTreeMap<signing_key::ConfigMapRef, signing_key::Published>,
     /// How often the JWKS of a namespace could not be written in this reconcile alone.
     failures: BTreeMap<String, usize>,
     /// How often each JWKS was written to each namespace in this reconcile alone.
@@ -69,14 +71,14 @@ pub(super) struct Memory {
     /// The next key pair with its public half, which the watch on metadata cannot tell.
     next: Option<(Version, PublicKey)>,
     /// JWKS ConfigMaps that are not wanted any more and could not be deleted.
-    undeletable: BTreeMap<signing_key::Place, BlockedReason>,
+    undeletable: BTreeMap<signing_key::ConfigMapRef, BlockedReason>,
 }
 
 /// What the watches and the former reconcile know. It says where to look, and never what is true.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hints {
     /// ConfigMaps that the series seems to own where none shall be.
-    pub(super) known: BTreeSet<signing_key::Place>,
+    pub(super) known: BTreeSet<signing_key::ConfigMapRef>,
     /// Namespaces that let a write hang.
     pub(super) slow: BTreeSet<String>,
 }
@@ -95,7 +97,7 @@ async fn reconcile(name: &str, hints: Hints, context: &Context) -> Result<(Actio
     let Hints { known, slow } = hints;
     let mut memory = Memory { was_slow: slow, ..Memory::default() };
     let mut last = None;
-    match advance((name, &known), context, &mut memory, &mut last).await {
+    match converge((name, &known), context, &mut memory, &mut last).await {
         Ok(settled) => Ok((settled, memory)),
         Err(error) => {
             if let Some(look) = &last {
@@ -106,15 +108,15 @@ async fn reconcile(name: &str, hints: Hints, context: &Context) -> Result<(Actio
     }
 }
 
-async fn advance(
-    (name, known): (&str, &BTreeSet<signing_key::Place>),
+async fn converge(
+    (name, known): (&str, &BTreeSet<signing_key::ConfigMapRef>),
     context: &Context,
     memory: &mut Memory,
-    last: &mut Option<Look>,
+    last: &mut Option<Observation>,
 ) -> Result<Action, Error> {
     let mut setbacks = 0;
     let (mut has_written, mut has_repaired) = (false, false);
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_ROUNDS {
         let object = context.cluster.signing_key(name).await?;
         let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
         let Some(object) = object else { return Ok(Action::default()) };
@@ -125,7 +127,7 @@ async fn advance(
             Ok(ClaimOutcome::Ours) => {}
             Ok(ClaimOutcome::Claimed) => continue,
             Ok(ClaimOutcome::Left) => return Ok(Action::default()),
-            Err(Error::Call(failure)) if is_setback(&failure, setbacks) => {
+            Err(Error::Api(failure)) if is_conflict(&failure, setbacks) => {
                 setbacks += 1;
                 continue;
             }
@@ -136,7 +138,7 @@ async fn advance(
             return Ok(Action::default());
         };
         // What goes wrong from here on is told in the status of this object.
-        let look = last.insert(Look::begun(object, series));
+        let look = last.insert(Observation::begun(object, series));
         let trouble = look.complete(known, memory, context).await?;
         let now = context.cluster.now();
         let write = match signing_key::decide(&look.observed, now) {
@@ -144,7 +146,7 @@ async fn advance(
                 if let Some(trouble) = trouble {
                     return Err(trouble);
                 }
-                let settled = publish(look, &rest, context).await?;
+                let settled = report(look, &rest, context).await?;
                 memory.next = look.next();
                 // A JWKS or a status that alone was wrong is what somebody else keeps writing.
                 has_repaired = !has_written && (has_repaired || settled.has_repaired);
@@ -152,7 +154,7 @@ async fn advance(
             }
             Step::Write(write) => write,
         };
-        if !context.leads() {
+        if !context.is_leader() {
             return Err(Error::NotLeading);
         }
         let is_repair = is_repair(&write);
@@ -161,11 +163,11 @@ async fn advance(
                 Some(is_repair) => has_repaired |= is_repair,
                 None => has_written = true,
             },
-            Err(Error::Call(failure)) if is_setback(&failure, setbacks) => setbacks += 1,
+            Err(Error::Api(failure)) if is_conflict(&failure, setbacks) => setbacks += 1,
             Err(error) => return Err(error),
         }
     }
-    Err(Error::Unsettled)
+    Err(Error::NotConverged)
 }
 
 /// Whether the write undoes what somebody else keeps writing; nothing for a write of the protocol.
@@ -190,16 +192,16 @@ fn undoes(publication: &Publication) -> bool {
 }
 
 /// Whether the world merely moved on: then look again at once, but not for ever.
-fn is_setback(failure: &Failure, setbacks: usize) -> bool {
-    let is_outdated = matches!(failure.kind, Kind::Outdated | Kind::NotFound);
-    is_outdated && setbacks < MOST_SETBACKS
+fn is_conflict(failure: &ApiError, setbacks: usize) -> bool {
+    let is_outdated = matches!(failure.kind, ApiErrorKind::Conflict | ApiErrorKind::NotFound);
+    is_outdated && setbacks < MAX_CONFLICTS
 }
 
 // === apply ===
 
 async fn apply(
     write: Write,
-    look: &Look,
+    look: &Observation,
     memory: &mut Memory,
     context: &Context,
 ) -> Result<(), Error> {
@@ -207,14 +209,14 @@ async fn apply(
     let cluster = &context.cluster;
     let names = SecretNames::of(&series.uid);
     let ledger_name = names.ledger();
-    let ledger_at = Place { namespace: &series.home, name: &ledger_name };
+    let ledger_at = ObjectRef { namespace: &series.home, name: &ledger_name };
     match write {
         Write::CreateLedger(ledger) => {
             cluster.create_secret(ledger_at, &ledger_secret(&ledger, series)).await?;
             ledger_made(look, &ledger, context).await;
         }
         Write::PutLedger(version, ledger, change) => {
-            cluster.put_secret(ledger_at, &version, &ledger_secret(&ledger, series)).await?;
+            cluster.replace_secret(ledger_at, &version, &ledger_secret(&ledger, series)).await?;
             ledger_changed(change, look, &ledger, context).await;
         }
         Write::Stage(index) => stage(index, series, context).await?,
@@ -223,7 +225,7 @@ async fn apply(
         }
         Write::DeleteKeyPair(index, version) => {
             let name = names.key_pair(index);
-            let at = Place { namespace: &series.home, name: &name };
+            let at = ObjectRef { namespace: &series.home, name: &name };
             cluster.delete_secret(at, &version).await?;
         }
     }
@@ -244,15 +246,15 @@ async fn stage(index: u32, series: &Series, context: &Context) -> Result<(), Err
     let key_pair = generating.await.map_err(|_| Error::Generating)?;
     let key_pair = key_pair.map_err(|_| Error::Generating)?;
     let secret = Redacted(key_pair_secret(&key_pair, index, series));
-    let at = Place { namespace: &series.home, name: &name };
+    let at = ObjectRef { namespace: &series.home, name: &name };
     context.cluster.create_secret(at, &secret.0).await?;
     tracing::info!(name = series.name, index, "key pair made");
-    tell(series, signing_key::report::staged(series, index), context).await;
+    record_event(series, signing_key::report::staged(series, index), context).await;
     Ok(())
 }
 
 /// More rounds than any way to rest takes, with a few setbacks: each key that is gone takes one.
-const ROUNDS: usize = 96;
+const MAX_ROUNDS: usize = 96;
 
 /// Whoever loses that often in a row is fighting somebody.
-const MOST_SETBACKS: usize = 3;
+const MAX_CONFLICTS: usize = 3;

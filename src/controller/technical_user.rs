@@ -11,8 +11,10 @@ use tokio::sync::watch;
 
 use self::bodies::{placeholder, record_secret, refresh_patch};
 use self::issue::issue_secret;
-use self::news::{publish, record_changed, refreshed, report_failure, report_invalid_spec, tell};
-use super::cluster::{Conditional, Failure, Kind, Place};
+use self::news::{
+    record_changed, record_event, refreshed, report, report_failure, report_invalid_spec,
+};
+use super::cluster::{ApiError, ApiErrorKind, Conditional, ObjectRef};
 use super::engine::{self, Synced};
 
 use super::installation::{ClaimOutcome, ensure_claimed};
@@ -38,14 +40,14 @@ mod watches;
 
 /// A `TechnicalUser` by its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub struct UserRef {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for UserRef {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.namespace, self.name)
     }
@@ -75,9 +77,9 @@ pub async fn run(
 /// # Errors
 ///
 /// The world did not obey. What the user can do about it is already in the status.
-pub(super) async fn reconcile(key: &Key, context: &Context) -> Result<Action, Error> {
+pub(super) async fn reconcile(key: &UserRef, context: &Context) -> Result<Action, Error> {
     let mut last = None;
-    match advance(key, context, &mut last).await {
+    match converge(key, context, &mut last).await {
         Ok(settled) => Ok(settled),
         Err(Error::InvalidSpec(object)) => {
             report_invalid_spec(&object, context).await?;
@@ -92,16 +94,20 @@ pub(super) async fn reconcile(key: &Key, context: &Context) -> Result<Action, Er
     }
 }
 
-async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Result<Action, Error> {
+async fn converge(
+    key: &UserRef,
+    context: &Context,
+    last: &mut Option<Observation>,
+) -> Result<Action, Error> {
     let mut setbacks = 0;
     let (mut has_written, mut has_repaired) = (false, false);
     let mut tried = None;
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_ROUNDS {
         let look = match observe(key, context).await {
-            Ok(Sight::Look(look)) => last.insert(*look),
-            Ok(Sight::Claimed) => continue,
-            Ok(Sight::Left) => return Ok(Action::default()),
-            Err(Error::Call(failure)) if is_setback(&failure, setbacks) => {
+            Ok(Observe::Observed(look)) => last.insert(*look),
+            Ok(Observe::Claimed) => continue,
+            Ok(Observe::HeldByOther) => return Ok(Action::default()),
+            Err(Error::Api(failure)) if is_conflict(&failure, setbacks) => {
                 setbacks += 1;
                 continue;
             }
@@ -111,7 +117,7 @@ async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Resul
         let now = context.cluster.now();
         let write = match technical_user::decide(&look.observed, now) {
             Step::Done(rest) => {
-                let settled = publish(look, &rest, context).await?;
+                let settled = report(look, &rest, context).await?;
                 // A status that alone was wrong is what somebody else keeps writing.
                 has_repaired |= settled.has_repaired && !has_written;
                 return Ok(Action { has_repaired, ..settled });
@@ -119,7 +125,7 @@ async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Resul
             Step::Write(write) => write,
         };
         has_repaired |= matches!(write, Write::Refresh(..));
-        if !context.leads() {
+        if !context.is_leader() {
             return Err(Error::NotLeading);
         }
         let outcome = if let Write::ClearImmutable(version) = &write {
@@ -129,35 +135,35 @@ async fn advance(key: &Key, context: &Context, last: &mut Option<Look>) -> Resul
         };
         match outcome {
             Ok(()) => has_written = true,
-            Err(Error::Call(failure)) if is_setback(&failure, setbacks) => setbacks += 1,
+            Err(Error::Api(failure)) if is_conflict(&failure, setbacks) => setbacks += 1,
             Err(error) => return Err(error),
         }
     }
-    Err(Error::Unsettled)
+    Err(Error::NotConverged)
 }
 
 /// What a look at a user came to.
 #[derive(Debug)]
-enum Sight {
+enum Observe {
     /// The user is ours, or gone.
-    Look(Box<Look>),
+    Observed(Box<Observation>),
     /// The user was claimed just now: look again.
     Claimed,
     /// Another installation holds the user.
-    Left,
+    HeldByOther,
 }
 
 /// What was looked at, and the object that its status goes to.
 #[derive(Debug)]
-struct Look {
+struct Observation {
     observed: Observed,
     object: Option<TechnicalUser>,
 }
 
-impl Look {
-    fn of_nobody() -> Sight {
+impl Observation {
+    fn absent() -> Observe {
         let observed = Observed { user: None, record: ClientIdReservation::Free, delivered: None };
-        Sight::Look(Box::new(Self { observed, object: None }))
+        Observe::Observed(Box::new(Self { observed, object: None }))
     }
 
     /// Adds what a write showed of the delivered Secret at exactly that version.
@@ -172,38 +178,38 @@ impl Look {
 }
 
 /// Whether the world merely moved on: then look again at once, but not for ever.
-fn is_setback(failure: &Failure, setbacks: usize) -> bool {
+fn is_conflict(failure: &ApiError, setbacks: usize) -> bool {
     match failure.kind {
-        Kind::Outdated | Kind::NotFound => setbacks < MOST_SETBACKS,
+        ApiErrorKind::Conflict | ApiErrorKind::NotFound => setbacks < MAX_CONFLICTS,
         // Another uid, or an object that will never be valid: one more look tells.
-        Kind::Invalid => setbacks < 1,
-        Kind::Unanswered
-        | Kind::Garbled
-        | Kind::Oversized
-        | Kind::NamespaceGone
-        | Kind::NamespaceTerminating
-        | Kind::Forbidden
-        | Kind::Denied(_)
-        | Kind::Quota
-        | Kind::TooManyRequests(_)
-        | Kind::Server(..)
-        | Kind::Refused(..) => false,
+        ApiErrorKind::Invalid => setbacks < 1,
+        ApiErrorKind::NoAnswer
+        | ApiErrorKind::InvalidResponse
+        | ApiErrorKind::Oversized
+        | ApiErrorKind::NamespaceGone
+        | ApiErrorKind::NamespaceTerminating
+        | ApiErrorKind::Forbidden
+        | ApiErrorKind::AdmissionDenied(_)
+        | ApiErrorKind::QuotaExceeded
+        | ApiErrorKind::TooManyRequests(_)
+        | ApiErrorKind::Server(..)
+        | ApiErrorKind::Refused(..) => false,
     }
 }
 
 // === observe ===
 
 /// Looks at the user, then at what will be swapped, then at what the swap rests upon.
-async fn observe(key: &Key, context: &Context) -> Result<Sight, Error> {
+async fn observe(key: &UserRef, context: &Context) -> Result<Observe, Error> {
     let cluster = &context.cluster;
-    let at = Place { namespace: &key.namespace, name: &key.name };
+    let at = ObjectRef { namespace: &key.namespace, name: &key.name };
     let object = cluster.technical_user(at).await?;
     let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
-    let Some(object) = object else { return Ok(Look::of_nobody()) };
+    let Some(object) = object else { return Ok(Observation::absent()) };
     match ensure_claimed(&object, context).await? {
         ClaimOutcome::Ours => {}
-        ClaimOutcome::Claimed => return Ok(Sight::Claimed),
-        ClaimOutcome::Left => return Ok(Sight::Left),
+        ClaimOutcome::Claimed => return Ok(Observe::Claimed),
+        ClaimOutcome::Left => return Ok(Observe::HeldByOther),
     }
     let Some(mut user) = observation::user(&object, &context.settings) else {
         return Err(Error::InvalidSpec(Box::new(object)));
@@ -212,23 +218,23 @@ async fn observe(key: &Key, context: &Context) -> Result<Sight, Error> {
     if technical_user::needs_namespace(&user, &record) {
         user.owner.namespace_uid = namespace_uid(&user.owner, context).await?;
         if user.owner.namespace_uid.is_none() {
-            return Ok(Look::of_nobody());
+            return Ok(Observation::absent());
         }
     }
     let Owner { uid, name, .. } = &user.owner;
-    let secret_at = Place { namespace: &key.namespace, name: &user.secret_name };
+    let secret_at = ObjectRef { namespace: &key.namespace, name: &user.secret_name };
     let delivered = cluster.secret_metadata(secret_at).await?.and_then(|metadata| {
         let ownership = observation::ownership(&metadata);
-        let belongs = ownership.map_or(Belongs::Foreign, |it| it.seen_by(uid, name));
+        let belongs = ownership.map_or(Belongs::Foreign, |it| it.relation_to(uid, name));
         observation::delivered(&metadata, belongs)
     });
     let is_left = delivered.as_ref().is_some_and(|it| it.belongs == Belongs::Predecessor);
     // Unless the name still has that uid, the Secret may be the one of a successor.
     if is_left && !exists(&user.owner, context).await? {
-        return Ok(Look::of_nobody());
+        return Ok(Observation::absent());
     }
     let observed = Observed { user: Some(user), record, delivered };
-    Ok(Sight::Look(Box::new(Look { observed, object: Some(object) })))
+    Ok(Observe::Observed(Box::new(Observation { observed, object: Some(object) })))
 }
 
 /// The uid of the namespace that the user lives in; nothing when one of the two is gone.
@@ -243,14 +249,14 @@ async fn namespace_uid(owner: &Owner, context: &Context) -> Result<Option<String
 
 /// Whether the name still belongs to a user of exactly that uid.
 async fn exists(owner: &Owner, context: &Context) -> Result<bool, Error> {
-    let at = Place { namespace: &owner.namespace, name: &owner.name };
+    let at = ObjectRef { namespace: &owner.namespace, name: &owner.name };
     let user = context.cluster.technical_user(at).await?;
     Ok(user.is_some_and(|user| user.metadata.uid.as_ref() == Some(&owner.uid)))
 }
 
 async fn claim(user: &User, context: &Context) -> Result<ClientIdReservation, Error> {
     let name = user.client_id.record_name();
-    let at = Place { namespace: &context.settings.namespace, name: &name };
+    let at = ObjectRef { namespace: &context.settings.namespace, name: &name };
     let Some(secret) = context.cluster.own_secret(at).await? else {
         return Ok(ClientIdReservation::Free);
     };
@@ -269,11 +275,11 @@ async fn claim(user: &User, context: &Context) -> Result<ClientIdReservation, Er
 /// Whether a user of exactly that uid exists. Who may not look takes it to live, unless its namespace
 /// is gone, and the right to look with it.
 pub(super) async fn holder(owner: &Owner, context: &Context) -> Result<Holder, Error> {
-    let at = Place { namespace: &owner.namespace, name: &owner.name };
+    let at = ObjectRef { namespace: &owner.namespace, name: &owner.name };
     match context.cluster.technical_user(at).await {
         Ok(Some(user)) if user.metadata.uid.as_ref() == Some(&owner.uid) => Ok(Holder::Exists),
         Ok(_) => Ok(Holder::Gone),
-        Err(failure) if failure.kind == Kind::Forbidden => {
+        Err(failure) if failure.kind == ApiErrorKind::Forbidden => {
             let namespace_is_gone =
                 context.cluster.has_namespace(&owner.namespace).await == Ok(false);
             Ok(if namespace_is_gone { Holder::Gone } else { Holder::Exists })
@@ -284,14 +290,14 @@ pub(super) async fn holder(owner: &Owner, context: &Context) -> Result<Holder, E
 
 // === apply ===
 
-async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error> {
+async fn apply(write: Write, look: &Observation, context: &Context) -> Result<(), Error> {
     let Some(user) = &look.observed.user else {
         return Ok(());
     };
     let cluster = &context.cluster;
     let record_name = user.client_id.record_name();
-    let record_at = Place { namespace: &context.settings.namespace, name: &record_name };
-    let secret_at = Place { namespace: &user.owner.namespace, name: &user.secret_name };
+    let record_at = ObjectRef { namespace: &context.settings.namespace, name: &record_name };
+    let secret_at = ObjectRef { namespace: &user.owner.namespace, name: &user.secret_name };
     match write {
         Write::CreateRecord(record) => {
             cluster.create_secret(record_at, &record_secret(&record)).await?;
@@ -301,7 +307,7 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
             cluster.create_secret(secret_at, &placeholder(user)).await?;
         }
         Write::PutRecord(version, record, change) => {
-            cluster.put_secret(record_at, &version, &record_secret(&record)).await?;
+            cluster.replace_secret(record_at, &version, &record_secret(&record)).await?;
             record_changed(change, &look.observed, &record, context).await;
         }
         Write::Fence(version, attempt) => {
@@ -319,12 +325,12 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
         }
         Write::Collect(version) => {
             cluster.delete_secret(secret_at, &version).await?;
-            tell(user, report::collected(user), context).await;
+            record_event(user, report::collected(user), context).await;
         }
         Write::Discard(version) => cluster.delete_secret(secret_at, &version).await?,
         Write::Withdraw(version) => {
             cluster.delete_secret(secret_at, &version).await?;
-            tell(user, report::withdrawn(user), context).await;
+            record_event(user, report::withdrawn(user), context).await;
         }
     }
     Ok(())
@@ -333,17 +339,17 @@ async fn apply(write: Write, look: &Look, context: &Context) -> Result<(), Error
 /// Removes the field `immutable` and returns what the answer shows, for the version it holds for.
 async fn clear_immutable(
     version: &Version,
-    look: &Look,
+    look: &Observation,
     context: &Context,
 ) -> Result<Option<(Version, Mutability)>, Error> {
     let Some(user) = &look.observed.user else {
         return Ok(None);
     };
-    let at = Place { namespace: &user.owner.namespace, name: &user.secret_name };
+    let at = ObjectRef { namespace: &user.owner.namespace, name: &user.secret_name };
     let patch = Conditional::new(json!({"immutable": null}), version);
     match context.cluster.patch_secret(at, patch).await {
         Ok(version) => Ok(Some((version, Mutability::Mutable))),
-        Err(failure) if failure.kind == Kind::Invalid => {
+        Err(failure) if failure.kind == ApiErrorKind::Invalid => {
             Ok(Some((version.clone(), Mutability::Immutable)))
         }
         Err(failure) => Err(failure.into()),
@@ -351,7 +357,7 @@ async fn clear_immutable(
 }
 
 /// More rounds than any way from nothing to rest takes, with a few setbacks.
-const ROUNDS: usize = 16;
+const MAX_ROUNDS: usize = 16;
 
 /// Whoever loses that often in a row is fighting somebody.
-const MOST_SETBACKS: usize = 3;
+const MAX_CONFLICTS: usize = 3;

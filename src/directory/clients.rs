@@ -20,21 +20,21 @@ mod user;
 
 /// A client, and what proves a request to be its own.
 #[derive(Debug)]
-pub struct Known {
+pub struct RegisteredClient {
     /// The client.
     pub client: Client,
     /// Its `TechnicalUser`.
     pub owner: Arc<Owner>,
     /// What requests left behind.
-    pub traces: Arc<Traces>,
+    pub traces: Arc<ClientCounters>,
     /// Which of the watches of users tells of it.
     pub(super) scope: usize,
-    verifiers: Box<[(CredentialId, Entry, Arc<Verified>)]>,
+    verifiers: Box<[(CredentialId, Entry, Arc<VerifiedSecretCache>)]>,
 }
 
 /// What requests of one client left behind. It outlives every change of the client but its end.
 #[derive(Debug, Default)]
-pub struct Traces {
+pub struct ClientCounters {
     /// Wrong client secrets that cost a hash, as a limiter counts them.
     pub failures: AtomicU64,
     /// Tokens, as a limiter counts them.
@@ -57,7 +57,7 @@ pub struct Recorded {
 /// The keyed hash of the client secret that one verifier accepted, so that only the first use of it
 /// costs a bcrypt. It goes with the verifier.
 #[derive(Debug, Default)]
-pub struct Verified {
+pub struct VerifiedSecretCache {
     proof: OnceLock<[u8; 32]>,
     /// Made by the first request that has to hash: most verifiers never need it again.
     turn: OnceLock<Arc<Mutex<()>>>,
@@ -71,10 +71,10 @@ pub(super) struct Clients {
     namespaces: Store<String, String>,
     ids: BTreeMap<Key, ClientId>,
     claims: BTreeMap<String, ClientId>,
-    known: BTreeMap<ClientId, Arc<Known>>,
+    known: BTreeMap<ClientId, Arc<RegisteredClient>>,
     /// Clients that were looked up lately, each until then: what their first use proved counts until
     /// a watch delivers them.
-    looked_up: BTreeMap<ClientId, (Duration, Arc<Known>)>,
+    looked_up: BTreeMap<ClientId, (Duration, Arc<RegisteredClient>)>,
     scopes: Vec<String>,
     home: String,
     holders: BTreeSet<Arc<str>>,
@@ -99,13 +99,13 @@ pub(super) struct Verifiers {
 
 // === impl Known ===
 
-impl Known {
+impl RegisteredClient {
     /// What a client secret of that id is checked against, unless it has ended.
     pub fn verifier(
         &self,
         id: &CredentialId,
         now: Timestamp,
-    ) -> Option<(&Verifier, &Arc<Verified>)> {
+    ) -> Option<(&Verifier, &Arc<VerifiedSecretCache>)> {
         let (_, entry, verified) = self.verifiers.iter().find(|(known, ..)| known == id)?;
         entry.is_accepted(now).then_some((&entry.verifier, verified))
     }
@@ -117,7 +117,7 @@ impl Known {
     }
 
     /// Somebody to look at in place of a client that there is not, so that this takes as long.
-    pub fn nobody() -> Self {
+    pub fn dummy() -> Self {
         let client = Client {
             id: ClientId::derived_from("nobody"),
             uid: String::new(),
@@ -170,14 +170,14 @@ impl Known {
 
 // === impl Verified ===
 
-impl Verified {
+impl VerifiedSecretCache {
     /// The keyed hash of the right client secret, once one was seen.
     pub fn proof(&self) -> Option<&[u8; 32]> {
         self.proof.get()
     }
 
     /// Waits for the turn to hash, which one request has at a time.
-    pub async fn turn(&self) -> OwnedMutexGuard<()> {
+    pub async fn hash_lock(&self) -> OwnedMutexGuard<()> {
         Arc::clone(self.turn.get_or_init(Arc::default)).lock_owned().await
     }
 
@@ -222,7 +222,7 @@ impl From<Record> for Verifiers {
 impl Clients {
     /// Expects the watches: one of users for each of these namespaces, or one for all. `home` is the
     /// namespace of this installation.
-    pub(super) fn expect(&mut self, scopes: &[String], home: &str) {
+    pub(super) fn register_watches(&mut self, scopes: &[String], home: &str) {
         home.clone_into(&mut self.home);
         (0..scopes.len().max(1)).for_each(|watch| self.users.register_watch(watch));
         scopes.clone_into(&mut self.scopes);
@@ -230,25 +230,25 @@ impl Clients {
         self.namespaces.register_watch(0);
     }
 
-    pub(super) fn get(&self, id: &ClientId) -> Option<Arc<Known>> {
+    pub(super) fn get(&self, id: &ClientId) -> Option<Arc<RegisteredClient>> {
         self.known.get(id).cloned()
     }
 
     /// The client as it was known before, by a lookup or by the watches: for what it proved alone.
-    pub(super) fn former(&self, id: &ClientId) -> Option<&Arc<Known>> {
+    pub(super) fn former(&self, id: &ClientId) -> Option<&Arc<RegisteredClient>> {
         let looked_up = self.looked_up.get(id).map(|(_, known)| known);
         looked_up.or_else(|| self.known.get(id))
     }
 
     /// Keeps what a looked-up client proves, for a while and within a bound.
-    pub(super) fn keep_former(&mut self, known: &Arc<Known>, elapsed: Duration) {
-        if self.looked_up.len() >= MOST_LOOKED_UP {
+    pub(super) fn keep_looked_up(&mut self, known: &Arc<RegisteredClient>, elapsed: Duration) {
+        if self.looked_up.len() >= MAX_LOOKED_UP {
             self.looked_up.retain(|_, (until, _)| elapsed < *until);
         }
-        if self.looked_up.len() >= MOST_LOOKED_UP {
+        if self.looked_up.len() >= MAX_LOOKED_UP {
             self.looked_up.pop_first();
         }
-        let until = elapsed.saturating_add(LOOKED_UP_LASTS);
+        let until = elapsed.saturating_add(LOOKED_UP_TTL);
         self.looked_up.insert(known.client.id.clone(), (until, Arc::clone(known)));
     }
 
@@ -257,7 +257,7 @@ impl Clients {
     }
 
     /// The kinds that were not told completely yet.
-    pub(super) fn waiting(&self) -> Vec<&'static str> {
+    pub(super) fn not_synced(&self) -> Vec<&'static str> {
         let kinds = [
             ("technicalusers", self.users.is_synced()),
             ("verifier records", self.records.is_synced()),
@@ -281,7 +281,7 @@ impl Clients {
         self.namespaces.get(&namespace.to_owned())
     }
 
-    pub(super) fn take_user(&mut self, watch: usize, told: WatchEvent<Key, Option<User>>) {
+    pub(super) fn apply_user(&mut self, watch: usize, told: WatchEvent<Key, Option<User>>) {
         // One that cannot be read is none.
         let told = match told {
             WatchEvent::Apply(key, Some(user)) => WatchEvent::Apply(key, self.shared(user)),
@@ -312,7 +312,7 @@ impl Clients {
         User(client, holder)
     }
 
-    pub(super) fn take_record(&mut self, told: WatchEvent<String, Option<Verifiers>>) {
+    pub(super) fn apply_record(&mut self, told: WatchEvent<String, Option<Verifiers>>) {
         for name in self.records.apply_event(0, told) {
             let record = self.records.get(&name).and_then(Option::as_ref);
             let is = record.map(|record| record.client_id.clone());
@@ -324,7 +324,7 @@ impl Clients {
         }
     }
 
-    pub(super) fn take_namespace(&mut self, told: WatchEvent<String, String>) {
+    pub(super) fn apply_namespace(&mut self, told: WatchEvent<String, String>) {
         if let WatchEvent::Apply(name, uid) = &told
             && self.namespaces.get(name) == Some(uid)
         {
@@ -359,20 +359,25 @@ impl Clients {
         }
     }
 
-    fn compose(&self, id: &ClientId) -> Option<Known> {
+    fn compose(&self, id: &ClientId) -> Option<RegisteredClient> {
         let record = self.records.get(&id.record_name())?.as_ref()?;
         let (namespace, name) = (record.owner.namespace.clone(), record.owner.name.clone());
         let tenant = record.tenant(self.namespaces.get(&namespace)?)?;
         let scope = self.scope(&namespace);
         let user = self.users.get(&Key { namespace, name });
         let user = user.filter(|user| user.owns(record) && user.is_served_by(self.own()))?;
-        Some(Known::of(user, (tenant, scope), record, self.former(id).map(AsRef::as_ref)))
+        Some(RegisteredClient::of(
+            user,
+            (tenant, scope),
+            record,
+            self.former(id).map(AsRef::as_ref),
+        ))
     }
 }
 
 /// Longer than a watch is behind, as a rule.
-const LOOKED_UP_LASTS: Duration = Duration::from_mins(5);
-const MOST_LOOKED_UP: usize = 1000;
+const LOOKED_UP_TTL: Duration = Duration::from_mins(5);
+const MAX_LOOKED_UP: usize = 1000;
 
 /// The place of a user by its metadata.
 pub(super) fn place(metadata: &ObjectMeta) -> Option<Key> {

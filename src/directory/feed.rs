@@ -11,7 +11,7 @@ use kube::{Api, Client};
 
 use super::clients::{Key, User, Verifiers, place};
 use super::keys::{Map, Pair, Series, read_map, read_pair, read_series};
-use super::pulse::{Moment, Pulse, felt};
+use super::pulse::{Moment, WatchHeartbeat, with_heartbeat};
 use super::{Directory, write};
 use crate::api;
 use crate::api::signing_key::SigningKey;
@@ -21,7 +21,7 @@ use crate::stored;
 use crate::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
 
 /// What a watch told of which kind.
-enum News {
+enum Update {
     User(usize, WatchEvent<Key, Option<User>>),
     Record(WatchEvent<String, Option<Verifiers>>),
     Namespace(WatchEvent<String, String>),
@@ -37,19 +37,19 @@ enum News {
 ///
 /// It writes nothing, and needs to get, list and watch: technical users, signing keys and
 /// namespaces, and the Secrets and ConfigMaps of the operator's namespace.
-pub async fn feed(directory: Arc<Directory>, client: Client) {
+pub async fn run_watches(directory: Arc<Directory>, client: Client) {
     let mut watches = directory.watches(&client);
     while let Some(news) = watches.next().await {
-        directory.take(news);
+        directory.apply(news);
     }
 }
 
 impl Directory {
-    fn watches(&self, client: &Client) -> SelectAll<BoxStream<'static, News>> {
+    fn watches(&self, client: &Client) -> SelectAll<BoxStream<'static, Update>> {
         let settings = &self.settings;
         let home = settings.namespace.as_str();
         let pulses = &self.pulses;
-        let felt = |pulse: &Pulse| felt(client, pulse, &self.clock);
+        let felt = |pulse: &WatchHeartbeat| with_heartbeat(client, pulse, &self.clock);
         let mut watches = SelectAll::new();
         let scopes = settings.watch_namespaces.iter().map(|it| Some(it.as_str()));
         let mut scopes: Vec<Option<&str>> = scopes.collect();
@@ -68,49 +68,49 @@ impl Directory {
         watches
     }
 
-    fn take(&self, news: News) {
+    fn apply(&self, news: Update) {
         let pulses = &self.pulses;
         let (pulse, is_whole) = match &news {
-            News::User(watch, told) => {
+            Update::User(watch, told) => {
                 (pulses.users.get(*watch), matches!(told, WatchEvent::InitDone))
             }
-            News::Record(told) => (Some(&pulses.records), matches!(told, WatchEvent::InitDone)),
-            News::Namespace(told) => {
+            Update::Record(told) => (Some(&pulses.records), matches!(told, WatchEvent::InitDone)),
+            Update::Namespace(told) => {
                 (Some(&pulses.namespaces), matches!(told, WatchEvent::InitDone))
             }
-            News::Series(told) => (Some(&pulses.series), matches!(told, WatchEvent::InitDone)),
-            News::Ledger(told) => (Some(&pulses.ledgers), matches!(told, WatchEvent::InitDone)),
-            News::Pair(told) => (Some(&pulses.key_pairs), matches!(told, WatchEvent::InitDone)),
-            News::Map(told) => (Some(&pulses.jwks), matches!(told, WatchEvent::InitDone)),
+            Update::Series(told) => (Some(&pulses.series), matches!(told, WatchEvent::InitDone)),
+            Update::Ledger(told) => (Some(&pulses.ledgers), matches!(told, WatchEvent::InitDone)),
+            Update::Pair(told) => (Some(&pulses.key_pairs), matches!(told, WatchEvent::InitDone)),
+            Update::Map(told) => (Some(&pulses.jwks), matches!(told, WatchEvent::InitDone)),
         };
         if let Some(pulse) = pulse.filter(|_| is_whole) {
-            pulse.beat(&Moment::of(&*self.clock));
+            pulse.record(&Moment::of(&*self.clock));
         }
         match news {
-            News::User(watch, told) => write(&self.clients).take_user(watch, told),
-            News::Record(told) => write(&self.clients).take_record(told),
-            News::Namespace(told) => {
+            Update::User(watch, told) => write(&self.clients).apply_user(watch, told),
+            Update::Record(told) => write(&self.clients).apply_record(told),
+            Update::Namespace(told) => {
                 let mut clients = write(&self.clients);
-                clients.take_namespace(told);
+                clients.apply_namespace(told);
                 let own = clients.own().map(str::to_owned);
                 drop(clients);
-                write(&self.keys).take_own(own.as_deref());
+                write(&self.keys).apply_own(own.as_deref());
             }
-            News::Series(told) => write(&self.keys).take_series(told),
-            News::Ledger(told) => {
-                write(&self.keys).take_ledger(told);
-                self.log_disagreements();
+            Update::Series(told) => write(&self.keys).apply_signing_key(told),
+            Update::Ledger(told) => {
+                write(&self.keys).apply_ledger(told);
+                self.log_mismatches();
             }
-            News::Pair(told) => write(&self.keys).take_pair(told),
-            News::Map(told) => write(&self.keys).take_map(told),
+            Update::Pair(told) => write(&self.keys).apply_key_pair(told),
+            Update::Map(told) => write(&self.keys).apply_config_map(told),
         }
     }
 }
 
 impl Directory {
     /// One warning for each disagreement, when it begins.
-    fn log_disagreements(&self) {
-        let present = self.disagreements();
+    fn log_mismatches(&self) {
+        let present = self.mismatches();
         let mut logged = write(&self.logged);
         for disagreement in present.difference(&logged) {
             tracing::warn!(flag = disagreement.flag, "{disagreement}");
@@ -124,7 +124,7 @@ fn users(
     scope: Option<&str>,
     index: usize,
     most: jiff::SignedDuration,
-) -> BoxStream<'static, News> {
+) -> BoxStream<'static, Update> {
     let api: Api<DeserializeGuard<TechnicalUser>> = match scope {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -135,38 +135,38 @@ fn users(
         Err(error) => Some((place(&error.metadata)?, None)),
     };
     watch(scoped("technicalusers", scope), open, read)
-        .map(move |told| News::User(index, told))
+        .map(move |told| Update::User(index, told))
         .boxed()
 }
 
-fn records(client: &Client, home: &str) -> BoxStream<'static, News> {
+fn records(client: &Client, home: &str) -> BoxStream<'static, Update> {
     let open = of_type(client, home, api::RECORD_TYPE);
     let read = |secret: Secret| {
         let record = stored::record(&secret, None).ok().map(|(_, record)| record.into());
         Some((secret.metadata.name?, record))
     };
-    watch("verifier records", open, read).map(News::Record).boxed()
+    watch("verifier records", open, read).map(Update::Record).boxed()
 }
 
-fn namespaces(client: &Client) -> BoxStream<'static, News> {
+fn namespaces(client: &Client) -> BoxStream<'static, Update> {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let open = move || watcher(api.clone(), small_pages());
     let read = |namespace: PartialObjectMeta<Namespace>| {
         Some((namespace.metadata.name?, namespace.metadata.uid?))
     };
-    watch("namespaces", open, read).map(News::Namespace).boxed()
+    watch("namespaces", open, read).map(Update::Namespace).boxed()
 }
 
-fn series(client: &Client, controller: &str) -> BoxStream<'static, News> {
+fn series(client: &Client, controller: &str) -> BoxStream<'static, Update> {
     let api: Api<DeserializeGuard<SigningKey>> = Api::all(client.clone());
     let open = move || watcher(api.clone(), small_pages());
     let controller = controller.to_owned();
     let read =
         move |object: DeserializeGuard<SigningKey>| read_series(&object.0.ok()?, &controller);
-    watch("signingkeys", open, read).map(News::Series).boxed()
+    watch("signingkeys", open, read).map(Update::Series).boxed()
 }
 
-fn ledgers(client: &Client, home: &str) -> BoxStream<'static, News> {
+fn ledgers(client: &Client, home: &str) -> BoxStream<'static, Update> {
     let open = of_type(client, home, api::LEDGER_TYPE);
     let read = |secret: Secret| {
         let name = secret.metadata.name.clone()?;
@@ -174,20 +174,20 @@ fn ledgers(client: &Client, home: &str) -> BoxStream<'static, News> {
         let ledger = stored::ledger(&secret, uid).ok().map(|(_, ledger)| ledger);
         Some((name, ledger))
     };
-    watch("ledgers", open, read).map(News::Ledger).boxed()
+    watch("ledgers", open, read).map(Update::Ledger).boxed()
 }
 
-fn pairs(client: &Client, home: &str) -> BoxStream<'static, News> {
+fn pairs(client: &Client, home: &str) -> BoxStream<'static, Update> {
     let open = of_type(client, home, api::KEY_PAIR_TYPE);
-    watch("key pairs", open, read_pair).map(News::Pair).boxed()
+    watch("key pairs", open, read_pair).map(Update::Pair).boxed()
 }
 
-fn maps(client: &Client, home: &str) -> BoxStream<'static, News> {
+fn maps(client: &Client, home: &str) -> BoxStream<'static, Update> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), home);
     // Whatever else has that label may have a megabyte, and is read as a whole.
     let selected = small_pages().labels(api::SIGNING_KEY).page_size(8);
     let open = move || watcher(api.clone(), selected.clone());
-    watch("configmaps", open, |map| read_map(&map)).map(News::Map).boxed()
+    watch("configmaps", open, |map| read_map(&map)).map(Update::Map).boxed()
 }
 
 /// A watch of the Secrets of one type in the operator's namespace.

@@ -144,7 +144,7 @@ pub(super) fn read_map(map: &ConfigMap) -> Option<(String, Map)> {
 // === impl Keys ===
 
 impl Keys {
-    pub(super) fn expect(&mut self) {
+    pub(super) fn register_watches(&mut self) {
         self.series.register_watch(0);
         self.ledgers.register_watch(0);
         self.pairs.register_watch(0);
@@ -152,7 +152,7 @@ impl Keys {
     }
 
     /// The kinds that were not told completely yet.
-    pub(super) fn waiting(&self) -> Vec<&'static str> {
+    pub(super) fn not_synced(&self) -> Vec<&'static str> {
         let kinds = [
             ("signingkeys", self.series.is_synced()),
             ("ledgers", self.ledgers.is_synced()),
@@ -167,7 +167,7 @@ impl Keys {
     }
 
     /// The settings of the operator, as the ledgers have them.
-    pub(super) fn agreements(&self) -> Vec<SharedSettings> {
+    pub(super) fn shared_settings(&self) -> Vec<SharedSettings> {
         let ledgers = self.signing.values().filter_map(|it| it.ledger.as_ref());
         ledgers.filter_map(|ledger| ledger.agreement.clone()).collect()
     }
@@ -179,7 +179,7 @@ impl Keys {
     }
 
     /// Takes in the uid of this installation.
-    pub(super) fn take_own(&mut self, own: Option<&str>) {
+    pub(super) fn apply_own(&mut self, own: Option<&str>) {
         if self.own.as_deref() != own {
             self.own = own.map(str::to_owned);
             self.compose();
@@ -189,7 +189,7 @@ impl Keys {
     /// The series of that name, once all there is was told.
     pub(super) fn signing(&self, name: &str) -> Result<Arc<Signing>, SigningUnavailable> {
         let unknown = || {
-            self.waiting()
+            self.not_synced()
                 .first()
                 .map_or(SigningUnavailable::Absent, |kind| SigningUnavailable::NotSynced(kind))
         };
@@ -200,29 +200,29 @@ impl Keys {
         self.published.clone()
     }
 
-    pub(super) fn take_series(&mut self, told: WatchEvent<String, Series>) {
+    pub(super) fn apply_signing_key(&mut self, told: WatchEvent<String, Series>) {
         self.series.apply_event(0, told);
         self.compose();
     }
 
-    pub(super) fn take_ledger(&mut self, told: WatchEvent<String, Option<Ledger>>) {
+    pub(super) fn apply_ledger(&mut self, told: WatchEvent<String, Option<Ledger>>) {
         self.ledgers.apply_event(0, told);
         self.compose();
     }
 
-    pub(super) fn take_pair(&mut self, told: WatchEvent<String, Pair>) {
+    pub(super) fn apply_key_pair(&mut self, told: WatchEvent<String, Pair>) {
         self.pairs.apply_event(0, told);
         self.compose();
     }
 
-    pub(super) fn take_map(&mut self, told: WatchEvent<String, Map>) {
+    pub(super) fn apply_config_map(&mut self, told: WatchEvent<String, Map>) {
         self.maps.apply_event(0, told);
         self.compose();
     }
 
     /// Puts everything together anew: there are few series, and they change rarely.
     fn compose(&mut self) {
-        if !self.waiting().is_empty() {
+        if !self.not_synced().is_empty() {
             return;
         }
         let mut signing = BTreeMap::new();

@@ -13,19 +13,19 @@ use kube::core::Status;
 use kube::{Api, Client};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::clients::{Known, User, Verifiers};
+use super::clients::{RegisteredClient, User, Verifiers};
 use super::{Directory, read, write};
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::credential::{ClientId, CredentialId};
 use crate::stored;
 
 /// Looks clients up, a few at a time.
-pub struct Live {
+pub struct ClientLookup {
     client: Client,
     directory: Arc<Directory>,
     first: Arc<Semaphore>,
     repeated: Arc<Semaphore>,
-    flights: Arc<Flights>,
+    flights: Arc<SingleFlight>,
 }
 
 /// Which share of the lookups a request draws from. Each share has places of its own, so that
@@ -40,7 +40,7 @@ pub enum Share {
 
 /// The client secret could not be checked. It can be tried again soon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CannotCheck {
+pub enum LookupError {
     /// There are too many lookups. The next one is possible after this time.
     #[error("too many lookups at the API server")]
     Limited(Duration),
@@ -66,26 +66,26 @@ pub enum CannotCheck {
 }
 
 /// The id of the client secret that was presented, and the client.
-type Sought = (CredentialId, ClientId);
-type Found = Result<Option<Arc<Known>>, CannotCheck>;
-type Flight = Shared<BoxFuture<'static, Found>>;
+type LookupKey = (CredentialId, ClientId);
+type LookupResult = Result<Option<Arc<RegisteredClient>>, LookupError>;
+type Lookup = Shared<BoxFuture<'static, LookupResult>>;
 
 /// The lookups under way.
 #[derive(Default)]
-struct Flights(Mutex<BTreeMap<Sought, Flight>>);
+struct SingleFlight(Mutex<BTreeMap<LookupKey, Lookup>>);
 
 /// Removes a lookup from those under way when it ends, whether or not a request still waits for it.
-struct Landing {
-    flights: Arc<Flights>,
-    sought: Sought,
+struct RemoveOnDrop {
+    flights: Arc<SingleFlight>,
+    sought: LookupKey,
 }
 
 // === impl Live ===
 
-impl Live {
+impl ClientLookup {
     /// Looks up at the API server behind `client`, for what `directory` does not know.
     pub fn new(client: Client, directory: Arc<Directory>) -> Self {
-        let places = || Arc::new(Semaphore::new(AT_ONCE));
+        let places = || Arc::new(Semaphore::new(CONCURRENCY));
         let (first, repeated) = (places(), places());
         Self { client, directory, first, repeated, flights: Arc::default() }
     }
@@ -104,12 +104,12 @@ impl Live {
     /// [`CannotCheck`].
     pub async fn client(
         &self,
-        sought: &Sought,
+        sought: &LookupKey,
         share: Share,
-        suffices: impl Fn(&Known) -> bool,
+        suffices: impl Fn(&RegisteredClient) -> bool,
         admit: impl Fn() -> Result<(), Duration>,
-    ) -> Found {
-        let (flight, is_joined) = self.board(sought, share, &admit)?;
+    ) -> LookupResult {
+        let (flight, is_joined) = self.join(sought, share, &admit)?;
         let found = flight.await;
         match &found {
             Ok(Some(known)) if suffices(known) => return found,
@@ -117,36 +117,36 @@ impl Live {
             _ => {}
         }
         // Whatever is under way now began after the call.
-        let (flight, _) = self.board(sought, share, &admit)?;
+        let (flight, _) = self.join(sought, share, &admit)?;
         flight.await
     }
 
     /// How many lookups are under way.
-    pub fn under_way(&self) -> usize {
+    pub fn in_flight(&self) -> usize {
         self.flights.lock().len()
     }
 
     /// The flight to take, and whether it was under way.
-    fn board(
+    fn join(
         &self,
-        sought: &Sought,
+        sought: &LookupKey,
         share: Share,
         admit: impl Fn() -> Result<(), Duration>,
-    ) -> Result<(Flight, bool), CannotCheck> {
+    ) -> Result<(Lookup, bool), LookupError> {
         let (tell, told) = oneshot::channel();
         let mut flights = self.flights.lock();
         if let Some(flight) = flights.get(sought) {
             return Ok((flight.clone(), true));
         }
-        if flights.len() >= MOST_FLIGHTS {
-            return Err(CannotCheck::Limited(DEADLINE));
+        if flights.len() >= MAX_IN_FLIGHT {
+            return Err(LookupError::Limited(TIMEOUT));
         }
-        admit().map_err(CannotCheck::Limited)?;
-        let flight = told.map(|found| found.unwrap_or(Err(CannotCheck::Unanswered)));
+        admit().map_err(LookupError::Limited)?;
+        let flight = told.map(|found| found.unwrap_or(Err(LookupError::Unanswered)));
         let flight = flight.boxed().shared();
         flights.insert(sought.clone(), flight.clone());
         drop(flights);
-        let landing = Landing { flights: Arc::clone(&self.flights), sought: sought.clone() };
+        let landing = RemoveOnDrop { flights: Arc::clone(&self.flights), sought: sought.clone() };
         let places = match share {
             Share::First => &self.first,
             Share::Repeated => &self.repeated,
@@ -163,19 +163,19 @@ impl Live {
     }
 }
 
-impl fmt::Debug for Live {
+impl fmt::Debug for ClientLookup {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Live")
     }
 }
 
-impl Flights {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Sought, Flight>> {
+impl SingleFlight {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<LookupKey, Lookup>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Landing {
+impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
         let landed = self.flights.lock().remove(&self.sought);
         drop(landed);
@@ -185,17 +185,21 @@ impl Drop for Landing {
 async fn look_up(
     client: Client,
     directory: Arc<Directory>,
-    sought: Sought,
+    sought: LookupKey,
     places: Arc<Semaphore>,
-) -> Found {
+) -> LookupResult {
     let looking = async {
-        let _permit = places.acquire().await.map_err(|_| CannotCheck::Unanswered)?;
+        let _permit = places.acquire().await.map_err(|_| LookupError::Unanswered)?;
         observe(&client, &directory, &sought).await
     };
-    tokio::time::timeout(DEADLINE, looking).await.unwrap_or(Err(CannotCheck::Unanswered))
+    tokio::time::timeout(TIMEOUT, looking).await.unwrap_or(Err(LookupError::Unanswered))
 }
 
-async fn observe(client: &Client, directory: &Directory, (credential, id): &Sought) -> Found {
+async fn observe(
+    client: &Client,
+    directory: &Directory,
+    (credential, id): &LookupKey,
+) -> LookupResult {
     let settings = &directory.settings;
     let secrets = Api::<Secret>::namespaced(client.clone(), &settings.namespace);
     let record_name = id.record_name();
@@ -203,7 +207,7 @@ async fn observe(client: &Client, directory: &Directory, (credential, id): &Soug
     let Some(secret) = existing(secret, "secrets", &record_name)? else {
         return Ok(None);
     };
-    let (_, record) = stored::record(&secret, Some(id)).map_err(|_| CannotCheck::Unreadable)?;
+    let (_, record) = stored::record(&secret, Some(id)).map_err(|_| LookupError::Unreadable)?;
     let record = Verifiers::from(record);
     if !record.has(credential) {
         return Ok(None);
@@ -219,7 +223,7 @@ async fn observe(client: &Client, directory: &Directory, (credential, id): &Soug
     let Some(user) = user.filter(|user| user.metadata.deletion_timestamp.is_none()) else {
         return Ok(None);
     };
-    let user = User::read(&user, settings.token_lifetime).ok_or(CannotCheck::Unreadable)?;
+    let user = User::read(&user, settings.token_lifetime).ok_or(LookupError::Unreadable)?;
     if !user.owns(&record) {
         return Ok(None);
     }
@@ -237,13 +241,13 @@ async fn observe(client: &Client, directory: &Directory, (credential, id): &Soug
     }
     let scope = read(&directory.clients).scope(namespace);
     let former = read(&directory.clients).former(id).cloned();
-    let known = Arc::new(Known::of(&user, (&tenant, scope), &record, former.as_deref()));
-    write(&directory.clients).keep_former(&known, directory.clock.elapsed());
+    let known = Arc::new(RegisteredClient::of(&user, (&tenant, scope), &record, former.as_deref()));
+    write(&directory.clients).keep_looked_up(&known, directory.clock.elapsed());
     Ok(Some(known))
 }
 
 /// The uid of this installation, from the view if it is there.
-async fn own(client: &Client, directory: &Directory) -> Result<String, CannotCheck> {
+async fn own(client: &Client, directory: &Directory) -> Result<String, LookupError> {
     let known = read(&directory.clients).own().map(str::to_owned);
     if let Some(known) = known {
         return Ok(known);
@@ -251,7 +255,7 @@ async fn own(client: &Client, directory: &Directory) -> Result<String, CannotChe
     let home = &directory.settings.namespace;
     let metadata = Api::<Namespace>::all(client.clone()).get_metadata(home).await;
     let metadata = existing(metadata, "namespaces", home)?;
-    metadata.and_then(|it| it.metadata.uid).ok_or(CannotCheck::NoNamespace)
+    metadata.and_then(|it| it.metadata.uid).ok_or(LookupError::NoNamespace)
 }
 
 /// The uid of the namespace that the record belongs to. The view is asked first, and believed only when
@@ -260,7 +264,7 @@ async fn tenant(
     client: &Client,
     directory: &Directory,
     record: &Verifiers,
-) -> Result<String, CannotCheck> {
+) -> Result<String, LookupError> {
     let namespace = &record.owner.namespace;
     if record.names_tenant() {
         let clients = read(&directory.clients);
@@ -271,8 +275,8 @@ async fn tenant(
     let namespaces = Api::<Namespace>::all(client.clone());
     let metadata = namespaces.get_metadata(namespace).await;
     let metadata = existing(metadata, "namespaces", namespace)?;
-    let uid = metadata.and_then(|it| it.metadata.uid).ok_or(CannotCheck::NoNamespace)?;
-    record.tenant(&uid).map(str::to_owned).ok_or(CannotCheck::OtherNamespace)
+    let uid = metadata.and_then(|it| it.metadata.uid).ok_or(LookupError::NoNamespace)?;
+    record.tenant(&uid).map(str::to_owned).ok_or(LookupError::OtherNamespace)
 }
 
 /// The object, or nothing when the API server says that this very object is absent. The text of an
@@ -281,18 +285,18 @@ fn existing<T>(
     result: kube::Result<T>,
     resource: &str,
     name: &str,
-) -> Result<Option<T>, CannotCheck> {
+) -> Result<Option<T>, LookupError> {
     match result {
         Ok(object) => Ok(Some(object)),
         Err(kube::Error::Api(status)) if is_absence(&status, resource, name) => Ok(None),
         Err(kube::Error::Api(status))
             if matches!(&*status.reason, "Forbidden" | "Unauthorized") =>
         {
-            Err(CannotCheck::Forbidden)
+            Err(LookupError::Forbidden)
         }
-        Err(kube::Error::Api(_)) => Err(CannotCheck::Failed),
-        Err(kube::Error::SerdeError(_)) => Err(CannotCheck::Unreadable),
-        Err(_) => Err(CannotCheck::Unanswered),
+        Err(kube::Error::Api(_)) => Err(LookupError::Failed),
+        Err(kube::Error::SerdeError(_)) => Err(LookupError::Unreadable),
+        Err(_) => Err(LookupError::Unanswered),
     }
 }
 
@@ -306,10 +310,10 @@ fn is_absence(status: &Status, resource: &str, name: &str) -> bool {
 }
 
 /// Lookups of one share at the same time: enough for 20 a second of an API server that takes 100 ms.
-const AT_ONCE: usize = 2;
+const CONCURRENCY: usize = 2;
 
 /// How long a lookup may take, waiting included.
-const DEADLINE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A bound on memory, far above what the rates of lookups allow within the deadline.
-const MOST_FLIGHTS: usize = 1000;
+const MAX_IN_FLIGHT: usize = 1000;

@@ -32,7 +32,7 @@ pub(super) struct Moment {
 
 /// When a watch last delivered something.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pulse(Arc<Beat>);
+pub(super) struct WatchHeartbeat(Arc<Beat>);
 
 /// Both in milliseconds. `elapsed` is one more than it was, so that 0 means never.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ struct Beat {
 #[error(
     "the clocks of this machine ran apart while the answer was on its way: it is asked for again"
 )]
-struct Slept;
+struct SleptThrough;
 
 // === impl Moment ===
 
@@ -79,9 +79,9 @@ impl Moment {
 
 // === impl Pulse ===
 
-impl Pulse {
+impl WatchHeartbeat {
     /// Something was delivered at `moment`.
-    pub(super) fn beat(&self, moment: &Moment) {
+    pub(super) fn record(&self, moment: &Moment) {
         let millis = u64::try_from(moment.elapsed.as_millis()).unwrap_or(u64::MAX - 1);
         // In this order: an age that is read meanwhile is too large at worst.
         self.0.wall.store(moment.wall.as_millisecond(), Ordering::Release);
@@ -100,20 +100,24 @@ impl Pulse {
 ///
 /// An answer that was on its way while the machine slept fails: its bytes may have waited here all
 /// the time, so that they would pass for news.
-pub(super) fn felt(client: &Client, pulse: &Pulse, clock: &Arc<dyn Clock>) -> Client {
+pub(super) fn with_heartbeat(
+    client: &Client,
+    pulse: &WatchHeartbeat,
+    clock: &Arc<dyn Clock>,
+) -> Client {
     let namespace = client.default_namespace().to_owned();
     let (pulse, clock) = (pulse.clone(), Arc::clone(clock));
-    Client::new(Felt { client: client.clone(), pulse, clock }, namespace)
+    Client::new(HeartbeatService { client: client.clone(), pulse, clock }, namespace)
 }
 
 #[derive(Clone)]
-struct Felt {
+struct HeartbeatService {
     client: Client,
-    pulse: Pulse,
+    pulse: WatchHeartbeat,
     clock: Arc<dyn Clock>,
 }
 
-impl Service<Request<Body>> for Felt {
+impl Service<Request<Body>> for HeartbeatService {
     type Response = Response<UnsyncBoxBody<Bytes, BoxError>>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
@@ -132,11 +136,11 @@ impl Service<Request<Body>> for Felt {
             let feel = move |frame: kube::Result<_>| {
                 let frame = frame.map_err(BoxError::from)?;
                 let now = Moment::of(&*clock);
-                if now.ran_ahead_since(&asked_at) > APART {
-                    return Err(BoxError::from(Slept));
+                if now.ran_ahead_since(&asked_at) > MAX_CLOCK_DIFFERENCE {
+                    return Err(BoxError::from(SleptThrough));
                 }
                 if tells {
-                    pulse.beat(&now);
+                    pulse.record(&now);
                 }
                 Ok(frame)
             };
@@ -147,7 +151,7 @@ impl Service<Request<Body>> for Felt {
 
 /// More than clocks of one machine differ when none of them jumps, and little beside a view that may
 /// be minutes old.
-const APART: Duration = Duration::from_secs(5);
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -166,11 +170,11 @@ mod tests {
 
     #[test]
     fn a_pulse_knows_its_age_and_never_goes_back() {
-        let pulse = Pulse::default();
+        let pulse = WatchHeartbeat::default();
         assert_eq!(pulse.age(&at(5, 5)), None);
 
-        pulse.beat(&at(5, 5));
-        pulse.beat(&at(3, 3));
+        pulse.record(&at(5, 5));
+        pulse.record(&at(3, 3));
 
         assert_eq!(pulse.age(&at(5, 3)), Some(Duration::ZERO));
         assert_eq!(pulse.age(&at(9, 7)), Some(seconds(4)));
@@ -178,8 +182,8 @@ mod tests {
 
     #[test]
     fn the_clock_that_saw_more_time_pass_says_how_old_a_view_is() {
-        let pulse = Pulse::default();
-        pulse.beat(&at(100, 100));
+        let pulse = WatchHeartbeat::default();
+        pulse.record(&at(100, 100));
         let days = 3 * 86_400;
 
         assert_eq!(pulse.age(&at(101, 100 + days)), Some(seconds(days.unsigned_abs())));

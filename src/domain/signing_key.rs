@@ -36,7 +36,7 @@ pub mod vanished;
 pub use self::ledger::Ledger;
 use self::ledger::{Entry, Withdrawal};
 pub use self::observed::{
-    ConfigMapState, KeyPair, LedgerState, Observed, Origin, Place, Published, Scope, Series,
+    ConfigMapRef, ConfigMapState, KeyPair, LedgerState, Observed, Origin, Published, Scope, Series,
     StaleCopy,
 };
 pub use self::report::Outcome;
@@ -182,7 +182,7 @@ fn published_differs(view: &Context<'_>) -> Option<Step> {
             }
             ConfigMapState::Orphaned(version) if gc_had_time(view.series.created_at, view.now) => {
                 let name = view.series.config_map_name.clone();
-                let place = Place { namespace: namespace.clone(), name };
+                let place = ConfigMapRef { namespace: namespace.clone(), name };
                 Some(Publication::Delete(place, version.clone()))
             }
             ConfigMapState::Orphaned(_)
@@ -191,7 +191,7 @@ fn published_differs(view: &Context<'_>) -> Option<Step> {
         })
         .collect();
     // Where another is to take its place, the former goes after a look has shown that one.
-    let is_replaced = |place: &Place| match view.observed.targets.get(&place.namespace) {
+    let is_replaced = |place: &ConfigMapRef| match view.observed.targets.get(&place.namespace) {
         None => true,
         Some(ConfigMapState::Owned(published)) => published.digest.as_ref() == Some(&digest),
         Some(

@@ -49,7 +49,7 @@ pub(super) fn proxy_for(
     let port = server.port_u16().unwrap_or(if is_https { 443 } else { 80 });
     let none_for = variables.none_for.as_deref().unwrap_or_default();
     match url {
-        Some(url) if !is_excepted(none_for, server.host().unwrap_or_default(), port) => {
+        Some(url) if !is_in_no_proxy(none_for, server.host().unwrap_or_default(), port) => {
             proxy(url, variable).map(Some)
         }
         Some(_) | None => Ok(None),
@@ -78,7 +78,7 @@ fn proxy(text: &str, place: &'static str) -> Result<Uri, ProxyError> {
 }
 
 /// Whether no proxy is used for that host, by the rules of Go (`golang.org/x/net/http/httpproxy`).
-fn is_excepted(none_for: &str, host: &str, port: u16) -> bool {
+fn is_in_no_proxy(none_for: &str, host: &str, port: u16) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
     let address: Option<IpAddr> = host.parse().ok();
     if host == "localhost" || address.is_some_and(|it| it.is_loopback()) {
@@ -238,7 +238,7 @@ mod tests {
             ("10.0.0.0/8", "api.example.com", false),
             (".", "api.example.com", false),
         ] {
-            assert_eq!(is_excepted(none_for, host, 6443), is, "{none_for} {host}");
+            assert_eq!(is_in_no_proxy(none_for, host, 6443), is, "{none_for} {host}");
         }
     }
 }

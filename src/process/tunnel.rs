@@ -86,7 +86,7 @@ where
     let mut answer = Vec::new();
     // One byte at a time: whatever follows the head belongs to the API server.
     while !answer.ends_with(b"\r\n\r\n") {
-        if answer.len() == MOST_HEAD {
+        if answer.len() == MAX_HEAD {
             return Err(refused("its answer is too long"));
         }
         answer.push(stream.read_u8().await?);
@@ -184,7 +184,7 @@ fn refused(text: &'static str) -> io::Error {
     io::Error::new(ErrorKind::ConnectionRefused, text)
 }
 
-const MOST_HEAD: usize = 16 * 1024;
+const MAX_HEAD: usize = 16 * 1024;
 const VERSION: u8 = 5;
 const NO_LOGIN: u8 = 0;
 const PASSWORD: u8 = 2;

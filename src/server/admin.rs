@@ -19,7 +19,7 @@ pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 /// `/readyz/sign`: whether tokens can be signed. It is no probe of a kubelet, since a replica that
 /// cannot sign still serves the JWKS, discovery and introspection.
 pub fn signing(readiness: Readiness) -> Router {
-    Router::new().route("/readyz/sign", get(answer)).with_state(readiness)
+    Router::new().route("/readyz/sign", get(ready)).with_state(readiness)
 }
 
 /// What an operator who reads `/readyz` shall know, which is no reason for its status.
@@ -35,18 +35,18 @@ pub fn health(heartbeats: Heartbeats, readiness: Readiness) -> Router {
 pub fn health_with(heartbeats: Heartbeats, readiness: Readiness, notes: Notes) -> Router {
     let liveness: Readiness =
         Arc::new(move || heartbeats.stalled().map_or(Ok(()), |stalled| Err(stalled.to_string())));
-    let live = Router::new().route("/livez", get(answer)).route("/healthz", get(answer));
+    let live = Router::new().route("/livez", get(ready)).route("/healthz", get(ready));
     let ready = get(move || {
         let (readiness, notes) = (Arc::clone(&readiness), Arc::clone(&notes));
         async move {
-            let (status, text) = answer(State(readiness)).await;
+            let (status, text) = ready(State(readiness)).await;
             (status, notes().into_iter().fold(text, |text, note| text + &note + "\n"))
         }
     });
     live.with_state(liveness).route("/readyz", ready.clone()).route("/ready", ready)
 }
 
-async fn answer(State(readiness): State<Readiness>) -> (StatusCode, String) {
+async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {
     match readiness() {
         Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
         Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")),
@@ -91,7 +91,7 @@ mod tests {
     async fn a_process_lives_until_a_part_of_it_stands_still() {
         let heartbeats = Heartbeats::default();
         let router = health(heartbeats.clone(), Arc::new(|| Err("not yet".to_owned())));
-        let mut part = Box::pin(heartbeats.clone().keep("the listener", pending::<()>()));
+        let mut part = Box::pin(heartbeats.clone().watch("the listener", pending::<()>()));
         assert!(futures::poll!(&mut part).is_pending());
 
         assert_eq!(asked(&router, "/livez").await, (200, "ok\n".to_owned()));

@@ -9,11 +9,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::reason::{Reason, Unauthenticated};
+use super::reason::{AuthFailureReason, Reason};
 
 /// Why a request is refused. None of the texts quotes the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum OAuthError {
     /// 400 `invalid_request`.
     InvalidRequest(Cow<'static, str>),
     /// 400 `unsupported_grant_type`.
@@ -25,7 +25,7 @@ pub enum Refusal {
     /// 400 `unauthorized_client`: nothing that the client asks for can make it a token.
     UnauthorizedClient(Reason),
     /// `invalid_client`: 401 with that challenge, or 400 when there is none.
-    InvalidClient(Cow<'static, str>, Unauthenticated, Option<HeaderValue>),
+    InvalidClient(Cow<'static, str>, AuthFailureReason, Option<HeaderValue>),
     /// 404.
     NotFound,
     /// 405.
@@ -44,7 +44,7 @@ struct Body<'a> {
     error_description: &'a str,
 }
 
-impl Refusal {
+impl OAuthError {
     /// The error code, as metrics count it.
     pub fn code(&self) -> &'static str {
         match self {
@@ -122,7 +122,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
         let body = Body { error: self.code(), error_description: self.description() };
         let mut response = no_store(self.status(), &body);

@@ -13,7 +13,7 @@ use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
 use super::limits::Rate;
-use crate::directory::{Known, Recorded};
+use crate::directory::{Recorded, RegisteredClient};
 
 pub use log_file::LogFile;
 pub(super) use record::{Introspected, Issued, Refused};
@@ -47,7 +47,7 @@ impl Audit {
     ///
     /// The system has no more threads.
     pub fn to(out: impl Write + Send + 'static, records: Records) -> std::io::Result<Self> {
-        let (line, lines) = sync_channel(IN_LINE);
+        let (line, lines) = sync_channel(MAX_QUEUED);
         let (end, ended) = channel();
         let writer = std::io::BufWriter::with_capacity(1 << 16, out);
         let name = "audit".to_owned();
@@ -87,14 +87,14 @@ impl Audit {
     /// refusals in the name of another client can take.
     pub(super) fn refused<'a>(
         &self,
-        client: Option<&'a Known>,
+        client: Option<&'a RegisteredClient>,
         elapsed: Duration,
         record: impl FnOnce() -> Refused<'a>,
     ) {
         let Some(line) = &self.line else { return };
         let (recorded, is_free) = if let Some(known) = client {
             let recorded = &known.traces.refusals;
-            let is_free = OF_EACH.take(&recorded.kept, elapsed).is_ok()
+            let is_free = RATE_PER_CLIENT.take(&recorded.kept, elapsed).is_ok()
                 || REFUSALS.take(&self.of_clients, elapsed).is_ok();
             (recorded, is_free)
         } else {
@@ -110,7 +110,7 @@ impl Audit {
     /// client: it must not take the place of records of tokens.
     pub(super) fn introspected<'a>(
         &self,
-        client: &'a Known,
+        client: &'a RegisteredClient,
         elapsed: Duration,
         record: impl FnOnce() -> Introspected<'a>,
     ) {
@@ -133,7 +133,7 @@ impl Audit {
     }
 
     fn keep(&self, line: &SyncSender<Vec<u8>>, record: &impl Serialize) {
-        let mut text = Vec::with_capacity(RECORD);
+        let mut text = Vec::with_capacity(RECORD_CAPACITY);
         let is_written = serde_json::to_writer(&mut text, record).is_ok();
         text.push(b'\n');
         if !is_written || line.try_send(text).is_err() {
@@ -147,7 +147,7 @@ impl Drop for Audit {
     fn drop(&mut self) {
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
         if self.line.take().is_some()
-            && ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout)
+            && ended.recv_timeout(DRAIN_TIMEOUT) == Err(RecvTimeoutError::Timeout)
         {
             tracing::error!("the last audit records could not be written in time");
         }
@@ -179,18 +179,18 @@ fn write(records: &Receiver<Vec<u8>>, mut writer: impl Write, lost: &Counter) {
         }
         was_written = is_written;
         // To wake this thread and to write for each token costs more than the token itself.
-        std::thread::sleep(GATHERING);
+        std::thread::sleep(FLUSH_INTERVAL);
     }
 }
 
 /// A second of tokens, or a third with the fastest algorithm.
-const IN_LINE: usize = 1 << 14;
+const MAX_QUEUED: usize = 1 << 14;
 
 /// What a record takes, with a few roles and audiences.
-const RECORD: usize = 768;
+const RECORD_CAPACITY: usize = 768;
 
 /// Records of refusals that each client has of its own: half a MB a day.
-const OF_EACH: Rate = Rate::one_in(60, 10);
+const RATE_PER_CLIENT: Rate = Rate::one_in(60, 10);
 
 /// Records of refusals beyond that: less than 400 MB a day for all clients together, and as much for
 /// strangers.
@@ -200,7 +200,7 @@ const REFUSALS: Rate = Rate::a_second(10, 100);
 const INTROSPECTIONS: Rate = Rate::a_second(10, 100);
 
 /// How long records wait for each other.
-const GATHERING: Duration = Duration::from_millis(10);
+const FLUSH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long the end of the process waits for the last records.
-const PATIENCE: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);

@@ -14,9 +14,11 @@ use aws_lc_rs::{constant_time, hmac};
 
 use super::hashing::{Full, Hashing};
 use super::limits::Rate;
-use super::reason::{Reason, Unauthenticated};
-use super::recent::{Recent, network_of};
-use crate::directory::{CannotCheck, Directory, Known, Live, Share, Verified};
+use super::reason::{AuthFailureReason, Reason};
+use super::recent::{TtlSet, network_of};
+use crate::directory::{
+    ClientLookup, Directory, LookupError, RegisteredClient, Share, VerifiedSecretCache,
+};
 use crate::domain::credential::{ClientId, ClientSecret, CredentialId, Verifier};
 use crate::domain::token::presented::ClientCredentials;
 use crate::environment::{Clock, Entropy, EntropyError};
@@ -25,13 +27,13 @@ use crate::environment::{Clock, Entropy, EntropyError};
 #[derive(Debug)]
 pub struct Authenticator {
     directory: Arc<Directory>,
-    live: Live,
+    live: ClientLookup,
     hashing: Hashing,
     clock: Arc<dyn Clock>,
-    proofs: Proofs,
-    misses: Mutex<Recent<Missing>>,
-    repeaters: Mutex<Recent<IpAddr>>,
-    nobody: Arc<Known>,
+    proofs: SecretMac,
+    misses: Mutex<TtlSet<NegativeKey>>,
+    repeaters: Mutex<TtlSet<IpAddr>>,
+    nobody: Arc<RegisteredClient>,
     failures: AtomicU64,
     first_lookups: AtomicU64,
     repeated_lookups: AtomicU64,
@@ -40,7 +42,7 @@ pub struct Authenticator {
 
 /// A client secret that the API server does not know, by its id. In the order of these ids, which a
 /// request makes up: the order of client ids would have some of them found sooner than others.
-type Missing = (CredentialId, ClientId);
+type NegativeKey = (CredentialId, ClientId);
 
 /// How often clients may fail.
 #[derive(Clone, Copy, Debug)]
@@ -67,9 +69,9 @@ impl Rates {
 
 /// Why a client is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
+pub enum AuthError {
     /// It is not who it says it is, and why. Only the audit record may tell the reasons apart.
-    Invalid(Unauthenticated),
+    Invalid(AuthFailureReason),
     /// Too many wrong client secrets.
     TooOften(Duration),
     /// Nobody could say.
@@ -78,11 +80,11 @@ pub enum Denied {
 
 /// A client that is not let in.
 #[derive(Clone, Debug)]
-pub struct Failed {
+pub struct AuthFailure {
     /// Why.
-    pub reason: Denied,
+    pub reason: AuthError,
     /// Who it says it is, when there is such a client.
-    pub known: Option<Arc<Known>>,
+    pub known: Option<Arc<RegisteredClient>>,
 }
 
 impl Authenticator {
@@ -93,7 +95,7 @@ impl Authenticator {
     /// No random key could be drawn.
     pub fn new(
         directory: Arc<Directory>,
-        live: Live,
+        live: ClientLookup,
         hashing: Hashing,
         (clock, entropy): (Arc<dyn Clock>, &dyn Entropy),
         rates: Rates,
@@ -103,10 +105,10 @@ impl Authenticator {
             live,
             hashing,
             clock,
-            proofs: Proofs::draw(entropy)?,
-            misses: Mutex::new(Recent::new(REMEMBERED, MOST_MISSES)),
-            repeaters: Mutex::new(Recent::new(REMEMBERED, MOST_MISSES)),
-            nobody: Arc::new(Known::nobody()),
+            proofs: SecretMac::draw(entropy)?,
+            misses: Mutex::new(TtlSet::new(NEGATIVE_TTL, MAX_NEGATIVE)),
+            repeaters: Mutex::new(TtlSet::new(NEGATIVE_TTL, MAX_NEGATIVE)),
+            nobody: Arc::new(RegisteredClient::dummy()),
             failures: AtomicU64::new(0),
             first_lookups: AtomicU64::new(0),
             repeated_lookups: AtomicU64::new(0),
@@ -124,16 +126,18 @@ impl Authenticator {
         &self,
         presented: &ClientCredentials,
         source: Option<IpAddr>,
-    ) -> Result<Arc<Known>, Failed> {
+    ) -> Result<Arc<RegisteredClient>, AuthFailure> {
         let named = self.directory.client(&presented.client_id);
         let known = Arc::clone(named.as_ref().unwrap_or(&self.nobody));
-        let found = self.proven(known, presented, source).await;
+        let found = self.verified(known, presented, source).await;
         found.map_err(|reason| match reason {
-            Denied::Invalid(Unauthenticated::SecretEnded) if named.is_none() => {
-                Failed { reason: Denied::Invalid(Unauthenticated::UnknownClient), known: None }
-            }
-            reason @ (Denied::Invalid(_) | Denied::TooOften(_) | Denied::Unchecked(..)) => {
-                Failed { reason, known: named }
+            AuthError::Invalid(AuthFailureReason::SecretEnded) if named.is_none() => AuthFailure {
+                reason: AuthError::Invalid(AuthFailureReason::UnknownClient),
+                known: None,
+            },
+            reason
+            @ (AuthError::Invalid(_) | AuthError::TooOften(_) | AuthError::Unchecked(..)) => {
+                AuthFailure { reason, known: named }
             }
         })
     }
@@ -148,21 +152,21 @@ impl Authenticator {
     }
 
     /// How many lookups at the API server are under way.
-    pub fn lookups_under_way(&self) -> usize {
-        self.live.under_way()
+    pub fn lookups_in_flight(&self) -> usize {
+        self.live.in_flight()
     }
 
     /// How many client secrets are hashed or wait for it.
-    pub fn hashes_in_line(&self) -> usize {
+    pub fn queued_hashes(&self) -> usize {
         self.hashing.in_line()
     }
 
-    async fn proven(
+    async fn verified(
         &self,
-        known: Arc<Known>,
+        known: Arc<RegisteredClient>,
         presented: &ClientCredentials,
         source: Option<IpAddr>,
-    ) -> Result<Arc<Known>, Denied> {
+    ) -> Result<Arc<RegisteredClient>, AuthError> {
         let id = presented.secret.id();
         let is_in_view = known.verifier(&id, self.clock.now()).is_some();
         let known = if is_in_view { known } else { self.look_up(presented, &id, source).await? };
@@ -178,11 +182,11 @@ impl Authenticator {
         presented: &ClientCredentials,
         id: &CredentialId,
         source: Option<IpAddr>,
-    ) -> Result<Arc<Known>, Denied> {
+    ) -> Result<Arc<RegisteredClient>, AuthError> {
         let elapsed = self.clock.elapsed();
         let missing = (id.clone(), presented.client_id.clone());
         if lock(&self.misses).contains(&missing, elapsed) {
-            return Err(Denied::Invalid(Unauthenticated::SecretEnded));
+            return Err(AuthError::Invalid(AuthFailureReason::SecretEnded));
         }
         let network = source.map(network_of);
         let share = self.share_of(network.as_ref(), elapsed);
@@ -200,7 +204,7 @@ impl Authenticator {
             Ok(())
         };
         let now = self.clock.now();
-        let has_id = |known: &Known| known.verifier(id, now).is_some();
+        let has_id = |known: &RegisteredClient| known.verifier(id, now).is_some();
         match self.live.client(&missing, share, has_id, admit).await {
             Ok(Some(known)) if has_id(&known) => {
                 if let Some(network) = network {
@@ -212,13 +216,13 @@ impl Authenticator {
                 lock(&self.misses).insert(missing, elapsed);
                 // What the API server has takes it longer to say than that it has nothing.
                 let took = self.clock.elapsed().saturating_sub(elapsed);
-                tokio::time::sleep(until_beat(took)).await;
-                Err(Denied::Invalid(Unauthenticated::SecretEnded))
+                tokio::time::sleep(until_quantum(took)).await;
+                Err(AuthError::Invalid(AuthFailureReason::SecretEnded))
             }
-            Err(reason @ CannotCheck::Limited(wait)) => {
-                Err(Denied::Unchecked(Reason::Lookup(reason), wait))
+            Err(reason @ LookupError::Limited(wait)) => {
+                Err(AuthError::Unchecked(Reason::Lookup(reason), wait))
             }
-            Err(reason) => Err(Denied::Unchecked(Reason::Lookup(reason), SOON)),
+            Err(reason) => Err(AuthError::Unchecked(Reason::Lookup(reason), RETRY_AFTER)),
         }
     }
 
@@ -230,20 +234,20 @@ impl Authenticator {
 
     async fn check(
         &self,
-        known: &Known,
+        known: &RegisteredClient,
         id: &CredentialId,
         secret: &ClientSecret,
-    ) -> Result<(), Denied> {
+    ) -> Result<(), AuthError> {
         let proof = self.proofs.of(secret);
         let Some((verifier, memory)) = known.verifier(id, self.clock.now()) else {
-            return Err(Denied::Invalid(Unauthenticated::SecretEnded));
+            return Err(AuthError::Invalid(AuthFailureReason::SecretEnded));
         };
         let is_right = if let Some(right) = memory.proof() {
-            Proofs::agree(right, &proof)
+            SecretMac::agree(right, &proof)
         } else {
             self.hash(known, (verifier, memory), secret, proof).await?
         };
-        if is_right { Ok(()) } else { Err(Denied::Invalid(Unauthenticated::WrongSecret)) }
+        if is_right { Ok(()) } else { Err(AuthError::Invalid(AuthFailureReason::WrongSecret)) }
     }
 
     /// Hashes, unless another request did while this one waited for its turn.
@@ -253,18 +257,18 @@ impl Authenticator {
     /// requests may wait with the right client secret.
     async fn hash(
         &self,
-        known: &Known,
-        (verifier, memory): (&Verifier, &Arc<Verified>),
+        known: &RegisteredClient,
+        (verifier, memory): (&Verifier, &Arc<VerifiedSecretCache>),
         secret: &ClientSecret,
         proof: [u8; 32],
-    ) -> Result<bool, Denied> {
-        let turn = tokio::time::timeout(PATIENCE, memory.turn()).await;
-        let turn = turn.map_err(|_| Denied::Unchecked(Reason::HashingSlow, SOON))?;
+    ) -> Result<bool, AuthError> {
+        let turn = tokio::time::timeout(TIMEOUT, memory.hash_lock()).await;
+        let turn = turn.map_err(|_| AuthError::Unchecked(Reason::HashingSlow, RETRY_AFTER))?;
         if let Some(right) = memory.proof() {
-            return Ok(Proofs::agree(right, &proof));
+            return Ok(SecretMac::agree(right, &proof));
         }
         let (rate, traces) = (self.rates.failures_of_one, Arc::clone(&known.traces));
-        rate.check(&traces.failures, self.clock.elapsed()).map_err(Denied::TooOften)?;
+        rate.check(&traces.failures, self.clock.elapsed()).map_err(AuthError::TooOften)?;
         let (verifier, memory, secret) = (verifier.clone(), Arc::clone(memory), secret.clone());
         let (hashing, namespace) = (self.hashing.clone(), known.client.tenant.clone());
         let clock = Arc::clone(&self.clock);
@@ -279,8 +283,8 @@ impl Authenticator {
             drop(turn);
             Ok(is_right)
         });
-        let hashed = hashed.await.unwrap_or(Err(Full(SOON)));
-        hashed.map_err(|Full(wait)| Denied::Unchecked(Reason::HashingQueueFull, wait))
+        let hashed = hashed.await.unwrap_or(Err(Full(RETRY_AFTER)));
+        hashed.map_err(|Full(wait)| AuthError::Unchecked(Reason::HashingQueueFull, wait))
     }
 }
 
@@ -289,9 +293,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Keyed hashes of client secrets, by a key that no other process has.
-struct Proofs(hmac::Key);
+struct SecretMac(hmac::Key);
 
-impl Proofs {
+impl SecretMac {
     fn draw(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let mut key = zeroize::Zeroizing::new([0; 32]);
         entropy.fill("proofs", key.as_mut())?;
@@ -308,25 +312,25 @@ impl Proofs {
     }
 }
 
-impl fmt::Debug for Proofs {
+impl fmt::Debug for SecretMac {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("<redacted>")
     }
 }
 
-fn until_beat(took: Duration) -> Duration {
-    let beats = took.as_millis() / BEAT.as_millis() + 1;
-    BEAT.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX)).saturating_sub(took)
+fn until_quantum(took: Duration) -> Duration {
+    let beats = took.as_millis() / RESPONSE_QUANTUM.as_millis() + 1;
+    RESPONSE_QUANTUM.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX)).saturating_sub(took)
 }
 
 /// Long enough to spare the API server, short enough for a cluster that was restored.
-const REMEMBERED: Duration = Duration::from_mins(1);
-const MOST_MISSES: usize = 10_000;
+const NEGATIVE_TTL: Duration = Duration::from_mins(1);
+const MAX_NEGATIVE: usize = 10_000;
 
 /// How long to wait for a turn: a few hashes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who is looked up in vain is told so after a whole number of these: longer than most lookups take.
-const BEAT: Duration = Duration::from_millis(50);
+const RESPONSE_QUANTUM: Duration = Duration::from_millis(50);
 
-const SOON: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);

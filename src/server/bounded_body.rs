@@ -50,7 +50,7 @@ impl BodyError {
     /// curl forgets the answer it has; so the rest of a body that is not much too large is let in.
     pub async fn answer(self, version: Version, rest: Body) -> Response {
         if self == Self::TooLarge && version == Version::HTTP_2 {
-            let _ = timeout(PATIENCE, throw_away(rest)).await;
+            let _ = timeout(DISCARD_TIMEOUT, discard(rest)).await;
         }
         let status = match self {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -132,16 +132,16 @@ impl BodyBounds {
 }
 
 /// Reads what nobody wants, up to a bound.
-async fn throw_away(mut rest: Body) {
+async fn discard(mut rest: Body) {
     let mut bytes = 0;
     while let Some(Ok(frame)) = rest.frame().await {
         bytes += frame.data_ref().map_or(0, Bytes::len);
-        if bytes > MOST_THROWN_AWAY {
+        if bytes > MAX_DISCARDED {
             return;
         }
     }
 }
 
 /// As the listener has with HTTP/1.1.
-const PATIENCE: Duration = Duration::from_secs(1);
-const MOST_THROWN_AWAY: usize = 1024 * 1024;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+const MAX_DISCARDED: usize = 1024 * 1024;

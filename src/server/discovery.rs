@@ -12,9 +12,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::answer::Refusal;
+use super::answer::OAuthError;
 use super::reason::Reason;
-use super::service::Service;
+use super::service::TokenEndpoint;
 use crate::domain::jwks::Jwks;
 use crate::domain::signer::SigningUnavailable;
 
@@ -35,13 +35,16 @@ struct Metadata<'a> {
 }
 
 /// `GET` of the metadata.
-pub(super) async fn metadata(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
+pub(super) async fn metadata(
+    State(service): State<Arc<TokenEndpoint>>,
+    headers: HeaderMap,
+) -> Response {
     let response = metadata_of(&service, &headers);
     service.metrics.discovery_answered(response.status());
     response
 }
 
-fn metadata_of(service: &Service, headers: &HeaderMap) -> Response {
+fn metadata_of(service: &TokenEndpoint, headers: &HeaderMap) -> Response {
     let Some(published) = service.directory.published() else {
         return missing();
     };
@@ -67,7 +70,10 @@ fn metadata_of(service: &Service, headers: &HeaderMap) -> Response {
 }
 
 /// `GET` of the JWKS.
-pub(super) async fn jwks(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
+pub(super) async fn jwks(
+    State(service): State<Arc<TokenEndpoint>>,
+    headers: HeaderMap,
+) -> Response {
     let response = match service.directory.published() {
         Some(published) => cacheable(&headers, published.bytes.clone(), &published.etag),
         None => missing(),
@@ -79,14 +85,14 @@ pub(super) async fn jwks(State(service): State<Arc<Service>>, headers: HeaderMap
 /// `GET` of the JWKS of one `SigningKey`, `<name>.json`: for verifiers that stop at a key of an
 /// algorithm that they do not know.
 pub(super) async fn jwks_of_one(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<TokenEndpoint>>,
     Path(file): Path<String>,
     headers: HeaderMap,
 ) -> Response {
     let published = file.strip_suffix(".json").map(|name| service.directory.published_of(name));
     let response = match published {
         Some(Ok(Some(published))) => cacheable(&headers, published.bytes.clone(), &published.etag),
-        None | Some(Err(SigningUnavailable::Absent)) => Refusal::NotFound.into_response(),
+        None | Some(Err(SigningUnavailable::Absent)) => OAuthError::NotFound.into_response(),
         Some(Ok(None) | Err(_)) => missing(),
     };
     service.metrics.jwks_answered(response.status());
@@ -95,7 +101,7 @@ pub(super) async fn jwks_of_one(
 
 /// No key at all: an empty set would have verifiers forget the keys that they know.
 fn missing() -> Response {
-    Refusal::Unavailable(Reason::NothingPublished, Duration::from_secs(1)).into_response()
+    OAuthError::Unavailable(Reason::NothingPublished, Duration::from_secs(1)).into_response()
 }
 
 fn cacheable(headers: &HeaderMap, body: Bytes, etag: &str) -> Response {

@@ -12,10 +12,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::{Refusal, no_store};
+use super::answer::{OAuthError, no_store};
 use super::audit::Introspected;
-use super::posted::Posted;
-use super::service::{Endpoint, Rejected, Service, refused};
+use super::posted::FormRequest;
+use super::service::{Endpoint, Rejection, TokenEndpoint, refused};
 use crate::domain::key_pair::{Algorithm, Kid};
 use crate::domain::token::AccessTokenType;
 use crate::environment::private_key::verify;
@@ -33,20 +33,23 @@ struct Header {
 }
 
 /// `POST` to the introspection endpoint.
-pub(super) async fn introspect(State(service): State<Arc<Service>>, posted: Posted) -> Response {
+pub(super) async fn introspect(
+    State(service): State<Arc<TokenEndpoint>>,
+    posted: FormRequest,
+) -> Response {
     let response = answer(&service, &posted).await;
     service.metrics.introspection_answered(response.status());
     response
 }
 
-async fn answer(service: &Arc<Service>, posted: &Posted) -> Response {
+async fn answer(service: &Arc<TokenEndpoint>, posted: &FormRequest) -> Response {
     let request = match service.authenticated(posted, Endpoint::Introspection).await {
         Ok(request) => request,
         Err(rejected) => return refused(service, REFUSED, posted.source, rejected),
     };
     let Some(token) = request.form.token.as_deref() else {
-        let refusal = Refusal::InvalidRequest("token is missing".into());
-        let rejected = Rejected { refusal, method: request.method, client: Some(request.known) };
+        let refusal = OAuthError::InvalidRequest("token is missing".into());
+        let rejected = Rejection { refusal, method: request.method, client: Some(request.known) };
         return refused(service, REFUSED, posted.source, rejected);
     };
     // Of any other token nothing is told, not even why (RFC 7662 section 2.2).
@@ -61,7 +64,7 @@ async fn answer(service: &Arc<Service>, posted: &Posted) -> Response {
     no_store(StatusCode::OK, &answer)
 }
 
-impl Service {
+impl TokenEndpoint {
     /// The claims of a token of ours that counts now.
     fn active(&self, token: &str) -> Option<Map<String, Value>> {
         let mut claims = self.verified(token)?;

@@ -14,13 +14,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use activity::{Order, Protocol};
-pub use certificates::{CertificateError, Certificates, ShownCertificate};
-use connection::Speaker;
+use activity::{Protocol, Shutdown};
+pub use certificates::{CertificateError, Certificates, CurrentCertificate};
+use connection::ConnectionServer;
 pub use crowd::OpenConnections;
-use crowd::{Crowd, Member};
+use crowd::{ConnectionGuard, ConnectionTracker};
 pub use handler::Handler;
-pub use limits::Limits;
+pub use limits::ListenerLimits;
 pub use responses::Responses;
 
 mod activity;
@@ -37,14 +37,14 @@ mod wire;
 pub struct Listener {
     socket: std::net::TcpListener,
     certificates: Option<Certificates>,
-    limits: Limits,
+    limits: ListenerLimits,
     open: OpenConnections,
     responses: Responses,
 }
 
 impl Listener {
     /// A listener in the clear on a socket that does not block.
-    pub fn new(socket: std::net::TcpListener, limits: Limits) -> Self {
+    pub fn new(socket: std::net::TcpListener, limits: ListenerLimits) -> Self {
         let (open, responses) = (OpenConnections::default(), Responses::default());
         Self { socket, certificates: None, limits, open, responses }
     }
@@ -57,8 +57,8 @@ impl Listener {
     }
 
     /// The certificate that is shown, if it speaks TLS, to be looked at any time.
-    pub fn certificate(&self) -> Option<ShownCertificate> {
-        self.certificates.as_ref().map(Certificates::shown)
+    pub fn certificate(&self) -> Option<CurrentCertificate> {
+        self.certificates.as_ref().map(Certificates::current)
     }
 
     /// How many connections are open, to be read at any time.
@@ -90,18 +90,18 @@ impl Listener {
         keep_alive(&self.socket);
         let socket = TcpListener::from_std(self.socket)?;
         let tls = self.certificates.as_ref().map(|it| TlsAcceptor::from(it.settings()));
-        let places = self.limits.connections.clamp(1, MOST_PLACES);
-        let host = Host {
+        let places = self.limits.connections.clamp(1, MAX_CONNECTIONS);
+        let host = Acceptor {
             socket,
             tls,
-            speaker: Arc::new(Speaker::new(Arc::new(handler), self.limits)),
+            speaker: Arc::new(ConnectionServer::new(Arc::new(handler), self.limits)),
             limits: self.limits,
-            crowd: Crowd::new(self.open, self.responses),
+            crowd: ConnectionTracker::new(self.open, self.responses),
             room: Arc::new(Semaphore::new(places)),
         };
         let renewal = async {
             match &self.certificates {
-                Some(certificates) => certificates.renew().await,
+                Some(certificates) => certificates.reload().await,
                 None => std::future::pending().await,
             }
         };
@@ -117,16 +117,16 @@ impl Listener {
 }
 
 /// A listener that serves.
-struct Host {
+struct Acceptor {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
-    speaker: Arc<Speaker>,
-    limits: Limits,
-    crowd: Crowd,
+    speaker: Arc<ConnectionServer>,
+    limits: ListenerLimits,
+    crowd: ConnectionTracker,
     room: Arc<Semaphore>,
 }
 
-impl Host {
+impl Acceptor {
     /// Never ends.
     async fn accept(&self) {
         let mut is_in_trouble = false;
@@ -138,8 +138,8 @@ impl Host {
                     if !self.crowd.admits(source, &self.limits) {
                         continue;
                     }
-                    if let Some(place) = self.place().await {
-                        self.welcome(stream, source, place);
+                    if let Some(place) = self.permit().await {
+                        self.spawn_connection(stream, source, place);
                     }
                 }
                 Err(error) if is_of_the_client(&error) => {}
@@ -149,35 +149,35 @@ impl Host {
                     }
                     is_in_trouble = true;
                     // Most often no file descriptor is left.
-                    self.crowd.make_room();
-                    sleep(TROUBLE).await;
+                    self.crowd.evict_idle();
+                    sleep(ACCEPT_BACKOFF).await;
                 }
             }
         }
     }
 
     /// A place for one more connection, when there is one.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = Arc::clone(&self.room).try_acquire_owned() {
             return Some(place);
         }
         loop {
-            self.crowd.make_room();
+            self.crowd.evict_idle();
             let place = Arc::clone(&self.room).acquire_owned();
-            if let Ok(place) = timeout(ROOM, place).await {
+            if let Ok(place) = timeout(FULL_BACKOFF, place).await {
                 return place.ok();
             }
         }
     }
 
-    fn welcome(&self, stream: TcpStream, source: IpAddr, place: OwnedSemaphorePermit) {
+    fn spawn_connection(&self, stream: TcpStream, source: IpAddr, place: OwnedSemaphorePermit) {
         // It only makes answers slower.
         let _ = stream.set_nodelay(true);
-        let member = self.crowd.join(self.limits.age, source);
+        let member = self.crowd.register(self.limits.age, source);
         let (tls, speaker) = (self.tls.clone(), Arc::clone(&self.speaker));
         let handshake = self.limits.handshake;
         tokio::spawn(async move {
-            attend(stream, tls.as_ref(), handshake, &speaker, &member).await;
+            serve_connection(stream, tls.as_ref(), handshake, &speaker, &member).await;
             drop(member);
             drop(place);
         });
@@ -185,22 +185,22 @@ impl Host {
 
     async fn drain(self, places: usize) {
         drop(self.socket);
-        self.crowd.order(Order::Leave);
+        self.crowd.shut_down(Shutdown::Graceful);
         let all = || self.room.acquire_many(u32::try_from(places).unwrap_or(u32::MAX));
         if timeout(self.limits.drain, all()).await.is_err() {
             tracing::warn!(open = self.crowd.open.count(), "running requests were cut");
-            self.crowd.order(Order::Cut);
+            self.crowd.shut_down(Shutdown::Abort);
             drop(all().await);
         }
     }
 }
 
-async fn attend(
+async fn serve_connection(
     stream: TcpStream,
     tls: Option<&TlsAcceptor>,
     handshake: Duration,
-    speaker: &Speaker,
-    member: &Member,
+    speaker: &ConnectionServer,
+    member: &ConnectionGuard,
 ) {
     let activity = &member.activity;
     let Some(tls) = tls else {
@@ -212,7 +212,7 @@ async fn attend(
             Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => return tracing::debug!("a TLS handshake took too long"),
         },
-        () = activity.any_order() => return,
+        () = activity.shutdown_requested() => return,
     };
     let (_, session) = stream.get_ref();
     let is_multiplexed = session.alpn_protocol() == Some(certificates::HTTP_2);
@@ -223,7 +223,10 @@ async fn attend(
 /// Has the kernel ask silent clients whether they are there. Balancers that forget a silent connection
 /// without a word keep it for that, and a client that is gone does not keep its place.
 fn keep_alive(socket: &std::net::TcpListener) {
-    let probes = TcpKeepalive::new().with_time(PROBE).with_interval(PROBE / 2).with_retries(PROBES);
+    let probes = TcpKeepalive::new()
+        .with_time(KEEP_ALIVE_INTERVAL)
+        .with_interval(KEEP_ALIVE_INTERVAL / 2)
+        .with_retries(KEEP_ALIVE_PROBES);
     // Connections inherit it. Without it they are as they would be anyway.
     let _ = SockRef::from(socket).set_tcp_keepalive(&probes);
 }
@@ -240,15 +243,15 @@ fn is_of_the_client(error: &io::Error) -> bool {
 }
 
 /// What a semaphore can count here and be asked for at once.
-const MOST_PLACES: usize = 1 << 28;
+const MAX_CONNECTIONS: usize = 1 << 28;
 /// Long enough not to spin, short enough not to be noticed.
-const TROUBLE: Duration = Duration::from_millis(100);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How often the crowd is searched for room while somebody waits.
-const ROOM: Duration = Duration::from_millis(50);
+const FULL_BACKOFF: Duration = Duration::from_millis(50);
 /// Less than any balancer keeps a silent connection: Azure's 4 min are the least.
-const PROBE: Duration = Duration::from_mins(1);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_mins(1);
 /// After so many without an answer the client is gone.
-const PROBES: u32 = 4;
+const KEEP_ALIVE_PROBES: u32 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -264,7 +267,7 @@ mod tests {
 
         let accepted = SockRef::from(&accepted);
         assert!(accepted.keepalive().unwrap());
-        assert_eq!(accepted.tcp_keepalive_time().unwrap(), PROBE);
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEP_ALIVE_INTERVAL);
         drop(client);
     }
 }

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::answer::Refusal;
+use super::answer::OAuthError;
 use super::audit::Records;
 use crate::domain::token::presented::ClientAuthMethod;
 
@@ -98,7 +98,7 @@ impl Metrics {
         self.seconds.observe(took.as_secs_f64());
     }
 
-    pub(super) fn refused(&self, method: ClientAuthMethod, refusal: &Refusal) {
+    pub(super) fn refused(&self, method: ClientAuthMethod, refusal: &OAuthError) {
         self.count(method, "refused", (refusal.code(), refusal.reason()));
     }
 

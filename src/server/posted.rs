@@ -10,11 +10,11 @@ use axum::http::{HeaderMap, Request};
 use axum::response::Response;
 
 use super::bounded_body::BodyBounds;
-use super::service::Service;
+use super::service::TokenEndpoint;
 
 /// The head and the body of a `POST`.
 #[derive(Debug)]
-pub(super) struct Posted {
+pub(super) struct FormRequest {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     pub(super) source: Option<IpAddr>,
@@ -22,9 +22,9 @@ pub(super) struct Posted {
 
 /// Where a request came from, on its way through the router.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Source(pub(super) IpAddr);
+pub(super) struct SourceAddress(pub(super) IpAddr);
 
-impl Posted {
+impl FormRequest {
     /// Waits for the body.
     ///
     /// # Errors
@@ -46,11 +46,14 @@ impl Posted {
     }
 }
 
-impl FromRequest<Arc<Service>> for Posted {
+impl FromRequest<Arc<TokenEndpoint>> for FormRequest {
     type Rejection = Response;
 
-    async fn from_request(request: Request<Body>, _: &Arc<Service>) -> Result<Self, Response> {
-        let source = request.extensions().get().map(|Source(source)| *source);
+    async fn from_request(
+        request: Request<Body>,
+        _: &Arc<TokenEndpoint>,
+    ) -> Result<Self, Response> {
+        let source = request.extensions().get().map(|SourceAddress(source)| *source);
         Self::read(request, source).await
     }
 }

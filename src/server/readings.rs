@@ -10,20 +10,20 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::listener::Listener;
-use super::service::Service;
+use super::service::TokenEndpoint;
 
 /// A figure, or one for each of a few things.
-pub struct Reading {
+pub struct Figure {
     /// Its name in the metrics.
     pub name: &'static str,
     /// What it says.
     pub help: &'static str,
     /// Where it comes from.
-    pub source: Source,
+    pub source: Value,
 }
 
 /// Where a figure comes from.
-pub enum Source {
+pub enum Value {
     /// One figure; none while nothing can be said.
     One(Box<dyn Fn() -> Option<f64> + Send + Sync>),
     /// One for each value of that label. Never for what a request can make more of.
@@ -32,17 +32,17 @@ pub enum Source {
     Counted(&'static str, Box<dyn Fn() -> Vec<(String, u64)> + Send + Sync>),
 }
 
-impl Reading {
+impl Figure {
     fn one<F>(name: &'static str, help: &'static str, read: F) -> Self
     where
         F: Fn() -> Option<f64> + Send + Sync + 'static,
     {
-        Self { name, help, source: Source::One(Box::new(read)) }
+        Self { name, help, source: Value::One(Box::new(read)) }
     }
 }
 
 /// How much the service knows, how sure it is, and what it can do.
-pub fn of_service(service: &Arc<Service>) -> Vec<Reading> {
+pub fn of_service(service: &Arc<TokenEndpoint>) -> Vec<Figure> {
     let directory = || Arc::clone(&service.directory);
     let (clients, age, series, signing) = (directory(), directory(), directory(), directory());
     let settings = directory();
@@ -52,63 +52,63 @@ pub fn of_service(service: &Arc<Service>) -> Vec<Reading> {
         series.map(|(name, signs)| (name, f64::from(u8::from(signs.is_ok())))).collect()
     };
     vec![
-        Reading::one("technical_user_clients", "Clients that this replica knows.", move || {
+        Figure::one("technical_user_clients", "Clients that this replica knows.", move || {
             figure(clients.count())
         }),
-        Reading::one(
+        Figure::one(
             "technical_user_watch_staleness_seconds",
             "Time since the most silent watch last told something, or since the start for one that \
                 never did: beyond --max-staleness nothing is signed that rests upon it.",
-            move || Some(age.age().as_secs_f64()),
+            move || Some(age.staleness().as_secs_f64()),
         ),
-        Reading::one(
+        Figure::one(
             "technical_user_can_sign",
             "Whether tokens can be signed for one SigningKey at least now: 1, or else 0.",
             move || Some(f64::from(u8::from(signing.signing().is_ok()))),
         ),
-        Reading {
+        Figure {
             name: "technical_user_signing_key_can_sign",
             help: "Whether tokens can be signed for a SigningKey now: 1, or else 0.",
-            source: Source::Each("signing_key", Box::new(can_sign)),
+            source: Value::Each("signing_key", Box::new(can_sign)),
         },
-        Reading::one(
+        Figure::one(
             "technical_user_settings_mismatches",
             "Flags of this token server that do not agree with those of the operator: /readyz names them.",
-            move || figure(settings.disagreements().len()),
+            move || figure(settings.mismatches().len()),
         ),
-        Reading::one(
+        Figure::one(
             "technical_user_hashing_queue_length",
             "Client secrets that are hashed or wait for it.",
-            move || figure(hashing.authenticator.hashes_in_line()),
+            move || figure(hashing.authenticator.queued_hashes()),
         ),
     ]
 }
 
 /// What a listener is doing.
-pub fn of_listener(listener: &Listener) -> Vec<Reading> {
+pub fn of_listener(listener: &Listener) -> Vec<Figure> {
     let open = listener.open_connections();
     let closed = open.clone();
-    let refused = Reading {
+    let refused = Figure {
         name: "technical_user_connections_refused",
         help: "Connections that were closed at once, by the reason.",
-        source: Source::Counted(
+        source: Value::Counted(
             "reason",
             Box::new(move || vec![("source_limit".to_owned(), closed.refused())]),
         ),
     };
     let responses = listener.responses();
-    let open = Reading::one(
+    let open = Figure::one(
         "technical_user_open_connections",
         "Connections of clients that are open.",
         move || figure(open.count()),
     );
-    let responses = Reading {
+    let responses = Figure {
         name: "technical_user_http_responses",
         help: "Answers by status code, whoever gave them.",
-        source: Source::Counted("code", Box::new(move || responses.counts())),
+        source: Value::Counted("code", Box::new(move || responses.counts())),
     };
     let certificate = listener.certificate().map(|certificate| {
-        Reading::one(
+        Figure::one(
             "technical_user_certificate_expiry_timestamp_seconds",
             "When the certificate expires that clients are shown.",
             move || certificate.expires_at().map(|at| at.as_secs_f64()),
@@ -117,16 +117,16 @@ pub fn of_listener(listener: &Listener) -> Vec<Reading> {
     [open, refused, responses].into_iter().chain(certificate).collect()
 }
 
-impl Collector for Reading {
+impl Collector for Figure {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         match &self.source {
-            Source::One(read) => {
+            Value::One(read) => {
                 let Some(value) = read() else { return Ok(()) };
                 let gauge = ConstGauge::new(value);
                 let kind = gauge.metric_type();
                 gauge.encode(encoder.encode_descriptor(self.name, self.help, None, kind)?)
             }
-            Source::Each(label, read) => {
+            Value::Each(label, read) => {
                 let kind = MetricType::Gauge;
                 let mut family = encoder.encode_descriptor(self.name, self.help, None, kind)?;
                 for (of, value) in read() {
@@ -135,7 +135,7 @@ impl Collector for Reading {
                 }
                 Ok(())
             }
-            Source::Counted(label, read) => {
+            Value::Counted(label, read) => {
                 let kind = MetricType::Counter;
                 let mut family = encoder.encode_descriptor(self.name, self.help, None, kind)?;
                 for (of, value) in read() {
@@ -148,13 +148,13 @@ impl Collector for Reading {
     }
 }
 
-impl fmt::Debug for Reading {
+impl fmt::Debug for Figure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Reading").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for Value {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Source")
     }
@@ -170,7 +170,7 @@ mod tests {
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
 
-    fn exposed(reading: Reading) -> String {
+    fn exposed(reading: Figure) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(reading));
         let mut text = String::new();
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_left_out() {
-        let age = |value: Option<f64>| exposed(Reading::one("age", "How old", move || value));
+        let age = |value: Option<f64>| exposed(Figure::one("age", "How old", move || value));
 
         assert_eq!(age(Some(1.5)), "# HELP age How old\n# TYPE age gauge\nage 1.5\n# EOF\n");
         assert_eq!(age(None), "# EOF\n");
@@ -189,9 +189,9 @@ mod tests {
     #[test]
     fn each_has_its_label() {
         let read = || vec![("a".to_owned(), 1.0), ("b\"".to_owned(), 0.0)];
-        let source = Source::Each("of", Box::new(read));
+        let source = Value::Each("of", Box::new(read));
 
-        let text = exposed(Reading { name: "age", help: "How old", source });
+        let text = exposed(Figure { name: "age", help: "How old", source });
 
         let lines: Vec<_> = text.lines().skip(2).collect();
         assert_eq!(lines, ["age{of=\"a\"} 1.0", "age{of=\"b\\\"\"} 0.0", "# EOF"]);

@@ -1,13 +1,13 @@
 //! Why a request that may well be right is refused for now: the one word for metrics and audit records,
 //! and the words for whoever asked.
 
-use crate::directory::CannotCheck;
+use crate::directory::LookupError;
 use crate::domain::signer::SigningUnavailable;
 
 /// Why a client is not authenticated, for the audit record alone: the answer and the metrics say
 /// the same for all of them, so that they do not tell which clients exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unauthenticated {
+pub enum AuthFailureReason {
     /// The request has no credentials.
     NoCredentials,
     /// The request uses a method of client authentication that is not offered.
@@ -24,7 +24,7 @@ pub enum Unauthenticated {
     Suspended,
 }
 
-impl Unauthenticated {
+impl AuthFailureReason {
     /// How audit records name it.
     pub fn name(self) -> &'static str {
         match self {
@@ -51,7 +51,7 @@ pub enum Reason {
     /// Too many clients failed, whoever they are.
     Failures,
     /// A lookup at the API server was not possible, or said nothing.
-    Lookup(CannotCheck),
+    Lookup(LookupError),
     /// As many hashes wait as may.
     HashingQueueFull,
     /// Another hash for the same client secret takes too long.
@@ -76,13 +76,13 @@ impl Reason {
             Self::TotalRate => "total_rate",
             Self::Guesses => "wrong_secrets_of_client",
             Self::Failures => "failures_of_all",
-            Self::Lookup(CannotCheck::Limited(_)) => "lookup_rate",
-            Self::Lookup(CannotCheck::Unanswered) => "lookup_unanswered",
-            Self::Lookup(CannotCheck::Forbidden) => "lookup_forbidden",
-            Self::Lookup(CannotCheck::Failed) => "lookup_failed",
-            Self::Lookup(CannotCheck::Unreadable) => "record_unreadable",
-            Self::Lookup(CannotCheck::NoNamespace) => "namespace_unknown",
-            Self::Lookup(CannotCheck::OtherNamespace) => "namespace_differs",
+            Self::Lookup(LookupError::Limited(_)) => "lookup_rate",
+            Self::Lookup(LookupError::Unanswered) => "lookup_unanswered",
+            Self::Lookup(LookupError::Forbidden) => "lookup_forbidden",
+            Self::Lookup(LookupError::Failed) => "lookup_failed",
+            Self::Lookup(LookupError::Unreadable) => "record_unreadable",
+            Self::Lookup(LookupError::NoNamespace) => "namespace_unknown",
+            Self::Lookup(LookupError::OtherNamespace) => "namespace_differs",
             Self::HashingQueueFull => "hashing_queue_full",
             Self::HashingSlow => "hashing_slow",
             Self::Signer(SigningUnavailable::NotSynced(_)) => "watch_not_synced",

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 /// Keys, each until its time has passed.
 #[derive(Debug)]
-pub(super) struct Recent<K> {
+pub(super) struct TtlSet<K> {
     until: BTreeMap<K, Duration>,
     lasts: Duration,
     most: usize,
 }
 
-impl<K: Ord + Clone> Recent<K> {
+impl<K: Ord + Clone> TtlSet<K> {
     /// Keeps at most `most` keys, each for `lasts`.
     pub(super) fn new(lasts: Duration, most: usize) -> Self {
         Self { until: BTreeMap::new(), lasts, most }
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_key_is_there_until_its_time_has_passed() {
-        let mut recent = Recent::new(SECOND * 60, 10);
+        let mut recent = TtlSet::new(SECOND * 60, 10);
 
         recent.insert("a", SECOND);
         recent.insert("b", SECOND);
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_oldest_key_goes_when_there_are_too_many() {
-        let mut recent = Recent::new(SECOND * 60, 3);
+        let mut recent = TtlSet::new(SECOND * 60, 3);
 
         for (second, key) in ["a", "b", "c", "b", "d"].into_iter().enumerate() {
             recent.insert(key, SECOND * u32::try_from(second).unwrap());

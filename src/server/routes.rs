@@ -15,22 +15,22 @@ use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::answer::{Refusal, no_store};
+use super::answer::{OAuthError, no_store};
 use super::listener::Handler;
-use super::posted::{Posted, Source};
-use super::service::Service;
+use super::posted::{FormRequest, SourceAddress};
+use super::service::TokenEndpoint;
 use super::{discovery, introspection, token};
 
 /// The endpoints, below the path of the issuer and, for who strips that on the way, below none.
 #[derive(Clone, Debug)]
 pub struct Routes {
-    service: Arc<Service>,
+    service: Arc<TokenEndpoint>,
     router: Router,
 }
 
 impl Routes {
     /// All endpoints of `service`.
-    pub fn new(service: Arc<Service>) -> Self {
+    pub fn new(service: Arc<TokenEndpoint>) -> Self {
         Self { router: router(Arc::clone(&service)), service }
     }
 
@@ -45,13 +45,13 @@ impl Routes {
         if request.method() == Method::POST && self.is_token(request.uri().path()) {
             let service = Arc::clone(&self.service);
             return Box::pin(async move {
-                match Posted::read(request, Some(source)).await {
+                match FormRequest::read(request, Some(source)).await {
                     Ok(posted) => token::token(State(service), posted).await,
                     Err(refusal) => refusal,
                 }
             });
         }
-        request.extensions_mut().insert(Source(source));
+        request.extensions_mut().insert(SourceAddress(source));
         self.router.handle(request, source)
     }
 
@@ -80,13 +80,13 @@ enum Endpoint {
 }
 
 /// All paths, also those of the token: only the router knows what else there is to say of them.
-fn router(service: Arc<Service>) -> Router {
+fn router(service: Arc<TokenEndpoint>) -> Router {
     // Segments that begin with `:` or `*` are text, as they are in the issuer.
     let router = Router::new().without_v07_checks();
     paths(service.issuer.path())
         .into_iter()
         .fold(router, |router, (path, endpoint)| router.route(&path, endpoint.methods()))
-        .fallback(async || Refusal::NotFound)
+        .fallback(async || OAuthError::NotFound)
         .with_state(service)
 }
 
@@ -119,7 +119,7 @@ fn paths(issuer: &str) -> BTreeMap<String, Endpoint> {
 }
 
 impl Endpoint {
-    fn methods(self) -> MethodRouter<Arc<Service>> {
+    fn methods(self) -> MethodRouter<Arc<TokenEndpoint>> {
         match self {
             Self::Token => post(token::token).fallback(async || use_post()),
             Self::Introspection => post(introspection::introspect).fallback(async || use_post()),

@@ -9,15 +9,15 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 
-use super::answer::{Refusal, challenge};
+use super::answer::{OAuthError, challenge};
 use super::audit::{Audit, Refused};
-use super::authentication::{Authenticator, Denied, Failed};
+use super::authentication::{AuthError, AuthFailure, Authenticator};
 use super::limits::Rate;
 use super::metrics::Metrics;
-use super::posted::Posted;
-use super::reason::{Reason, Unauthenticated};
+use super::posted::FormRequest;
+use super::reason::{AuthFailureReason, Reason};
 use super::token_ids::TokenIds;
-use crate::directory::{Directory, Known};
+use crate::directory::{Directory, RegisteredClient};
 use crate::domain::token::TokenPolicy;
 use crate::domain::token::presented::{ClientAuthError, ClientAuthMethod, ClientCredentials};
 use crate::domain::token::request::{Form, InvalidForm};
@@ -25,7 +25,7 @@ use crate::environment::{Clock, Entropy};
 
 /// Everything that a request needs.
 #[derive(Debug)]
-pub struct Service {
+pub struct TokenEndpoint {
     /// What is known.
     pub directory: Arc<Directory>,
     /// Who is who.
@@ -101,85 +101,90 @@ pub(super) enum Endpoint {
 
 /// A request of an authenticated client.
 pub(super) struct Authenticated<'a> {
-    pub(super) known: Arc<Known>,
+    pub(super) known: Arc<RegisteredClient>,
     pub(super) form: Form<'a>,
     pub(super) method: ClientAuthMethod,
 }
 
 /// A request that is refused.
-pub(super) struct Rejected {
-    pub(super) refusal: Refusal,
+pub(super) struct Rejection {
+    pub(super) refusal: OAuthError,
     pub(super) method: ClientAuthMethod,
     /// Who it says it is, when there is such a client.
-    pub(super) client: Option<Arc<Known>>,
+    pub(super) client: Option<Arc<RegisteredClient>>,
 }
 
-impl Service {
+impl TokenEndpoint {
     /// Reads the form, and makes sure whose it is. Whether the request itself makes sense is looked
     /// at afterwards: nobody learns anything without a client secret.
     pub(super) async fn authenticated<'a>(
         &self,
-        posted: &'a Posted,
+        posted: &'a FormRequest,
         endpoint: Endpoint,
-    ) -> Result<Authenticated<'a>, Rejected> {
-        let Posted { headers, body, source } = posted;
-        let unread = |refusal| Rejected { refusal, method: ClientAuthMethod::None, client: None };
+    ) -> Result<Authenticated<'a>, Rejection> {
+        let FormRequest { headers, body, source } = posted;
+        let unread = |refusal| Rejection { refusal, method: ClientAuthMethod::None, client: None };
         if !is_form(headers) {
-            return Err(unread(Refusal::UnsupportedMediaType));
+            return Err(unread(OAuthError::UnsupportedMediaType));
         }
-        let form = Form::read(body).map_err(|fault| unread(faulty(fault)))?;
+        let form = Form::read(body).map_err(|fault| unread(invalid_form(fault)))?;
         let mut authorizations = headers.get_all(AUTHORIZATION).iter();
         let authorization = authorizations.next().map(HeaderValue::as_bytes);
         if authorizations.next().is_some() {
             let text = "there is more than one Authorization header";
-            return Err(unread(Refusal::InvalidRequest(text.into())));
+            return Err(unread(OAuthError::InvalidRequest(text.into())));
         }
         let method = ClientAuthMethod::of(authorization, &form);
         let challenged = match endpoint {
             Endpoint::Token => authorization.is_some() || !form.has_credentials(),
             Endpoint::Introspection => true,
         };
-        let rejected = |refusal, client| Rejected { refusal, method, client };
+        let rejected = |refusal, client| Rejection { refusal, method, client };
         let presented = ClientCredentials::read(authorization, &form);
         let presented = presented.map_err(|reason| {
             let named = ClientCredentials::client_id(authorization, &form);
             let client = named.and_then(|id| self.directory.client(&id));
-            rejected(self.unproven(reason, challenged), client)
+            rejected(self.client_auth_error(reason, challenged), client)
         })?;
         let known = self.authenticator.authenticate(&presented, *source).await;
-        let known = known
-            .map_err(|Failed { reason, known }| rejected(self.denied(reason, challenged), known))?;
+        let known = known.map_err(|AuthFailure { reason, known }| {
+            rejected(self.auth_error(reason, challenged), known)
+        })?;
         if known.client.is_suspended {
             let text = "this client is suspended: spec.suspend of its TechnicalUser is true";
-            let reason = Unauthenticated::Suspended;
+            let reason = AuthFailureReason::Suspended;
             let refusal = self.invalid_client(text.into(), reason, challenged);
             return Err(rejected(refusal, Some(known)));
         }
         Ok(Authenticated { known, form, method })
     }
 
-    fn unproven(&self, reason: ClientAuthError, challenged: bool) -> Refusal {
+    fn client_auth_error(&self, reason: ClientAuthError, challenged: bool) -> OAuthError {
         let text = reason.to_string().into();
         match reason {
-            ClientAuthError::Twice | ClientAuthError::TwoClients => Refusal::InvalidRequest(text),
+            ClientAuthError::Twice | ClientAuthError::TwoClients => {
+                OAuthError::InvalidRequest(text)
+            }
             ClientAuthError::Missing => {
-                self.failed(text, Unauthenticated::NoCredentials, challenged)
+                self.failed(text, AuthFailureReason::NoCredentials, challenged)
             }
             ClientAuthError::Unknown => {
-                self.failed(text, Unauthenticated::UnknownMethod, challenged)
+                self.failed(text, AuthFailureReason::UnknownMethod, challenged)
             }
-            ClientAuthError::Malformed => self.failed(text, Unauthenticated::Malformed, challenged),
+            ClientAuthError::Malformed => {
+                self.failed(text, AuthFailureReason::Malformed, challenged)
+            }
         }
     }
 
-    fn denied(&self, reason: Denied, challenged: bool) -> Refusal {
+    fn auth_error(&self, reason: AuthError, challenged: bool) -> OAuthError {
         match reason {
             // The same text as for malformed credentials: a guess learns nothing.
-            Denied::Invalid(reason) => {
+            AuthError::Invalid(reason) => {
                 self.failed(ClientAuthError::Malformed.to_string().into(), reason, challenged)
             }
-            Denied::TooOften(wait) => Refusal::SlowDown(Reason::Guesses, wait),
-            Denied::Unchecked(reason, wait) => Refusal::Unavailable(reason, wait),
+            AuthError::TooOften(wait) => OAuthError::SlowDown(Reason::Guesses, wait),
+            AuthError::Unchecked(reason, wait) => OAuthError::Unavailable(reason, wait),
         }
     }
 
@@ -187,33 +192,33 @@ impl Service {
     fn failed(
         &self,
         text: Cow<'static, str>,
-        reason: Unauthenticated,
+        reason: AuthFailureReason,
         challenged: bool,
-    ) -> Refusal {
+    ) -> OAuthError {
         match self.authenticator.fail() {
             Ok(()) => self.invalid_client(text, reason, challenged),
-            Err(wait) => Refusal::SlowDown(Reason::Failures, wait),
+            Err(wait) => OAuthError::SlowDown(Reason::Failures, wait),
         }
     }
 
     fn invalid_client(
         &self,
         text: Cow<'static, str>,
-        reason: Unauthenticated,
+        reason: AuthFailureReason,
         challenged: bool,
-    ) -> Refusal {
-        Refusal::InvalidClient(text, reason, challenged.then(|| challenge(self.issuer.url())))
+    ) -> OAuthError {
+        OAuthError::InvalidClient(text, reason, challenged.then(|| challenge(self.issuer.url())))
     }
 }
 
 /// A refusal, counted and on record.
 pub(super) fn refused(
-    service: &Service,
+    service: &TokenEndpoint,
     event: &'static str,
     source: Option<IpAddr>,
-    rejected: Rejected,
+    rejected: Rejection,
 ) -> Response {
-    let Rejected { refusal, method, client } = rejected;
+    let Rejection { refusal, method, client } = rejected;
     service.metrics.refused(method, &refusal);
     let client = client.as_deref();
     service.audit.refused(client, service.clock.elapsed(), || {
@@ -222,12 +227,12 @@ pub(super) fn refused(
     refusal.into_response()
 }
 
-fn faulty(fault: InvalidForm) -> Refusal {
+fn invalid_form(fault: InvalidForm) -> OAuthError {
     match fault {
         InvalidForm::Repeated(_) | InvalidForm::TooMany => {
-            Refusal::InvalidRequest(fault.to_string().into())
+            OAuthError::InvalidRequest(fault.to_string().into())
         }
-        InvalidForm::Resource => Refusal::InvalidTarget(
+        InvalidForm::Resource => OAuthError::InvalidTarget(
             "a resource is an absolute URI without a fragment: name anything else as audience",
         ),
     }

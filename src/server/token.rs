@@ -9,16 +9,19 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::answer::{Refusal, no_store_bytes};
+use super::answer::{OAuthError, no_store_bytes};
 use super::audit::Issued;
-use super::posted::Posted;
+use super::posted::FormRequest;
 use super::reason::Reason;
-use super::service::{Authenticated, Endpoint, Rejected, Service, refused};
+use super::service::{Authenticated, Endpoint, Rejection, TokenEndpoint, refused};
 use crate::domain::signer::SigningUnavailable;
 use crate::domain::token::{Claims, Scope, ScopeError, TokenPolicy, append_signature};
 
 /// `POST` to the token endpoint.
-pub(super) async fn token(State(service): State<Arc<Service>>, posted: Posted) -> Response {
+pub(super) async fn token(
+    State(service): State<Arc<TokenEndpoint>>,
+    posted: FormRequest,
+) -> Response {
     let began = service.clock.elapsed();
     let rejected = match service.authenticated(&posted, Endpoint::Token).await {
         Ok(request) => match service.issue(&request, posted.source) {
@@ -28,7 +31,7 @@ pub(super) async fn token(State(service): State<Arc<Service>>, posted: Posted) -
                 return response;
             }
             Err(refusal) => {
-                Rejected { refusal, method: request.method, client: Some(request.known) }
+                Rejection { refusal, method: request.method, client: Some(request.known) }
             }
         },
         Err(rejected) => rejected,
@@ -36,29 +39,30 @@ pub(super) async fn token(State(service): State<Arc<Service>>, posted: Posted) -
     refused(&service, "token_refused", posted.source, rejected)
 }
 
-impl Service {
+impl TokenEndpoint {
     fn issue(
         &self,
         request: &Authenticated<'_>,
         source: Option<IpAddr>,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, OAuthError> {
         let (client, form) = (&request.known.client, &request.form);
         match form.grant_type.as_deref() {
             Some("client_credentials") => {}
-            Some(_) => return Err(Refusal::UnsupportedGrantType),
-            None => return Err(Refusal::InvalidRequest("grant_type is missing".into())),
+            Some(_) => return Err(OAuthError::UnsupportedGrantType),
+            None => return Err(OAuthError::InvalidRequest("grant_type is missing".into())),
         }
         let TokenPolicy { policy, profile, .. } = &self.terms;
         let granted = client.grant(policy, form.scope.as_deref(), &form.targets);
-        let granted = granted.map_err(excessive)?;
+        let granted = granted.map_err(scope_error)?;
         let elapsed = self.clock.elapsed();
         let of_one = self.tokens.of_one.take(&request.known.traces.tokens, elapsed);
-        of_one.map_err(|wait| Refusal::SlowDown(Reason::ClientRate, wait))?;
+        of_one.map_err(|wait| OAuthError::SlowDown(Reason::ClientRate, wait))?;
         let of_all = self.tokens.of_all.take(&self.tokens.count, elapsed);
-        of_all.map_err(|wait| Refusal::SlowDown(Reason::TotalRate, wait))?;
+        of_all.map_err(|wait| OAuthError::SlowDown(Reason::TotalRate, wait))?;
         let issued_at = self.clock.now();
-        let signer = self.directory.signer_of(&request.known, issued_at).map_err(unsigned)?;
-        let id = self.tokens.ids.draw(&*self.entropy).map_err(|_| failing())?;
+        let signer =
+            self.directory.signer_of(&request.known, issued_at).map_err(signing_unavailable)?;
+        let id = self.tokens.ids.draw(&*self.entropy).map_err(|_| signing_failed())?;
         let claims = Claims {
             issuer: self.issuer.url(),
             client,
@@ -73,13 +77,13 @@ impl Service {
         let type_ = client.type_of(&granted, &self.terms);
         claims.append_signing_input(signer.headers.of_type(type_), &mut answer);
         let input = answer.get(begin..).unwrap_or_default();
-        let signature = signer.key.sign(input.as_bytes()).map_err(|_| failing())?;
+        let signature = signer.key.sign(input.as_bytes()).map_err(|_| signing_failed())?;
         append_signature(&signature, &mut answer);
         // Told when it is not what was asked for: some clients take another one for an error.
         let is_asked = form.scope.as_deref().is_some_and(|scope| granted.is_scope(scope));
         let scope = (!is_asked && !granted.roles.is_empty()).then(|| granted.scope());
         let lifetime = claims.expires_at().as_second() - issued_at.as_second();
-        append_rest(lifetime, scope, &mut answer).map_err(|_| failing())?;
+        append_rest(lifetime, scope, &mut answer).map_err(|_| signing_failed())?;
         let kid = signer.key.public().kid();
         self.audit.issued(|| Issued::of(&request.known, &claims, kid, (request.method, source)));
         Ok(no_store_bytes(StatusCode::OK, answer.into_bytes()))
@@ -96,26 +100,26 @@ fn append_rest(lifetime: i64, scope: Option<Scope<'_>>, answer: &mut String) -> 
     answer.write_char('}')
 }
 
-fn excessive(reason: ScopeError) -> Refusal {
+fn scope_error(reason: ScopeError) -> OAuthError {
     match reason {
-        ScopeError::Scope => Refusal::InvalidScope,
-        ScopeError::Target => Refusal::InvalidTarget(
+        ScopeError::Scope => OAuthError::InvalidScope,
+        ScopeError::Target => OAuthError::InvalidTarget(
             "this client has no such audience, or the installation does not allow it",
         ),
-        ScopeError::Roles => Refusal::UnauthorizedClient(Reason::RolesNotAllowed),
-        ScopeError::Audiences => Refusal::UnauthorizedClient(Reason::AudiencesNotAllowed),
+        ScopeError::Roles => OAuthError::UnauthorizedClient(Reason::RolesNotAllowed),
+        ScopeError::Audiences => OAuthError::UnauthorizedClient(Reason::AudiencesNotAllowed),
     }
 }
 
-fn unsigned(reason: SigningUnavailable) -> Refusal {
-    Refusal::Unavailable(Reason::Signer(reason), RETRY)
+fn signing_unavailable(reason: SigningUnavailable) -> OAuthError {
+    OAuthError::Unavailable(Reason::Signer(reason), RETRY_AFTER)
 }
 
-fn failing() -> Refusal {
-    Refusal::Unavailable(Reason::SigningFailed, RETRY)
+fn signing_failed() -> OAuthError {
+    OAuthError::Unavailable(Reason::SigningFailed, RETRY_AFTER)
 }
 
-const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A token with a few roles and audiences, and a signature of RSA.
 const ANSWER: usize = 1280;

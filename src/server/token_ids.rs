@@ -20,7 +20,7 @@ impl TokenIds {
     pub(super) fn draw(&self, entropy: &dyn Entropy) -> Result<TokenId, EntropyError> {
         let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if ids.is_empty() {
-            let mut random = [0; LENGTH * AT_ONCE];
+            let mut random = [0; LENGTH * BATCH];
             entropy.fill("jti", &mut random)?;
             ids.extend_from_slice(random.as_chunks().0);
         }
@@ -35,7 +35,7 @@ impl fmt::Debug for TokenIds {
 }
 
 const LENGTH: usize = 16;
-const AT_ONCE: usize = 64;
+const BATCH: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -49,8 +49,8 @@ mod tests {
         let (ids, system) = (TokenIds::default(), System::start());
 
         let drawn: BTreeSet<_> =
-            (0..AT_ONCE * 3).map(|_| ids.draw(&system).unwrap().to_string()).collect();
+            (0..BATCH * 3).map(|_| ids.draw(&system).unwrap().to_string()).collect();
 
-        assert_eq!(drawn.len(), AT_ONCE * 3);
+        assert_eq!(drawn.len(), BATCH * 3);
     }
 }

@@ -11,11 +11,11 @@ use kube::Client;
 use kube::client::Body;
 use prometheus_client::registry::Registry;
 use support::faults::{FaultLayer, FaultPlan};
-use technical_user_operator::controller::cluster::Cluster;
+use technical_user_operator::controller::cluster::ConditionalPatch;
 use technical_user_operator::controller::engine::Synced;
 use technical_user_operator::controller::lease::LeaderElector;
 use technical_user_operator::controller::metrics::Metrics;
-use technical_user_operator::controller::{Context, Limits, Settings};
+use technical_user_operator::controller::{Context, Settings, TokenLimits};
 use technical_user_operator::controller::{signing_key, technical_user};
 use technical_user_operator::domain::delivery::Endpoints;
 use technical_user_operator::domain::schedule::saturating_add;
@@ -46,7 +46,7 @@ pub(crate) struct KeysBrief<'a> {
     pub(crate) system: &'a str,
     /// Where it may publish.
     pub(crate) namespaces: Vec<String>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: TokenLimits,
     /// How far its time is ahead, and that of the API server as it sees it.
     pub(crate) ahead: SignedDuration,
 }
@@ -86,7 +86,7 @@ impl Replica {
         let namespaces = vec![namespace.name.clone()];
         let settings = Settings {
             controller_name: OF_TEST_KEY.to_owned(),
-            ..settings(&namespace.system, namespaces, lease, Limits::default())
+            ..settings(&namespace.system, namespaces, lease, TokenLimits::default())
         };
         let (mut tasks, context) = prepared(client, &faulty, settings, SignedDuration::ZERO);
         let (synced, _) = watch::channel(Synced(false));
@@ -124,7 +124,12 @@ impl Replica {
     }
 }
 
-fn settings(system: &str, namespaces: Vec<String>, identity: &str, limits: Limits) -> Settings {
+fn settings(
+    system: &str,
+    namespaces: Vec<String>,
+    identity: &str,
+    limits: TokenLimits,
+) -> Settings {
     Settings {
         namespace: system.to_owned(),
         controller_name: technical_user_operator::api::CONTROLLER_NAME.to_owned(),
@@ -152,7 +157,7 @@ fn prepared(
     let (candidate, leadership) =
         LeaderElector::new(client.clone(), &settings, &lease, Arc::clone(&clock) as _);
     let context = Arc::new(Context {
-        cluster: Cluster::new(faulty.clone(), clock),
+        cluster: ConditionalPatch::new(faulty.clone(), clock),
         entropy: Arc::new(system),
         key_pairs: Arc::new(system),
         leadership,

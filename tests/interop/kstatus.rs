@@ -17,8 +17,8 @@ use technical_user_operator::domain::policy::Policy;
 use technical_user_operator::domain::schedule::{ClockMonitor, Now};
 use technical_user_operator::domain::signing_key::ledger::{Entry, SharedSettings};
 use technical_user_operator::domain::signing_key::{
-    self, ConfigMapState, KeyPair, Ledger, LedgerState, Origin, Place, Published, Scope, Series,
-    StaleCopy, ledger,
+    self, ConfigMapRef, ConfigMapState, KeyPair, Ledger, LedgerState, Origin, Published, Scope,
+    Series, StaleCopy, ledger,
 };
 use technical_user_operator::domain::technical_user::report::{
     ReferredKey, SigningKeyState, StatusInputs,
@@ -184,7 +184,7 @@ fn signing_keys() -> States {
     use signing_key::Outcome;
     let kid = || "N1hQ0GU2n5rCLAqCS3gUUq4K5cVLkYQ5vtPOZ8nB1Rg".parse().unwrap();
     let secret = || "home/sk-uid".to_owned();
-    let place = Place { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
+    let place = ConfigMapRef { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
     let reason = ledger::Unreadable::Malformed;
     let mut verdicts = vec![
         (Outcome::Signing(kid()), CURRENT),
@@ -254,7 +254,7 @@ fn beside_ready() -> Vec<(&'static str, signing_key::Observed, Now)> {
         it.targets.insert("shop".to_owned(), ConfigMapState::Conflict);
     });
     let surplus = changed(|it| {
-        let place = Place { namespace: "shop".to_owned(), name: "default-jwks".to_owned() };
+        let place = ConfigMapRef { namespace: "shop".to_owned(), name: "default-jwks".to_owned() };
         it.surplus.insert(place, StaleCopy::Blocked(BlockedReason::ApiServerUnavailable));
     });
     let rotating = changed(|it| change_ledger(it, 2, Entry::scheduled(public_key(2), at(1))));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::in_virtual_time;
-use technical_user_operator::controller::Limits;
+use technical_user_operator::controller::TokenLimits;
 use tokio::time::sleep;
 
 use crate::figures::SEED;
@@ -26,7 +26,7 @@ pub(crate) fn quarrel() -> usize {
             reach(&world, &Goal::Active(1)).await;
         }
         reach(&world, &Goal::Active(2)).await;
-        let other = Limits { token_lifetime: limits().token_lifetime * 10, ..limits() };
+        let other = TokenLimits { token_lifetime: limits().token_lifetime * 10, ..limits() };
         world.start_with("other", other);
         let before = world.server.writes();
         for _ in 0..600 {

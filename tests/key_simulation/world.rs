@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use support::fake_api_server::{Builder, FakeApiServer, Snapshot};
 use support::faults::{FaultLayer, FaultPlan, Point};
 use technical_user_operator::api::signing_key::crd;
-use technical_user_operator::controller::cluster::Cluster;
+use technical_user_operator::controller::cluster::ConditionalPatch;
 use technical_user_operator::controller::engine::Synced;
 use technical_user_operator::controller::lease::LeaderElector;
 use technical_user_operator::controller::metrics::Metrics;
-use technical_user_operator::controller::{Context, Limits, Settings, signing_key};
+use technical_user_operator::controller::{Context, Settings, TokenLimits, signing_key};
 use technical_user_operator::domain::delivery::Endpoints;
 use technical_user_operator::environment::{Clock as _, System};
 use tokio::sync::{Semaphore, watch};
@@ -43,7 +43,7 @@ pub(crate) struct Setting {
     pub(crate) mutant: Option<Mutant>,
     /// Whether the operator makes the first series.
     pub(crate) bootstrap: bool,
-    pub(crate) limits: Limits,
+    pub(crate) limits: TokenLimits,
 }
 
 /// Everything in a run.
@@ -161,7 +161,7 @@ impl World {
     }
 
     /// Starts an operator that may have been told otherwise than the others.
-    pub(crate) fn start_with(self: &Arc<Self>, lease: &str, limits: Limits) {
+    pub(crate) fn start_with(self: &Arc<Self>, lease: &str, limits: TokenLimits) {
         let mut replicas = locked(&self.replicas);
         replicas.started += 1;
         let settings = Settings {
@@ -183,7 +183,7 @@ impl World {
         let (candidate, leadership) =
             LeaderElector::new(lease_client, &settings, lease, Arc::clone(&clock) as _);
         let context = Context {
-            cluster: Cluster::new(client.clone(), clock),
+            cluster: ConditionalPatch::new(client.clone(), clock),
             // Nothing of a signing key is drawn from it.
             entropy: Arc::new(System::start()),
             key_pairs: Arc::clone(&self.key_pairs) as _,
@@ -368,9 +368,9 @@ impl Drop for Replicas {
 }
 
 /// What the operator and the token servers of the flows agree upon.
-pub(crate) fn limits() -> Limits {
-    Limits {
-        view_age: SignedDuration::try_from(VIEW_AGE).unwrap(),
+pub(crate) fn limits() -> TokenLimits {
+    TokenLimits {
+        max_staleness: SignedDuration::try_from(VIEW_AGE).unwrap(),
         token_lifetime: SignedDuration::try_from(TOKEN_LIFETIME).unwrap(),
     }
 }

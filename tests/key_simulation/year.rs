@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use support::in_virtual_time;
-use technical_user_operator::controller::Limits;
+use technical_user_operator::controller::TokenLimits;
 use technical_user_operator::domain::jwks::kids_of;
 use technical_user_operator::domain::key_pair::{Algorithm, Kid};
 use technical_user_operator::domain::signer::{Aged, SignerInputs, SigningState, signer};
@@ -72,8 +72,8 @@ struct Run {
 /// Lives through so many days, with each key published that long before it signs.
 pub(crate) fn live(pre_publish: &str, days: u64) -> Year {
     in_virtual_time(async {
-        let limits = Limits {
-            view_age: SignedDuration::try_from(VIEW_AGE).unwrap(),
+        let limits = TokenLimits {
+            max_staleness: SignedDuration::try_from(VIEW_AGE).unwrap(),
             token_lifetime: SignedDuration::try_from(TOKEN_LIFETIME).unwrap(),
         };
         let setting = Setting { seed: SEED, mutant: None, bootstrap: false, limits };

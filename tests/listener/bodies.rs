@@ -6,13 +6,13 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use technical_user_operator::server::bounded_body::BodyBounds;
-use technical_user_operator::server::listener::Limits;
+use technical_user_operator::server::listener::ListenerLimits;
 use tokio::net::TcpStream;
 
 use crate::given::{Answer, SHORT, Served, multiplexed, serve, text, within};
 
 fn served(bodies: BodyBounds) -> Served {
-    serve(Limits::default(), bodies, None)
+    serve(ListenerLimits::default(), bodies, None)
 }
 
 fn assert_refused(answer: &Answer, status: u16, description: &str) {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use crate::given::{SHORT, get_multiplexed, multiplexed, served, until, within};
-use technical_user_operator::server::listener::Limits;
+use technical_user_operator::server::listener::ListenerLimits;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 #[tokio::test]
 async fn who_sends_nothing_is_cut_off() {
-    let served = served(Limits { head: SHORT, ..Limits::default() });
+    let served = served(ListenerLimits { head: SHORT, ..ListenerLimits::default() });
 
     served.connect().await.ended().await;
 
@@ -18,7 +18,7 @@ async fn who_sends_nothing_is_cut_off() {
 
 #[tokio::test]
 async fn a_head_that_trickles_is_cut_off() {
-    let served = served(Limits { head: SHORT, ..Limits::default() });
+    let served = served(ListenerLimits { head: SHORT, ..ListenerLimits::default() });
     let mut client = served.connect().await;
 
     let trickle = async {
@@ -35,7 +35,7 @@ async fn a_head_that_trickles_is_cut_off() {
 
 #[tokio::test]
 async fn a_later_head_that_trickles_is_cut_off() {
-    let served = served(Limits { head: SHORT, ..Limits::default() });
+    let served = served(ListenerLimits { head: SHORT, ..ListenerLimits::default() });
     let mut client = served.connect().await;
     client.get("/hello").await;
 
@@ -46,7 +46,7 @@ async fn a_later_head_that_trickles_is_cut_off() {
 
 #[tokio::test]
 async fn who_waits_between_requests_is_not_taken_for_slow() {
-    let served = served(Limits { head: SHORT, ..Limits::default() });
+    let served = served(ListenerLimits { head: SHORT, ..ListenerLimits::default() });
     let mut client = served.connect().await;
     client.get("/hello").await;
 
@@ -57,7 +57,7 @@ async fn who_waits_between_requests_is_not_taken_for_slow() {
 
 #[tokio::test]
 async fn a_connection_without_requests_ends_some_time() {
-    let served = served(Limits { idle: SHORT, ..Limits::default() });
+    let served = served(ListenerLimits { idle: SHORT, ..ListenerLimits::default() });
     let mut client = served.connect().await;
     client.get("/hello").await;
     let stream = TcpStream::connect(served.address).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_connection_without_requests_ends_some_time() {
 
 #[tokio::test]
 async fn http_2_ends_for_who_does_not_answer_pings() {
-    let served = served(Limits { ping: SHORT, pong: SHORT, ..Limits::default() });
+    let served = served(ListenerLimits { ping: SHORT, pong: SHORT, ..ListenerLimits::default() });
     let mut client = served.connect().await;
 
     // The preface and empty settings, and nothing after that.
@@ -84,7 +84,7 @@ async fn http_2_ends_for_who_does_not_answer_pings() {
 
 #[tokio::test]
 async fn a_request_that_never_ends_does() {
-    let served = served(Limits { request: SHORT, ..Limits::default() });
+    let served = served(ListenerLimits { request: SHORT, ..ListenerLimits::default() });
     let mut client = served.connect().await;
 
     client.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -94,7 +94,7 @@ async fn a_request_that_never_ends_does() {
 
 #[tokio::test]
 async fn a_head_that_is_too_large_is_answered() {
-    let served = served(Limits::default());
+    let served = served(ListenerLimits::default());
     let large = "a".repeat(17 * 1024);
     let mut client = served.connect().await;
     client.send(format!("GET /hello HTTP/1.1\r\nHost: a\r\nA: {large}\r\n\r\n")).await;
@@ -113,7 +113,7 @@ async fn a_head_that_is_too_large_is_answered() {
 
 #[tokio::test]
 async fn one_connection_more_waits_for_another_to_end() {
-    let served = served(Limits { connections: 2, ..Limits::default() });
+    let served = served(ListenerLimits { connections: 2, ..ListenerLimits::default() });
     let mut busy = [served.connect().await, served.connect().await];
     for client in &mut busy {
         client.send("GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
@@ -132,7 +132,7 @@ async fn one_connection_more_waits_for_another_to_end() {
 
 #[tokio::test]
 async fn who_has_waited_longest_makes_room() {
-    let served = served(Limits { connections: 2, ..Limits::default() });
+    let served = served(ListenerLimits { connections: 2, ..ListenerLimits::default() });
     let mut idle = [served.connect().await, served.connect().await];
     for client in &mut idle {
         client.get("/hello").await;
@@ -148,7 +148,7 @@ async fn who_has_waited_longest_makes_room() {
 
 #[tokio::test]
 async fn silent_connections_lock_nobody_out() {
-    let served = served(Limits { connections: 3, ..Limits::default() });
+    let served = served(ListenerLimits { connections: 3, ..ListenerLimits::default() });
     let mut silent = Vec::new();
     for _ in 0..20 {
         silent.push(served.connect().await);
@@ -160,7 +160,7 @@ async fn silent_connections_lock_nobody_out() {
 
 #[tokio::test]
 async fn an_old_connection_is_told_to_end() {
-    let served = served(Limits { age: SHORT, ..Limits::default() });
+    let served = served(ListenerLimits { age: SHORT, ..ListenerLimits::default() });
     let mut client = served.connect().await;
     let stream = TcpStream::connect(served.address).await.unwrap();
     let (mut other, connection) = multiplexed(stream).await;
@@ -174,7 +174,7 @@ async fn an_old_connection_is_told_to_end() {
 
 #[tokio::test]
 async fn refusals_hold_up_nothing_else_on_their_connection() {
-    let served = served(Limits::default());
+    let served = served(ListenerLimits::default());
     let stream = TcpStream::connect(served.address).await.unwrap();
     let (client, _connection) = multiplexed(stream).await;
     let began = Instant::now();
@@ -196,7 +196,7 @@ async fn refusals_hold_up_nothing_else_on_their_connection() {
 
 #[tokio::test]
 async fn a_connection_that_is_only_refused_is_read_a_moment_later_until_one_succeeds() {
-    let served = served(Limits::default());
+    let served = served(ListenerLimits::default());
     let (mut guessing, mut other) = (served.connect().await, served.connect().await);
     let began = Instant::now();
 

@@ -3,12 +3,12 @@
 use std::io::ErrorKind;
 
 use crate::given::{SHORT, get_multiplexed, multiplexed, served, until, within};
-use technical_user_operator::server::listener::Limits;
+use technical_user_operator::server::listener::ListenerLimits;
 use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn running_requests_end_and_nobody_else_comes_in() {
-    let served = served(Limits::default());
+    let served = served(ListenerLimits::default());
     let (address, open, gate) = (served.address, served.open.clone(), served.gate.clone());
     let mut running = served.connect().await;
     running.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -37,7 +37,7 @@ async fn running_requests_end_and_nobody_else_comes_in() {
 
 #[tokio::test]
 async fn a_request_that_does_not_end_is_cut() {
-    let served = served(Limits { drain: SHORT, ..Limits::default() });
+    let served = served(ListenerLimits { drain: SHORT, ..ListenerLimits::default() });
     let open = served.open.clone();
     let mut running = served.connect().await;
     running.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -51,7 +51,7 @@ async fn a_request_that_does_not_end_is_cut() {
 
 #[tokio::test]
 async fn silent_clients_do_not_hold_the_drain_up() {
-    let served = served(Limits::default());
+    let served = served(ListenerLimits::default());
     let mut silent = served.connect().await;
     let mut slow = served.connect().await;
     slow.send("GET /hel").await;
@@ -65,7 +65,7 @@ async fn silent_clients_do_not_hold_the_drain_up() {
 
 #[tokio::test]
 async fn a_drain_that_waits_for_room_ends() {
-    let served = served(Limits { connections: 1, ..Limits::default() });
+    let served = served(ListenerLimits { connections: 1, ..ListenerLimits::default() });
     let gate = served.gate.clone();
     let mut running = served.connect().await;
     running.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -82,7 +82,7 @@ async fn a_drain_that_waits_for_room_ends() {
 
 #[tokio::test]
 async fn no_connection_outlives_the_listener() {
-    let served = served(Limits::default());
+    let served = served(ListenerLimits::default());
     let open = served.open.clone();
     let mut running = served.connect().await;
     running.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await;

@@ -1,13 +1,13 @@
 //! What metrics tell of a listener.
 
 use technical_user_operator::server::bounded_body::BodyBounds;
-use technical_user_operator::server::listener::Limits;
+use technical_user_operator::server::listener::ListenerLimits;
 
 use crate::given::{SHORT, serve, served, until};
 
 #[tokio::test]
 async fn open_connections_are_counted() {
-    let served = served(Limits::default());
+    let served = served(ListenerLimits::default());
     let open = || served.metric("technical_user_open_connections");
     assert_eq!(open(), Some(0.0));
 
@@ -22,7 +22,7 @@ async fn open_connections_are_counted() {
 #[tokio::test]
 async fn answers_are_counted_by_their_status_whoever_gave_them() {
     let bodies = BodyBounds { deadline: SHORT, ..BodyBounds::default() };
-    let served = serve(Limits::default(), bodies, None);
+    let served = serve(ListenerLimits::default(), bodies, None);
     let large = format!("GET /hello HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n", "a".repeat(17 * 1024));
     let post = |length: usize| {
         format!("POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n")

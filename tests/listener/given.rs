@@ -17,7 +17,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use technical_user_operator::server::bounded_body::{BodyBounds, bounded_body};
-use technical_user_operator::server::listener::{Certificates, Limits, Listener, OpenConnections};
+use technical_user_operator::server::listener::{
+    Certificates, Listener, ListenerLimits, OpenConnections,
+};
 use technical_user_operator::server::readings;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -39,11 +41,15 @@ pub(crate) struct Served {
     task: JoinHandle<io::Result<()>>,
 }
 
-pub(crate) fn served(limits: Limits) -> Served {
+pub(crate) fn served(limits: ListenerLimits) -> Served {
     serve(limits, BodyBounds::default(), None)
 }
 
-pub(crate) fn serve(limits: Limits, bodies: BodyBounds, tls: Option<Certificates>) -> Served {
+pub(crate) fn serve(
+    limits: ListenerLimits,
+    bodies: BodyBounds,
+    tls: Option<Certificates>,
+) -> Served {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let address = socket.local_addr().unwrap();

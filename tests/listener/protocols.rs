@@ -1,12 +1,12 @@
 //! HTTP/1.1 and HTTP/2 in the clear.
 
 use crate::given::{get_multiplexed, multiplexed, served, within};
-use technical_user_operator::server::listener::Limits;
+use technical_user_operator::server::listener::ListenerLimits;
 use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn one_connection_serves_many_requests() {
-    let served = served(Limits::default());
+    let served = served(ListenerLimits::default());
     let mut client = served.connect().await;
 
     for _ in 0..3 {
@@ -20,7 +20,7 @@ async fn one_connection_serves_many_requests() {
 
 #[tokio::test]
 async fn requests_may_be_sent_before_the_answers_to_those_before() {
-    let served = served(Limits::default());
+    let served = served(ListenerLimits::default());
     let mut client = served.connect().await;
 
     client.send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3)).await;
@@ -32,7 +32,7 @@ async fn requests_may_be_sent_before_the_answers_to_those_before() {
 
 #[tokio::test]
 async fn http_2_is_spoken_to_who_begins_with_it() {
-    let served = served(Limits::default());
+    let served = served(ListenerLimits::default());
     let stream = TcpStream::connect(served.address).await.unwrap();
     let (client, _connection) = multiplexed(stream).await;
 
@@ -50,7 +50,7 @@ async fn http_2_is_spoken_to_who_begins_with_it() {
 
 #[tokio::test]
 async fn a_client_that_speaks_something_else_ends_nothing_but_its_connection() {
-    let served = served(Limits::default());
+    let served = served(ListenerLimits::default());
     let mut stranger = served.connect().await;
 
     stranger.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n").await;

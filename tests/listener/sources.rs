@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use http::Request;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use technical_user_operator::server::listener::{Handler, Limits, Listener};
+use technical_user_operator::server::listener::{Handler, Listener, ListenerLimits};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::given::{Raw, SHORT, get_multiplexed, multiplexed, served, text, until, within};
@@ -35,7 +35,7 @@ async fn the_source_is_the_peer_and_no_header_changes_it() {
     let socket = std::net::TcpListener::bind("[::]:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let port = socket.local_addr().unwrap().port();
-    let listener = Listener::new(socket, Limits::default());
+    let listener = Listener::new(socket, ListenerLimits::default());
     let serving = tokio::spawn(listener.serve(Mirror, std::future::pending()));
 
     // IPv4 comes to an IPv6 socket in disguise.
@@ -52,7 +52,8 @@ async fn the_source_is_the_peer_and_no_header_changes_it() {
 
 #[tokio::test]
 async fn one_source_takes_its_part_of_the_connections_and_no_more() {
-    let served = served(Limits { connections: 10, of_source: 3, ..Limits::default() });
+    let served =
+        served(ListenerLimits { connections: 10, of_source: 3, ..ListenerLimits::default() });
     let mut busy = [served.connect().await, served.connect().await, served.connect().await];
     for client in &mut busy {
         // Running, and never ended by a client that sends no body.
@@ -75,7 +76,7 @@ async fn one_source_takes_its_part_of_the_connections_and_no_more() {
 
 #[tokio::test]
 async fn a_source_makes_room_for_itself_by_what_it_does_not_use() {
-    let served = served(Limits { of_source: 2, ..Limits::default() });
+    let served = served(ListenerLimits { of_source: 2, ..ListenerLimits::default() });
     let mut other = Raw(from("127.0.0.2", served.address).await);
     other.get("/hello").await;
     let mut idle = [served.connect().await, served.connect().await];
@@ -94,7 +95,7 @@ async fn a_source_makes_room_for_itself_by_what_it_does_not_use() {
 
 #[tokio::test]
 async fn one_source_has_only_so_many_requests_at_once() {
-    let served = served(Limits { of_source: 4, ..Limits::default() });
+    let served = served(ListenerLimits { of_source: 4, ..ListenerLimits::default() });
     let connect = || async { multiplexed(TcpStream::connect(served.address).await.unwrap()).await };
     let ((one, _first), (mut two, _second)) = (connect().await, connect().await);
     let waiting: Vec<_> = (0..4)

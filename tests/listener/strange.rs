@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use technical_user_operator::server::bounded_body::BodyBounds;
-use technical_user_operator::server::listener::Limits;
+use technical_user_operator::server::listener::ListenerLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::given::{Raw, serve, status_and_length, within};
@@ -130,7 +130,7 @@ fn answers(mut bytes: &[u8]) -> Vec<(u16, String)> {
 
 #[tokio::test]
 async fn each_request_gets_its_own_answer_whatever_its_size() {
-    let served = serve(Limits::default(), BodyBounds::default(), None);
+    let served = serve(ListenerLimits::default(), BodyBounds::default(), None);
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[3; 32]);
     let config = Config { failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, rng);

@@ -12,7 +12,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore};
 use technical_user_operator::server::bounded_body::BodyBounds;
-use technical_user_operator::server::listener::{Certificates, Limits};
+use technical_user_operator::server::listener::{Certificates, ListenerLimits};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -63,7 +63,7 @@ impl Mounted {
 
     fn load(&self) -> Certificates {
         let loaded = Certificates::load(self.path("tls.crt"), self.path("tls.key"));
-        loaded.unwrap().looked_at_every(Duration::from_millis(5))
+        loaded.unwrap().with_check_interval(Duration::from_millis(5))
     }
 
     /// What was logged about these files.
@@ -78,7 +78,7 @@ impl Mounted {
     }
 
     fn serve(&self) -> Served {
-        serve(Limits::default(), BodyBounds::default(), Some(self.load()))
+        serve(ListenerLimits::default(), BodyBounds::default(), Some(self.load()))
     }
 }
 
@@ -137,7 +137,7 @@ async fn both_protocols_are_offered() {
 
 #[tokio::test]
 async fn a_handshake_that_does_not_come_is_cut_off() {
-    let limits = Limits { handshake: SHORT, ..Limits::default() };
+    let limits = ListenerLimits { handshake: SHORT, ..ListenerLimits::default() };
     let issue = issue();
     let served = serve(limits, BodyBounds::default(), Some(Mounted::new(&issue).load()));
 
@@ -235,7 +235,7 @@ async fn metrics_say_when_the_certificate_expires_that_is_shown() {
 
     until_shown(&served, &[&old, &new], &new).await;
     assert_eq!(expiry(), Some(1_924_992_000.0));
-    let plain = crate::given::served(Limits::default());
+    let plain = crate::given::served(ListenerLimits::default());
     assert_eq!(plain.metric("technical_user_certificate_expiry_timestamp_seconds"), None);
 }
 

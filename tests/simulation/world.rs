@@ -14,12 +14,12 @@ use serde_json::Value;
 use support::fake_api_server::{Builder, FakeApiServer, Snapshot};
 use support::faults::{FaultLayer, FaultPlan};
 use technical_user_operator::api::technical_user::crd;
-use technical_user_operator::controller::cluster::Cluster;
+use technical_user_operator::controller::cluster::ConditionalPatch;
 use technical_user_operator::controller::engine::Synced;
 use technical_user_operator::controller::lease::LeaderElector;
 use technical_user_operator::controller::metrics::Metrics;
 use technical_user_operator::controller::technical_user;
-use technical_user_operator::controller::{Context, Limits, Settings};
+use technical_user_operator::controller::{Context, Settings, TokenLimits};
 use technical_user_operator::domain::delivery::Endpoints;
 use technical_user_operator::environment::Clock as _;
 use tokio::sync::{Semaphore, watch};
@@ -191,7 +191,7 @@ impl World {
             policy: technical_user_operator::domain::policy::Policy::unbounded(),
             bcrypt_cost: 4,
             identity: format!("replica-{}", replicas.started),
-            limits: Limits::default(),
+            limits: TokenLimits::default(),
             bootstrap_signing_key: false,
         };
         let clock = Arc::new(self.local.clone());
@@ -202,7 +202,7 @@ impl World {
         let (candidate, leadership) =
             LeaderElector::new(lease_client, &settings, lease, Arc::clone(&clock) as _);
         let context = Context {
-            cluster: Cluster::new(client.clone(), clock),
+            cluster: ConditionalPatch::new(client.clone(), clock),
             entropy: Arc::clone(&self.entropy) as _,
             key_pairs: Arc::new(technical_user_operator::environment::System::start()),
             leadership,

@@ -65,7 +65,7 @@ async fn thirty_first_uses_at_once_cost_one_lookup() {
     world.set_slow(Duration::from_millis(20));
 
     assert_eq!(statuses(&server, &who, 30).await, [200; 30]);
-    assert_eq!(server.service.authenticator.lookups_under_way(), 0);
+    assert_eq!(server.service.authenticator.lookups_in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +119,7 @@ async fn a_lookup_whose_client_hangs_up_leaves_nothing_behind() {
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
 
-    assert_eq!(server.service.authenticator.lookups_under_way(), 0);
+    assert_eq!(server.service.authenticator.lookups_in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]

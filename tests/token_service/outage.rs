@@ -85,7 +85,7 @@ async fn one_view_that_is_too_old_is_enough_to_sign_nothing() {
         assert_eq!(server.token(&who).await.status, StatusCode::SERVICE_UNAVAILABLE, "{view}");
         let missing = server.directory.signing().unwrap_err();
         assert!(missing.contains(view), "{missing}");
-        assert!(server.directory.age() > VIEW_AGE, "{view}");
+        assert!(server.directory.staleness() > VIEW_AGE, "{view}");
         world.lose(None);
         until("touch", || server.directory.signing().is_ok()).await;
     }
@@ -110,9 +110,9 @@ async fn a_namespace_that_is_out_of_touch_stops_its_own_clients_alone() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.text.contains("out of touch"), "{}", answer.text);
     assert_eq!(server.directory.signing(), Ok(()));
-    assert!(server.directory.age() > VIEW_AGE);
+    assert!(server.directory.staleness() > VIEW_AGE);
     world.lose(None);
-    until("touch", || server.directory.age() < VIEW_AGE).await;
+    until("touch", || server.directory.staleness() < VIEW_AGE).await;
     assert_eq!(server.token(&lost).await.status, StatusCode::OK);
 }
 
@@ -125,7 +125,7 @@ async fn a_quiet_cluster_is_not_an_absent_one() {
     tokio::time::sleep(VIEW_AGE * 5).await;
 
     assert_eq!(server.token(&who).await.status, StatusCode::OK);
-    assert!(server.directory.age() < Duration::from_mins(6));
+    assert!(server.directory.staleness() < Duration::from_mins(6));
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,7 +203,7 @@ async fn a_machine_that_slept_for_days_signs_nothing_before_it_is_in_touch_again
 
     assert_eq!(asleep.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(asleep.text.contains("out of touch"), "{}", asleep.text);
-    assert!(server.directory.age() > VIEW_AGE);
+    assert!(server.directory.staleness() > VIEW_AGE);
     world.set_away(false);
     until("the news", || server.directory.count() == 0).await;
     assert_eq!(server.token(&who).await.status, StatusCode::UNAUTHORIZED);
@@ -279,7 +279,7 @@ async fn the_age_of_the_views_is_known_from_the_first_second() {
     tokio::time::sleep(Duration::from_mins(10)).await;
     assert_eq!(age(), [" 600.0"], "it was never in touch");
     world.set_away(false);
-    until("touch", || server.directory.age() < Duration::from_mins(1)).await;
+    until("touch", || server.directory.staleness() < Duration::from_mins(1)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -290,5 +290,5 @@ async fn a_namespace_that_was_never_seen_is_as_old_as_the_server() {
 
     tokio::time::sleep(Duration::from_mins(10)).await;
 
-    assert_eq!(server.directory.age(), Duration::from_mins(10));
+    assert_eq!(server.directory.staleness(), Duration::from_mins(10));
 }

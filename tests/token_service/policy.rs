@@ -146,7 +146,7 @@ async fn settings_that_differ_from_those_of_the_operator_are_named() {
     let moved = world.token_server_at("https://other.example.com").ready().await;
 
     let named = |server: &TokenServer| {
-        let all = server.directory.disagreements().into_iter();
+        let all = server.directory.mismatches().into_iter();
         all.map(|it| it.to_string()).collect::<Vec<_>>()
     };
 

@@ -19,14 +19,14 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use support::fake_api_server::{FakeApiServer, FakeService};
 use technical_user_operator::api::{signing_key, technical_user};
-use technical_user_operator::controller::cluster::Cluster;
+use technical_user_operator::controller::cluster::ConditionalPatch;
 use technical_user_operator::controller::engine::Synced;
 use technical_user_operator::controller::lease::LeaderElector;
 use technical_user_operator::controller::metrics::Metrics as ControllerMetrics;
 use technical_user_operator::controller::{
-    Context, Limits, Settings, signing_key as keys, technical_user as users,
+    Context, Settings, TokenLimits, signing_key as keys, technical_user as users,
 };
-use technical_user_operator::directory::{self, Directory, Live};
+use technical_user_operator::directory::{self, ClientLookup, Directory};
 use technical_user_operator::domain::credential::ClientSecret;
 use technical_user_operator::domain::delivery::Endpoints;
 use technical_user_operator::domain::jwks;
@@ -41,7 +41,7 @@ use technical_user_operator::server::limits::Rate;
 use technical_user_operator::server::metrics::Metrics;
 use technical_user_operator::server::readings;
 use technical_user_operator::server::routes::Routes;
-use technical_user_operator::server::service::{Issuer, Service, Tokens};
+use technical_user_operator::server::service::{Issuer, TokenEndpoint, Tokens};
 use technical_user_operator::server::token_ids::TokenIds;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -72,7 +72,7 @@ pub(crate) struct World {
 #[derive(Clone)]
 pub(crate) struct TokenServer {
     routes: Routes,
-    pub(crate) service: Arc<Service>,
+    pub(crate) service: Arc<TokenEndpoint>,
     pub(crate) directory: Arc<Directory>,
     audit: Written,
     registry: Arc<Mutex<Registry>>,
@@ -135,7 +135,7 @@ impl World {
                 policy: Policy::unbounded(),
                 bcrypt_cost: 4,
                 identity: format!("operator-{run}"),
-                limits: Limits::default(),
+                limits: TokenLimits::default(),
                 bootstrap_signing_key: false,
             };
             let clock = Arc::new(self.clock.clone());
@@ -143,7 +143,7 @@ impl World {
             let (candidate, leadership) =
                 LeaderElector::new(self.client(), &settings, &name, Arc::clone(&clock) as _);
             let context = Arc::new(Context {
-                cluster: Cluster::new(self.client(), clock),
+                cluster: ConditionalPatch::new(self.client(), clock),
                 entropy: Arc::new(Seeded::new(1)),
                 key_pairs: Arc::new(System::start()),
                 leadership,
@@ -191,7 +191,7 @@ impl World {
 
     /// One that believes its views for that long.
     pub(crate) fn token_server_believing(&self, view_age: Duration) -> TokenServer {
-        let settings = directory::Settings { view_age, ..everywhere() };
+        let settings = directory::Settings { max_staleness: view_age, ..everywhere() };
         self.run(settings, unbounded(ClaimsProfile::Cloud), RATES, UNLIMITED)
     }
 
@@ -232,7 +232,7 @@ impl World {
         let (issuer, policy) = (issuer.to_owned(), terms.policy.clone());
         let settings = directory::Settings { issuer: issuer.clone(), policy, ..settings };
         let directory = Arc::new(Directory::new(settings, Arc::clone(&clock) as _));
-        let live = Live::new(self.client(), Arc::clone(&directory));
+        let live = ClientLookup::new(self.client(), Arc::clone(&directory));
         let entropy = Arc::new(System::start());
         let (time, hashing) = (Arc::clone(&clock) as _, Hashing::default());
         let authenticator =
@@ -240,7 +240,7 @@ impl World {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let audit = Written::default();
-        let service = Service {
+        let service = TokenEndpoint {
             directory: Arc::clone(&directory),
             authenticator: authenticator.unwrap(),
             issuer: Issuer::new(issuer),
@@ -251,7 +251,7 @@ impl World {
             audit: Audit::to(audit.clone(), metrics.records()).unwrap(),
             metrics,
         };
-        tokio::spawn(directory::feed(Arc::clone(&directory), self.client()));
+        tokio::spawn(directory::run_watches(Arc::clone(&directory), self.client()));
         let service = Arc::new(service);
         for reading in readings::of_service(&service) {
             registry.register_collector(Box::new(reading));
@@ -542,8 +542,8 @@ fn everywhere() -> directory::Settings {
         namespace: SYSTEM.to_owned(),
         controller_name: technical_user_operator::api::CONTROLLER_NAME.to_owned(),
         watch_namespaces: Vec::new(),
-        view_age: VIEW_AGE,
-        token_lifetime: Limits::default().token_lifetime,
+        max_staleness: VIEW_AGE,
+        token_lifetime: TokenLimits::default().token_lifetime,
         issuer: ISSUER.to_owned(),
         policy: Policy::unbounded(),
     }

@@ -6,7 +6,7 @@ use http::{Method, Request};
 use kube::client::Body;
 use serde_json::{Value, json};
 
-use super::{Failure, Kind, Operation, Place, Redacted};
+use super::{ApiError, ApiErrorKind, ObjectRef, Operation, Redacted};
 use crate::api::MANAGER;
 
 /// A resource of the API server.
@@ -47,16 +47,16 @@ const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8
 
 /// One request to come.
 #[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
+pub(super) struct ApiRequest<'a> {
     resource: Resource,
-    at: Place<'a>,
+    at: ObjectRef<'a>,
     verb: &'static str,
     accept: &'static str,
     is_status: bool,
 }
 
-impl<'a> Call<'a> {
-    pub(super) fn on(resource: Resource, at: Place<'a>, verb: &'static str) -> Self {
+impl<'a> ApiRequest<'a> {
+    pub(super) fn on(resource: Resource, at: ObjectRef<'a>, verb: &'static str) -> Self {
         Self { resource, at, verb, accept: "application/json", is_status: false }
     }
 
@@ -72,10 +72,10 @@ impl<'a> Call<'a> {
         Self { is_status: true, ..self }
     }
 
-    pub(super) fn failure(&self, kind: Kind) -> Failure {
+    pub(super) fn failure(&self, kind: ApiErrorKind) -> ApiError {
         let resource = if self.is_status { self.resource.status } else { self.resource.plural };
         let operation = Operation::on(self.verb, resource, self.at.namespace, self.at.name);
-        Failure { operation, kind, culprit: None }
+        ApiError { operation, kind, culprit: None }
     }
 
     /// Where objects of the resource are; of all namespaces, or of none, when that is empty.

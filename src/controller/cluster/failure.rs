@@ -15,22 +15,22 @@ pub use crate::domain::obstacle::Operation;
 /// A call that did not do what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation}: {kind}")]
-pub struct Failure {
+pub struct ApiError {
     /// What was tried.
     pub operation: Operation,
     /// What came of it.
-    pub kind: Kind,
+    pub kind: ApiErrorKind,
     /// The quota that is used up, or the `ServiceAccount` that lacks a right, if the API server said.
     pub culprit: Option<String>,
 }
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ApiErrorKind {
     /// No answer, or none in time: the call may have been carried out.
-    Unanswered,
+    NoAnswer,
     /// The answer was no JSON of the expected form. The call was carried out.
-    Garbled,
+    InvalidResponse,
     /// The answer was larger than the caller takes.
     Oversized,
     /// There is no such object.
@@ -40,15 +40,15 @@ pub enum Kind {
     /// The namespace is being deleted.
     NamespaceTerminating,
     /// The object exists, or has another version.
-    Outdated,
+    Conflict,
     /// The object as written is not valid, or has another uid.
     Invalid,
     /// A right is missing.
     Forbidden,
     /// The admission policy or the webhook of that name forbids it.
-    Denied(String),
+    AdmissionDenied(String),
     /// A quota is used up.
-    Quota,
+    QuotaExceeded,
     /// Too many requests; come again after that time.
     TooManyRequests(Option<Duration>),
     /// The server failed: the call may have been carried out.
@@ -57,38 +57,42 @@ pub enum Kind {
     Refused(u16, String),
 }
 
-impl Failure {
+impl ApiError {
     /// What to tell a user about it.
-    pub fn obstacle(&self) -> BlockedReason {
+    pub fn blocked_reason(&self) -> BlockedReason {
         let operation = self.operation.clone();
         let refused = |reason: &str| {
             let operation = self.operation.clone();
             BlockedReason::Refused { operation, reason: reason.to_owned() }
         };
         match &self.kind {
-            Kind::Forbidden => {
+            ApiErrorKind::Forbidden => {
                 BlockedReason::Forbidden { operation, account: self.culprit.clone() }
             }
-            Kind::Quota => BlockedReason::QuotaExceeded { operation, quota: self.culprit.clone() },
-            Kind::NamespaceGone | Kind::NamespaceTerminating => {
+            ApiErrorKind::QuotaExceeded => {
+                BlockedReason::QuotaExceeded { operation, quota: self.culprit.clone() }
+            }
+            ApiErrorKind::NamespaceGone | ApiErrorKind::NamespaceTerminating => {
                 BlockedReason::NamespaceTerminating { namespace: operation.namespace }
             }
-            Kind::Denied(policy) => BlockedReason::Denied { operation, policy: policy.clone() },
-            Kind::Invalid => refused("Invalid"),
-            Kind::Refused(_, reason) => refused(reason),
-            Kind::Outdated | Kind::NotFound => {
+            ApiErrorKind::AdmissionDenied(policy) => {
+                BlockedReason::Denied { operation, policy: policy.clone() }
+            }
+            ApiErrorKind::Invalid => refused("Invalid"),
+            ApiErrorKind::Refused(_, reason) => refused(reason),
+            ApiErrorKind::Conflict | ApiErrorKind::NotFound => {
                 BlockedReason::WriteConflict { object: Some(operation.object()) }
             }
-            Kind::Unanswered
-            | Kind::Garbled
-            | Kind::Oversized
-            | Kind::TooManyRequests(_)
-            | Kind::Server(..) => BlockedReason::ApiServerUnavailable,
+            ApiErrorKind::NoAnswer
+            | ApiErrorKind::InvalidResponse
+            | ApiErrorKind::Oversized
+            | ApiErrorKind::TooManyRequests(_)
+            | ApiErrorKind::Server(..) => BlockedReason::ApiServerUnavailable,
         }
     }
 }
 
-impl Failure {
+impl ApiError {
     /// What stops this call and every other one like it. The namespace stands apart.
     pub(in crate::controller) fn barrier(&self) -> Barrier {
         let Operation { verb, resource, namespace, .. } = &self.operation;
@@ -96,21 +100,21 @@ impl Failure {
     }
 }
 
-impl Kind {
+impl ApiErrorKind {
     /// Whether the API server itself said that nothing was carried out.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::NamespaceTerminating
             | Self::Invalid
             | Self::Forbidden
-            | Self::Denied(_)
-            | Self::Quota => true,
-            Self::Unanswered
-            | Self::Garbled
+            | Self::AdmissionDenied(_)
+            | Self::QuotaExceeded => true,
+            Self::NoAnswer
+            | Self::InvalidResponse
             | Self::Oversized
             | Self::NotFound
             | Self::NamespaceGone
-            | Self::Outdated
+            | Self::Conflict
             | Self::TooManyRequests(_)
             | Self::Server(..)
             | Self::Refused(..) => false,
@@ -131,11 +135,11 @@ impl Kind {
         // A proxy on the way has refusals of its own, and says nothing of what came of the call.
         let is_told = status.code == Some(i32::from(code.as_u16()));
         if let Some(policy) = denied_by(message).filter(|_| is_told && code.is_client_error()) {
-            return Self::Denied(policy.to_owned());
+            return Self::AdmissionDenied(policy.to_owned());
         }
         match code.as_u16() {
             403 if has_cause("NamespaceTerminating") => Self::NamespaceTerminating,
-            403 if says("exceeded quota") => Self::Quota,
+            403 if says("exceeded quota") => Self::QuotaExceeded,
             401 if is_told => Self::Forbidden,
             403 if is_told && says(" is forbidden: User \"") => Self::Forbidden,
             404 if is_about("namespaces") => Self::NamespaceGone,
@@ -143,7 +147,7 @@ impl Kind {
             // loaded a resource yet answers 404 as well.
             404 if details.is_some_and(|details| details.name.is_some()) => Self::NotFound,
             404 => Self::Server(404, retry_after),
-            409 => Self::Outdated,
+            409 => Self::Conflict,
             422 if is_told => Self::Invalid,
             429 => Self::TooManyRequests(retry_after),
             code @ 500.. => Self::Server(code, retry_after),
@@ -152,20 +156,22 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ApiErrorKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unanswered => formatter.write_str("no answer in time"),
-            Self::Garbled => formatter.write_str("an answer that cannot be read"),
+            Self::NoAnswer => formatter.write_str("no answer in time"),
+            Self::InvalidResponse => formatter.write_str("an answer that cannot be read"),
             Self::Oversized => formatter.write_str("an answer that is too large"),
             Self::NotFound => formatter.write_str("not found"),
             Self::NamespaceGone => formatter.write_str("the namespace does not exist"),
             Self::NamespaceTerminating => formatter.write_str("the namespace is being deleted"),
-            Self::Outdated => formatter.write_str("changed in the meantime"),
+            Self::Conflict => formatter.write_str("changed in the meantime"),
             Self::Invalid => formatter.write_str("not valid"),
             Self::Forbidden => formatter.write_str("forbidden"),
-            Self::Denied(policy) => write!(formatter, "forbidden by the admission policy {policy}"),
-            Self::Quota => formatter.write_str("quota exceeded"),
+            Self::AdmissionDenied(policy) => {
+                write!(formatter, "forbidden by the admission policy {policy}")
+            }
+            Self::QuotaExceeded => formatter.write_str("quota exceeded"),
             Self::TooManyRequests(_) => formatter.write_str("too many requests"),
             Self::Server(code, _) => write!(formatter, "the API server failed with {code}"),
             Self::Refused(code, reason) => write!(formatter, "refused with {code} {reason}"),
@@ -183,45 +189,45 @@ fn denied_by(message: &str) -> Option<&str> {
     };
     let (name, _) = by_webhook().or_else(by_policy)?;
     let is_part = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
-    (name.len() <= MOST_NAME && name.bytes().all(is_part)).then_some(name)
+    (name.len() <= MAX_NAME && name.bytes().all(is_part)).then_some(name)
 }
 
 /// The `ResourceQuota` or the `ServiceAccount` (`namespace/name`) that a refusal is about. Nothing else of
 /// the message is repeated.
-pub(super) fn culprit(kind: &Kind, status: &Status) -> Option<String> {
+pub(super) fn culprit(kind: &ApiErrorKind, status: &Status) -> Option<String> {
     let message = status.message.as_deref().unwrap_or_default();
     let is_name = |text: &str| {
         let is_part = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
-        !text.is_empty() && text.len() <= MOST_NAME && text.bytes().all(is_part)
+        !text.is_empty() && text.len() <= MAX_NAME && text.bytes().all(is_part)
     };
     match kind {
-        Kind::Quota => {
+        ApiErrorKind::QuotaExceeded => {
             let (_, rest) = message.split_once("exceeded quota: ")?;
             let (name, _) = rest.split_once(',')?;
             is_name(name).then(|| name.to_owned())
         }
-        Kind::Forbidden => {
+        ApiErrorKind::Forbidden => {
             let (_, rest) = message.split_once(" is forbidden: User \"system:serviceaccount:")?;
             let (namespace, name) = rest.split_once('"')?.0.split_once(':')?;
             (is_name(namespace) && is_name(name)).then(|| format!("{namespace}/{name}"))
         }
-        Kind::Unanswered
-        | Kind::Garbled
-        | Kind::Oversized
-        | Kind::NotFound
-        | Kind::NamespaceGone
-        | Kind::NamespaceTerminating
-        | Kind::Outdated
-        | Kind::Invalid
-        | Kind::Denied(_)
-        | Kind::TooManyRequests(_)
-        | Kind::Server(..)
-        | Kind::Refused(..) => None,
+        ApiErrorKind::NoAnswer
+        | ApiErrorKind::InvalidResponse
+        | ApiErrorKind::Oversized
+        | ApiErrorKind::NotFound
+        | ApiErrorKind::NamespaceGone
+        | ApiErrorKind::NamespaceTerminating
+        | ApiErrorKind::Conflict
+        | ApiErrorKind::Invalid
+        | ApiErrorKind::AdmissionDenied(_)
+        | ApiErrorKind::TooManyRequests(_)
+        | ApiErrorKind::Server(..)
+        | ApiErrorKind::Refused(..) => None,
     }
 }
 
 /// The longest name that Kubernetes takes.
-const MOST_NAME: usize = 253;
+const MAX_NAME: usize = 253;
 
 /// A reason of the API server is one word in CamelCase; anything else is not repeated.
 fn one_word(reason: Option<&str>) -> String {
@@ -244,14 +250,18 @@ mod tests {
     #[test]
     fn a_refusal_is_told_by_the_words_that_come_before_those_of_a_policy() {
         let table = [
-            (403, OF_RBAC, Kind::Forbidden),
-            (422, OF_POLICY, Kind::Denied("no-secrets".to_owned())),
-            (403, OF_POLICY, Kind::Denied("no-secrets".to_owned())),
-            (400, OF_WEBHOOK, Kind::Denied("guard.example.com".to_owned())),
-            (409, OF_WEBHOOK, Kind::Denied("guard.example.com".to_owned())),
-            (422, "Secret \"a\" is invalid", Kind::Invalid),
-            (403, "pods \"a\" is forbidden: too plain", Kind::Refused(403, "Some".to_owned())),
-            (403, "admission webhook \"hunter 2\"", Kind::Refused(403, "Some".to_owned())),
+            (403, OF_RBAC, ApiErrorKind::Forbidden),
+            (422, OF_POLICY, ApiErrorKind::AdmissionDenied("no-secrets".to_owned())),
+            (403, OF_POLICY, ApiErrorKind::AdmissionDenied("no-secrets".to_owned())),
+            (400, OF_WEBHOOK, ApiErrorKind::AdmissionDenied("guard.example.com".to_owned())),
+            (409, OF_WEBHOOK, ApiErrorKind::AdmissionDenied("guard.example.com".to_owned())),
+            (422, "Secret \"a\" is invalid", ApiErrorKind::Invalid),
+            (
+                403,
+                "pods \"a\" is forbidden: too plain",
+                ApiErrorKind::Refused(403, "Some".to_owned()),
+            ),
+            (403, "admission webhook \"hunter 2\"", ApiErrorKind::Refused(403, "Some".to_owned())),
         ];
         for (code, message, expected) in &table {
             assert_eq!(of(*code, message, Some(*code)), *expected, "{message}");
@@ -289,8 +299,8 @@ mod tests {
         }
     }
 
-    fn of(code: u16, message: &str, told: Option<u16>) -> Kind {
-        Kind::of(StatusCode::from_u16(code).unwrap(), &status(message, told), None)
+    fn of(code: u16, message: &str, told: Option<u16>) -> ApiErrorKind {
+        ApiErrorKind::of(StatusCode::from_u16(code).unwrap(), &status(message, told), None)
     }
 
     fn status(message: &str, told: Option<u16>) -> Status {

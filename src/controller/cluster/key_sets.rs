@@ -10,8 +10,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::call::{CONFIG_MAPS, Call, NAMESPACES, SECRETS, SIGNING_KEYS};
-use super::{Cluster, Conditional, Failure, Kind, Metadata, Place, absent_as_none};
+use super::call::{ApiRequest, CONFIG_MAPS, NAMESPACES, SECRETS, SIGNING_KEYS};
+use super::{
+    ApiError, ApiErrorKind, Conditional, ConditionalPatch, Metadata, ObjectRef, absent_as_none,
+};
 use crate::api;
 use crate::api::signing_key::{SigningKey, SigningKeyStatus};
 use crate::domain::object::Version;
@@ -31,14 +33,14 @@ struct PageMetadata {
     r#continue: Option<String>,
 }
 
-impl Cluster {
+impl ConditionalPatch {
     /// Reads a `SigningKey`.
     ///
     /// # Errors
     ///
     /// As every method here: [`Failure`], without anything of a body. A missing object is `None`.
-    pub async fn signing_key(&self, name: &str) -> Result<Option<SigningKey>, Failure> {
-        let call = Call::on(SIGNING_KEYS, Place { namespace: "", name }, "get");
+    pub async fn signing_key(&self, name: &str) -> Result<Option<SigningKey>, ApiError> {
+        let call = ApiRequest::on(SIGNING_KEYS, ObjectRef { namespace: "", name }, "get");
         absent_as_none(self.object(call.request(Method::GET), &call).await)
     }
 
@@ -52,8 +54,9 @@ impl Cluster {
         &self,
         name: &str,
         controller_name: &str,
-    ) -> Result<Version, Failure> {
-        let call = Call::on(SIGNING_KEYS, Place { namespace: "", name }, "patch").metadata_only();
+    ) -> Result<Version, ApiError> {
+        let call = ApiRequest::on(SIGNING_KEYS, ObjectRef { namespace: "", name }, "patch")
+            .metadata_only();
         // The default is left out: nobody else can want another one.
         let spec = match controller_name {
             api::CONTROLLER_NAME => json!({}),
@@ -72,8 +75,8 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn signing_keys(&self) -> Result<Vec<SigningKey>, Failure> {
-        let call = Call::on(SIGNING_KEYS, Place { namespace: "", name: "" }, "list");
+    pub async fn signing_keys(&self) -> Result<Vec<SigningKey>, ApiError> {
+        let call = ApiRequest::on(SIGNING_KEYS, ObjectRef { namespace: "", name: "" }, "list");
         self.whole_list(&call, ("labelSelector", "")).await
     }
 
@@ -82,8 +85,8 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn signing_key_uids(&self) -> Result<BTreeSet<String>, Failure> {
-        let call = Call::on(SIGNING_KEYS, Place { namespace: "", name: "" }, "list");
+    pub async fn signing_key_uids(&self) -> Result<BTreeSet<String>, ApiError> {
+        let call = ApiRequest::on(SIGNING_KEYS, ObjectRef { namespace: "", name: "" }, "list");
         let all = self.metadata_list(&call.metadata_list(), ("labelSelector", "")).await?;
         Ok(all.into_iter().filter_map(|it| it.uid).collect())
     }
@@ -98,9 +101,9 @@ impl Cluster {
         name: &str,
         version: &Version,
         status: &SigningKeyStatus,
-    ) -> Result<(), Failure> {
-        let at = Place { namespace: "", name };
-        self.put_status(Call::on(SIGNING_KEYS, at, "patch"), version, json!(status)).await
+    ) -> Result<(), ApiError> {
+        let at = ObjectRef { namespace: "", name };
+        self.put_status(ApiRequest::on(SIGNING_KEYS, at, "patch"), version, json!(status)).await
     }
 
     /// The metadata of the namespace of that name, unless there is none.
@@ -108,11 +111,12 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn namespace(&self, name: &str) -> Result<Option<ObjectMeta>, Failure> {
-        let call = Call::on(NAMESPACES, Place { namespace: "", name }, "get").metadata_only();
+    pub async fn namespace(&self, name: &str) -> Result<Option<ObjectMeta>, ApiError> {
+        let call =
+            ApiRequest::on(NAMESPACES, ObjectRef { namespace: "", name }, "get").metadata_only();
         match self.metadata(call.request(Method::GET), &call).await {
             Ok(metadata) => Ok(Some(metadata)),
-            Err(failure) if failure.kind == Kind::NamespaceGone => Ok(None),
+            Err(failure) if failure.kind == ApiErrorKind::NamespaceGone => Ok(None),
             Err(failure) => Err(failure),
         }
     }
@@ -122,7 +126,7 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn has_namespace(&self, name: &str) -> Result<bool, Failure> {
+    pub async fn has_namespace(&self, name: &str) -> Result<bool, ApiError> {
         self.namespace(name).await.map(|metadata| metadata.is_some())
     }
 
@@ -131,9 +135,9 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn namespaces(&self, selector: &str) -> Result<Vec<ObjectMeta>, Failure> {
-        let at = Place { namespace: "", name: "" };
-        let call = Call::on(NAMESPACES, at, "list").metadata_list();
+    pub async fn namespaces(&self, selector: &str) -> Result<Vec<ObjectMeta>, ApiError> {
+        let at = ObjectRef { namespace: "", name: "" };
+        let call = ApiRequest::on(NAMESPACES, at, "list").metadata_list();
         self.metadata_list(&call, ("labelSelector", selector)).await
     }
 
@@ -146,8 +150,9 @@ impl Cluster {
         &self,
         namespace: &str,
         secret_type: &str,
-    ) -> Result<Vec<ObjectMeta>, Failure> {
-        let call = Call::on(SECRETS, Place { namespace, name: "" }, "list").metadata_list();
+    ) -> Result<Vec<ObjectMeta>, ApiError> {
+        let call =
+            ApiRequest::on(SECRETS, ObjectRef { namespace, name: "" }, "list").metadata_list();
         let selector = format!("type={secret_type}");
         self.metadata_list(&call, ("fieldSelector", &selector)).await
     }
@@ -159,13 +164,13 @@ impl Cluster {
     /// [`Failure`]; [`Kind::Oversized`] when it is larger: anybody may fill a ConfigMap.
     pub async fn config_map(
         &self,
-        at: Place<'_>,
+        at: ObjectRef<'_>,
         limit: usize,
-    ) -> Result<Option<ConfigMap>, Failure> {
-        let call = Call::on(CONFIG_MAPS, at, "get");
-        let answer = self.answer_within(limit, call.request(Method::GET), &call).await;
+    ) -> Result<Option<ConfigMap>, ApiError> {
+        let call = ApiRequest::on(CONFIG_MAPS, at, "get");
+        let answer = self.send_within(limit, call.request(Method::GET), &call).await;
         let map = answer.and_then(|bytes| {
-            serde_json::from_slice(&bytes).map_err(|_| call.failure(Kind::Garbled))
+            serde_json::from_slice(&bytes).map_err(|_| call.failure(ApiErrorKind::InvalidResponse))
         });
         absent_as_none(map)
     }
@@ -175,8 +180,11 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn config_map_metadata(&self, at: Place<'_>) -> Result<Option<ObjectMeta>, Failure> {
-        let call = Call::on(CONFIG_MAPS, at, "get").metadata_only();
+    pub async fn config_map_metadata(
+        &self,
+        at: ObjectRef<'_>,
+    ) -> Result<Option<ObjectMeta>, ApiError> {
+        let call = ApiRequest::on(CONFIG_MAPS, at, "get").metadata_only();
         absent_as_none(self.metadata(call.request(Method::GET), &call).await)
     }
 
@@ -185,10 +193,10 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`]; [`Kind::Outdated`] when it exists.
-    pub async fn create_config_map(&self, at: Place<'_>, map: &Value) -> Result<(), Failure> {
-        let call = Call::on(CONFIG_MAPS, at, "create").metadata_only();
+    pub async fn create_config_map(&self, at: ObjectRef<'_>, map: &Value) -> Result<(), ApiError> {
+        let call = ApiRequest::on(CONFIG_MAPS, at, "create").metadata_only();
         let body = call.created(map);
-        self.answer(call.body(Method::POST, "application/json", body), &call).await.map(drop)
+        self.send(call.body(Method::POST, "application/json", body), &call).await.map(drop)
     }
 
     /// Merges a patch into a ConfigMap at exactly that version.
@@ -196,10 +204,14 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
-    pub async fn patch_config_map(&self, at: Place<'_>, patch: Conditional) -> Result<(), Failure> {
-        let call = Call::on(CONFIG_MAPS, at, "patch").metadata_only();
+    pub async fn patch_config_map(
+        &self,
+        at: ObjectRef<'_>,
+        patch: Conditional,
+    ) -> Result<(), ApiError> {
+        let call = ApiRequest::on(CONFIG_MAPS, at, "patch").metadata_only();
         let request = call.body(Method::PATCH, "application/merge-patch+json", patch.0);
-        self.answer(request, &call).await.map(drop)
+        self.send(request, &call).await.map(drop)
     }
 
     /// Deletes a ConfigMap at exactly that version.
@@ -207,26 +219,34 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
-    pub async fn delete_config_map(&self, at: Place<'_>, version: &Version) -> Result<(), Failure> {
-        let call = Call::on(CONFIG_MAPS, at, "delete").metadata_only();
+    pub async fn delete_config_map(
+        &self,
+        at: ObjectRef<'_>,
+        version: &Version,
+    ) -> Result<(), ApiError> {
+        let call = ApiRequest::on(CONFIG_MAPS, at, "delete").metadata_only();
         self.delete(&call, version).await
     }
 
-    pub(super) async fn delete(&self, call: &Call<'_>, version: &Version) -> Result<(), Failure> {
+    pub(super) async fn delete(
+        &self,
+        call: &ApiRequest<'_>,
+        version: &Version,
+    ) -> Result<(), ApiError> {
         let body = json!({
             "kind": "DeleteOptions",
             "apiVersion": "v1",
             "preconditions": {"uid": version.uid, "resourceVersion": version.resource_version},
         });
         let body = Bytes::from(body.to_string());
-        self.answer(call.body(Method::DELETE, "application/json", body), call).await.map(drop)
+        self.send(call.body(Method::DELETE, "application/json", body), call).await.map(drop)
     }
 
     async fn metadata_list(
         &self,
-        call: &Call<'_>,
+        call: &ApiRequest<'_>,
         selector: (&str, &str),
-    ) -> Result<Vec<ObjectMeta>, Failure> {
+    ) -> Result<Vec<ObjectMeta>, ApiError> {
         let items: Vec<Metadata> = self.whole_list(call, selector).await?;
         Ok(items.into_iter().map(|item| item.metadata).collect())
     }
@@ -234,10 +254,10 @@ impl Cluster {
     /// All pages of a list, or none: a part of a list says nothing of what is absent.
     async fn whole_list<T: DeserializeOwned>(
         &self,
-        call: &Call<'_>,
+        call: &ApiRequest<'_>,
         selector: (&str, &str),
-    ) -> Result<Vec<T>, Failure> {
-        let mut page = METADATA_A_PAGE;
+    ) -> Result<Vec<T>, ApiError> {
+        let mut page = METADATA_PAGE_SIZE;
         let mut restarts = 0;
         let mut items = Vec::new();
         let mut next = String::new();
@@ -245,14 +265,16 @@ impl Cluster {
             let answer = self.object::<Page<T>>(call.page(selector, page, &next), call).await;
             let answer = match answer {
                 // The page is of a state that the API server has forgotten by now.
-                Err(Failure { kind: Kind::Refused(410, _), .. }) if restarts < RESTARTS => {
+                Err(ApiError { kind: ApiErrorKind::Refused(410, _), .. })
+                    if restarts < RESTARTS =>
+                {
                     restarts += 1;
                     items.clear();
                     next.clear();
                     continue;
                 }
                 // Whoever may write such objects may make them large.
-                Err(Failure { kind: Kind::Oversized, .. }) if page > 1 => {
+                Err(ApiError { kind: ApiErrorKind::Oversized, .. }) if page > 1 => {
                     page = page.div_euclid(SMALLER).max(1);
                     continue;
                 }
@@ -267,7 +289,7 @@ impl Cluster {
     }
 }
 
-const METADATA_A_PAGE: usize = 500;
+const METADATA_PAGE_SIZE: usize = 500;
 
 /// A page that was too large is asked for in pages that are smaller by this.
 const SMALLER: usize = 4;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Kind;
+use super::ApiErrorKind;
 
 /// When a call was last left without a proper answer.
 #[derive(Debug, Default)]
@@ -15,17 +15,21 @@ impl Outage {
     ///
     /// A server that comes back refuses everybody until it has read its own roles: that says nothing
     /// of a right.
-    pub(super) fn judge(&mut self, kind: Kind, elapsed: Duration) -> Kind {
-        if matches!(kind, Kind::Unanswered | Kind::Server(..)) {
+    pub(super) fn classify(&mut self, kind: ApiErrorKind, elapsed: Duration) -> ApiErrorKind {
+        if matches!(kind, ApiErrorKind::NoAnswer | ApiErrorKind::Server(..)) {
             self.last = Some(elapsed);
         }
-        let is_returning = self.last.is_some_and(|last| elapsed.saturating_sub(last) < RETURN);
-        if kind == Kind::Forbidden && is_returning { Kind::Server(403, None) } else { kind }
+        let is_returning = self.last.is_some_and(|last| elapsed.saturating_sub(last) < RECOVERY);
+        if kind == ApiErrorKind::Forbidden && is_returning {
+            ApiErrorKind::Server(403, None)
+        } else {
+            kind
+        }
     }
 }
 
 /// A small API server has its roles after a few seconds; a right that is missing is told this late.
-const RETURN: Duration = Duration::from_secs(30);
+const RECOVERY: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -36,23 +40,28 @@ mod tests {
         let seconds = Duration::from_secs;
         let mut outage = Outage::default();
 
-        let at_rest = outage.judge(Kind::Forbidden, seconds(0));
-        outage.judge(Kind::Unanswered, seconds(100));
-        let returning = outage.judge(Kind::Forbidden, seconds(129));
-        let returned = outage.judge(Kind::Forbidden, seconds(130));
+        let at_rest = outage.classify(ApiErrorKind::Forbidden, seconds(0));
+        outage.classify(ApiErrorKind::NoAnswer, seconds(100));
+        let returning = outage.classify(ApiErrorKind::Forbidden, seconds(129));
+        let returned = outage.classify(ApiErrorKind::Forbidden, seconds(130));
 
-        assert_eq!(at_rest, Kind::Forbidden);
-        assert_eq!(returning, Kind::Server(403, None));
-        assert_eq!(returned, Kind::Forbidden);
+        assert_eq!(at_rest, ApiErrorKind::Forbidden);
+        assert_eq!(returning, ApiErrorKind::Server(403, None));
+        assert_eq!(returned, ApiErrorKind::Forbidden);
     }
 
     #[test]
     fn other_failures_stay_what_they_are() {
         let mut outage = Outage::default();
-        outage.judge(Kind::Server(503, None), Duration::ZERO);
+        outage.classify(ApiErrorKind::Server(503, None), Duration::ZERO);
 
-        for kind in [Kind::NotFound, Kind::Outdated, Kind::Quota, Kind::Unanswered] {
-            assert_eq!(outage.judge(kind.clone(), Duration::ZERO), kind);
+        for kind in [
+            ApiErrorKind::NotFound,
+            ApiErrorKind::Conflict,
+            ApiErrorKind::QuotaExceeded,
+            ApiErrorKind::NoAnswer,
+        ] {
+            assert_eq!(outage.classify(kind.clone(), Duration::ZERO), kind);
         }
     }
 }

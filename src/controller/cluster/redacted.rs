@@ -10,7 +10,7 @@ pub(in crate::controller) struct Redacted(pub(in crate::controller) Value);
 impl Redacted {
     /// The text, in memory that is zeroed when the last of it is sent.
     pub(super) fn to_bytes(&self) -> Bytes {
-        let mut text = Zeroizing::new(Vec::with_capacity(ROOM));
+        let mut text = Zeroizing::new(Vec::with_capacity(CAPACITY));
         // Writing to memory cannot fail.
         let _ = serde_json::to_writer(&mut *text, &self.0);
         Bytes::from_owner(text)
@@ -38,4 +38,4 @@ impl std::fmt::Debug for Redacted {
 }
 
 /// Whatever carries a secret is shorter, so that no part of it is left behind when memory grows.
-const ROOM: usize = 32 << 10;
+const CAPACITY: usize = 32 << 10;

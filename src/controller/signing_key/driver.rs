@@ -10,11 +10,11 @@ use kube::Client;
 
 use super::observation::DEFAULT;
 use super::sweep::sweep;
-use super::views::Views;
-use super::watches::{self, News};
+use super::views::Cache;
+use super::watches::{self, Update};
 use super::{Hints, Memory, reconcile};
 use crate::api::signing_key::SigningKey;
-use crate::controller::cluster::Failure;
+use crate::controller::cluster::ApiError;
 use crate::controller::engine::{Action, Affected, Reconciler};
 use crate::controller::installation::Installations;
 use crate::controller::tally::{ObjectStats, ReadyState, Totals};
@@ -26,7 +26,7 @@ use crate::watch::{Store, WatchEvent};
 /// The controller of signing keys.
 #[derive(Debug)]
 pub(super) struct SigningKeys {
-    views: Views,
+    views: Cache,
     tally: ObjectStats<String>,
     memories: BTreeMap<String, Memory>,
     settings: Settings,
@@ -35,7 +35,7 @@ pub(super) struct SigningKeys {
 
 impl Reconciler for SigningKeys {
     type Key = String;
-    type Event = News;
+    type Event = Update;
     type Memory = Memory;
 
     const NAME: &'static str = "signingkey";
@@ -43,8 +43,8 @@ impl Reconciler for SigningKeys {
     fn start_watches(
         client: &Client,
         context: &Context,
-    ) -> (Self, SelectAll<BoxStream<'static, News>>) {
-        let mut views = Views::default();
+    ) -> (Self, SelectAll<BoxStream<'static, Update>>) {
+        let mut views = Cache::default();
         let watches = watches::watches(client, &context.settings, &mut views);
         let settings = context.settings.clone();
         let (tally, memories) = (ObjectStats::default(), BTreeMap::new());
@@ -57,7 +57,7 @@ impl Reconciler for SigningKeys {
     }
 
     fn keys(&self) -> Vec<String> {
-        self.views.everybody()
+        self.views.keys()
     }
 
     fn count(&self) -> usize {
@@ -68,12 +68,12 @@ impl Reconciler for SigningKeys {
         self.tally.totals()
     }
 
-    fn on_event(&mut self, news: News) -> Affected<String> {
+    fn on_event(&mut self, news: Update) -> Affected<String> {
         let is_whole_list = news.ends_a_list();
         let had_default = self.views.has(DEFAULT);
         let views = &mut self.views;
         let keys = match news {
-            News::Series(told) => {
+            Update::Series(told) => {
                 let names = views.series.apply_event(0, told);
                 for name in &names {
                     self.tally.record(name, views.series.get(name).map(|series| standing(series)));
@@ -83,21 +83,21 @@ impl Reconciler for SigningKeys {
                 }
                 names
             }
-            News::Ledger(told) => {
+            Update::Ledger(told) => {
                 let touched = owners(&mut views.ledgers, told, |it| &it.series);
-                touched.unwrap_or_else(|| views.everybody())
+                touched.unwrap_or_else(|| views.keys())
             }
-            News::KeyPair(told) => {
+            Update::KeyPair(told) => {
                 let touched = owners(&mut views.key_pairs, told, |it| &it.series);
-                touched.unwrap_or_else(|| views.everybody())
+                touched.unwrap_or_else(|| views.keys())
             }
-            News::Map(watch, told) => {
+            Update::Map(watch, told) => {
                 let is_whole = matches!(told, WatchEvent::InitDone);
-                let touched = views.take_map(watch, told);
+                let touched = views.apply_config_map(watch, told);
                 let seen = if is_whole { self.unhide(watch) } else { Vec::new() };
                 touched.into_iter().chain(seen).collect()
             }
-            News::Namespace(told) => {
+            Update::Namespace(told) => {
                 // Namespaces change all the time; what matters is where and with which labels.
                 let is_same = match &told {
                     WatchEvent::Apply(name, namespace) => {
@@ -179,12 +179,12 @@ impl SigningKeys {
 
 async fn bootstrap(context: &Context) {
     let outcome = async {
-        if context.cluster.signing_key(DEFAULT).await?.is_none() && context.leads() {
+        if context.cluster.signing_key(DEFAULT).await?.is_none() && context.is_leader() {
             let controller_name = &context.settings.controller_name;
             context.cluster.apply_signing_key(DEFAULT, controller_name).await?;
             tracing::info!(name = DEFAULT, "SigningKey made, since there was none of that name");
         }
-        Ok::<(), Failure>(())
+        Ok::<(), ApiError>(())
     };
     if let Err(failure) = outcome.await {
         tracing::warn!(name = DEFAULT, %failure, "the SigningKey could not be made");

@@ -1,9 +1,9 @@
 //! Tells the user: the status, and an Event for every change of state.
 
-use super::observation::{self, Look};
+use super::observation::{self, Observation};
 use crate::api::condition::ConditionStatus;
 use crate::api::signing_key::{SigningKey, SigningKeyStatus};
-use crate::controller::cluster::Kind;
+use crate::controller::cluster::ApiErrorKind;
 use crate::controller::engine::{Action, requeue_at};
 use crate::controller::event::{self, Regarding};
 use crate::controller::{Context, Error};
@@ -12,7 +12,11 @@ use crate::domain::signing_key::{Change, Done, Ledger, LedgerState, Outcome, Ser
 use crate::stored::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
-pub(super) async fn publish(look: &Look, rest: &Done, context: &Context) -> Result<Action, Error> {
+pub(super) async fn report(
+    look: &Observation,
+    rest: &Done,
+    context: &Context,
+) -> Result<Action, Error> {
     let now = context.cluster.now();
     let has_repaired = write_status(look, &rest.outcome, context).await?;
     let wake_in = rest.requeue_at.map(|at| requeue_at(at, now));
@@ -20,8 +24,8 @@ pub(super) async fn publish(look: &Look, rest: &Done, context: &Context) -> Resu
 }
 
 /// Says what is wrong, if the API server lets it be said.
-pub(super) async fn report_failure(look: &Look, error: &Error, context: &Context) {
-    let Some(obstacle) = error.obstacle() else {
+pub(super) async fn report_failure(look: &Observation, error: &Error, context: &Context) {
+    let Some(obstacle) = error.blocked_reason() else {
         return;
     };
     let signs = match &look.observed.ledger {
@@ -63,7 +67,11 @@ pub(super) async fn report_invalid_spec(
 }
 
 /// Returns whether the status was written.
-async fn write_status(look: &Look, verdict: &Outcome, context: &Context) -> Result<bool, Error> {
+async fn write_status(
+    look: &Observation,
+    verdict: &Outcome,
+    context: &Context,
+) -> Result<bool, Error> {
     let (object, series) = (&look.object, &look.series);
     let former = object.status.as_ref();
     let now = context.cluster.now();
@@ -73,14 +81,14 @@ async fn write_status(look: &Look, verdict: &Outcome, context: &Context) -> Resu
     if former.is_some_and(|former| report::is_same(former, &status)) {
         return Ok(false);
     }
-    if !context.leads() {
+    if !context.is_leader() {
         return Err(Error::NotLeading);
     }
     let Some(version) = version_of(&object.metadata) else { return Ok(false) };
     match context.cluster.apply_signing_key_status(&series.name, &version, &status).await {
         Ok(()) => {}
         // The series went, or came anew, in the meantime: the watch will tell.
-        Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Outdated) => {
+        Err(failure) if matches!(failure.kind, ApiErrorKind::NotFound | ApiErrorKind::Conflict) => {
             return Ok(false);
         }
         Err(failure) => return Err(failure.into()),
@@ -90,11 +98,11 @@ async fn write_status(look: &Look, verdict: &Outcome, context: &Context) -> Resu
     Ok(true)
 }
 
-pub(super) async fn ledger_made(look: &Look, ledger: &Ledger, context: &Context) {
+pub(super) async fn ledger_made(look: &Observation, ledger: &Ledger, context: &Context) {
     let series = &look.series;
     if let Some(news) = report::ledger_made(&look.observed, ledger) {
         tracing::warn!(name = series.name, "ledger made anew from the key pairs");
-        tell(series, news, context).await;
+        record_event(series, news, context).await;
         return;
     }
     // The list is for this warning alone: without it, nothing else is missing.
@@ -107,13 +115,13 @@ pub(super) async fn ledger_made(look: &Look, ledger: &Ledger, context: &Context)
     let others: Vec<_> =
         others.filter_map(|it| Some((it.metadata.name?, it.spec.algorithm))).collect();
     if let Some(news) = report::another_algorithm(series, &others) {
-        tell(series, news, context).await;
+        record_event(series, news, context).await;
     }
 }
 
 pub(super) async fn ledger_changed(
     change: Change,
-    look: &Look,
+    look: &Observation,
     ledger: &Ledger,
     context: &Context,
 ) {
@@ -124,7 +132,7 @@ pub(super) async fn ledger_changed(
             let LedgerState::Ledger(_, former) = &look.observed.ledger else { return };
             context.metrics.key_scheduled(former.rotated != ledger.rotated);
             if let Some(news) = report::algorithm_changes(series, former, ledger) {
-                tell(series, news, context).await;
+                record_event(series, news, context).await;
             }
         }
         Change::Drain | Change::Remove | Change::Fence | Change::Agree => {}
@@ -133,21 +141,21 @@ pub(super) async fn ledger_changed(
             tracing::warn!(name = series.name, kid, "key revoked");
             context.metrics.key_revoked();
             let news = report::revoked(series, kid, &look.observed, ledger);
-            tell(series, news, context).await;
+            record_event(series, news, context).await;
         }
         Change::RevokeAll => {
             tracing::warn!(name = series.name, "all keys revoked");
             context.metrics.key_revoked();
             if let LedgerState::Ledger(_, former) = &look.observed.ledger {
                 let news = report::all_revoked(series, former, ledger);
-                tell(series, news, context).await;
+                record_event(series, news, context).await;
             }
         }
         Change::Recover => ledger_made(look, ledger, context).await,
     }
 }
 
-pub(super) async fn tell(series: &Series, news: Event, context: &Context) {
+pub(super) async fn record_event(series: &Series, news: Event, context: &Context) {
     event::record_all(&subject(&series.name, &series.uid), [news], context).await;
 }
 

@@ -9,7 +9,7 @@ use super::Memory;
 use super::placement::{Placement, placement};
 use crate::api;
 use crate::api::signing_key::SigningKey;
-use crate::controller::cluster::Place as At;
+use crate::controller::cluster::ObjectRef as At;
 use crate::controller::{Context, Error, Settings};
 use crate::domain::invalid::InvalidField;
 use crate::domain::key_pair::{Algorithm, KeyType, PublicKey};
@@ -18,19 +18,20 @@ use crate::domain::request::{ignored, requested};
 use crate::domain::schedule::parse_duration;
 use crate::domain::signing_key::ledger::SharedSettings;
 use crate::domain::signing_key::{
-    ConfigMapState, FIRST, KeyPair, LedgerState, Observed, Origin, Place, Scope, Series, retention,
+    ConfigMapRef, ConfigMapState, FIRST, KeyPair, LedgerState, Observed, Origin, Scope, Series,
+    retention,
 };
 use crate::stored::{SecretNames, config_map_name, ledger, private_key, version_of};
 
 /// What was looked at, and the object that its status goes to.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(super) struct Observation {
     pub(super) observed: Observed,
     pub(super) object: SigningKey,
     pub(super) series: Series,
 }
 
-impl Look {
+impl Observation {
     /// A look that knows the series and nothing else yet.
     pub(super) fn begun(object: SigningKey, series: Series) -> Self {
         let observed = Observed {
@@ -48,7 +49,7 @@ impl Look {
     /// well, then at what both rest upon. Returns why only the JWKS at home was read, if so.
     pub(super) async fn complete(
         &mut self,
-        known: &BTreeSet<Place>,
+        known: &BTreeSet<ConfigMapRef>,
         memory: &mut Memory,
         context: &Context,
     ) -> Result<Option<Error>, Error> {
@@ -142,7 +143,7 @@ pub fn series(object: &SigningKey, settings: &Settings) -> Option<Series> {
         shape: KeyType::of(spec.algorithm, spec.rsa_key_size)?,
         period: parse_duration(&spec.rotation.period)?,
         pre_publish: parse_duration(&spec.rotation.pre_publish)?,
-        drain: retention(grace, settings.limits.view_age, settings.limits.token_lifetime),
+        drain: retention(grace, settings.limits.max_staleness, settings.limits.token_lifetime),
         home: settings.namespace.clone(),
         config_map_name: config_map_name(&name, spec),
         is_suspended: spec.suspend,
@@ -152,7 +153,7 @@ pub fn series(object: &SigningKey, settings: &Settings) -> Option<Series> {
         ignored_requests: ignored(annotations, &api::SIGNING_KEY_REQUESTS),
         origin: origin(object),
         agreement: SharedSettings::of(
-            settings.limits.view_age,
+            settings.limits.max_staleness,
             settings.limits.token_lifetime,
             &settings.endpoints.issuer,
             &settings.policy,

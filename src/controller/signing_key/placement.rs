@@ -14,20 +14,22 @@ use kube::core::Selector;
 use super::Memory;
 use crate::api;
 use crate::api::signing_key::SigningKey;
-use crate::controller::cluster::{Failure, Kind, Operation, Place as At};
+use crate::controller::cluster::{ApiError, ApiErrorKind, ObjectRef as At, Operation};
 use crate::controller::ownership::Ownership;
 use crate::controller::{Context, Error};
 use crate::domain::jwks::{self, Jwks};
 use crate::domain::object::Belongs;
 use crate::domain::obstacle::BlockedReason;
-use crate::domain::signing_key::{ConfigMapState, Place, Published, Scope, Series, StaleCopy};
+use crate::domain::signing_key::{
+    ConfigMapRef, ConfigMapState, Published, Scope, Series, StaleCopy,
+};
 use crate::stored::version_of;
 
 /// What a look found of the JWKS.
 #[derive(Debug)]
 pub(super) struct Placement {
     pub(super) targets: BTreeMap<String, ConfigMapState>,
-    pub(super) surplus: BTreeMap<Place, StaleCopy>,
+    pub(super) surplus: BTreeMap<ConfigMapRef, StaleCopy>,
     pub(super) sight: Scope,
     /// Why only the JWKS at home was read.
     pub(super) trouble: Option<Error>,
@@ -41,7 +43,7 @@ pub(super) struct Placement {
 pub(super) async fn placement(
     object: &SigningKey,
     series: &Series,
-    known: &BTreeSet<Place>,
+    known: &BTreeSet<ConfigMapRef>,
     memory: &mut Memory,
     context: &Context,
 ) -> Result<Placement, Error> {
@@ -54,7 +56,7 @@ pub(super) async fn placement(
         maps.push(*map);
     }
     let others = elsewhere((object, series), known, memory, context);
-    let others = tokio::time::timeout(PATIENCE, others).await;
+    let others = tokio::time::timeout(TIMEOUT, others).await;
     let others = others.unwrap_or_else(|_| Err(too_slow().into()));
     let (namespaces, sight, trouble) = match others {
         Ok((others, namespaces)) => {
@@ -80,10 +82,10 @@ pub(super) async fn placement(
 /// The ConfigMaps beside the one at home, and the namespaces that shall have one.
 async fn elsewhere(
     (object, series): (&SigningKey, &Series),
-    known: &BTreeSet<Place>,
+    known: &BTreeSet<ConfigMapRef>,
     memory: &mut Memory,
     context: &Context,
-) -> Result<(Vec<FoundMap>, Namespaces), Error> {
+) -> Result<(Vec<ObservedConfigMap>, Namespaces), Error> {
     let home = place_in(&series.home, series);
     let known = known.iter().filter(|it| **it != home).cloned().collect();
     let mut found = read_all((known, Extent::Metadata), series, memory, context).await?;
@@ -96,20 +98,20 @@ async fn elsewhere(
 }
 
 async fn read_all(
-    (places, extent): (Vec<Place>, Extent),
+    (places, extent): (Vec<ConfigMapRef>, Extent),
     series: &Series,
     memory: &mut Memory,
     context: &Context,
-) -> Result<Vec<FoundMap>, Error> {
+) -> Result<Vec<ObservedConfigMap>, Error> {
     let reads = places.into_iter().map(|place| read(place, extent, series, context));
-    let mut reads = stream::iter(reads).buffered(AT_ONCE);
+    let mut reads = stream::iter(reads).buffered(CONCURRENCY);
     let mut found = Vec::new();
     while let Some(read) = reads.next().await {
         match read? {
             (_, Reading::Absent) => {}
             (_, Reading::Found(map)) => found.push(*map),
             (place, Reading::Forbidden(failure)) => {
-                memory.hidden.insert(place.namespace, failure.obstacle());
+                memory.hidden.insert(place.namespace, failure.blocked_reason());
             }
         }
     }
@@ -126,52 +128,58 @@ enum Extent {
 /// What came of reading one ConfigMap.
 enum Reading {
     Absent,
-    Found(Box<FoundMap>),
+    Found(Box<ObservedConfigMap>),
     /// The rights are gone in a namespace that is not the operator's own.
-    Forbidden(Failure),
+    Forbidden(ApiError),
 }
 
 async fn read(
-    place: Place,
+    place: ConfigMapRef,
     extent: Extent,
     series: &Series,
     context: &Context,
-) -> Result<(Place, Reading), Error> {
+) -> Result<(ConfigMapRef, Reading), Error> {
     let at = At { namespace: &place.namespace, name: &place.name };
     let is_home = place.namespace == series.home;
-    let limit = if is_home { MOST_AT_HOME } else { MOST_ELSEWHERE };
+    let limit = if is_home { MAX_BYTES_OWN } else { MAX_BYTES_OTHER };
     let outcome = match extent {
         Extent::Metadata => metadata(at, context).await,
         Extent::Whole => match whole(at, limit, context).await {
             // The right fields are in it once they are written: what else it holds is not read.
-            Err(Failure { kind: Kind::Oversized, .. }) => metadata(at, context).await,
+            Err(ApiError { kind: ApiErrorKind::Oversized, .. }) => metadata(at, context).await,
             outcome => outcome,
         },
     };
     let reading = match outcome {
         Ok(None) => Reading::Absent,
         Ok(Some(map)) => Reading::Found(Box::new(map)),
-        Err(failure) if failure.kind == Kind::Forbidden && !is_home => Reading::Forbidden(failure),
+        Err(failure) if failure.kind == ApiErrorKind::Forbidden && !is_home => {
+            Reading::Forbidden(failure)
+        }
         Err(failure) => return Err(failure.into()),
     };
     Ok((place, reading))
 }
 
-async fn whole(at: At<'_>, limit: usize, context: &Context) -> Result<Option<FoundMap>, Failure> {
+async fn whole(
+    at: At<'_>,
+    limit: usize,
+    context: &Context,
+) -> Result<Option<ObservedConfigMap>, ApiError> {
     let map = context.cluster.config_map(at, limit).await?;
-    Ok(map.and_then(|map| FoundMap::of(&map)))
+    Ok(map.and_then(|map| ObservedConfigMap::of(&map)))
 }
 
-async fn metadata(at: At<'_>, context: &Context) -> Result<Option<FoundMap>, Failure> {
+async fn metadata(at: At<'_>, context: &Context) -> Result<Option<ObservedConfigMap>, ApiError> {
     let metadata = context.cluster.config_map_metadata(at).await?;
-    Ok(metadata.and_then(|metadata| FoundMap::of_metadata(&metadata)))
+    Ok(metadata.and_then(|metadata| ObservedConfigMap::of_metadata(&metadata)))
 }
 
 /// What is said of namespaces that could not be read in time.
-fn too_slow() -> Failure {
+fn too_slow() -> ApiError {
     let (namespace, name) = (String::new(), String::new());
     let operation = Operation { verb: "list", resource: "configmaps", namespace, name };
-    Failure { operation, kind: Kind::Unanswered, culprit: None }
+    ApiError { operation, kind: ApiErrorKind::NoAnswer, culprit: None }
 }
 
 /// Where the JWKS shall be, by a live list. A namespace that is being deleted needs none.
@@ -214,11 +222,11 @@ impl Namespaces {
 
 /// Sorts what was found into what is wanted and what is too much.
 pub(super) fn placed(
-    mut found: BTreeMap<Place, ConfigMapState>,
+    mut found: BTreeMap<ConfigMapRef, ConfigMapState>,
     series: &Series,
     namespaces: &Namespaces,
     memory: &Memory,
-) -> (BTreeMap<String, ConfigMapState>, BTreeMap<Place, StaleCopy>) {
+) -> (BTreeMap<String, ConfigMapState>, BTreeMap<ConfigMapRef, StaleCopy>) {
     found.retain(|place, _| !memory.hidden.contains_key(&place.namespace));
     let mut targets = BTreeMap::new();
     for namespace in &namespaces.wanted {
@@ -257,8 +265,8 @@ pub(super) fn placed(
 }
 
 /// The place of the JWKS in that namespace.
-pub(super) fn place_in(namespace: &str, series: &Series) -> Place {
-    Place { namespace: namespace.to_owned(), name: series.config_map_name.clone() }
+pub(super) fn place_in(namespace: &str, series: &Series) -> ConfigMapRef {
+    ConfigMapRef { namespace: namespace.to_owned(), name: series.config_map_name.clone() }
 }
 
 /// The selector of namespaces, if the JWKS is to be anywhere but at home.
@@ -271,8 +279,8 @@ pub(super) fn selector(object: &SigningKey) -> Option<Selector> {
 
 /// A ConfigMap that may be the JWKS of a series, in its small form.
 #[derive(Debug)]
-pub(super) struct FoundMap {
-    pub(super) place: Place,
+pub(super) struct ObservedConfigMap {
+    pub(super) place: ConfigMapRef,
     ownership: Option<Ownership>,
     /// The series that its labels name, if they say that the operator made it.
     labelled: Option<String>,
@@ -280,7 +288,7 @@ pub(super) struct FoundMap {
     published: Published,
 }
 
-impl FoundMap {
+impl ObservedConfigMap {
     /// With what it holds.
     fn of(map: &ConfigMap) -> Option<Self> {
         let found = Self::of_metadata(&map.metadata)?;
@@ -294,7 +302,8 @@ impl FoundMap {
 
     /// By its metadata alone: what it holds is not known.
     pub(super) fn of_metadata(metadata: &ObjectMeta) -> Option<Self> {
-        let place = Place { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
+        let place =
+            ConfigMapRef { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
         let ownership = Ownership::of("SigningKey", metadata);
         let label = |name: &str| metadata.labels.as_ref()?.get(name);
         let is_managed = label(api::MANAGED).is_some_and(|it| it == "true");
@@ -317,7 +326,7 @@ impl FoundMap {
     }
 
     /// With what a look found in it, if it still has that version.
-    pub(super) fn with(&self, contents: &BTreeMap<Place, Published>) -> Self {
+    pub(super) fn with(&self, contents: &BTreeMap<ConfigMapRef, Published>) -> Self {
         let content = contents.get(&self.place);
         let content = content.filter(|it| it.version == self.published.version);
         let Self { place, ownership, labelled, is_going, published } = self;
@@ -349,7 +358,7 @@ impl FoundMap {
                 (false, _) => ConfigMapState::Conflict,
             };
         };
-        match ownership.seen_by(&series.uid, &series.name) {
+        match ownership.relation_to(&series.uid, &series.name) {
             Belongs::Ours if self.is_going => self.contended(),
             Belongs::Ours => ConfigMapState::Owned(self.published.clone()),
             Belongs::Predecessor if self.is_going => {
@@ -389,14 +398,14 @@ fn content(map: &ConfigMap, is_marked: bool) -> (Option<String>, BTreeSet<jwks::
 const FIELDS: [&str; 2] = [api::JWKS_FIELD, api::JWKS_FILE];
 
 /// So many ConfigMaps are read at once.
-const AT_ONCE: usize = 8;
+const CONCURRENCY: usize = 8;
 
 /// How long reading the other namespaces may take. A reconcile has a minute, and what is revoked must
 /// leave the JWKS at home within it.
-const PATIENCE: Duration = Duration::from_secs(25);
+const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Nothing that etcd takes is larger, not even as JSON with every character escaped.
-const MOST_AT_HOME: usize = 16 << 20;
+const MAX_BYTES_OWN: usize = 16 << 20;
 
 /// Sixty-four keys of 4096 bits, twice, make a tenth of that.
-const MOST_ELSEWHERE: usize = 2 << 20;
+const MAX_BYTES_OTHER: usize = 2 << 20;

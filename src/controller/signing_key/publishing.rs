@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Memory;
 use super::bodies::{JwksMap, jwks_patch};
-use crate::controller::cluster::{Conditional, Failure, Kind, Place};
+use crate::controller::cluster::{ApiError, ApiErrorKind, Conditional, ObjectRef};
 use crate::controller::{Context, Error};
 use crate::domain::jwks::Jwks;
 use crate::domain::object::Version;
@@ -16,7 +16,7 @@ use crate::domain::signing_key::{self, Publication, Series};
 
 /// What came of one publication.
 enum Outcome {
-    Done(Result<(), Failure>),
+    Done(Result<(), ApiError>),
     /// There was no time left for it.
     Untried,
 }
@@ -45,7 +45,7 @@ pub(super) async fn publish_all(
             trouble = trouble.and(at_home(&publication, failure, memory));
         }
     }
-    let others = memory.uncontended(others, &series.config_map_name, &Jwks::digest_of(jwks));
+    let others = memory.without_conflicts(others, &series.config_map_name, &Jwks::digest_of(jwks));
     let outcomes = publish_within(others, &map, series, context).await;
     let all_failed = !outcomes.is_empty()
         && outcomes.iter().all(|(_, outcome)| !matches!(outcome, Outcome::Done(Ok(()))));
@@ -57,7 +57,7 @@ pub(super) async fn publish_all(
     for (publication, outcome) in outcomes {
         match outcome {
             Outcome::Done(Ok(())) => {}
-            Outcome::Untried => memory.hinder(&publication, BlockedReason::ApiServerUnavailable),
+            Outcome::Untried => memory.block(&publication, BlockedReason::ApiServerUnavailable),
             Outcome::Done(Err(failure)) => {
                 trouble = trouble.and(elsewhere(&publication, failure, is_outage, memory));
             }
@@ -74,7 +74,7 @@ async fn publish_within(
     series: &Series,
     context: &Context,
 ) -> Vec<(Publication, Outcome)> {
-    let until = Instant::now() + BUDGET;
+    let until = Instant::now() + TIMEOUT;
     let writes = publications.into_iter().map(|publication| async move {
         if Instant::now() >= until {
             return (publication, Outcome::Untried);
@@ -82,35 +82,35 @@ async fn publish_within(
         let outcome = publish_one(&publication, map, series, context).await;
         (publication, Outcome::Done(outcome))
     });
-    stream::iter(writes).buffered(AT_ONCE).collect().await
+    stream::iter(writes).buffered(CONCURRENCY).collect().await
 }
 
 fn at_home(
     publication: &Publication,
-    failure: Failure,
+    failure: ApiError,
     memory: &mut Memory,
-) -> Result<(), Failure> {
+) -> Result<(), ApiError> {
     if is_moved_on(&failure.kind) {
         return Ok(());
     }
     if !is_last_word(&failure.kind) {
         return Err(failure);
     }
-    memory.hinder(publication, failure.obstacle());
+    memory.block(publication, failure.blocked_reason());
     Ok(())
 }
 
 fn elsewhere(
     publication: &Publication,
-    failure: Failure,
+    failure: ApiError,
     is_outage: bool,
     memory: &mut Memory,
-) -> Result<(), Failure> {
+) -> Result<(), ApiError> {
     if is_moved_on(&failure.kind) {
         return Ok(());
     }
     if is_last_word(&failure.kind) {
-        memory.hinder(publication, failure.obstacle());
+        memory.block(publication, failure.blocked_reason());
         return Ok(());
     }
     if is_outage {
@@ -118,41 +118,41 @@ fn elsewhere(
     }
     // The cause is usually a webhook of that namespace.
     let namespace = publication.namespace();
-    let has_hung = failure.kind == Kind::Unanswered;
+    let has_hung = failure.kind == ApiErrorKind::NoAnswer;
     if has_hung {
         memory.slow.insert(namespace.to_owned());
     }
     let failures = memory.failures.entry(namespace.to_owned()).or_default();
     *failures += 1;
-    if has_hung || *failures >= MOST_FAILURES {
+    if has_hung || *failures >= MAX_FAILURES {
         tracing::warn!(namespace, %failure, "JWKS not written");
-        memory.hinder(publication, failure.obstacle());
+        memory.block(publication, failure.blocked_reason());
     }
     Ok(())
 }
 
 /// Whether the object changed since it was read, so that the next look decides again.
-fn is_moved_on(kind: &Kind) -> bool {
-    matches!(kind, Kind::Outdated | Kind::NotFound)
+fn is_moved_on(kind: &ApiErrorKind) -> bool {
+    matches!(kind, ApiErrorKind::Conflict | ApiErrorKind::NotFound)
 }
 
 /// Whether the API server itself refused, so that an immediate retry is of no use.
-fn is_last_word(kind: &Kind) -> bool {
+fn is_last_word(kind: &ApiErrorKind) -> bool {
     match kind {
-        Kind::Forbidden
-        | Kind::Denied(_)
-        | Kind::Quota
-        | Kind::NamespaceGone
-        | Kind::NamespaceTerminating
-        | Kind::Invalid
-        | Kind::Refused(..) => true,
-        Kind::Unanswered
-        | Kind::Garbled
-        | Kind::Oversized
-        | Kind::NotFound
-        | Kind::Outdated
-        | Kind::TooManyRequests(_)
-        | Kind::Server(..) => false,
+        ApiErrorKind::Forbidden
+        | ApiErrorKind::AdmissionDenied(_)
+        | ApiErrorKind::QuotaExceeded
+        | ApiErrorKind::NamespaceGone
+        | ApiErrorKind::NamespaceTerminating
+        | ApiErrorKind::Invalid
+        | ApiErrorKind::Refused(..) => true,
+        ApiErrorKind::NoAnswer
+        | ApiErrorKind::InvalidResponse
+        | ApiErrorKind::Oversized
+        | ApiErrorKind::NotFound
+        | ApiErrorKind::Conflict
+        | ApiErrorKind::TooManyRequests(_)
+        | ApiErrorKind::Server(..) => false,
     }
 }
 
@@ -161,7 +161,7 @@ fn is_last_word(kind: &Kind) -> bool {
 impl Memory {
     /// The publications that are worth a write, those of namespaces that hung before last. A
     /// namespace that needs the same JWKS again and again has somebody else who writes it.
-    fn uncontended(
+    fn without_conflicts(
         &mut self,
         publications: Vec<Publication>,
         name: &str,
@@ -172,9 +172,9 @@ impl Memory {
             let key = (publication.namespace().to_owned(), digest.to_owned());
             let writes = self.writes.entry(key).or_default();
             *writes += 1;
-            if *writes > MOST_REPAIRS {
+            if *writes > MAX_REPAIRS {
                 let object = Some(place_of(&publication, name).config_map());
-                self.hinder(&publication, BlockedReason::WriteConflict { object });
+                self.block(&publication, BlockedReason::WriteConflict { object });
             } else {
                 worthwhile.push(publication);
             }
@@ -184,7 +184,7 @@ impl Memory {
     }
 
     /// Leaves that place alone until the next reconcile.
-    fn hinder(&mut self, publication: &Publication, obstacle: BlockedReason) {
+    fn block(&mut self, publication: &Publication, obstacle: BlockedReason) {
         match publication {
             Publication::Create(namespace) | Publication::Replace(namespace, ..) => {
                 self.blocked.insert(namespace.clone(), obstacle);
@@ -197,10 +197,10 @@ impl Memory {
 }
 
 /// The ConfigMap that is written; `name` is that of the JWKS.
-fn place_of(publication: &Publication, name: &str) -> signing_key::Place {
+fn place_of(publication: &Publication, name: &str) -> signing_key::ConfigMapRef {
     match publication {
         Publication::Create(namespace) | Publication::Replace(namespace, ..) => {
-            signing_key::Place { namespace: namespace.clone(), name: name.to_owned() }
+            signing_key::ConfigMapRef { namespace: namespace.clone(), name: name.to_owned() }
         }
         Publication::Delete(place, _) => place.clone(),
     }
@@ -214,7 +214,10 @@ async fn is_outage(map: &JwksMap, series: &Series, context: &Context) -> bool {
     outcome.is_err_and(|failure| {
         matches!(
             failure.kind,
-            Kind::Server(..) | Kind::Unanswered | Kind::Garbled | Kind::TooManyRequests(_)
+            ApiErrorKind::Server(..)
+                | ApiErrorKind::NoAnswer
+                | ApiErrorKind::InvalidResponse
+                | ApiErrorKind::TooManyRequests(_)
         )
     })
 }
@@ -224,26 +227,26 @@ async fn publish_one(
     map: &JwksMap,
     series: &Series,
     context: &Context,
-) -> Result<(), Failure> {
+) -> Result<(), ApiError> {
     let cluster = &context.cluster;
     match publication {
         Publication::Create(namespace) => {
-            let at = Place { namespace, name: &series.config_map_name };
+            let at = ObjectRef { namespace, name: &series.config_map_name };
             cluster.create_config_map(at, &map.object).await
         }
         Publication::Replace(namespace, version, surplus) => {
-            let at = Place { namespace, name: &series.config_map_name };
+            let at = ObjectRef { namespace, name: &series.config_map_name };
             let is_home = *namespace == series.home;
             let patch = Conditional::new(jwks_patch(map, surplus, is_home), version);
             match cluster.patch_config_map(at, patch).await {
-                Err(failure) if failure.kind == Kind::Invalid => {
+                Err(failure) if failure.kind == ApiErrorKind::Invalid => {
                     replace_immutable(at, version, failure, context).await
                 }
                 outcome => outcome,
             }
         }
         Publication::Delete(place, version) => {
-            let at = Place { namespace: &place.namespace, name: &place.name };
+            let at = ObjectRef { namespace: &place.namespace, name: &place.name };
             cluster.delete_config_map(at, version).await
         }
     }
@@ -251,12 +254,12 @@ async fn publish_one(
 
 /// Somebody made it immutable: it is deleted at exactly that version, and made anew.
 async fn replace_immutable(
-    at: Place<'_>,
+    at: ObjectRef<'_>,
     version: &Version,
-    failure: Failure,
+    failure: ApiError,
     context: &Context,
-) -> Result<(), Failure> {
-    let map = context.cluster.config_map(at, MOST_BYTES).await?;
+) -> Result<(), ApiError> {
+    let map = context.cluster.config_map(at, MAX_BYTES).await?;
     if map.is_some_and(|map| map.immutable == Some(true)) {
         return context.cluster.delete_config_map(at, version).await;
     }
@@ -264,20 +267,20 @@ async fn replace_immutable(
 }
 
 /// A namespace that fails so often in one reconcile waits for the next.
-const MOST_FAILURES: usize = 2;
+const MAX_FAILURES: usize = 2;
 
 /// So often one reconcile writes the same JWKS to the same namespace.
-const MOST_REPAIRS: usize = 3;
+const MAX_REPAIRS: usize = 3;
 
 /// So many ConfigMaps are written at once.
-const AT_ONCE: usize = 8;
+const CONCURRENCY: usize = 8;
 
 /// How long writes beyond the operator's namespace may take in all. A reconcile has a minute, and
 /// each write ten seconds: those that have begun may end.
-const BUDGET: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Nothing that etcd takes is larger, not even as JSON with every character escaped.
-const MOST_BYTES: usize = 16 << 20;
+const MAX_BYTES: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -290,29 +293,36 @@ mod tests {
     #[test]
     fn a_namespace_that_needs_the_same_jwks_again_and_again_is_left_alone() {
         let mut memory = Memory::default();
-        for _ in 0..MOST_REPAIRS {
-            assert_eq!(memory.uncontended(create(&["shop"]), "default-jwks", "digest").len(), 1);
+        for _ in 0..MAX_REPAIRS {
+            assert_eq!(
+                memory.without_conflicts(create(&["shop"]), "default-jwks", "digest").len(),
+                1
+            );
         }
 
-        assert_eq!(memory.uncontended(create(&["shop"]), "default-jwks", "digest"), []);
+        assert_eq!(memory.without_conflicts(create(&["shop"]), "default-jwks", "digest"), []);
         let object = Some("ConfigMap shop/default-jwks".to_owned());
         assert_eq!(memory.blocked.get("shop"), Some(&BlockedReason::WriteConflict { object }));
         // Another JWKS, as after a revocation, is written all the same.
-        assert_eq!(memory.uncontended(create(&["shop"]), "default-jwks", "other").len(), 1);
+        assert_eq!(memory.without_conflicts(create(&["shop"]), "default-jwks", "other").len(), 1);
     }
 
     #[test]
     fn namespaces_that_hung_before_come_last() {
         let mut memory = Memory { was_slow: ["a".to_owned()].into(), ..Memory::default() };
 
-        let worthwhile = memory.uncontended(create(&["a", "b", "c"]), "default-jwks", "d");
+        let worthwhile = memory.without_conflicts(create(&["a", "b", "c"]), "default-jwks", "d");
 
         assert_eq!(worthwhile, create(&["b", "c", "a"]));
     }
 
     #[test]
     fn beyond_its_own_namespace_whatever_fails_is_noted_and_holds_up_nobody() {
-        for kind in [Kind::TooManyRequests(None), Kind::Server(500, None), Kind::Garbled] {
+        for kind in [
+            ApiErrorKind::TooManyRequests(None),
+            ApiErrorKind::Server(500, None),
+            ApiErrorKind::InvalidResponse,
+        ] {
             for publication in [
                 Publication::Create("shop".to_owned()),
                 Publication::Delete(
@@ -339,22 +349,28 @@ mod tests {
         let mut memory = Memory::default();
         let publication = Publication::Create("shop".to_owned());
 
-        assert_eq!(elsewhere(&publication, failure(Kind::Unanswered), false, &mut memory), Ok(()));
+        assert_eq!(
+            elsewhere(&publication, failure(ApiErrorKind::NoAnswer), false, &mut memory),
+            Ok(())
+        );
 
         assert!(memory.slow.contains("shop") && memory.blocked.contains_key("shop"));
     }
 
-    fn signing_key_place(namespace: &str) -> signing_key::Place {
-        signing_key::Place { namespace: namespace.to_owned(), name: "default-jwks".to_owned() }
+    fn signing_key_place(namespace: &str) -> signing_key::ConfigMapRef {
+        signing_key::ConfigMapRef {
+            namespace: namespace.to_owned(),
+            name: "default-jwks".to_owned(),
+        }
     }
 
-    fn failure(kind: Kind) -> Failure {
+    fn failure(kind: ApiErrorKind) -> ApiError {
         let operation = crate::controller::cluster::Operation {
             verb: "create",
             resource: "configmaps",
             namespace: "shop".to_owned(),
             name: "default-jwks".to_owned(),
         };
-        Failure { operation, kind, culprit: None }
+        ApiError { operation, kind, culprit: None }
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::api;
-use crate::controller::cluster::{Conditional, Kind, Place};
+use crate::controller::cluster::{ApiErrorKind, Conditional, ObjectRef};
 use crate::controller::{Context, Error};
 use crate::domain::signing_key::leftover::{OrphanAction, orphan_action};
 use crate::domain::signing_key::retention;
@@ -23,8 +23,8 @@ pub(super) async fn sweep(names: &[String], context: &Context) -> Result<(), Err
         match sweep_one(name, context).await {
             Ok(()) => {}
             // Somebody else was faster.
-            Err(Error::Call(failure))
-                if matches!(failure.kind, Kind::Outdated | Kind::NotFound) => {}
+            Err(Error::Api(failure))
+                if matches!(failure.kind, ApiErrorKind::Conflict | ApiErrorKind::NotFound) => {}
             Err(error) => return Err(error),
         }
     }
@@ -33,7 +33,7 @@ pub(super) async fn sweep(names: &[String], context: &Context) -> Result<(), Err
 
 async fn sweep_one(name: &str, context: &Context) -> Result<(), Error> {
     let cluster = &context.cluster;
-    let at = Place { namespace: &context.settings.namespace, name };
+    let at = ObjectRef { namespace: &context.settings.namespace, name };
     // What will be deleted is read first, what that rests upon afterwards.
     let Some(metadata) = cluster.secret_metadata(at).await? else { return Ok(()) };
     let Some(version) = version_of(&metadata) else { return Ok(()) };
@@ -44,13 +44,14 @@ async fn sweep_one(name: &str, context: &Context) -> Result<(), Error> {
     if lives || metadata.deletion_timestamp.is_some() {
         return Ok(());
     }
-    if !context.leads() {
+    if !context.is_leader() {
         return Err(Error::NotLeading);
     }
     let mark = metadata.annotations.as_ref().and_then(|all| all.get(api::OWNERLESS_SINCE));
     let seen_at: Option<Timestamp> = mark.and_then(|mark| mark.parse().ok());
     let limits = &context.settings.limits;
-    let kept_for = retention(jiff::SignedDuration::ZERO, limits.view_age, limits.token_lifetime);
+    let kept_for =
+        retention(jiff::SignedDuration::ZERO, limits.max_staleness, limits.token_lifetime);
     match orphan_action(seen_at, kept_for, cluster.now()) {
         OrphanAction::Keep => {}
         OrphanAction::Mark(at_) => {

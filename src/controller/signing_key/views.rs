@@ -8,7 +8,7 @@ use kube::core::SelectorExt;
 
 use super::Memory;
 use super::observation;
-use super::placement::{self, FoundMap, Namespaces, placed};
+use super::placement::{self, Namespaces, ObservedConfigMap, placed};
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
@@ -18,20 +18,20 @@ use crate::domain::object::Version;
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::{
-    ConfigMapState, KeyPair, Ledger, LedgerState, Observed, Place, Scope, Series, StaleCopy, Step,
-    decide, report,
+    ConfigMapRef, ConfigMapState, KeyPair, Ledger, LedgerState, Observed, Scope, Series, StaleCopy,
+    Step, decide, report,
 };
 use crate::stored::{self, SecretNames};
 use crate::watch::{Store, WatchEvent};
 
 /// Everything that the watches told.
 #[derive(Debug, Default)]
-pub(super) struct Views {
+pub(super) struct Cache {
     pub(super) series: Store<String, Box<SigningKey>>,
     pub(super) ledgers: Store<String, Box<Readable>>,
     pub(super) key_pairs: Store<String, Belonging>,
-    pub(super) maps: Store<MapKey, Box<FoundMap>>,
-    labelled: BTreeMap<Place, String>,
+    pub(super) maps: Store<MapKey, Box<ObservedConfigMap>>,
+    labelled: BTreeMap<ConfigMapRef, String>,
     pub(super) namespaces: Store<String, Namespace>,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Belonging {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct MapKey {
     pub(super) series: String,
-    place: Place,
+    place: ConfigMapRef,
 }
 
 /// A namespace.
@@ -95,9 +95,9 @@ pub(super) fn read_key_pair(metadata: &ObjectMeta) -> Option<(String, Belonging)
 pub(super) fn read_map(
     metadata: &ObjectMeta,
     home: &str,
-) -> Option<(MapKey, Option<Box<FoundMap>>)> {
+) -> Option<(MapKey, Option<Box<ObservedConfigMap>>)> {
     let series = labelled(metadata)?;
-    let map = FoundMap::of_metadata(metadata)?;
+    let map = ObservedConfigMap::of_metadata(metadata)?;
     let is_of_interest = map.place.namespace == home || map.is_of_a_series();
     let key = MapKey { series, place: map.place.clone() };
     Some((key, is_of_interest.then(|| Box::new(map))))
@@ -116,7 +116,7 @@ fn labelled(metadata: &ObjectMeta) -> Option<String> {
 
 // === impl Views ===
 
-impl Views {
+impl Cache {
     /// Whether every watch has told everything once.
     pub(super) fn are_synced(&self) -> bool {
         self.series.is_synced()
@@ -171,10 +171,10 @@ impl Views {
 
     /// Takes in what a watch told of a ConfigMap; returns the series that its label names, and the
     /// one that it named before.
-    pub(super) fn take_map(
+    pub(super) fn apply_config_map(
         &mut self,
         watch: usize,
-        told: WatchEvent<MapKey, Box<FoundMap>>,
+        told: WatchEvent<MapKey, Box<ObservedConfigMap>>,
     ) -> Vec<String> {
         let told = match told {
             WatchEvent::Apply(key, map) if self.is_crowded(&key) => {
@@ -218,10 +218,10 @@ impl Views {
         if self.labelled.contains_key(&key.place) {
             return false;
         }
-        let first = Place { namespace: key.place.namespace.clone(), name: String::new() };
+        let first = ConfigMapRef { namespace: key.place.namespace.clone(), name: String::new() };
         let neighbours = self.labelled.range(first..);
         let neighbours = neighbours.take_while(|(it, _)| it.namespace == key.place.namespace);
-        neighbours.take(MOST_IN_A_NAMESPACE).count() >= MOST_IN_A_NAMESPACE
+        neighbours.take(MAX_PER_NAMESPACE).count() >= MAX_PER_NAMESPACE
     }
 
     /// Whether there is a series of that name.
@@ -240,7 +240,7 @@ impl Views {
     }
 
     /// The names of all series.
-    pub(super) fn everybody(&self) -> Vec<String> {
+    pub(super) fn keys(&self) -> Vec<String> {
         self.series.iter().map(|(name, _)| name.clone()).collect()
     }
 
@@ -258,7 +258,7 @@ impl Views {
         name: &str,
         memory: &Memory,
         settings: &Settings,
-    ) -> BTreeSet<Place> {
+    ) -> BTreeSet<ConfigMapRef> {
         let object = self.series.get(&name.to_owned());
         let Some((object, series)) =
             object.and_then(|it| Some((it, observation::series(it, settings)?)))
@@ -270,9 +270,9 @@ impl Views {
         let few = surplus.into_keys().filter(|place| {
             let count: &mut usize = counts.entry(place.namespace.clone()).or_default();
             *count += 1;
-            *count <= MOST_HINTS_EACH
+            *count <= MAX_HINTS_PER_NAMESPACE
         });
-        few.take(MOST_HINTS).collect()
+        few.take(MAX_HINTS).collect()
     }
 
     fn published(
@@ -281,7 +281,7 @@ impl Views {
         series: &Series,
         memory: &Memory,
         settings: &Settings,
-    ) -> (BTreeMap<String, ConfigMapState>, BTreeMap<Place, StaleCopy>) {
+    ) -> (BTreeMap<String, ConfigMapState>, BTreeMap<ConfigMapRef, StaleCopy>) {
         let selector = placement::selector(object);
         let matches = |labels| selector.as_ref().is_some_and(|selector| selector.matches(labels));
         let selected = self
@@ -300,8 +300,8 @@ impl Views {
         placed(found, series, &namespaces, memory)
     }
 
-    fn maps_of(&self, series: &str) -> impl Iterator<Item = (&MapKey, &Box<FoundMap>)> {
-        let first = Place { namespace: String::new(), name: String::new() };
+    fn maps_of(&self, series: &str) -> impl Iterator<Item = (&MapKey, &Box<ObservedConfigMap>)> {
+        let first = ConfigMapRef { namespace: String::new(), name: String::new() };
         let series = series.to_owned();
         let from = MapKey { series: series.clone(), place: first };
         self.maps.from(from).take_while(move |(key, _)| key.series == series)
@@ -334,11 +334,11 @@ impl Views {
 
 /// So many ConfigMaps a look reads that shall not be there, in all and in each namespace. The next look
 /// has others.
-const MOST_HINTS: usize = 64;
-const MOST_HINTS_EACH: usize = 4;
+const MAX_HINTS: usize = 64;
+const MAX_HINTS_PER_NAMESPACE: usize = 4;
 
 /// More than there are series in any cluster: whoever makes more of them gains nothing.
-const MOST_IN_A_NAMESPACE: usize = 256;
+const MAX_PER_NAMESPACE: usize = 256;
 
 /// Whether the mistake in the spec has been told.
 fn invalid(object: &SigningKey, now: Now) -> CacheState {
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_labelled_config_map_that_no_series_owns_touches_none() {
-        let mut views = Views::default();
+        let mut views = Cache::default();
         views.maps.register_watch(0);
         let mut take = |owners: &serde_json::Value| {
             let metadata = json!({
@@ -369,7 +369,7 @@ mod tests {
                 "labels": {(api::SIGNING_KEY): "default"}, "ownerReferences": owners,
             });
             let (key, map) = read_map(&serde_json::from_value(metadata).unwrap(), "home").unwrap();
-            views.take_map(0, WatchEvent::Apply(key, map).filtered())
+            views.apply_config_map(0, WatchEvent::Apply(key, map).filtered())
         };
         let owned = json!([{
             "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "SigningKey", "controller": true,

@@ -7,9 +7,9 @@ use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::watcher::watcher;
 use kube::{Api, Client};
 
-use super::placement::FoundMap;
+use super::placement::ObservedConfigMap;
 use super::views::{
-    self, Belonging, MapKey, Readable, Views, read_key_pair, read_ledger, read_map, read_namespace,
+    self, Belonging, Cache, MapKey, Readable, read_key_pair, read_ledger, read_map, read_namespace,
     read_series,
 };
 use crate::api;
@@ -18,15 +18,15 @@ use crate::controller::Settings;
 use crate::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
 
 /// What a watch told of which kind.
-pub(super) enum News {
+pub(super) enum Update {
     Series(WatchEvent<String, Box<SigningKey>>),
     Ledger(WatchEvent<String, Box<Readable>>),
     KeyPair(WatchEvent<String, Belonging>),
-    Map(usize, WatchEvent<MapKey, Box<FoundMap>>),
+    Map(usize, WatchEvent<MapKey, Box<ObservedConfigMap>>),
     Namespace(WatchEvent<String, views::Namespace>),
 }
 
-impl News {
+impl Update {
     /// Whether a watch has just told everything once more.
     pub(super) fn ends_a_list(&self) -> bool {
         matches!(
@@ -44,8 +44,8 @@ impl News {
 pub(super) fn watches(
     client: &Client,
     settings: &Settings,
-    views: &mut Views,
-) -> SelectAll<BoxStream<'static, News>> {
+    views: &mut Cache,
+) -> SelectAll<BoxStream<'static, Update>> {
     let mut watches = SelectAll::new();
     views.series.register_watch(0);
     watches.push(series(client));
@@ -62,32 +62,32 @@ pub(super) fn watches(
     watches
 }
 
-fn series(client: &Client) -> BoxStream<'static, News> {
+fn series(client: &Client) -> BoxStream<'static, Update> {
     let api: Api<DeserializeGuard<SigningKey>> = Api::all(client.clone());
     let open = move || watcher(api.clone(), small_pages());
     // One malformed object must not stop the watch.
     let read = |series: DeserializeGuard<_>| read_series(series.0.ok()?);
-    watch("signingkeys", open, read).map(News::Series).boxed()
+    watch("signingkeys", open, read).map(Update::Series).boxed()
 }
 
-fn ledgers(client: &Client, namespace: &str) -> BoxStream<'static, News> {
+fn ledgers(client: &Client, namespace: &str) -> BoxStream<'static, Update> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let selected = large_pages().fields(&format!("type={}", api::LEDGER_TYPE));
     let open = move || watcher(api.clone(), selected.clone());
-    watch("ledgers", open, |secret| read_ledger(&secret)).map(News::Ledger).boxed()
+    watch("ledgers", open, |secret| read_ledger(&secret)).map(Update::Ledger).boxed()
 }
 
 /// Metadata alone: nothing private.
-fn key_pairs(client: &Client, namespace: &str) -> BoxStream<'static, News> {
+fn key_pairs(client: &Client, namespace: &str) -> BoxStream<'static, Update> {
     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), namespace);
     let selected = large_pages().fields(&format!("type={}", api::KEY_PAIR_TYPE));
     let open = move || watcher(api.clone(), selected.clone());
     let read = |secret: PartialObjectMeta<Secret>| read_key_pair(&secret.metadata);
-    watch("key pairs", open, read).map(News::KeyPair).boxed()
+    watch("key pairs", open, read).map(Update::KeyPair).boxed()
 }
 
 /// Metadata alone, in small pages: anybody may put that label on a ConfigMap of a megabyte.
-fn maps(client: &Client, scope: &str, (index, home): (usize, &str)) -> BoxStream<'static, News> {
+fn maps(client: &Client, scope: &str, (index, home): (usize, &str)) -> BoxStream<'static, Update> {
     let api: Api<PartialObjectMeta<ConfigMap>> = match scope {
         "" => Api::all(client.clone()),
         namespace => Api::namespaced(client.clone(), namespace),
@@ -97,13 +97,13 @@ fn maps(client: &Client, scope: &str, (index, home): (usize, &str)) -> BoxStream
     let home = home.to_owned();
     let read = move |map: PartialObjectMeta<ConfigMap>| read_map(&map.metadata, &home);
     watch(scoped("configmaps", Some(scope).filter(|it| !it.is_empty())), open, read)
-        .map(move |it| News::Map(index, it.filtered()))
+        .map(move |it| Update::Map(index, it.filtered()))
         .boxed()
 }
 
-fn namespaces(client: &Client) -> BoxStream<'static, News> {
+fn namespaces(client: &Client) -> BoxStream<'static, Update> {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let open = move || watcher(api.clone(), small_pages());
     let read = |namespace: PartialObjectMeta<Namespace>| read_namespace(&namespace.metadata);
-    watch("namespaces", open, read).map(News::Namespace).boxed()
+    watch("namespaces", open, read).map(Update::Namespace).boxed()
 }

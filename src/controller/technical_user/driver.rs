@@ -8,9 +8,9 @@ use futures::future::BoxFuture;
 use futures::stream::{BoxStream, SelectAll};
 use kube::Client;
 
-use super::views::Views;
-use super::watches::{self, News};
-use super::{Key, reconcile, sweep};
+use super::views::Cache;
+use super::watches::{self, Update};
+use super::{UserRef, reconcile, sweep};
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::engine::{Action, Affected, Reconciler};
 use crate::controller::installation::Installations;
@@ -24,22 +24,22 @@ use crate::watch::WatchEvent;
 /// The controller of technical users.
 #[derive(Debug)]
 pub(super) struct TechnicalUsers {
-    views: Views,
-    tally: ObjectStats<Key>,
+    views: Cache,
+    tally: ObjectStats<UserRef>,
     settings: Settings,
     installations: Arc<Installations>,
 }
 
 impl TechnicalUsers {
     /// The users of every `SigningKey` whose ability to sign has changed.
-    fn follow(&mut self, told: WatchEvent<String, SigningKeyState>) -> Vec<Key> {
+    fn follow(&mut self, told: WatchEvent<String, SigningKeyState>) -> Vec<UserRef> {
         let views = &mut self.views;
         let before: BTreeMap<_, _> =
             views.signing_keys.iter().map(|(name, it)| (name.clone(), *it)).collect();
         let was_synced = views.signing_keys.is_synced();
         let touched = views.signing_keys.apply_event(0, told);
         if views.signing_keys.is_synced() != was_synced {
-            return views.everybody();
+            return views.keys();
         }
         let mut followers = Vec::new();
         for name in touched {
@@ -71,8 +71,8 @@ impl TechnicalUsers {
 }
 
 impl Reconciler for TechnicalUsers {
-    type Key = Key;
-    type Event = News;
+    type Key = UserRef;
+    type Event = Update;
     type Memory = ();
 
     const NAME: &'static str = "technicaluser";
@@ -80,8 +80,8 @@ impl Reconciler for TechnicalUsers {
     fn start_watches(
         client: &Client,
         context: &Context,
-    ) -> (Self, SelectAll<BoxStream<'static, News>>) {
-        let mut views = Views::default();
+    ) -> (Self, SelectAll<BoxStream<'static, Update>>) {
+        let mut views = Cache::default();
         let watches =
             watches::watches(client, (&context.settings, &context.installations), &mut views);
         let tally = ObjectStats::default();
@@ -94,11 +94,11 @@ impl Reconciler for TechnicalUsers {
         self.views.are_synced()
     }
 
-    fn keys(&self) -> Vec<Key> {
-        self.views.everybody()
+    fn keys(&self) -> Vec<UserRef> {
+        self.views.keys()
     }
 
-    fn spec_hash(&self, key: &Key) -> Option<u32> {
+    fn spec_hash(&self, key: &UserRef) -> Option<u32> {
         let metadata = &self.views.users.get(key)?.metadata;
         let asked = (&metadata.uid, metadata.generation, &metadata.annotations);
         Some(crc32fast::hash(format!("{asked:?}").as_bytes()))
@@ -112,39 +112,39 @@ impl Reconciler for TechnicalUsers {
         self.tally.totals()
     }
 
-    fn on_event(&mut self, news: News) -> Affected<Key> {
+    fn on_event(&mut self, news: Update) -> Affected<UserRef> {
         let is_whole_list = news.ends_a_list();
         let mut is_chore = false;
         let views = &mut self.views;
         let keys = match news {
-            News::User(watch, told) => {
-                let keys = views.take_user(watch, told);
+            Update::User(watch, told) => {
+                let keys = views.apply_user(watch, told);
                 for key in &keys {
                     self.tally.record(key, views.users.get(key).map(|user| standing(user)));
                 }
                 is_chore = keys.iter().any(|key| views.users.get(key).is_none());
                 keys
             }
-            News::Record(told) => views.take_record(told),
-            News::Secret(watch, told) => views.take_secret(watch, told),
-            News::SigningKey(told) => self.follow(told),
+            Update::Record(told) => views.apply_record(told),
+            Update::Secret(watch, told) => views.apply_secret(watch, told),
+            Update::SigningKey(told) => self.follow(told),
         };
         Affected { keys, is_relisted: is_whole_list, needs_periodic_tasks: is_chore }
     }
 
-    fn check_cache(&self, key: &Key, now: Now) -> CacheState {
+    fn check_cache(&self, key: &UserRef, now: Now) -> CacheState {
         self.views.check(key, (&self.settings, &self.installations), now)
     }
 
     fn reconcile(
         &self,
-        key: Key,
+        key: UserRef,
         context: Arc<Context>,
     ) -> BoxFuture<'static, Result<(Action, ()), Error>> {
         async move { reconcile(&key, &context).await.map(|settled| (settled, ())) }.boxed()
     }
 
-    fn keep(&mut self, _key: &Key, (): ()) {}
+    fn keep(&mut self, _key: &UserRef, (): ()) {}
 
     /// Sweeps the records of users that are gone.
     fn periodic_tasks(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::bodies::{delivery_patch, record_secret, whole};
-use super::news::tell;
-use crate::controller::cluster::{Conditional, Place};
+use super::news::record_event;
+use crate::controller::cluster::{Conditional, ObjectRef};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::Version;
 use crate::domain::credential::{ClientSecret, CredentialId, Verifier};
@@ -23,14 +23,14 @@ pub(super) async fn issue_secret(
 ) -> Result<(), Error> {
     let cluster = &context.cluster;
     let record_name = user.client_id.record_name();
-    let record_at = Place { namespace: &context.settings.namespace, name: &record_name };
-    let secret_at = Place { namespace: &user.owner.namespace, name: &user.secret_name };
+    let record_at = ObjectRef { namespace: &context.settings.namespace, name: &record_name };
+    let secret_at = ObjectRef { namespace: &user.owner.namespace, name: &user.secret_name };
     let (id, secret, verifier) = draw(&issue, user, context).await?;
     let now = cluster.now();
     let placeholder = issue.placeholder.clone();
     let record = issue.record.with_pending(id.clone(), verifier, placeholder, now);
     let registered =
-        cluster.put_secret(record_at, &issue.record_version, &record_secret(&record)).await?;
+        cluster.replace_secret(record_at, &issue.record_version, &record_secret(&record)).await?;
     let revealed = match &issue.placeholder {
         Some(version) => {
             let patch = Conditional::new(delivery_patch(&id, &secret, user), version);
@@ -38,7 +38,7 @@ pub(super) async fn issue_secret(
             cluster.patch_secret(secret_at, patch).await
         }
         // A creation carries no version that could stop it: it leaves at once or not at all.
-        None if has_paused(now, cluster.now()) => return Err(Error::Unsettled),
+        None if has_paused(now, cluster.now()) => return Err(Error::NotConverged),
         None => {
             let whole = whole(&id, &secret, user);
             drop(secret);
@@ -52,7 +52,7 @@ pub(super) async fn issue_secret(
         if is_unseen {
             // Else each look would leave another one behind. What fails here is left to the fence.
             let record = record_secret(&record.without(&id));
-            let _ = cluster.put_secret(record_at, &registered, &record).await;
+            let _ = cluster.replace_secret(record_at, &registered, &record).await;
             // What stays blocked leaves no Secret without a client secret behind.
             if let Some(empty) = untouched.filter(|_| issue.placeholder_is_empty) {
                 let _ = cluster.delete_secret(secret_at, empty).await;
@@ -62,7 +62,7 @@ pub(super) async fn issue_secret(
     }
     // What a 2xx says was shown is current, even if its reader deletes the Secret right now.
     let record = record.promote(&id, user.overlap, cluster.now());
-    cluster.put_secret(record_at, &registered, &record_secret(&record)).await?;
+    cluster.replace_secret(record_at, &registered, &record_secret(&record)).await?;
     tracing::info!(
         namespace = user.owner.namespace,
         name = user.owner.name,
@@ -71,19 +71,19 @@ pub(super) async fn issue_secret(
         "client secret issued"
     );
     context.metrics.issued(issue.cause);
-    tell(user, report::issued(user, record.serial, issue.cause), context).await;
+    record_event(user, report::issued(user, record.serial, issue.cause), context).await;
     Ok(())
 }
 
 /// Whether the process stood still since the verifier was registered, by the clocks.
 fn has_paused(before: Now, after: Now) -> bool {
-    after.likely().duration_since(before.likely()).abs() > PROMPT
+    after.likely().duration_since(before.likely()).abs() > MAX_PAUSE
 }
 
 /// Whether the Secret is still what was to be written over, or absent if it was to be created. A
 /// refusal alone does not tell: a proxy may have sent the request twice, and a policy looks before
 /// the version is compared.
-async fn is_untouched(at: Place<'_>, placeholder: Option<&Version>, context: &Context) -> bool {
+async fn is_untouched(at: ObjectRef<'_>, placeholder: Option<&Version>, context: &Context) -> bool {
     match (context.cluster.secret_metadata(at).await, placeholder) {
         (Ok(Some(found)), Some(placeholder)) => version_of(&found).as_ref() == Some(placeholder),
         (Ok(None), None) => true,
@@ -122,7 +122,7 @@ async fn draw(
 }
 
 /// More than the deadline of the registration, which lies between.
-const PROMPT: SignedDuration = SignedDuration::from_secs(30);
+const MAX_PAUSE: SignedDuration = SignedDuration::from_secs(30);
 
 const ID_BYTES: usize = 20;
 

@@ -1,8 +1,8 @@
 //! Tells the user: the status, and an Event for every change of state.
 
-use super::{Look, observation};
+use super::{Observation, observation};
 use crate::api::technical_user::TechnicalUser;
-use crate::controller::cluster::{Kind, Place};
+use crate::controller::cluster::{ApiErrorKind, ObjectRef};
 use crate::controller::engine::{Action, requeue_at};
 use crate::controller::event::{self, Regarding};
 use crate::controller::{Context, Error};
@@ -18,9 +18,13 @@ use crate::domain::technical_user::{
 use crate::stored::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
-pub(super) async fn publish(look: &Look, rest: &Done, context: &Context) -> Result<Action, Error> {
+pub(super) async fn report(
+    look: &Observation,
+    rest: &Done,
+    context: &Context,
+) -> Result<Action, Error> {
     let now = context.cluster.now();
-    let ability = ability(look, context).await?;
+    let ability = signing_key_state(look, context).await?;
     let has_repaired = write_status(look, &rest.outcome, ability, context).await?;
     let wake_in = rest.requeue_at.map(|at| requeue_at(at, now));
     let is_in_trouble = rest.outcome.progress() != Progress::Done;
@@ -28,15 +32,15 @@ pub(super) async fn publish(look: &Look, rest: &Done, context: &Context) -> Resu
 }
 
 /// Says what is wrong, if the API server lets it be said.
-pub(super) async fn report_failure(look: &Look, error: &Error, context: &Context) {
-    let Some(obstacle) = error.obstacle() else {
+pub(super) async fn report_failure(look: &Observation, error: &Error, context: &Context) {
+    let Some(obstacle) = error.blocked_reason() else {
         return;
     };
     // Who cannot be asked about the object cannot be asked about its key.
     let ability = if obstacle == BlockedReason::ApiServerUnavailable {
         SigningKeyState::Unknown
     } else {
-        ability(look, context).await.unwrap_or(SigningKeyState::Unknown)
+        signing_key_state(look, context).await.unwrap_or(SigningKeyState::Unknown)
     };
     let verdict = Outcome::Blocked(obstacle);
     if let Err(failure) = write_status(look, &verdict, ability, context).await {
@@ -60,7 +64,7 @@ pub(super) async fn report_invalid_spec(
     if former == Some(&status) {
         return Ok(());
     }
-    let at = Place { namespace: &owner.namespace, name: &owner.name };
+    let at = ObjectRef { namespace: &owner.namespace, name: &owner.name };
     let Some(version) = version_of(&object.metadata) else { return Ok(()) };
     context.cluster.apply_status(at, &version, &status).await?;
     event::record_all(&Regarding::from(&owner), news, context).await;
@@ -68,7 +72,10 @@ pub(super) async fn report_invalid_spec(
 }
 
 /// Whether the `SigningKey` that the user refers to can sign, by a live read.
-async fn ability(look: &Look, context: &Context) -> Result<SigningKeyState, Error> {
+async fn signing_key_state(
+    look: &Observation,
+    context: &Context,
+) -> Result<SigningKeyState, Error> {
     let Some(object) = &look.object else {
         return Ok(SigningKeyState::Unknown);
     };
@@ -83,7 +90,7 @@ async fn ability(look: &Look, context: &Context) -> Result<SigningKeyState, Erro
 
 /// Returns whether the status was written.
 async fn write_status(
-    look: &Look,
+    look: &Observation,
     verdict: &Outcome,
     ability: SigningKeyState,
     context: &Context,
@@ -107,15 +114,15 @@ async fn write_status(
     if former.is_some_and(|former| report::is_same(former, &status)) {
         return Ok(false);
     }
-    if !context.leads() {
+    if !context.is_leader() {
         return Err(Error::NotLeading);
     }
-    let at = Place { namespace: &user.owner.namespace, name: &user.owner.name };
+    let at = ObjectRef { namespace: &user.owner.namespace, name: &user.owner.name };
     let Some(version) = version_of(&object.metadata) else { return Ok(false) };
     match context.cluster.apply_status(at, &version, &status).await {
         Ok(()) => {}
         // The user went, or came anew, in the meantime: the watch will tell.
-        Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Outdated) => {
+        Err(failure) if matches!(failure.kind, ApiErrorKind::NotFound | ApiErrorKind::Conflict) => {
             return Ok(false);
         }
         Err(failure) => return Err(failure.into()),
@@ -151,7 +158,7 @@ pub(super) async fn record_changed(
                 serial = record.serial,
                 "client secrets revoked"
             );
-            tell(user, report::revoked(user), context).await;
+            record_event(user, report::revoked(user), context).await;
         }
     }
 }
@@ -165,7 +172,7 @@ pub(super) async fn refreshed(refresh: &Refresh, user: &User, context: &Context)
     if fields == 0 {
         return;
     }
-    tell(user, report::refreshed(user), context).await;
+    record_event(user, report::refreshed(user), context).await;
 }
 
 /// Whoever revealed it died, or never heard that it did, and took the reason along.
@@ -177,9 +184,9 @@ async fn found_issued(is_first: bool, user: &User, serial: i64, context: &Contex
         "client secret found issued"
     );
     context.metrics.found_issued();
-    tell(user, report::found_issued(user, serial, is_first), context).await;
+    record_event(user, report::found_issued(user, serial, is_first), context).await;
 }
 
-pub(super) async fn tell(user: &User, news: Event, context: &Context) {
+pub(super) async fn record_event(user: &User, news: Event, context: &Context) {
     event::record_all(&Regarding::from(&user.owner), [news], context).await;
 }

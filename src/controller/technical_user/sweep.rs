@@ -2,7 +2,7 @@
 //! would have it collected; without its user it is refused by every server anyway.
 
 use super::{holder, observation};
-use crate::controller::cluster::{Kind, Place};
+use crate::controller::cluster::{ApiErrorKind, ObjectRef};
 use crate::controller::{Context, Error};
 use crate::domain::technical_user::Holder;
 
@@ -17,19 +17,21 @@ use crate::domain::technical_user::Holder;
 ///
 /// The world did not obey; the next sweep tries again.
 pub(super) async fn sweep(name: &str, context: &Context) -> Result<(), Error> {
-    let at = Place { namespace: &context.settings.namespace, name };
+    let at = ObjectRef { namespace: &context.settings.namespace, name };
     let Some(secret) = context.cluster.own_secret(at).await? else {
         return Ok(());
     };
     let Ok((version, record)) = observation::record(&secret, None) else {
         return Ok(());
     };
-    if holder(&record.owner, context).await? == Holder::Exists || !context.leads() {
+    if holder(&record.owner, context).await? == Holder::Exists || !context.is_leader() {
         return Ok(());
     }
     match context.cluster.delete_secret(at, &version).await {
         Ok(()) => {}
-        Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Outdated) => return Ok(()),
+        Err(failure) if matches!(failure.kind, ApiErrorKind::NotFound | ApiErrorKind::Conflict) => {
+            return Ok(());
+        }
         Err(failure) => return Err(failure.into()),
     }
     tracing::info!(

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use self::chosen::Chosen;
-use self::room::Room;
-use super::{Key, observation};
+use self::chosen::ChosenNames;
+use self::room::MemoryBudget;
+use super::{UserRef, observation};
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
@@ -30,13 +30,13 @@ mod room;
 
 /// Everything that the watches told.
 #[derive(Debug, Default)]
-pub(super) struct Views {
-    pub(super) users: Store<Key, Box<TechnicalUser>>,
+pub(super) struct Cache {
+    pub(super) users: Store<UserRef, Box<TechnicalUser>>,
     pub(super) records: Store<String, Readable>,
-    pub(super) secrets: Store<Key, Seen>,
+    pub(super) secrets: Store<UserRef, CachedSecret>,
     pub(super) signing_keys: Store<String, SigningKeyState>,
-    chosen: Chosen,
-    room: Room,
+    chosen: ChosenNames,
+    room: MemoryBudget,
 }
 
 /// A verifier record, if it can be read.
@@ -44,7 +44,7 @@ pub(super) type Readable = Result<(Version, Record), Unreadable>;
 
 /// A delivered Secret, and whose it says it is.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct CachedSecret {
     namespace: String,
     delivered: ObservedSecret,
     ownership: Option<Ownership>,
@@ -54,11 +54,11 @@ pub(super) struct Seen {
 // === reading objects ===
 
 /// The user without what no decision needs.
-pub(super) fn read_user(mut user: TechnicalUser) -> Option<(Key, Box<TechnicalUser>)> {
+pub(super) fn read_user(mut user: TechnicalUser) -> Option<(UserRef, Box<TechnicalUser>)> {
     prune_metadata(&mut user.metadata);
     user.spec.description = None;
     let owner = observation::owner(&user.metadata)?;
-    Some((Key { namespace: owner.namespace, name: owner.name }, Box::new(user)))
+    Some((UserRef { namespace: owner.namespace, name: owner.name }, Box::new(user)))
 }
 
 /// Whether the `SigningKey` can sign, by its name.
@@ -79,27 +79,27 @@ pub(super) fn read_record(secret: &Secret) -> Option<(String, Readable)> {
 
 /// The delivered Secret by its own place. Anybody may put our label on a Secret, so one that no
 /// `TechnicalUser` owns is not kept.
-pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(Key, Option<Seen>)> {
-    let key = Key { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
+pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(UserRef, Option<CachedSecret>)> {
+    let key = UserRef { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
     let delivered = observation::delivered(metadata, Belongs::Foreign)?;
     let ownership = observation::ownership(metadata);
     let is_owned = ownership.as_ref().is_some_and(|it| it.name.is_some());
     let namespace = key.namespace.clone();
     let size = room::size(&delivered);
-    Some((key, is_owned.then_some(Seen { namespace, delivered, ownership, size })))
+    Some((key, is_owned.then_some(CachedSecret { namespace, delivered, ownership, size })))
 }
 
-impl Seen {
+impl CachedSecret {
     /// The user that has to be looked at when this Secret changes.
-    pub(super) fn user(&self) -> Option<Key> {
+    pub(super) fn user(&self) -> Option<UserRef> {
         let name = self.ownership.as_ref()?.name.clone()?;
-        Some(Key { namespace: self.namespace.clone(), name })
+        Some(UserRef { namespace: self.namespace.clone(), name })
     }
 }
 
 // === impl Views ===
 
-impl Views {
+impl Cache {
     /// Whether every watch has told everything once. That of signing keys holds up nobody: until it
     /// has, a status keeps what it says of them.
     pub(super) fn are_synced(&self) -> bool {
@@ -107,11 +107,11 @@ impl Views {
     }
 
     /// Takes in a user, and returns whom to check.
-    pub(super) fn take_user(
+    pub(super) fn apply_user(
         &mut self,
         watch: usize,
-        told: WatchEvent<Key, Box<TechnicalUser>>,
-    ) -> Vec<Key> {
+        told: WatchEvent<UserRef, Box<TechnicalUser>>,
+    ) -> Vec<UserRef> {
         let was_there = told.key().map(|key| self.users.get(key).is_some());
         let keys = self.users.apply_event(watch, told);
         for key in &keys {
@@ -125,23 +125,27 @@ impl Views {
 
     /// Takes in a verifier record, and returns whom to check: its former and its present owner. One that
     /// names nobody may be that of any user with its client id.
-    pub(super) fn take_record(&mut self, told: WatchEvent<String, Readable>) -> Vec<Key> {
+    pub(super) fn apply_record(&mut self, told: WatchEvent<String, Readable>) -> Vec<UserRef> {
         let name = told.key().cloned();
         let former = name.as_ref().and_then(|name| self.owner_of(name));
         let names = self.records.apply_event(0, told);
-        let Some(name) = name else { return self.everybody_if(!names.is_empty()) };
-        let owners: Vec<Key> = self.owner_of(&name).into_iter().chain(former).collect();
+        let Some(name) = name else { return self.keys_if(!names.is_empty()) };
+        let owners: Vec<UserRef> = self.owner_of(&name).into_iter().chain(former).collect();
         if owners.is_empty() { self.claimants(&name) } else { owners }
     }
 
     /// Takes in a delivered Secret, and returns whom to check: its former and its present owner, and the
     /// users whose delivered Secret has its name. Tenants write labelled Secrets as they like, so one of
     /// them concerns nobody else.
-    pub(super) fn take_secret(&mut self, watch: usize, told: WatchEvent<Key, Seen>) -> Vec<Key> {
+    pub(super) fn apply_secret(
+        &mut self,
+        watch: usize,
+        told: WatchEvent<UserRef, CachedSecret>,
+    ) -> Vec<UserRef> {
         let place = told.key().cloned();
         let seen = place.as_ref().and_then(|place| self.secrets.get(place));
-        let (former, size) = (seen.and_then(Seen::user), seen.map_or(0, |it| it.size));
-        let present = told.object().and_then(Seen::user);
+        let (former, size) = (seen.and_then(CachedSecret::user), seen.map_or(0, |it| it.size));
+        let present = told.object().and_then(CachedSecret::user);
         let told = match told {
             WatchEvent::Apply(place, seen) if !self.room.has(&place.namespace, size, seen.size) => {
                 tracing::debug!(
@@ -161,15 +165,15 @@ impl Views {
         let Some(place) = place else {
             let kept = self.secrets.iter();
             self.room.recount(kept.map(|(place, seen)| (place.namespace.as_str(), seen.size)));
-            return self.everybody_if(!places.is_empty());
+            return self.keys_if(!places.is_empty());
         };
         let kept = self.secrets.get(&place).map_or(0, |it| it.size);
         self.room.note_secret(&place.namespace, size, kept);
         let owners = former.into_iter().chain(present).chain(self.chosen.users(&place));
         let default = observation::default_user(&place.name)
-            .map(|name| Key { namespace: place.namespace.clone(), name: name.to_owned() });
+            .map(|name| UserRef { namespace: place.namespace.clone(), name: name.to_owned() });
         let default = default.filter(|key| !self.chosen.has(key));
-        let touched: BTreeSet<Key> = owners.chain(default).collect();
+        let touched: BTreeSet<UserRef> = owners.chain(default).collect();
         // The news of a user that comes later wakes it as well.
         touched.into_iter().filter(|key| self.users.get(key).is_some()).collect()
     }
@@ -177,7 +181,7 @@ impl Views {
     /// Whether the user is at rest as far as the watches know.
     pub(super) fn check(
         &self,
-        key: &Key,
+        key: &UserRef,
         (settings, installations): (&Settings, &Installations),
         now: Now,
     ) -> CacheState {
@@ -234,29 +238,29 @@ impl Views {
     }
 
     /// The users that refer to the `SigningKey` of that name.
-    pub(super) fn followers(&self, key: &str) -> impl Iterator<Item = &Key> {
+    pub(super) fn followers(&self, key: &str) -> impl Iterator<Item = &UserRef> {
         let users = self.users.iter();
         users.filter(move |(_, user)| user.spec.signing_key_ref.name == key).map(|(key, _)| key)
     }
 
     /// All users.
-    pub(super) fn everybody(&self) -> Vec<Key> {
+    pub(super) fn keys(&self) -> Vec<UserRef> {
         self.users.iter().map(|(key, _)| key.clone()).collect()
     }
 
     /// What vanished with a list names nobody any more: anybody may miss it.
-    fn everybody_if(&self, has_lost: bool) -> Vec<Key> {
-        if has_lost { self.everybody() } else { Vec::new() }
+    fn keys_if(&self, has_lost: bool) -> Vec<UserRef> {
+        if has_lost { self.keys() } else { Vec::new() }
     }
 
-    fn owner_of(&self, record: &String) -> Option<Key> {
+    fn owner_of(&self, record: &String) -> Option<UserRef> {
         let (_, record) = self.records.get(record)?.as_ref().ok()?;
         let owner = &record.owner;
-        Some(Key { namespace: owner.namespace.clone(), name: owner.name.clone() })
+        Some(UserRef { namespace: owner.namespace.clone(), name: owner.name.clone() })
     }
 
     /// The users whose client id has the record of that name.
-    fn claimants(&self, record: &str) -> Vec<Key> {
+    fn claimants(&self, record: &str) -> Vec<UserRef> {
         let claims = |user: &TechnicalUser| {
             let uid = user.metadata.uid.as_deref().unwrap_or_default();
             client_id(user, uid).is_some_and(|id| id.record_name() == record)
@@ -289,15 +293,15 @@ impl Views {
 
     fn delivered(&self, user: &User) -> Option<ObservedSecret> {
         let namespace = user.owner.namespace.clone();
-        let seen = self.secrets.get(&Key { namespace, name: user.secret_name.clone() })?;
+        let seen = self.secrets.get(&UserRef { namespace, name: user.secret_name.clone() })?;
         let Owner { uid, name, .. } = &user.owner;
         let ownership = seen.ownership.as_ref();
-        let belongs = ownership.map_or(Belongs::Foreign, |it| it.seen_by(uid, name));
+        let belongs = ownership.map_or(Belongs::Foreign, |it| it.relation_to(uid, name));
         Some(ObservedSecret { belongs, ..seen.delivered.clone() })
     }
 
     fn lives(&self, owner: &Owner) -> bool {
-        let key = Key { namespace: owner.namespace.clone(), name: owner.name.clone() };
+        let key = UserRef { namespace: owner.namespace.clone(), name: owner.name.clone() };
         let user = self.users.get(&key);
         user.is_some_and(|user| user.metadata.uid.as_ref() == Some(&owner.uid))
     }

@@ -10,8 +10,10 @@ use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::watcher::watcher;
 use kube::{Api, Client};
 
-use super::Key;
-use super::views::{Readable, Seen, Views, read_record, read_secret, read_signing_key, read_user};
+use super::UserRef;
+use super::views::{
+    Cache, CachedSecret, Readable, read_record, read_secret, read_signing_key, read_user,
+};
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
@@ -21,14 +23,14 @@ use crate::domain::technical_user::report::SigningKeyState;
 use crate::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
 
 /// What a watch told of which kind.
-pub(super) enum News {
-    User(usize, WatchEvent<Key, Box<TechnicalUser>>),
+pub(super) enum Update {
+    User(usize, WatchEvent<UserRef, Box<TechnicalUser>>),
     Record(WatchEvent<String, Readable>),
-    Secret(usize, WatchEvent<Key, Seen>),
+    Secret(usize, WatchEvent<UserRef, CachedSecret>),
     SigningKey(WatchEvent<String, SigningKeyState>),
 }
 
-impl News {
+impl Update {
     /// Whether a watch has just told everything once more.
     pub(super) fn ends_a_list(&self) -> bool {
         matches!(
@@ -45,8 +47,8 @@ impl News {
 pub(super) fn watches(
     client: &Client,
     (settings, installations): (&Settings, &Arc<Installations>),
-    views: &mut Views,
-) -> SelectAll<BoxStream<'static, News>> {
+    views: &mut Cache,
+) -> SelectAll<BoxStream<'static, Update>> {
     let mut watches = SelectAll::new();
     let namespaces: Vec<Option<&str>> = if settings.watch_namespaces.is_empty() {
         vec![None]
@@ -58,7 +60,7 @@ pub(super) fn watches(
         views.secrets.register_watch(index);
         let (listed, is_listed) = tokio::sync::watch::channel(false);
         let users = users(client, namespace, index).inspect(move |news| {
-            if matches!(news, News::User(_, WatchEvent::InitDone | WatchEvent::Forbidden)) {
+            if matches!(news, Update::User(_, WatchEvent::InitDone | WatchEvent::Forbidden)) {
                 listed.send_replace(true);
             }
         });
@@ -75,8 +77,8 @@ pub(super) fn watches(
 /// Begins a watch once another one has listed: how many Secrets of a namespace are kept depends on its users.
 fn after(
     mut is_listed: tokio::sync::watch::Receiver<bool>,
-    watch: BoxStream<'static, News>,
-) -> BoxStream<'static, News> {
+    watch: BoxStream<'static, Update>,
+) -> BoxStream<'static, Update> {
     let begun = async move {
         // Without the other watch there is nothing to wait for.
         drop(is_listed.wait_for(|is_listed| *is_listed).await);
@@ -85,7 +87,7 @@ fn after(
     begun.flatten_stream().boxed()
 }
 
-fn users(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'static, News> {
+fn users(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'static, Update> {
     let api: Api<DeserializeGuard<TechnicalUser>> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -94,12 +96,12 @@ fn users(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'s
     // One malformed object must not stop the watch.
     let read = |user: DeserializeGuard<_>| read_user(user.0.ok()?);
     watch(scoped("technicalusers", namespace), open, read)
-        .map(move |told| News::User(index, told))
+        .map(move |told| Update::User(index, told))
         .boxed()
 }
 
 /// Metadata alone, and only of what carries our label.
-fn secrets(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'static, News> {
+fn secrets(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'static, Update> {
     let api: Api<PartialObjectMeta<Secret>> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -108,22 +110,22 @@ fn secrets(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<
     let open = move || watcher(api.clone(), selected.clone());
     let read = |secret: PartialObjectMeta<Secret>| read_secret(&secret.metadata);
     watch(scoped("secrets", namespace), open, read)
-        .map(move |told| News::Secret(index, told.filtered()))
+        .map(move |told| Update::Secret(index, told.filtered()))
         .boxed()
 }
 
-fn records(client: &Client, namespace: &str) -> BoxStream<'static, News> {
+fn records(client: &Client, namespace: &str) -> BoxStream<'static, Update> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let selected = large_pages().fields(&format!("type={}", api::RECORD_TYPE));
     let open = move || watcher(api.clone(), selected.clone());
-    watch("verifier records", open, |secret| read_record(&secret)).map(News::Record).boxed()
+    watch("verifier records", open, |secret| read_record(&secret)).map(Update::Record).boxed()
 }
 
 fn signing_keys(
     client: &Client,
     controller: &str,
     installations: &Arc<Installations>,
-) -> BoxStream<'static, News> {
+) -> BoxStream<'static, Update> {
     let (controller, installations) = (controller.to_owned(), Arc::clone(installations));
     let api: Api<DeserializeGuard<SigningKey>> = Api::all(client.clone());
     let open = move || watcher(api.clone(), small_pages());
@@ -131,5 +133,5 @@ fn signing_keys(
         let key = key.0.ok()?;
         read_signing_key(&key, installations.serves(&key, &controller))
     };
-    watch("signingkeys of technicalusers", open, read).map(News::SigningKey).boxed()
+    watch("signingkeys of technicalusers", open, read).map(Update::SigningKey).boxed()
 }

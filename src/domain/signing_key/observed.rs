@@ -19,7 +19,7 @@ pub struct Observed {
     /// The namespaces where the JWKS shall be, and what is there under its name.
     pub targets: BTreeMap<String, ConfigMapState>,
     /// JWKS ConfigMaps of this series where none shall be any more.
-    pub surplus: BTreeMap<Place, StaleCopy>,
+    pub surplus: BTreeMap<ConfigMapRef, StaleCopy>,
     /// Whether the JWKS of every namespace was read.
     pub sight: Scope,
     /// The ledger.
@@ -130,7 +130,7 @@ pub enum StaleCopy {
 
 /// A ConfigMap by its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct ConfigMapRef {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -197,7 +197,7 @@ impl Observed {
 
 // === impl Place ===
 
-impl Place {
+impl ConfigMapRef {
     /// The ConfigMap in that place, as messages name it.
     pub fn config_map(&self) -> String {
         format!("ConfigMap {}/{}", self.namespace, self.name)
@@ -213,8 +213,8 @@ impl Series {
     }
 
     /// The JWKS ConfigMap of that namespace.
-    pub(super) fn place_in(&self, namespace: &str) -> Place {
-        Place { namespace: namespace.to_owned(), name: self.config_map_name.clone() }
+    pub(super) fn place_in(&self, namespace: &str) -> ConfigMapRef {
+        ConfigMapRef { namespace: namespace.to_owned(), name: self.config_map_name.clone() }
     }
 
     /// The Secret that holds the ledger, as `namespace/name`.

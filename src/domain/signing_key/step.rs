@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{Ledger, Outcome, Place};
+use super::{ConfigMapRef, Ledger, Outcome};
 use crate::domain::object::Version;
 
 /// What to do now.
@@ -49,7 +49,7 @@ pub enum Publication {
     /// Replace what it says in that namespace, at exactly that version, and drop these fields.
     Replace(String, Version, BTreeSet<String>),
     /// Delete it, since it is not wanted there any more, at exactly that version.
-    Delete(Place, Version),
+    Delete(ConfigMapRef, Version),
 }
 
 impl Publication {

@@ -27,19 +27,25 @@ impl LogFile {
     /// The system refused.
     pub fn open(path: PathBuf) -> io::Result<Self> {
         let file = opened(&path)?;
-        Ok(Self { path, file, looked_at: Instant::now(), every: EVERY, is_in_trouble: false })
+        Ok(Self {
+            path,
+            file,
+            looked_at: Instant::now(),
+            every: CHECK_INTERVAL,
+            is_in_trouble: false,
+        })
     }
 
     /// How often the path is looked at: once a second while there is something to write, unless said
     /// here.
     #[must_use]
-    pub fn looked_at_every(mut self, every: Duration) -> Self {
+    pub fn with_check_interval(mut self, every: Duration) -> Self {
         self.every = every;
         self
     }
 
-    fn look(&mut self) {
-        if !self.is_elsewhere() {
+    fn reopen_if_moved(&mut self) {
+        if !self.is_moved() {
             return;
         }
         match opened(&self.path) {
@@ -62,7 +68,7 @@ impl LogFile {
     }
 
     /// Whether the path does not lead to the open file any more.
-    fn is_elsewhere(&self) -> bool {
+    fn is_moved(&self) -> bool {
         match (metadata(&self.path), self.file.metadata()) {
             (Ok(there), Ok(open)) => (there.dev(), there.ino()) != (open.dev(), open.ino()),
             (Err(error), _) => error.kind() == ErrorKind::NotFound,
@@ -75,7 +81,7 @@ impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.looked_at.elapsed() >= self.every {
             self.looked_at = Instant::now();
-            self.look();
+            self.reopen_if_moved();
         }
         self.file.write(bytes)
     }
@@ -92,7 +98,7 @@ fn opened(path: &Path) -> io::Result<File> {
 }
 
 /// A look costs two system calls.
-const EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -104,7 +110,7 @@ mod tests {
     fn log(every: Duration) -> (tempfile::TempDir, PathBuf, LogFile) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
-        let log = LogFile::open(path.clone()).unwrap().looked_at_every(every);
+        let log = LogFile::open(path.clone()).unwrap().with_check_interval(every);
         (folder, path, log)
     }
 

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::directory::Known;
+use crate::directory::RegisteredClient;
 use crate::domain::key_pair::Kid;
 use crate::domain::token::presented::ClientAuthMethod;
 use crate::domain::token::{Claims, TokenId};
-use crate::server::answer::Refusal;
+use crate::server::answer::OAuthError;
 
 /// A token that was issued.
 #[derive(Clone, Debug, Serialize)]
@@ -17,7 +17,7 @@ pub(in crate::server) struct Issued<'a> {
     time: Timestamp,
     event: &'static str,
     #[serde(flatten)]
-    client: Named<'a>,
+    client: Client<'a>,
     roles: &'a [&'a str],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     aud: &'a [&'a str],
@@ -31,7 +31,7 @@ pub(in crate::server) struct Issued<'a> {
 }
 
 /// How a client authenticated, and where its connection came from: the last proxy, if there is one.
-type Way = (ClientAuthMethod, Option<IpAddr>);
+type Via = (ClientAuthMethod, Option<IpAddr>);
 
 /// A request that was refused.
 #[derive(Clone, Debug, Serialize)]
@@ -39,7 +39,7 @@ pub(in crate::server) struct Refused<'a> {
     time: Timestamp,
     event: &'static str,
     #[serde(flatten)]
-    client: Option<Named<'a>>,
+    client: Option<Client<'a>>,
     auth_method: &'static str,
     error: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -56,7 +56,7 @@ pub(in crate::server) struct Introspected<'a> {
     time: Timestamp,
     event: &'static str,
     #[serde(flatten)]
-    client: Named<'a>,
+    client: Client<'a>,
     active: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_client_id: Option<&'a str>,
@@ -71,7 +71,7 @@ pub(in crate::server) struct Introspected<'a> {
 
 /// The client of a record: by its ids, and by the place of its `TechnicalUser`.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Named<'a> {
+struct Client<'a> {
     client_id: &'a str,
     namespace: &'a str,
     name: &'a str,
@@ -81,15 +81,15 @@ struct Named<'a> {
 
 impl<'a> Issued<'a> {
     pub(in crate::server) fn of(
-        client: &'a Known,
+        client: &'a RegisteredClient,
         claims: &Claims<'a>,
         kid: &'a Kid,
-        (method, source): Way,
+        (method, source): Via,
     ) -> Self {
         Self {
             time: claims.issued_at,
             event: "token_issued",
-            client: Named::of(client),
+            client: Client::of(client),
             roles: &claims.granted.roles,
             aud: &claims.granted.audiences,
             jti: claims.id,
@@ -104,14 +104,14 @@ impl<'a> Issued<'a> {
 impl<'a> Refused<'a> {
     pub(in crate::server) fn of(
         (time, event): (Timestamp, &'static str),
-        client: Option<&'a Known>,
-        (method, source): Way,
-        refusal: &Refusal,
+        client: Option<&'a RegisteredClient>,
+        (method, source): Via,
+        refusal: &OAuthError,
     ) -> Self {
         Self {
             time,
             event,
-            client: client.map(Named::of),
+            client: client.map(Client::of),
             auth_method: method.name(),
             error: refusal.code(),
             reason: refusal.audit_reason(),
@@ -131,15 +131,15 @@ impl<'a> Introspected<'a> {
     /// us, and are no text of the request.
     pub(in crate::server) fn of(
         time: Timestamp,
-        client: &'a Known,
-        (method, source): Way,
+        client: &'a RegisteredClient,
+        (method, source): Via,
         token: Option<(Option<&'a str>, Option<&'a str>)>,
     ) -> Self {
         let (token_client_id, jti) = token.unwrap_or_default();
         Self {
             time,
             event: "token_introspected",
-            client: Named::of(client),
+            client: Client::of(client),
             active: token.is_some(),
             token_client_id,
             jti,
@@ -155,8 +155,8 @@ impl<'a> Introspected<'a> {
     }
 }
 
-impl<'a> Named<'a> {
-    fn of(known: &'a Known) -> Self {
+impl<'a> Client<'a> {
+    fn of(known: &'a RegisteredClient) -> Self {
         let (client, owner) = (&known.client, &known.owner);
         Self {
             client_id: client.id.as_str(),

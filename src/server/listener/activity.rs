@@ -14,12 +14,12 @@ use axum::http::StatusCode;
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
-use super::limits::Limits;
+use super::limits::ListenerLimits;
 use super::responses::Responses;
 
 /// One connection, as seen by itself, by its requests and by the crowd.
 #[derive(Debug)]
-pub(super) struct Activity {
+pub(super) struct ConnectionState {
     phase: Mutex<Phase>,
     order: AtomicU8,
     waker: AtomicWaker,
@@ -65,25 +65,25 @@ enum Awaits {
 
 /// What a connection was asked to do by others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum Shutdown {
     /// End when the running requests have.
-    Leave,
+    Graceful,
     /// End.
-    Cut,
+    Abort,
 }
 
 /// What a connection has to do by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(super) enum Deadline {
     /// Nothing before that.
     At(Instant),
     /// As [`Order::Leave`].
-    Leave,
+    Graceful,
     /// As [`Order::Cut`].
-    Cut,
+    Abort,
 }
 
-impl Activity {
+impl ConnectionState {
     pub(super) fn new(
         (age, pause): (Duration, Duration),
         source: IpAddr,
@@ -123,7 +123,7 @@ impl Activity {
     }
 
     /// Something came from the client.
-    pub(super) fn heard(&self) {
+    pub(super) fn on_read(&self) {
         let mut phase = self.phase();
         // HTTP/2 talks without a request, too: answers to pings, for one.
         if phase.protocol == Protocol::OneByOne
@@ -137,14 +137,14 @@ impl Activity {
     }
 
     /// A request runs until what is returned is dropped.
-    pub(super) fn begin(self: &Arc<Self>, protocol: Protocol) -> Running {
+    pub(super) fn request_started(self: &Arc<Self>, protocol: Protocol) -> RequestGuard {
         let mut phase = self.phase();
         phase.protocol = protocol;
         phase.awaits = Awaits::Anything;
         phase.running += 1;
         phase.since = Instant::now();
         self.requests_of_source.fetch_add(1, Ordering::Relaxed);
-        Running(Arc::clone(self))
+        RequestGuard(Arc::clone(self))
     }
 
     /// Whether more requests run for the source than that.
@@ -166,7 +166,7 @@ impl Activity {
     /// take no time from the others. Requests of HTTP/2 never wait: a proxy has those of all clients on one
     /// connection.
     pub(super) fn pause(&self, protocol: Protocol) -> Option<Duration> {
-        let is_only_refused = self.refused.load(Ordering::Relaxed) >= REFUSALS_IN_A_ROW;
+        let is_only_refused = self.refused.load(Ordering::Relaxed) >= MAX_CONSECUTIVE_REFUSALS;
         (protocol == Protocol::OneByOne && is_only_refused).then_some(self.pause)
     }
 
@@ -177,12 +177,12 @@ impl Activity {
     }
 
     /// The client is answered while it still sends.
-    pub(super) fn leave_unread(&self) {
+    pub(super) fn close_unread(&self) {
         self.phase().is_unread = true;
     }
 
     /// The connection ends by itself from now on.
-    pub(super) fn leave(&self) {
+    pub(super) fn close_gracefully(&self) {
         let mut phase = self.phase();
         phase.is_leaving = true;
         if phase.running == 0 {
@@ -198,21 +198,21 @@ impl Activity {
     }
 
     /// What the connection has to do now, or when to ask again.
-    pub(super) fn due(&self, limits: &Limits) -> Due {
+    pub(super) fn deadline(&self, limits: &ListenerLimits) -> Deadline {
         let now = Instant::now();
         let phase = self.phase();
         let (at, then) = match (phase.running, phase.is_leaving, phase.awaits) {
-            (1.., _, _) => (phase.since + limits.request, Due::Cut),
-            (0, true, _) => (phase.since + GOODBYE, Due::Cut),
-            (0, false, Awaits::Head) => (phase.since + limits.head, Due::Cut),
-            (0, false, Awaits::Anything) => (phase.since + limits.idle, Due::Leave),
+            (1.., _, _) => (phase.since + limits.request, Deadline::Abort),
+            (0, true, _) => (phase.since + LINGER_TIMEOUT, Deadline::Abort),
+            (0, false, Awaits::Head) => (phase.since + limits.head, Deadline::Abort),
+            (0, false, Awaits::Anything) => (phase.since + limits.idle, Deadline::Graceful),
         };
         let can_age = phase.protocol == Protocol::Multiplexed && !phase.is_leaving;
         match (now >= at, can_age) {
             (true, _) => then,
-            (false, true) if now >= phase.old_at => Due::Leave,
-            (false, true) => Due::At(at.min(phase.old_at)),
-            (false, false) => Due::At(at),
+            (false, true) if now >= phase.old_at => Deadline::Graceful,
+            (false, true) => Deadline::At(at.min(phase.old_at)),
+            (false, false) => Deadline::At(at),
         }
     }
 
@@ -223,21 +223,23 @@ impl Activity {
         (is_free && self.order.load(Ordering::Acquire) == 0).then_some(phase.since)
     }
 
-    pub(super) fn order(&self, order: Order) {
+    pub(super) fn shut_down(&self, order: Shutdown) {
         self.order.fetch_max(number(order), Ordering::AcqRel);
         self.waker.wake();
     }
 
     /// What was asked of the connection; its task is woken by the next order.
-    pub(super) fn ordered(&self, context: &Context<'_>) -> Option<Order> {
+    pub(super) fn poll_shutdown(&self, context: &Context<'_>) -> Option<Shutdown> {
         self.waker.register(context.waker());
         let number = self.order.load(Ordering::Acquire);
-        [Order::Cut, Order::Leave].into_iter().find(|order| self::number(*order) == number)
+        [Shutdown::Abort, Shutdown::Graceful]
+            .into_iter()
+            .find(|order| self::number(*order) == number)
     }
 
     /// Resolves when something was asked of the connection.
-    pub(super) async fn any_order(&self) {
-        let poll = |context: &mut Context<'_>| match self.ordered(context) {
+    pub(super) async fn shutdown_requested(&self) {
+        let poll = |context: &mut Context<'_>| match self.poll_shutdown(context) {
             Some(_) => Poll::Ready(()),
             None => Poll::Pending,
         };
@@ -251,9 +253,9 @@ impl Activity {
 
 /// A request, until its answer has been handed over or nobody wants it any more.
 #[derive(Debug)]
-pub(super) struct Running(Arc<Activity>);
+pub(super) struct RequestGuard(Arc<ConnectionState>);
 
-impl Drop for Running {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         let mut phase = self.0.phase();
         phase.running = phase.running.saturating_sub(1);
@@ -262,15 +264,15 @@ impl Drop for Running {
     }
 }
 
-fn number(order: Order) -> u8 {
+fn number(order: Shutdown) -> u8 {
     match order {
-        Order::Leave => 1,
-        Order::Cut => 2,
+        Shutdown::Graceful => 1,
+        Shutdown::Abort => 2,
     }
 }
 
 /// More than a client that is set up badly needs to be seen, and none on a connection that works.
-const REFUSALS_IN_A_ROW: u32 = 16;
+const MAX_CONSECUTIVE_REFUSALS: u32 = 16;
 
 /// Some round trips: for a client to hear that the connection ends, and to end it.
-const GOODBYE: Duration = Duration::from_secs(1);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);

@@ -90,19 +90,19 @@ impl Certificates {
         let first = read.fingerprint();
         let current = Arc::new(Current(RwLock::new(Arc::new(files.pair(read)?))));
         let settings = settings(Arc::clone(&files.provider), Arc::clone(&current))?;
-        Ok(Self { files, current, settings: Arc::new(settings), first, every: EVERY })
+        Ok(Self { files, current, settings: Arc::new(settings), first, every: CHECK_INTERVAL })
     }
 
     /// How often the files are looked at: every 10 seconds, unless said here.
     #[must_use]
-    pub fn looked_at_every(mut self, every: Duration) -> Self {
+    pub fn with_check_interval(mut self, every: Duration) -> Self {
         self.every = every;
         self
     }
 
     /// The certificate that new connections are shown, to be looked at any time.
-    pub(super) fn shown(&self) -> ShownCertificate {
-        ShownCertificate(Arc::clone(&self.current))
+    pub(super) fn current(&self) -> CurrentCertificate {
+        CurrentCertificate(Arc::clone(&self.current))
     }
 
     pub(super) fn settings(&self) -> Arc<ServerConfig> {
@@ -110,7 +110,7 @@ impl Certificates {
     }
 
     /// Keeps up with the files. Never ends.
-    pub(super) async fn renew(&self) {
+    pub(super) async fn reload(&self) {
         let mut looks = interval(self.every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut taken = self.first;
@@ -175,9 +175,9 @@ impl ResolvesServerCert for Current {
 
 /// The certificate that new connections of a listener are shown; it outlives the listener.
 #[derive(Clone, Debug)]
-pub struct ShownCertificate(Arc<Current>);
+pub struct CurrentCertificate(Arc<Current>);
 
-impl ShownCertificate {
+impl CurrentCertificate {
     /// The end of its validity, as the time since 1970.
     pub fn expires_at(&self) -> Option<Duration> {
         let pair = self.0.pair();
@@ -278,4 +278,4 @@ pub(super) const HTTP_2: &[u8] = b"h2";
 const CHAIN: &str = "the certificate chain in PEM form";
 const PRIVATE_KEY: &str = "the private key in PEM form";
 /// The kubelet itself takes about a minute to pass a Secret on.
-const EVERY: Duration = Duration::from_secs(10);
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);

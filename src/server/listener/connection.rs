@@ -16,22 +16,22 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::activity::{Activity, Due, Order, Protocol, Running};
+use super::activity::{ConnectionState, Deadline, Protocol, RequestGuard, Shutdown};
 use super::handler::Handler;
-use super::limits::Limits;
+use super::limits::ListenerLimits;
 use super::responses::too_many;
-use super::wire::Wire;
+use super::wire::MonitoredStream;
 
 /// What all connections of a listener share.
 #[derive(Clone)]
-pub(super) struct Speaker {
+pub(super) struct ConnectionServer {
     builder: Builder<TokioExecutor>,
     handler: Arc<dyn Handler<Incoming>>,
-    limits: Limits,
+    limits: ListenerLimits,
 }
 
-impl Speaker {
-    pub(super) fn new(handler: Arc<dyn Handler<Incoming>>, limits: Limits) -> Self {
+impl ConnectionServer {
+    pub(super) fn new(handler: Arc<dyn Handler<Incoming>>, limits: ListenerLimits) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -54,12 +54,16 @@ impl Speaker {
     }
 
     /// Serves a client until the connection ends.
-    pub(super) async fn serve<I>(&self, stream: I, protocol: Protocol, activity: &Arc<Activity>)
-    where
+    pub(super) async fn serve<I>(
+        &self,
+        stream: I,
+        protocol: Protocol,
+        activity: &Arc<ConnectionState>,
+    ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         activity.opened(protocol);
-        let wire = TokioIo::new(Wire::new(stream, Arc::clone(activity)));
+        let wire = TokioIo::new(MonitoredStream::new(stream, Arc::clone(activity)));
         let service = service_fn(|request| self.answer(request, activity));
         let connection = self.builder.serve_connection(wire, service);
         let mut connection = pin!(connection);
@@ -77,14 +81,14 @@ impl Speaker {
                     return Poll::Ready(());
                 }
                 let at = match next(activity, &self.limits, is_leaving, context) {
-                    Due::At(at) => at,
-                    Due::Leave => {
+                    Deadline::At(at) => at,
+                    Deadline::Graceful => {
                         is_leaving = true;
-                        activity.leave();
+                        activity.close_gracefully();
                         connection.as_mut().graceful_shutdown();
                         continue;
                     }
-                    Due::Cut => return Poll::Ready(()),
+                    Deadline::Abort => return Poll::Ready(()),
                 };
                 // A later instant is looked at when the earlier one has come: requests do not pay
                 // for it.
@@ -103,13 +107,14 @@ impl Speaker {
     fn answer(
         &self,
         request: Request<Incoming>,
-        activity: &Arc<Activity>,
-    ) -> impl Future<Output = Result<Response<Watched>, Infallible>> + Send + 'static + use<> {
+        activity: &Arc<ConnectionState>,
+    ) -> impl Future<Output = Result<Response<TrackedBody>, Infallible>> + Send + 'static + use<>
+    {
         let protocol = match request.version() {
             Version::HTTP_2 => Protocol::Multiplexed,
             _ => Protocol::OneByOne,
         };
-        let running = activity.begin(protocol);
+        let running = activity.request_started(protocol);
         let activity = Arc::clone(activity);
         let pause = activity.pause(protocol);
         let response = if activity.is_beyond(self.limits.of_source) {
@@ -125,31 +130,36 @@ impl Speaker {
             activity.answered(response.status());
             if protocol == Protocol::OneByOne {
                 if response.headers().contains_key(CONNECTION) {
-                    activity.leave_unread();
+                    activity.close_unread();
                 } else if activity.is_old() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
             }
-            Ok(response.map(|body| Watched { body, _running: running }))
+            Ok(response.map(|body| TrackedBody { body, _running: running }))
         }
     }
 }
 
-fn next(activity: &Activity, limits: &Limits, is_leaving: bool, context: &Context<'_>) -> Due {
-    match activity.ordered(context) {
-        Some(Order::Cut) => Due::Cut,
-        Some(Order::Leave) if !is_leaving => Due::Leave,
-        Some(Order::Leave) | None => activity.due(limits),
+fn next(
+    activity: &ConnectionState,
+    limits: &ListenerLimits,
+    is_leaving: bool,
+    context: &Context<'_>,
+) -> Deadline {
+    match activity.poll_shutdown(context) {
+        Some(Shutdown::Abort) => Deadline::Abort,
+        Some(Shutdown::Graceful) if !is_leaving => Deadline::Graceful,
+        Some(Shutdown::Graceful) | None => activity.deadline(limits),
     }
 }
 
 /// The body of an answer, whose request runs until it has been handed over.
-struct Watched {
+struct TrackedBody {
     body: Body,
-    _running: Running,
+    _running: RequestGuard,
 }
 
-impl HttpBody for Watched {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::activity::{Activity, Order};
-use super::limits::Limits;
+use super::activity::{ConnectionState, Shutdown};
+use super::limits::ListenerLimits;
 use super::responses::Responses;
 
 /// How many connections a listener has open, and how many it refused; it outlives the listener.
@@ -36,15 +36,15 @@ impl OpenConnections {
 
 /// The open connections of one listener. Those that are left when it is dropped are cut.
 #[derive(Debug)]
-pub(super) struct Crowd {
-    members: Arc<Mutex<Members>>,
+pub(super) struct ConnectionTracker {
+    members: Arc<Mutex<Tracked>>,
     pub(super) open: OpenConnections,
     responses: Responses,
 }
 
 #[derive(Debug, Default)]
-struct Members {
-    activities: BTreeMap<u64, Arc<Activity>>,
+struct Tracked {
+    activities: BTreeMap<u64, Arc<ConnectionState>>,
     networks: BTreeMap<Network, Connected>,
     next: u64,
 }
@@ -62,20 +62,20 @@ enum Network {
 #[derive(Debug, Default)]
 struct Connected {
     /// The connections, without those that were asked to make room.
-    activities: BTreeMap<u64, Arc<Activity>>,
+    activities: BTreeMap<u64, Arc<ConnectionState>>,
     /// How many connections there are, with those.
     connections: usize,
     requests: Arc<AtomicUsize>,
     was_refused: bool,
 }
 
-impl Crowd {
+impl ConnectionTracker {
     pub(super) fn new(open: OpenConnections, responses: Responses) -> Self {
         Self { members: Arc::default(), open, responses }
     }
 
     /// Whether one more connection of that source may join.
-    pub(super) fn admits(&self, source: IpAddr, limits: &Limits) -> bool {
+    pub(super) fn admits(&self, source: IpAddr, limits: &ListenerLimits) -> bool {
         let mut members = lock(&self.members);
         for network in networks(source) {
             let most = match network {
@@ -93,7 +93,7 @@ impl Crowd {
     }
 
     /// A new connection, which belongs to the crowd until what is returned is dropped.
-    pub(super) fn join(&self, age: Duration, source: IpAddr) -> Member {
+    pub(super) fn register(&self, age: Duration, source: IpAddr) -> ConnectionGuard {
         let mut members = lock(&self.members);
         let number = members.next;
         members.next += 1;
@@ -107,8 +107,9 @@ impl Crowd {
         }
         let requests = requests.unwrap_or_default();
         // Nor do those of a flood come back from their pauses at once.
-        let pause = PAUSE + PAUSE / 32 * u32::try_from(number % 32).unwrap_or_default();
-        let activity = Arc::new(Activity::new((age, pause), source, requests, responses));
+        let pause = EVICTION_INTERVAL
+            + EVICTION_INTERVAL / 32 * u32::try_from(number % 32).unwrap_or_default();
+        let activity = Arc::new(ConnectionState::new((age, pause), source, requests, responses));
         for network in networks(source) {
             let connected = members.networks.entry(network).or_default();
             connected.connections += 1;
@@ -117,29 +118,29 @@ impl Crowd {
         members.activities.insert(number, Arc::clone(&activity));
         self.open.0.open.fetch_add(1, Ordering::Relaxed);
         let (members, open) = (Arc::clone(&self.members), self.open.clone());
-        Member { activity, number, members, open }
+        ConnectionGuard { activity, number, members, open }
     }
 
     /// Asks those that have been without a request longest to end: a hundredth of all, so that a flood
     /// of new connections does not search the crowd for each of them.
-    pub(super) fn make_room(&self) {
-        ask_to_leave(&lock(&self.members).activities);
+    pub(super) fn evict_idle(&self) {
+        close_idle(&lock(&self.members).activities);
     }
 
-    pub(super) fn order(&self, order: Order) {
+    pub(super) fn shut_down(&self, order: Shutdown) {
         for activity in lock(&self.members).activities.values() {
-            activity.order(order);
+            activity.shut_down(order);
         }
     }
 }
 
-impl Drop for Crowd {
+impl Drop for ConnectionTracker {
     fn drop(&mut self) {
-        self.order(Order::Cut);
+        self.shut_down(Shutdown::Abort);
     }
 }
 
-impl Members {
+impl Tracked {
     /// Whether the network has fewer connections than that, or some without a request, which are asked to
     /// end and do not count any more.
     fn have_room(&mut self, network: Network, most: usize) -> bool {
@@ -147,7 +148,7 @@ impl Members {
         if connected.activities.len() < most {
             return true;
         }
-        let leaving = ask_to_leave(&connected.activities);
+        let leaving = close_idle(&connected.activities);
         for (number, source) in &leaving {
             for network in networks(*source) {
                 if let Some(connected) = self.networks.get_mut(&network) {
@@ -203,7 +204,7 @@ impl Connected {
 }
 
 /// Those that were asked: a hundredth of all, the longest without a request first.
-fn ask_to_leave(activities: &BTreeMap<u64, Arc<Activity>>) -> Vec<(u64, IpAddr)> {
+fn close_idle(activities: &BTreeMap<u64, Arc<ConnectionState>>) -> Vec<(u64, IpAddr)> {
     let free = activities
         .iter()
         .filter_map(|(number, activity)| Some((activity.waiting_since()?, *number, activity)));
@@ -215,7 +216,7 @@ fn ask_to_leave(activities: &BTreeMap<u64, Arc<Activity>>) -> Vec<(u64, IpAddr)>
     let leaving = free.into_iter().take(room);
     leaving
         .map(|(_, number, activity)| {
-            activity.order(Order::Leave);
+            activity.shut_down(Shutdown::Graceful);
             (number, activity.source)
         })
         .collect()
@@ -223,14 +224,14 @@ fn ask_to_leave(activities: &BTreeMap<u64, Arc<Activity>>) -> Vec<(u64, IpAddr)>
 
 /// One connection of the crowd.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) activity: Arc<Activity>,
+pub(super) struct ConnectionGuard {
+    pub(super) activity: Arc<ConnectionState>,
     number: u64,
-    members: Arc<Mutex<Members>>,
+    members: Arc<Mutex<Tracked>>,
     open: OpenConnections,
 }
 
-impl Drop for Member {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         lock(&self.members).remove(self.number, self.activity.source);
         self.open.0.open.fetch_sub(1, Ordering::Relaxed);
@@ -251,9 +252,9 @@ fn networks(source: IpAddr) -> impl Iterator<Item = Network> {
 }
 
 /// No client that is worth an answer notices it.
-const PAUSE: Duration = Duration::from_millis(20);
+const EVICTION_INTERVAL: Duration = Duration::from_millis(20);
 
-fn lock(members: &Mutex<Members>) -> MutexGuard<'_, Members> {
+fn lock(members: &Mutex<Tracked>) -> MutexGuard<'_, Tracked> {
     members.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -275,22 +276,22 @@ mod tests {
         assert_eq!(of("::1"), [source("::"), site("::")]);
     }
 
-    fn crowd() -> Crowd {
-        Crowd::new(OpenConnections::default(), Responses::default())
+    fn crowd() -> ConnectionTracker {
+        ConnectionTracker::new(OpenConnections::default(), Responses::default())
     }
 
-    fn join(crowd: &Crowd, source: &str) -> Member {
-        crowd.join(Duration::from_hours(1), source.parse().unwrap())
+    fn join(crowd: &ConnectionTracker, source: &str) -> ConnectionGuard {
+        crowd.register(Duration::from_hours(1), source.parse().unwrap())
     }
 
     #[tokio::test]
     async fn requests_count_until_the_last_of_them_has_ended() {
-        let limits = Limits { of_source: 1, ..Limits::default() };
+        let limits = ListenerLimits { of_source: 1, ..ListenerLimits::default() };
         let (crowd, source) = (crowd(), "2001:db8::1");
         let first = join(&crowd, source);
         assert!(crowd.admits(source.parse().unwrap(), &limits), "the first makes room");
         let second = join(&crowd, source);
-        let running = first.activity.begin(Protocol::Multiplexed);
+        let running = first.activity.request_started(Protocol::Multiplexed);
 
         drop(second);
         assert!(join(&crowd, source).activity.is_beyond(0), "a request of the source runs");
@@ -305,14 +306,14 @@ mod tests {
 
     #[tokio::test]
     async fn many_networks_of_one_site_have_as_many_connections_as_a_site_may_have() {
-        let limits = Limits { of_source: 2, of_site: 5, ..Limits::default() };
+        let limits = ListenerLimits { of_source: 2, of_site: 5, ..ListenerLimits::default() };
         let crowd = crowd();
         let mut busy = Vec::new();
         for network in 0..10 {
             let source = format!("2001:db8:1:{network}::1");
             if crowd.admits(source.parse().unwrap(), &limits) {
                 let member = join(&crowd, &source);
-                busy.push((member.activity.begin(Protocol::OneByOne), member));
+                busy.push((member.activity.request_started(Protocol::OneByOne), member));
             }
         }
 

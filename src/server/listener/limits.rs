@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Bounds of a listener. [`Limits::default`] suits a server that anyone can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ListenerLimits {
     /// How many connections are served at once. The next one waits until another ends, and those
     /// without a request are ended for it, the longest without one first.
     pub connections: usize,
@@ -42,7 +42,7 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-impl Default for Limits {
+impl Default for ListenerLimits {
     fn default() -> Self {
         Self {
             connections: 10_000,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::activity::Activity;
+use super::activity::ConnectionState;
 
 /// Notes when the client sends, and lets it read an answer that came before it had sent all.
 ///
@@ -15,23 +15,23 @@ use super::activity::Activity;
 /// before it was read. So what the client still sends is thrown away for a moment:
 /// [`Activity::leave`] has it end.
 #[derive(Debug)]
-pub(super) struct Wire<I> {
+pub(super) struct MonitoredStream<I> {
     inner: I,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionState>,
     is_shut: bool,
     thrown_away: usize,
 }
 
-impl<I> Wire<I> {
-    pub(super) fn new(inner: I, activity: Arc<Activity>) -> Self {
+impl<I> MonitoredStream<I> {
+    pub(super) fn new(inner: I, activity: Arc<ConnectionState>) -> Self {
         Self { inner, activity, is_shut: false, thrown_away: 0 }
     }
 }
 
-impl<I: AsyncRead + Unpin> Wire<I> {
-    fn poll_throw_away(&mut self, context: &mut Context<'_>) -> Poll<()> {
+impl<I: AsyncRead + Unpin> MonitoredStream<I> {
+    fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut bytes = [0; 4096];
-        while self.thrown_away < MOST_THROWN_AWAY {
+        while self.thrown_away < MAX_DISCARDED {
             let mut buffer = ReadBuf::new(&mut bytes);
             match ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => self.thrown_away += buffer.filled().len(),
@@ -42,7 +42,7 @@ impl<I: AsyncRead + Unpin> Wire<I> {
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
+impl<I: AsyncRead + Unpin> AsyncRead for MonitoredStream<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -51,13 +51,13 @@ impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.activity.heard();
+            self.activity.on_read();
         }
         read
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MonitoredStream<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -86,14 +86,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<I> {
         if !self.is_shut {
             ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
             self.is_shut = true;
-            self.activity.leave();
+            self.activity.close_gracefully();
         }
         if self.activity.is_unread() {
-            ready!(self.poll_throw_away(context));
+            ready!(self.poll_discard(context));
         }
         Poll::Ready(Ok(()))
     }
 }
 
 /// Sixteen times what a body may have.
-const MOST_THROWN_AWAY: usize = 1024 * 1024;
+const MAX_DISCARDED: usize = 1024 * 1024;

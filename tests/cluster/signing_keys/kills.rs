@@ -9,7 +9,7 @@ use serde_json::json;
 use support::control_plane::Options;
 use technical_user_operator::api::ROTATE_REQUESTED_AT;
 use technical_user_operator::api::signing_key::Algorithm;
-use technical_user_operator::controller::Limits;
+use technical_user_operator::controller::TokenLimits;
 use tokio::time::Instant;
 
 use super::oracle::{Materials, contradiction};
@@ -153,8 +153,10 @@ const FLAGS: &[(&str, &str)] = &[
 ];
 
 /// As the operators are told: a token service has to know the same.
-const LIMITS: Limits =
-    Limits { view_age: SignedDuration::from_secs(5), token_lifetime: SignedDuration::from_secs(5) };
+const LIMITS: TokenLimits = TokenLimits {
+    max_staleness: SignedDuration::from_secs(5),
+    token_lifetime: SignedDuration::from_secs(5),
+};
 
 /// Nothing between the clocks of one machine takes away from the time of publication: 2 s as the
 /// series asks, and twice what two clocks may differ.

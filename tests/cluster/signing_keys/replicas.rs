@@ -14,7 +14,7 @@ use support::faults::FaultPlan;
 use technical_user_operator::api::ROTATE_REQUESTED_AT;
 use technical_user_operator::api::signing_key::Algorithm;
 use technical_user_operator::api::signing_key::KeyState::{Active, Grace, Published, Retired};
-use technical_user_operator::controller::Limits;
+use technical_user_operator::controller::TokenLimits;
 use technical_user_operator::stored::SecretNames;
 
 use super::oracle::{Materials, contradiction};
@@ -25,8 +25,10 @@ use crate::rights::{self, role, rule};
 use crate::world::{third, until};
 
 /// What a series needs to live its whole life while a test runs.
-pub(crate) const LIMITS: Limits =
-    Limits { view_age: SignedDuration::from_secs(5), token_lifetime: SignedDuration::from_secs(5) };
+pub(crate) const LIMITS: TokenLimits = TokenLimits {
+    max_staleness: SignedDuration::from_secs(5),
+    token_lifetime: SignedDuration::from_secs(5),
+};
 
 /// A key is published for 10 s before it signs: twice what two clocks may differ.
 pub(crate) fn hasty(name: &str) -> Value {

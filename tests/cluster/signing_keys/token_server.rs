@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use kube::api::ListParams;
 use technical_user_operator::api::signing_key::SigningKey;
 use technical_user_operator::api::{KEY_PAIR_FIELD, KEY_PAIR_TYPE, SIGNING_KEY};
-use technical_user_operator::controller::Limits;
+use technical_user_operator::controller::TokenLimits;
 use technical_user_operator::domain::jwks::kids_of;
 use technical_user_operator::domain::key_pair::{Kid, PublicKey};
 use technical_user_operator::domain::schedule::saturating_add;
@@ -26,7 +26,7 @@ use crate::namespace::now;
 /// How tokens are signed and verified in a test.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    pub(crate) limits: Limits,
+    pub(crate) limits: TokenLimits,
     /// How long a verifier keeps its copy of the JWKS.
     pub(crate) keeps: Duration,
     /// How far the time of the operator is ahead of that of this machine.
@@ -193,7 +193,7 @@ impl Server {
             jwks: Aged { seen: &self.jwks.seen, age: self.jwks.asked_at.elapsed() },
             private: Aged { seen: &private, age: self.private.asked_at.elapsed() },
         };
-        let Limits { view_age, token_lifetime } = self.terms.limits;
+        let TokenLimits { max_staleness: view_age, token_lifetime } = self.terms.limits;
         let most_age = view_age.unsigned_abs();
         let Ok(entry) = signer(&views, saturating_add(now(), self.terms.ahead), most_age) else {
             return;

@@ -2,7 +2,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::controller::Limits;
+use crate::controller::TokenLimits;
 use crate::controller::technical_user::views::{read_record, read_secret, read_user};
 use crate::domain::credential::ClientId;
 use crate::domain::delivery::Endpoints;
@@ -20,10 +20,10 @@ fn users() -> TechnicalUsers {
         policy: Policy::default(),
         bcrypt_cost: 4,
         identity: "replica".to_owned(),
-        limits: Limits::default(),
+        limits: TokenLimits::default(),
         bootstrap_signing_key: false,
     };
-    let mut views = Views::default();
+    let mut views = Cache::default();
     views.users.register_watch(0);
     views.secrets.register_watch(0);
     views.records.register_watch(0);
@@ -39,21 +39,21 @@ fn users() -> TechnicalUsers {
     users
 }
 
-fn user(namespace: &str, name: &str, spec: &Value) -> News {
+fn user(namespace: &str, name: &str, spec: &Value) -> Update {
     let object = json!({
         "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser", "spec": spec,
         "metadata": {"namespace": namespace, "name": name, "uid": format!("uid-of-{name}")},
     });
     let (key, user) = read_user(serde_json::from_value(object).unwrap()).unwrap();
-    News::User(0, WatchEvent::Apply(key, user))
+    Update::User(0, WatchEvent::Apply(key, user))
 }
 
-fn key(name: &str) -> Key {
-    Key { namespace: "tenant".to_owned(), name: name.to_owned() }
+fn key(name: &str) -> UserRef {
+    UserRef { namespace: "tenant".to_owned(), name: name.to_owned() }
 }
 
 /// What the watch tells of a labelled Secret of the tenant.
-fn secret(name: &str, owner: Option<&str>) -> News {
+fn secret(name: &str, owner: Option<&str>) -> Update {
     let owners = owner.map(|owner| {
         json!([{
             "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser", "controller": true,
@@ -66,7 +66,7 @@ fn secret(name: &str, owner: Option<&str>) -> News {
     });
     let metadata: ObjectMeta = serde_json::from_value(metadata).unwrap();
     let (key, seen) = read_secret(&metadata).unwrap();
-    News::Secret(0, WatchEvent::Apply(key, seen).filtered())
+    Update::Secret(0, WatchEvent::Apply(key, seen).filtered())
 }
 
 fn record(name: &str, data: &str) -> (String, crate::controller::technical_user::views::Readable) {
@@ -76,7 +76,7 @@ fn record(name: &str, data: &str) -> (String, crate::controller::technical_user:
     read_record(&serde_json::from_value(secret).unwrap()).unwrap()
 }
 
-fn touched(users: &mut TechnicalUsers, news: News) -> Vec<Key> {
+fn touched(users: &mut TechnicalUsers, news: Update) -> Vec<UserRef> {
     let mut keys = users.on_event(news).keys;
     keys.sort();
     keys.dedup();
@@ -114,13 +114,13 @@ fn a_secret_touches_its_former_and_its_present_owner() {
 fn a_secret_that_vanished_with_a_list_touches_everybody() {
     let mut users = users();
     users.on_event(secret("other", Some("plain")));
-    users.on_event(News::Secret(0, WatchEvent::Init));
+    users.on_event(Update::Secret(0, WatchEvent::Init));
 
-    let touched = touched(&mut users, News::Secret(0, WatchEvent::InitDone));
+    let touched = touched(&mut users, Update::Secret(0, WatchEvent::InitDone));
 
     assert_eq!(touched.len(), EVERYBODY + 3);
-    users.on_event(News::Secret(0, WatchEvent::Init));
-    assert_eq!(users.on_event(News::Secret(0, WatchEvent::InitDone)).keys, []);
+    users.on_event(Update::Secret(0, WatchEvent::Init));
+    assert_eq!(users.on_event(Update::Secret(0, WatchEvent::InitDone)).keys, []);
 }
 
 #[test]
@@ -129,10 +129,13 @@ fn a_record_that_names_nobody_touches_those_alone_that_have_its_client_id() {
     let id = ClientId::derived_from("uid-of-plain");
     let (name, readable) = record(&id.record_name(), "no record");
 
-    let came = touched(&mut users, News::Record(WatchEvent::Apply(name.clone(), readable)));
+    let came = touched(&mut users, Update::Record(WatchEvent::Apply(name.clone(), readable)));
     assert_eq!(came, [key("plain")]);
-    assert_eq!(touched(&mut users, News::Record(WatchEvent::Delete(name))), [key("plain")]);
-    assert_eq!(touched(&mut users, News::Record(WatchEvent::Delete("verifier-0".to_owned()))), []);
+    assert_eq!(touched(&mut users, Update::Record(WatchEvent::Delete(name))), [key("plain")]);
+    assert_eq!(
+        touched(&mut users, Update::Record(WatchEvent::Delete("verifier-0".to_owned()))),
+        []
+    );
 }
 
 #[test]
@@ -150,7 +153,7 @@ fn secrets_that_a_tenant_makes_take_a_bounded_memory_and_touch_their_users_all_t
         });
         let metadata: ObjectMeta = serde_json::from_value(metadata).unwrap();
         let (key, seen) = read_secret(&metadata).unwrap();
-        News::Secret(0, WatchEvent::Apply(key, seen).filtered())
+        Update::Secret(0, WatchEvent::Apply(key, seen).filtered())
     };
 
     assert_eq!(touched(&mut users, labelled(0, 50_000)), [key("plain")]);

@@ -7,18 +7,18 @@ use crate::domain::delivery::ObservedSecret;
 
 /// What the Secrets of each namespace take, and how many users each has.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(super) struct MemoryBudget {
     taken: BTreeMap<String, usize>,
     users: BTreeMap<String, usize>,
 }
 
-impl Room {
+impl MemoryBudget {
     /// Whether a Secret of that size may take the place of one of the size `former`. One that may not is asked
     /// for at the API server, as one is that the watch has not delivered yet.
     pub(super) fn has(&self, namespace: &str, former: usize, size: usize) -> bool {
         let of = |sums: &BTreeMap<String, usize>| sums.get(namespace).copied().unwrap_or_default();
         let taken = of(&self.taken).saturating_sub(former).saturating_add(size);
-        taken <= of(&self.users).saturating_mul(OF_A_USER).saturating_add(OF_A_NAMESPACE)
+        taken <= of(&self.users).saturating_mul(MAX_PER_USER).saturating_add(MAX_PER_NAMESPACE)
     }
 
     /// A Secret takes `present`, and took `former`; none takes nothing.
@@ -79,10 +79,10 @@ const EACH: usize = 48;
 
 /// A Secret takes 4 KB as a rule. The largest that `secretTemplate` allows takes ten times as much as this,
 /// which others of the namespace make up for.
-const OF_A_USER: usize = 16 * 1024;
+const MAX_PER_USER: usize = 16 * 1024;
 
 /// Enough for some hundred Secrets whose users the watch has not delivered yet.
-const OF_A_NAMESPACE: usize = 1024 * 1024;
+const MAX_PER_NAMESPACE: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -90,15 +90,17 @@ mod tests {
 
     #[test]
     fn the_secrets_of_a_namespace_have_a_bound_that_grows_with_its_users() {
-        let mut room = Room::default();
-        let has = |room: &Room| room.has("tenant", 0, OF_A_USER);
+        let mut room = MemoryBudget::default();
+        let has = |room: &MemoryBudget| room.has("tenant", 0, MAX_PER_USER);
         let mut kept = 0;
         while has(&room) {
-            room.note_secret("tenant", 0, OF_A_USER);
+            room.note_secret("tenant", 0, MAX_PER_USER);
             kept += 1;
         }
-        assert_eq!(kept, OF_A_NAMESPACE / OF_A_USER);
-        assert!(room.has("tenant", OF_A_USER, OF_A_USER) && room.has("shop", 0, OF_A_USER));
+        assert_eq!(kept, MAX_PER_NAMESPACE / MAX_PER_USER);
+        assert!(
+            room.has("tenant", MAX_PER_USER, MAX_PER_USER) && room.has("shop", 0, MAX_PER_USER)
+        );
 
         room.note_user("tenant", false, true);
         assert!(has(&room));
@@ -106,7 +108,7 @@ mod tests {
         room.note_user("tenant", true, false);
         assert!(!has(&room) && room.users.is_empty());
 
-        room.note_secret("tenant", OF_A_USER, 0);
+        room.note_secret("tenant", MAX_PER_USER, 0);
         assert!(has(&room));
         room.recount([("shop", 7), ("shop", 7)].into_iter());
         assert_eq!(room.taken, BTreeMap::from([("shop".to_owned(), 14)]));

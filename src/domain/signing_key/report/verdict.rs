@@ -12,7 +12,9 @@ use crate::domain::readiness::{Progress, Readiness, ready_status, seconds};
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::{Entry, Unreadable};
 use crate::domain::signing_key::observed::object;
-use crate::domain::signing_key::{ConfigMapState, Ledger, LedgerState, Observed, Place, Series};
+use crate::domain::signing_key::{
+    ConfigMapRef, ConfigMapState, Ledger, LedgerState, Observed, Series,
+};
 
 /// How things stand when there is nothing to do, or nothing can be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ pub enum Outcome {
         reason: Unreadable,
     },
     /// This ConfigMap has the name of the JWKS and belongs to somebody else.
-    JwksConflict(Place),
+    JwksConflict(ConfigMapRef),
     /// The spec passed admission but cannot be read.
     InvalidSpec(InvalidField),
     /// The API server did not let the operator do its work.

@@ -12,7 +12,7 @@ use crate::domain::signing_key::*;
 pub(super) struct Given {
     pub(super) series: Series,
     pub(super) targets: BTreeMap<String, ConfigMapState>,
-    pub(super) surplus: BTreeMap<Place, StaleCopy>,
+    pub(super) surplus: BTreeMap<ConfigMapRef, StaleCopy>,
     pub(super) sight: Scope,
     pub(super) ledger: LedgerState,
     pub(super) key_pairs: BTreeMap<u32, KeyPair>,

@@ -52,7 +52,7 @@ fn without_its_own_jwks_the_operator_schedules_nothing() {
     let steps = given.settle();
 
     assert_eq!(steps, ["create ledger", "stage 1", "publish 1"]);
-    let place = Place { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
+    let place = ConfigMapRef { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
     assert_eq!(given.verdict(), Outcome::JwksConflict(place));
     assert_eq!(given.active(), None);
 }
@@ -60,7 +60,7 @@ fn without_its_own_jwks_the_operator_schedules_nothing() {
 #[test]
 fn a_jwks_that_is_not_wanted_any_more_is_deleted() {
     let mut given = signing();
-    let place = Place { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
+    let place = ConfigMapRef { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
     let version = given.version();
     given.surplus.insert(place, StaleCopy::Deletable(version));
 
@@ -70,7 +70,7 @@ fn a_jwks_that_is_not_wanted_any_more_is_deleted() {
 #[test]
 fn a_jwks_that_cannot_be_deleted_is_told_and_tried_again() {
     let mut given = signing();
-    let place = Place { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
+    let place = ConfigMapRef { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
     let refused = BlockedReason::Refused {
         operation: Operation::on("delete", "configmaps", "old", "default-jwks"),
         reason: "Invalid".to_owned(),
@@ -149,7 +149,7 @@ fn a_jwks_at_home_that_cannot_be_written_is_no_obstacle_to_the_key_that_it_has()
 #[test]
 fn a_renamed_jwks_is_there_before_the_former_one_goes() {
     let mut given = signing();
-    let former = Place { namespace: "shop".to_owned(), name: "former-jwks".to_owned() };
+    let former = ConfigMapRef { namespace: "shop".to_owned(), name: "former-jwks".to_owned() };
     let version = given.version();
     given.surplus.insert(former, StaleCopy::Deletable(version));
     given.targets.insert("shop".to_owned(), ConfigMapState::Absent);
@@ -157,7 +157,7 @@ fn a_renamed_jwks_is_there_before_the_former_one_goes() {
     let first = given.decide();
     let steps = given.settle();
     given.targets.insert("shop".to_owned(), ConfigMapState::Conflict);
-    let place = Place { namespace: "shop".to_owned(), name: "former-jwks".to_owned() };
+    let place = ConfigMapRef { namespace: "shop".to_owned(), name: "former-jwks".to_owned() };
     let version = given.version();
     given.surplus.insert(place, StaleCopy::Deletable(version));
 

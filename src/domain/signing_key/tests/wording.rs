@@ -32,7 +32,7 @@ fn every_verdict_names_the_signing_key() {
 fn verdict_after(former: Option<&Outcome>) -> Option<Outcome> {
     let at = || "2026-11-24T09:00:00Z".parse().unwrap();
     let secret = || "home/sk-u".to_owned();
-    let place = || Place { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
+    let place = || ConfigMapRef { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
     let field = || InvalidField { path: "spec.rotation.grace", value: "soon".to_owned() };
     Some(match former {
         None => Outcome::Gone,
@@ -159,7 +159,7 @@ fn troubled() -> Vec<(Given, Now)> {
     });
     add(|given| {
         given.targets.insert("shop".to_owned(), ConfigMapState::Conflict);
-        let place = Place { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
+        let place = ConfigMapRef { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
         given.surplus.insert(place, StaleCopy::Blocked(BlockedReason::ApiServerUnavailable));
     });
     for obstacle in every_blocked_reason() {
