@@ -10,8 +10,8 @@ use jiff::SignedDuration;
 use tokio::sync::Semaphore;
 
 use crate::api::technical_user::TechnicalUser;
+use crate::domain::blocked_reason::BlockedReason;
 use crate::domain::delivery::Endpoints;
-use crate::domain::obstacle::BlockedReason;
 use crate::domain::policy::Policy;
 use crate::environment::private_key::KeyPairs;
 use crate::environment::{Entropy, EntropyError};

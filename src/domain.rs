@@ -4,15 +4,15 @@
 //! conditional write, or rest. Nothing here awaits, logs, reads a clock or draws a random byte, so
 //! the operator, the model checker and the simulation run the same functions.
 
+pub mod blocked_reason;
 pub mod credential;
 pub mod delivery;
+pub mod events;
 pub mod installation;
 pub mod invalid;
 pub mod jwks;
 pub mod key_pair;
-pub mod news;
 pub mod object;
-pub mod obstacle;
 pub mod policy;
 pub mod readiness;
 pub mod request;

@@ -37,21 +37,21 @@ where
             if !course.pause.is_zero() {
                 tokio::time::sleep(course.pause).await;
             }
-            let told = if course.lists {
-                let Ok(told) = tokio::time::timeout(LIST_TIMEOUT, watch.next()).await else {
+            let event = if course.lists {
+                let Ok(event) = tokio::time::timeout(LIST_TIMEOUT, watch.next()).await else {
                     tracing::warn!(of = &*hung, "a list hung and is asked for anew");
                     return Some((None, (None, course.listing())));
                 };
-                told?
+                event?
             } else {
                 watch.next().await?
             };
-            let course = course.after(&told);
-            Some((Some(told), (Some(watch), course)))
+            let course = course.after(&event);
+            Some((Some(event), (Some(watch), course)))
         }
     });
-    let told = move |told| {
-        std::future::ready(match told {
+    let event = move |event| {
+        std::future::ready(match event {
             Some(Ok(event)) => WatchEvent::from(event, &read),
             Some(Err(error)) => {
                 tracing::warn!(of = &*of, error = error_kind(&error), "watch failed, trying again");
@@ -60,7 +60,7 @@ where
             None => None,
         })
     };
-    insistent.filter_map(told).boxed()
+    insistent.filter_map(event).boxed()
 }
 
 /// What a watch asks for of objects that others write: whole pages are in memory, and each of these objects
@@ -134,8 +134,8 @@ impl WatchState {
         Self { lists: true, failures: 0, failed_at: None, pause: Duration::ZERO }
     }
 
-    fn after<T>(self, told: &watcher::Result<Event<T>>) -> Self {
-        match told {
+    fn after<T>(self, event: &watcher::Result<Event<T>>) -> Self {
+        match event {
             Ok(Event::Init) => self.listing(),
             Ok(Event::InitDone) => Self { lists: false, pause: Duration::ZERO, ..self },
             Ok(Event::InitApply(_) | Event::Apply(_) | Event::Delete(_)) => {
@@ -175,7 +175,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_watch_that_is_refused_for_ever_asks_every_ten_seconds() {
-        let opened = || futures::stream::iter(refused().cycle()).map(|told| told()).fuse();
+        let opened = || futures::stream::iter(refused().cycle()).map(|event| event()).fuse();
         let began = Instant::now();
         let mut watch = watch("nothing", opened, |()| None::<((), ())>);
 

@@ -91,8 +91,8 @@ fn root() -> PathBuf {
 
 /// Where conditions and Events are worded.
 const REASONS: [&str; 10] = [
-    "domain/news.rs",
-    "domain/obstacle.rs",
+    "domain/events.rs",
+    "domain/blocked_reason.rs",
     "domain/readiness.rs",
     "domain/request.rs",
     "domain/technical_user/report.rs",

@@ -71,7 +71,7 @@ pub(super) trait Reconciler: Send + Sized + 'static {
     fn totals(&self) -> Totals;
 
     /// Takes in what a watch told.
-    fn on_event(&mut self, news: Self::Event) -> Affected<Self::Key>;
+    fn on_event(&mut self, update: Self::Event) -> Affected<Self::Key>;
 
     /// Compares in memory: whether the resource is at rest as far as the watches know.
     fn check_cache(&self, key: &Self::Key, now: Now) -> CacheState;
@@ -175,7 +175,7 @@ impl<C: Reconciler> ControllerRuntime<C> {
                         tracing::error!(controller = C::NAME, "the chores panicked");
                     }
                 }
-                Some(news) = watches.next() => self.on_event(news),
+                Some(update) = watches.next() => self.on_event(update),
                 () = self.leadership.changed() => {}
                 () = tokio::time::sleep_until(next) => {}
             }
@@ -327,9 +327,9 @@ impl<C: Reconciler> ControllerRuntime<C> {
         }
     }
 
-    fn on_event(&mut self, news: C::Event) {
+    fn on_event(&mut self, update: C::Event) {
         let was_synced = self.controller.is_synced();
-        let touched = self.controller.on_event(news);
+        let touched = self.controller.on_event(update);
         let is_synced = self.controller.is_synced();
         if is_synced != was_synced {
             self.synced.send_replace(Synced(is_synced));

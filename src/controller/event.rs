@@ -9,7 +9,7 @@ use super::Context;
 use super::cluster::{ConditionalPatch, ObjectRef};
 use crate::api::{GROUP, MANAGER, VERSION};
 use crate::domain::credential::record::Owner;
-use crate::domain::news::Event;
+use crate::domain::events::Event;
 use crate::domain::readiness::Progress;
 
 /// Something that happened to a resource.
@@ -65,10 +65,10 @@ impl<'a> From<&'a Owner> for Regarding<'a> {
 /// Publishes what is worth it.
 pub(super) async fn record_all(
     subject: &Regarding<'_>,
-    news: impl IntoIterator<Item = Event>,
+    events: impl IntoIterator<Item = Event>,
     context: &Context,
 ) {
-    for Event { reason, message, progress } in news {
+    for Event { reason, message, progress } in events {
         let happening = EventRecord { type_: EventType::of(progress), reason, note: message };
         record(&context.cluster, *subject, &happening, &context.settings.identity).await;
     }

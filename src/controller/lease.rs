@@ -116,7 +116,7 @@ impl LeaderElector {
     pub async fn run(&self) {
         let mut sighting =
             ObservedRecord { resource_version: None, since: Instant::now(), mine: None };
-        let mut trouble = String::new();
+        let mut condition = String::new();
         let mut was_stalled = false;
         loop {
             let stalled = self.heartbeats.stalled();
@@ -146,7 +146,7 @@ impl LeaderElector {
             };
             // When it begins, and when it is found to be one that does not pass: there is a try every
             // two seconds.
-            let is_new = trouble.is_empty() || (error.starts_with('4') && error != trouble);
+            let is_new = condition.is_empty() || (error.starts_with('4') && error != condition);
             if is_new && !error.is_empty() {
                 tracing::warn!(
                     error,
@@ -155,7 +155,7 @@ impl LeaderElector {
                      for the namespace of --namespace and the operator's Role in it"
                 );
             }
-            trouble = error;
+            condition = error;
             tokio::time::sleep(RETRY_PERIOD).await;
         }
     }

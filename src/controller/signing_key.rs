@@ -11,7 +11,7 @@ use kube::Client;
 use tokio::sync::watch;
 
 use self::bodies::{key_pair_secret, ledger_secret};
-use self::news::{
+use self::events::{
     ledger_changed, ledger_made, record_event, report, report_failure, report_invalid_spec,
 };
 use self::observation::Observation;
@@ -20,15 +20,15 @@ use super::cluster::{ApiError, ApiErrorKind, ObjectRef, Redacted};
 use super::engine::{self, Action, Synced};
 use super::installation::{ClaimOutcome, ensure_claimed};
 use super::{Context, Error};
+use crate::domain::blocked_reason::BlockedReason;
 use crate::domain::key_pair::PublicKey;
 use crate::domain::object::Version;
-use crate::domain::obstacle::BlockedReason;
 use crate::domain::signing_key::{self, Change, Publication, Series, Step, Write};
 use crate::stored::SecretNames;
 
 mod bodies;
 mod driver;
-mod news;
+mod events;
 pub mod observation;
 mod placement;
 mod publishing;
@@ -139,12 +139,12 @@ async fn converge(
         };
         // What goes wrong from here on is told in the status of this object.
         let look = last.insert(Observation::begun(object, series));
-        let trouble = look.complete(known, memory, context).await?;
+        let condition = look.complete(known, memory, context).await?;
         let now = context.cluster.now();
         let write = match signing_key::decide(&look.observed, now) {
             Step::Done(rest) => {
-                if let Some(trouble) = trouble {
-                    return Err(trouble);
+                if let Some(condition) = condition {
+                    return Err(condition);
                 }
                 let settled = report(look, &rest, context).await?;
                 memory.next = look.next();
@@ -209,7 +209,7 @@ async fn apply(
     let cluster = &context.cluster;
     let names = SecretNames::of(&series.uid);
     let ledger_name = names.ledger();
-    let ledger_at = ObjectRef { namespace: &series.home, name: &ledger_name };
+    let ledger_at = ObjectRef { namespace: &series.operator_namespace, name: &ledger_name };
     match write {
         Write::CreateLedger(ledger) => {
             cluster.create_secret(ledger_at, &ledger_secret(&ledger, series)).await?;
@@ -225,7 +225,7 @@ async fn apply(
         }
         Write::DeleteKeyPair(index, version) => {
             let name = names.key_pair(index);
-            let at = ObjectRef { namespace: &series.home, name: &name };
+            let at = ObjectRef { namespace: &series.operator_namespace, name: &name };
             cluster.delete_secret(at, &version).await?;
         }
     }
@@ -246,7 +246,7 @@ async fn stage(index: u32, series: &Series, context: &Context) -> Result<(), Err
     let key_pair = generating.await.map_err(|_| Error::Generating)?;
     let key_pair = key_pair.map_err(|_| Error::Generating)?;
     let secret = Redacted(key_pair_secret(&key_pair, index, series));
-    let at = ObjectRef { namespace: &series.home, name: &name };
+    let at = ObjectRef { namespace: &series.operator_namespace, name: &name };
     context.cluster.create_secret(at, &secret.0).await?;
     tracing::info!(name = series.name, index, "key pair made");
     record_event(series, signing_key::report::staged(series, index), context).await;

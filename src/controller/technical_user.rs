@@ -10,10 +10,10 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use self::bodies::{placeholder, record_secret, refresh_patch};
-use self::issue::issue_secret;
-use self::news::{
+use self::events::{
     record_changed, record_event, refreshed, report, report_failure, report_invalid_spec,
 };
+use self::issue::issue_secret;
 use super::cluster::{ApiError, ApiErrorKind, Conditional, ObjectRef};
 use super::engine::{self, Synced};
 
@@ -31,8 +31,8 @@ use crate::domain::technical_user::{
 
 mod bodies;
 mod driver;
+mod events;
 mod issue;
-mod news;
 pub mod observation;
 mod sweep;
 mod views;

@@ -76,7 +76,7 @@ pub(super) struct Clients {
     /// a watch delivers them.
     looked_up: BTreeMap<ClientId, (Duration, Arc<RegisteredClient>)>,
     scopes: Vec<String>,
-    home: String,
+    operator_namespace: String,
     holders: BTreeSet<Arc<str>>,
 }
 
@@ -222,8 +222,8 @@ impl From<Record> for Verifiers {
 impl Clients {
     /// Expects the watches: one of users for each of these namespaces, or one for all. `home` is the
     /// namespace of this installation.
-    pub(super) fn register_watches(&mut self, scopes: &[String], home: &str) {
-        home.clone_into(&mut self.home);
+    pub(super) fn register_watches(&mut self, scopes: &[String], operator_namespace: &str) {
+        operator_namespace.clone_into(&mut self.operator_namespace);
         (0..scopes.len().max(1)).for_each(|watch| self.users.register_watch(watch));
         scopes.clone_into(&mut self.scopes);
         self.records.register_watch(0);
@@ -273,7 +273,7 @@ impl Clients {
 
     /// The uid of this installation, once its namespace is known.
     pub(super) fn own(&self) -> Option<&str> {
-        self.namespaces.get(&self.home).map(String::as_str)
+        self.namespaces.get(&self.operator_namespace).map(String::as_str)
     }
 
     /// The uid of a namespace.
@@ -281,16 +281,16 @@ impl Clients {
         self.namespaces.get(&namespace.to_owned())
     }
 
-    pub(super) fn apply_user(&mut self, watch: usize, told: WatchEvent<Key, Option<User>>) {
+    pub(super) fn apply_user(&mut self, watch: usize, event: WatchEvent<Key, Option<User>>) {
         // One that cannot be read is none.
-        let told = match told {
+        let event = match event {
             WatchEvent::Apply(key, Some(user)) => WatchEvent::Apply(key, self.shared(user)),
             WatchEvent::Apply(key, None) | WatchEvent::Delete(key) => WatchEvent::Delete(key),
             WatchEvent::Init => WatchEvent::Init,
             WatchEvent::InitDone => WatchEvent::InitDone,
             WatchEvent::Forbidden => WatchEvent::Forbidden,
         };
-        for key in self.users.apply_event(watch, told) {
+        for key in self.users.apply_event(watch, event) {
             let is = self.users.get(&key).map(|user| user.0.id.clone());
             let was = match is.clone() {
                 Some(id) => self.ids.insert(key, id),
@@ -312,8 +312,8 @@ impl Clients {
         User(client, holder)
     }
 
-    pub(super) fn apply_record(&mut self, told: WatchEvent<String, Option<Verifiers>>) {
-        for name in self.records.apply_event(0, told) {
+    pub(super) fn apply_record(&mut self, event: WatchEvent<String, Option<Verifiers>>) {
+        for name in self.records.apply_event(0, event) {
             let record = self.records.get(&name).and_then(Option::as_ref);
             let is = record.map(|record| record.client_id.clone());
             let was = match is.clone() {
@@ -324,16 +324,16 @@ impl Clients {
         }
     }
 
-    pub(super) fn apply_namespace(&mut self, told: WatchEvent<String, String>) {
-        if let WatchEvent::Apply(name, uid) = &told
+    pub(super) fn apply_namespace(&mut self, event: WatchEvent<String, String>) {
+        if let WatchEvent::Apply(name, uid) = &event
             && self.namespaces.get(name) == Some(uid)
         {
             // Namespaces change all the time, and their uids do not.
-            self.namespaces.apply_event(0, told);
+            self.namespaces.apply_event(0, event);
             return;
         }
         let former = self.own().map(str::to_owned);
-        for namespace in self.namespaces.apply_event(0, told) {
+        for namespace in self.namespaces.apply_event(0, event) {
             let first = Key { namespace: namespace.clone(), name: String::new() };
             let ids = self.ids.range(first..).take_while(|(key, _)| key.namespace == namespace);
             let ids: BTreeSet<_> = ids.map(|(_, id)| id.clone()).collect();

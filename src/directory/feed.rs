@@ -39,15 +39,15 @@ enum Update {
 /// namespaces, and the Secrets and ConfigMaps of the operator's namespace.
 pub async fn run_watches(directory: Arc<Directory>, client: Client) {
     let mut watches = directory.watches(&client);
-    while let Some(news) = watches.next().await {
-        directory.apply(news);
+    while let Some(update) = watches.next().await {
+        directory.apply(update);
     }
 }
 
 impl Directory {
     fn watches(&self, client: &Client) -> SelectAll<BoxStream<'static, Update>> {
         let settings = &self.settings;
-        let home = settings.namespace.as_str();
+        let operator_namespace = settings.namespace.as_str();
         let pulses = &self.pulses;
         let felt = |pulse: &WatchHeartbeat| with_heartbeat(client, pulse, &self.clock);
         let mut watches = SelectAll::new();
@@ -59,50 +59,50 @@ impl Directory {
         for (index, (scope, pulse)) in scopes.into_iter().zip(&pulses.users).enumerate() {
             watches.push(users(&felt(pulse), scope, index, settings.token_lifetime));
         }
-        watches.push(records(&felt(&pulses.records), home));
+        watches.push(records(&felt(&pulses.records), operator_namespace));
         watches.push(namespaces(&felt(&pulses.namespaces)));
         watches.push(series(&felt(&pulses.series), &settings.controller_name));
-        watches.push(ledgers(&felt(&pulses.ledgers), home));
-        watches.push(pairs(&felt(&pulses.key_pairs), home));
-        watches.push(maps(&felt(&pulses.jwks), home));
+        watches.push(ledgers(&felt(&pulses.ledgers), operator_namespace));
+        watches.push(pairs(&felt(&pulses.key_pairs), operator_namespace));
+        watches.push(maps(&felt(&pulses.jwks), operator_namespace));
         watches
     }
 
-    fn apply(&self, news: Update) {
+    fn apply(&self, update: Update) {
         let pulses = &self.pulses;
-        let (pulse, is_whole) = match &news {
-            Update::User(watch, told) => {
-                (pulses.users.get(*watch), matches!(told, WatchEvent::InitDone))
+        let (pulse, is_whole) = match &update {
+            Update::User(watch, event) => {
+                (pulses.users.get(*watch), matches!(event, WatchEvent::InitDone))
             }
-            Update::Record(told) => (Some(&pulses.records), matches!(told, WatchEvent::InitDone)),
-            Update::Namespace(told) => {
-                (Some(&pulses.namespaces), matches!(told, WatchEvent::InitDone))
+            Update::Record(event) => (Some(&pulses.records), matches!(event, WatchEvent::InitDone)),
+            Update::Namespace(event) => {
+                (Some(&pulses.namespaces), matches!(event, WatchEvent::InitDone))
             }
-            Update::Series(told) => (Some(&pulses.series), matches!(told, WatchEvent::InitDone)),
-            Update::Ledger(told) => (Some(&pulses.ledgers), matches!(told, WatchEvent::InitDone)),
-            Update::Pair(told) => (Some(&pulses.key_pairs), matches!(told, WatchEvent::InitDone)),
-            Update::Map(told) => (Some(&pulses.jwks), matches!(told, WatchEvent::InitDone)),
+            Update::Series(event) => (Some(&pulses.series), matches!(event, WatchEvent::InitDone)),
+            Update::Ledger(event) => (Some(&pulses.ledgers), matches!(event, WatchEvent::InitDone)),
+            Update::Pair(event) => (Some(&pulses.key_pairs), matches!(event, WatchEvent::InitDone)),
+            Update::Map(event) => (Some(&pulses.jwks), matches!(event, WatchEvent::InitDone)),
         };
         if let Some(pulse) = pulse.filter(|_| is_whole) {
             pulse.record(&Moment::of(&*self.clock));
         }
-        match news {
-            Update::User(watch, told) => write(&self.clients).apply_user(watch, told),
-            Update::Record(told) => write(&self.clients).apply_record(told),
-            Update::Namespace(told) => {
+        match update {
+            Update::User(watch, event) => write(&self.clients).apply_user(watch, event),
+            Update::Record(event) => write(&self.clients).apply_record(event),
+            Update::Namespace(event) => {
                 let mut clients = write(&self.clients);
-                clients.apply_namespace(told);
+                clients.apply_namespace(event);
                 let own = clients.own().map(str::to_owned);
                 drop(clients);
                 write(&self.keys).apply_own(own.as_deref());
             }
-            Update::Series(told) => write(&self.keys).apply_signing_key(told),
-            Update::Ledger(told) => {
-                write(&self.keys).apply_ledger(told);
+            Update::Series(event) => write(&self.keys).apply_signing_key(event),
+            Update::Ledger(event) => {
+                write(&self.keys).apply_ledger(event);
                 self.log_mismatches();
             }
-            Update::Pair(told) => write(&self.keys).apply_key_pair(told),
-            Update::Map(told) => write(&self.keys).apply_config_map(told),
+            Update::Pair(event) => write(&self.keys).apply_key_pair(event),
+            Update::Map(event) => write(&self.keys).apply_config_map(event),
         }
     }
 }
@@ -135,12 +135,12 @@ fn users(
         Err(error) => Some((place(&error.metadata)?, None)),
     };
     watch(scoped("technicalusers", scope), open, read)
-        .map(move |told| Update::User(index, told))
+        .map(move |event| Update::User(index, event))
         .boxed()
 }
 
-fn records(client: &Client, home: &str) -> BoxStream<'static, Update> {
-    let open = of_type(client, home, api::RECORD_TYPE);
+fn records(client: &Client, operator_namespace: &str) -> BoxStream<'static, Update> {
+    let open = of_type(client, operator_namespace, api::RECORD_TYPE);
     let read = |secret: Secret| {
         let record = stored::record(&secret, None).ok().map(|(_, record)| record.into());
         Some((secret.metadata.name?, record))
@@ -166,8 +166,8 @@ fn series(client: &Client, controller: &str) -> BoxStream<'static, Update> {
     watch("signingkeys", open, read).map(Update::Series).boxed()
 }
 
-fn ledgers(client: &Client, home: &str) -> BoxStream<'static, Update> {
-    let open = of_type(client, home, api::LEDGER_TYPE);
+fn ledgers(client: &Client, operator_namespace: &str) -> BoxStream<'static, Update> {
+    let open = of_type(client, operator_namespace, api::LEDGER_TYPE);
     let read = |secret: Secret| {
         let name = secret.metadata.name.clone()?;
         let uid = name.strip_prefix("sk-")?;
@@ -177,13 +177,13 @@ fn ledgers(client: &Client, home: &str) -> BoxStream<'static, Update> {
     watch("ledgers", open, read).map(Update::Ledger).boxed()
 }
 
-fn pairs(client: &Client, home: &str) -> BoxStream<'static, Update> {
-    let open = of_type(client, home, api::KEY_PAIR_TYPE);
+fn pairs(client: &Client, operator_namespace: &str) -> BoxStream<'static, Update> {
+    let open = of_type(client, operator_namespace, api::KEY_PAIR_TYPE);
     watch("key pairs", open, read_pair).map(Update::Pair).boxed()
 }
 
-fn maps(client: &Client, home: &str) -> BoxStream<'static, Update> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), home);
+fn maps(client: &Client, operator_namespace: &str) -> BoxStream<'static, Update> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), operator_namespace);
     // Whatever else has that label may have a megabyte, and is read as a whole.
     let selected = small_pages().labels(api::SIGNING_KEY).page_size(8);
     let open = move || watcher(api.clone(), selected.clone());
@@ -193,10 +193,10 @@ fn maps(client: &Client, home: &str) -> BoxStream<'static, Update> {
 /// A watch of the Secrets of one type in the operator's namespace.
 fn of_type(
     client: &Client,
-    home: &str,
+    operator_namespace: &str,
     kind: &str,
 ) -> impl Fn() -> BoxStream<'static, watcher::Result<watcher::Event<Secret>>> + Send + 'static {
-    let api: Api<Secret> = Api::namespaced(client.clone(), home);
+    let api: Api<Secret> = Api::namespaced(client.clone(), operator_namespace);
     let selected = large_pages().fields(&format!("type={kind}"));
     move || watcher(api.clone(), selected.clone()).boxed()
 }

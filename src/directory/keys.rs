@@ -200,23 +200,23 @@ impl Keys {
         self.published.clone()
     }
 
-    pub(super) fn apply_signing_key(&mut self, told: WatchEvent<String, Series>) {
-        self.series.apply_event(0, told);
+    pub(super) fn apply_signing_key(&mut self, event: WatchEvent<String, Series>) {
+        self.series.apply_event(0, event);
         self.compose();
     }
 
-    pub(super) fn apply_ledger(&mut self, told: WatchEvent<String, Option<Ledger>>) {
-        self.ledgers.apply_event(0, told);
+    pub(super) fn apply_ledger(&mut self, event: WatchEvent<String, Option<Ledger>>) {
+        self.ledgers.apply_event(0, event);
         self.compose();
     }
 
-    pub(super) fn apply_key_pair(&mut self, told: WatchEvent<String, Pair>) {
-        self.pairs.apply_event(0, told);
+    pub(super) fn apply_key_pair(&mut self, event: WatchEvent<String, Pair>) {
+        self.pairs.apply_event(0, event);
         self.compose();
     }
 
-    pub(super) fn apply_config_map(&mut self, told: WatchEvent<String, Map>) {
-        self.maps.apply_event(0, told);
+    pub(super) fn apply_config_map(&mut self, event: WatchEvent<String, Map>) {
+        self.maps.apply_event(0, event);
         self.compose();
     }
 

@@ -133,7 +133,7 @@ impl ClientLookup {
         share: Share,
         admit: impl Fn() -> Result<(), Duration>,
     ) -> Result<(Lookup, bool), LookupError> {
-        let (tell, told) = oneshot::channel();
+        let (tell, event) = oneshot::channel();
         let mut flights = self.flights.lock();
         if let Some(flight) = flights.get(sought) {
             return Ok((flight.clone(), true));
@@ -142,7 +142,7 @@ impl ClientLookup {
             return Err(LookupError::Limited(TIMEOUT));
         }
         admit().map_err(LookupError::Limited)?;
-        let flight = told.map(|found| found.unwrap_or(Err(LookupError::Unanswered)));
+        let flight = event.map(|found| found.unwrap_or(Err(LookupError::Unanswered)));
         let flight = flight.boxed().shared();
         flights.insert(sought.clone(), flight.clone());
         drop(flights);
@@ -252,9 +252,9 @@ async fn own(client: &Client, directory: &Directory) -> Result<String, LookupErr
     if let Some(known) = known {
         return Ok(known);
     }
-    let home = &directory.settings.namespace;
-    let metadata = Api::<Namespace>::all(client.clone()).get_metadata(home).await;
-    let metadata = existing(metadata, "namespaces", home)?;
+    let operator_namespace = &directory.settings.namespace;
+    let metadata = Api::<Namespace>::all(client.clone()).get_metadata(operator_namespace).await;
+    let metadata = existing(metadata, "namespaces", operator_namespace)?;
     metadata.and_then(|it| it.metadata.uid).ok_or(LookupError::NoNamespace)
 }
 

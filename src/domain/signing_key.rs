@@ -17,10 +17,10 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::blocked_reason::BlockedReason;
 use super::jwks::Jwks;
 use super::key_pair::{Kid, PublicKey};
 use super::object::{GC_TIME, Version, gc_had_time};
-use super::obstacle::BlockedReason;
 use super::schedule::{ClockState, Now, TOLERANCE, saturating_add};
 
 pub mod ledger;
@@ -92,8 +92,8 @@ pub fn decide(observed: &Observed, now: Now) -> Step {
             return Step::Write(Write::CreateLedger(Box::new(ledger)));
         }
         LedgerState::Unreadable(reason) => {
-            let verdict = Outcome::LedgerUnreadable { secret: series.ledger(), reason: *reason };
-            return done(verdict, Some(saturating_add(now.earliest(), RECHECK)));
+            let outcome = Outcome::LedgerUnreadable { secret: series.ledger(), reason: *reason };
+            return done(outcome, Some(saturating_add(now.earliest(), RECHECK)));
         }
     };
     let view = Context { series, observed, version, ledger, now };
@@ -151,14 +151,17 @@ fn key_is_needed(view: &Context<'_>) -> Option<Step> {
 /// A write that gives a key its time can arrive late, when the key pair is gone and a look has not
 /// seen that time. The ledger changes first, so that such a write is refused from then on.
 fn key_has_vanished(view: &Context<'_>) -> Option<Step> {
-    let Some(ConfigMapState::Owned(home)) = view.observed.targets.get(&view.series.home) else {
+    let Some(ConfigMapState::Owned(operator_namespace)) =
+        view.observed.targets.get(&view.series.operator_namespace)
+    else {
         return None;
     };
     let next = view.next().map(|(_, key)| key.kid());
     let known = view.ledger.entries.values().map(|entry| entry.key.kid()).chain(next);
     let known: BTreeSet<&Kid> = known.collect();
     // As many as are remembered: whoever writes more of them into a JWKS is not answered for ever.
-    let vanished = home.kids.iter().filter(|kid| !known.contains(kid)).take(Dropped::REMEMBERED);
+    let vanished =
+        operator_namespace.kids.iter().filter(|kid| !known.contains(kid)).take(Dropped::REMEMBERED);
     let mut ledger = view.ledger.clone();
     for kid in vanished.filter(|kid| !view.ledger.vanished.includes(kid.as_str())) {
         ledger.vanished = ledger.vanished.with(kid.as_str());
@@ -251,7 +254,7 @@ fn end_was_seen(view: &Context<'_>) -> Option<Step> {
     for entry in ledger.entries.values_mut().filter(is_unseen) {
         entry.end_seen_at = Some(view.now.latest());
         // Settings may change; what was promised to tokens that are out there does not.
-        entry.kept_until = entry.removal_at(view.series.drain);
+        entry.kept_until = entry.removal_at(view.series.retention);
     }
     (ledger != *view.ledger).then(|| view.put(ledger, Change::Drain))
 }
@@ -260,8 +263,8 @@ fn key_is_drained(view: &Context<'_>) -> Option<Step> {
     let mut ledger = view.ledger.clone();
     for entry in ledger.entries.values_mut().filter(|entry| entry.withdrawal.is_none()) {
         // After a jump of all clocks a server out of touch signs on, and its tokens live by the new time.
-        let is_over = |at| view.now.has_passed_on_stable_clock(at, view.series.drain);
-        if entry.removal_at(view.series.drain).is_some_and(is_over) {
+        let is_over = |at| view.now.has_passed_on_stable_clock(at, view.series.retention);
+        if entry.removal_at(view.series.retention).is_some_and(is_over) {
             entry.withdrawal = Some(Withdrawal::Drained);
         }
     }
@@ -297,7 +300,10 @@ impl Context<'_> {
     }
 
     fn is_published_at_home(&self) -> bool {
-        matches!(self.observed.targets.get(&self.series.home), Some(ConfigMapState::Owned(_)))
+        matches!(
+            self.observed.targets.get(&self.series.operator_namespace),
+            Some(ConfigMapState::Owned(_))
+        )
     }
 
     /// Whether a key is to be made that does not exist yet.
@@ -350,12 +356,12 @@ impl Context<'_> {
 
     /// Nothing to do: says so, and when time alone will change that.
     fn converged(&self) -> Step {
-        let verdict = report::verdict(self.series, self.observed, self.ledger, self.now);
+        let outcome = report::outcome(self.series, self.observed, self.ledger, self.now);
         let drained = self
             .ledger
             .live()
-            .filter_map(|(_, entry)| entry.removal_at(self.series.drain))
-            .map(|at| at.max(self.now.passed_on_stable_clock_at(self.series.drain)))
+            .filter_map(|(_, entry)| entry.removal_at(self.series.retention))
+            .map(|at| at.max(self.now.passed_on_stable_clock_at(self.series.retention)))
             .map(|at| saturating_add(at, SignedDuration::from_secs(1)));
         let begins = self.ledger.live().map(|(_, entry)| entry.activate_at);
         let staging = self.ledger.newest().map(|(_, newest)| self.stage_at(newest));
@@ -384,12 +390,12 @@ impl Context<'_> {
             (false, false) => RETRY.max(TRANSFER_TIME.saturating_mul(self.blocked())),
         };
         let retry = (!is_complete).then(|| saturating_add(self.now.earliest(), retry));
-        done(verdict, wake_at.into_iter().chain(retry).min())
+        done(outcome, wake_at.into_iter().chain(retry).min())
     }
 }
 
-fn done(verdict: Outcome, wake_at: Option<Timestamp>) -> Step {
-    Step::Done(Done { outcome: verdict, requeue_at: wake_at })
+fn done(outcome: Outcome, wake_at: Option<Timestamp>) -> Step {
+    Step::Done(Done { outcome, requeue_at: wake_at })
 }
 
 /// The first index of a series.

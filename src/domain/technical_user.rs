@@ -356,7 +356,7 @@ impl Context<'_> {
             ClockState::Trusted => ends.chain(acts).min(),
             ClockState::Apart(_) | ClockState::Jumped => Some(recheck(self.now)),
         };
-        let verdict = match &self.user.excess {
+        let outcome = match &self.user.excess {
             _ if self.user.is_suspended => Outcome::Suspended,
             Some(excess) => {
                 let (user, excess) = (Box::new(self.user.owner.clone()), Box::new(excess.clone()));
@@ -364,7 +364,7 @@ impl Context<'_> {
             }
             None => self.delivered_verdict(),
         };
-        done(verdict, wake_at)
+        done(outcome, wake_at)
     }
 
     fn delivered_verdict(&self) -> Outcome {
@@ -379,8 +379,8 @@ impl Context<'_> {
     }
 }
 
-fn done(verdict: Outcome, wake_at: Option<Timestamp>) -> Step {
-    Step::Done(Done { outcome: verdict, requeue_at: wake_at })
+fn done(outcome: Outcome, wake_at: Option<Timestamp>) -> Step {
+    Step::Done(Done { outcome, requeue_at: wake_at })
 }
 
 /// What no watch will tell: a Secret that is not ours carries no label of ours.

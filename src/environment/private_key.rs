@@ -200,7 +200,7 @@ impl fmt::Debug for PrivateKey {
 /// Whether the signature of a message is by that key.
 pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
     let algorithm = key.algorithm();
-    let verdict = match key.parameters() {
+    let outcome = match key.parameters() {
         PublicKeyParameters::Rsa { n, e } => {
             let Some((_, parameters)) = rsassa(algorithm) else { return false };
             RsaPublicKeyComponents { n, e }.verify(parameters, message, signature)
@@ -214,7 +214,7 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
             UnparsedPublicKey::new(&ED25519, x).verify(message, signature)
         }
     };
-    verdict.is_ok()
+    outcome.is_ok()
 }
 
 type Ecdsa = (&'static EcdsaSigningAlgorithm, &'static dyn VerificationAlgorithm);

@@ -9,11 +9,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::figures::{is_thorough, keep, say};
+use crate::kill_targets::{Kills, Victims};
 use crate::leaks::Evidence;
 use crate::load::{Notes, act_for_ever, bring_back, names};
 use crate::namespace::{Namespace, accepts, shown};
 use crate::operator::Launch;
-use crate::victims::{Kills, Victims};
 use crate::world::{SYSTEM, bare};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,8 +22,8 @@ async fn no_kill_loses_a_client_secret() {
         return;
     };
     let started = Instant::now();
-    let mut victims = Victims::start(control_plane, &[]).await;
-    let namespace = Namespace::with(victims.admin.clone(), "kills", SYSTEM).await;
+    let mut kill_targets = Victims::start(control_plane, &[]).await;
+    let namespace = Namespace::with(kill_targets.admin.clone(), "kills", SYSTEM).await;
     bring_back(&namespace).await;
     let notes = Notes::default();
     let mut readers = JoinSet::new();
@@ -35,20 +35,20 @@ async fn no_kill_loses_a_client_secret() {
 
     let most = if is_thorough() { 300 } else { 20 };
     for number in 0..most {
-        victims.strike(number).await;
+        kill_targets.strike(number).await;
         tokio::time::sleep(LIFE).await;
     }
 
     users.shutdown().await;
     bring_back(&namespace).await;
     for name in names() {
-        come_to_rest(&victims.launches, &namespace, &name).await;
+        come_to_rest(&kill_targets.launches, &namespace, &name).await;
     }
     notes.read(&namespace).await.unwrap();
     readers.shutdown().await;
     let contradicting = contradictions(&namespace, &notes).await;
-    conclude(&victims.kills, &notes, &contradicting, started.elapsed());
-    search_for_leaks(&victims, &namespace, &notes).await;
+    conclude(&kill_targets.kills, &notes, &contradicting, started.elapsed());
+    search_for_leaks(&kill_targets, &namespace, &notes).await;
 }
 
 fn conclude(kills: &Kills, notes: &Notes, contradicting: &[String], took: Duration) {
@@ -120,13 +120,13 @@ async fn come_to_rest(launches: &[Launch], namespace: &Namespace, name: &str) {
     panic!("{name} is not ready: {status:#?}\n{last}");
 }
 
-async fn search_for_leaks(victims: &Victims, namespace: &Namespace, notes: &Notes) {
+async fn search_for_leaks(kill_targets: &Victims, namespace: &Namespace, notes: &Notes) {
     let mut evidence = Evidence::default();
     for (id, read) in notes.reads() {
         evidence.secret(&id.to_string(), read.secret.reveal());
     }
     evidence.cluster(&namespace.client).await;
-    victims.search_for_leaks("kills", evidence).await;
+    kill_targets.search_for_leaks("kills", evidence).await;
 }
 
 /// How long everything lives between two kills.

@@ -11,12 +11,14 @@
 )]
 
 mod admission;
+mod blocked_reasons;
 mod definitions;
 mod delivery;
 mod faults;
 mod figures;
 mod installations;
 mod issue;
+mod kill_targets;
 mod kills;
 mod leaks;
 mod leftovers;
@@ -25,7 +27,6 @@ mod loss;
 mod matrix;
 mod namespace;
 mod namespaced;
-mod obstacles;
 mod operator;
 mod oracle;
 mod policy;
@@ -36,6 +37,5 @@ mod rights;
 mod rotation;
 mod signing_keys;
 mod token_service;
-mod victims;
 mod whole;
 mod world;

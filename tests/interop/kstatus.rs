@@ -8,11 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use technical_user_operator::api::technical_user::SecretTemplate;
 use technical_user_operator::api::{signing_key as sk, technical_user as tu};
+use technical_user_operator::domain::blocked_reason::{BlockedReason, Operation};
 use technical_user_operator::domain::credential::record::{self, EntryState, Owner, Record};
 use technical_user_operator::domain::credential::record::{Unreadable, Version};
 use technical_user_operator::domain::delivery::{DesiredSecret, Endpoints};
 use technical_user_operator::domain::key_pair::{KeyType, PublicKey};
-use technical_user_operator::domain::obstacle::{BlockedReason, Operation};
 use technical_user_operator::domain::policy::Policy;
 use technical_user_operator::domain::schedule::{ClockMonitor, Now};
 use technical_user_operator::domain::signing_key::ledger::{Entry, SharedSettings};
@@ -56,20 +56,20 @@ fn kstatus_reads_every_state_of_every_kind_as_it_is_meant() {
 
 fn users() -> States {
     let mut states = States::new();
-    let mut add = |name: &str, meant, verdict: &Outcome, ability, user| {
+    let mut add = |name: &str, meant, outcome: &Outcome, ability, user| {
         let signing_key = ReferredKey { name: "gateway".to_owned(), ability };
-        let (home, now) = ("home", Now::at(at(0)));
-        let situation = StatusInputs { verdict, signing_key: &signing_key, home, now };
+        let (operator_namespace, now) = ("home", Now::at(at(0)));
+        let situation = StatusInputs { outcome, signing_key: &signing_key, operator_namespace, now };
         let written = json!(status(&observed(user), &situation, None).unwrap());
         states.insert(format!("user {name}"), (object("TechnicalUser", &written), meant));
     };
-    for (verdict, meant) in verdicts() {
-        add(&format!("{verdict:?}"), meant, &verdict, SigningKeyState::Signs, user());
+    for (outcome, meant) in outcomes() {
+        add(&format!("{outcome:?}"), meant, &outcome, SigningKeyState::Signs, user());
         // A person has to act for what is stalled by itself, and never for the key.
         let without_key = if meant == FAILED { FAILED } else { IN_PROGRESS };
         for ability in SigningKeyState::SEEN.into_iter().filter(|it| *it != SigningKeyState::Signs)
         {
-            add(&format!("{verdict:?}, {ability:?}"), without_key, &verdict, ability, user());
+            add(&format!("{outcome:?}, {ability:?}"), without_key, &outcome, ability, user());
         }
     }
     for ability in SigningKeyState::SEEN {
@@ -89,12 +89,12 @@ fn invalid() -> InvalidField {
     InvalidField { path: "spec.rotation.period", value: "soon".to_owned() }
 }
 
-fn verdicts() -> Vec<(Outcome, &'static str)> {
+fn outcomes() -> Vec<(Outcome, &'static str)> {
     let excess = Policy::default().excess(&["ROLE_ADMIN".to_owned()], &[]).unwrap();
     let not_allowed =
         Outcome::NotAllowed { user: Box::new(user().owner), excess: Box::new(excess) };
     let paced = Outcome::LossesPaced { replaced: 3, resumes_at: at(1) };
-    let mut verdicts = vec![
+    let mut outcomes = vec![
         (Outcome::Delivered, CURRENT),
         (Outcome::ReadOnce, CURRENT),
         (Outcome::NotCollected(SignedDuration::from_hours(4)), CURRENT),
@@ -110,12 +110,12 @@ fn verdicts() -> Vec<(Outcome, &'static str)> {
         (Outcome::TooManyCredentials, IN_PROGRESS),
         (paced, IN_PROGRESS),
     ];
-    let blocked = obstacles().into_iter().map(|(it, meant)| (Outcome::Blocked(it), meant));
-    verdicts.extend(blocked);
-    verdicts
+    let blocked = blocked_reasons().into_iter().map(|(it, meant)| (Outcome::Blocked(it), meant));
+    outcomes.extend(blocked);
+    outcomes
 }
 
-fn obstacles() -> [(BlockedReason, &'static str); 8] {
+fn blocked_reasons() -> [(BlockedReason, &'static str); 8] {
     let operation = || Operation::on("create", "secrets", "shop", "billing-credentials");
     let text = str::to_owned;
     [
@@ -186,7 +186,7 @@ fn signing_keys() -> States {
     let secret = || "home/sk-uid".to_owned();
     let place = ConfigMapRef { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
     let reason = ledger::Unreadable::Malformed;
-    let mut verdicts = vec![
+    let mut outcomes = vec![
         (Outcome::Signing(kid()), CURRENT),
         (Outcome::Suspended, CURRENT),
         (Outcome::NoActiveKey(None), IN_PROGRESS),
@@ -199,23 +199,25 @@ fn signing_keys() -> States {
         (Outcome::InvalidSpec(invalid()), FAILED),
     ];
     for signs in [true, false] {
-        let blocked = obstacles().into_iter();
-        verdicts
-            .extend(blocked.map(|(obstacle, meant)| (Outcome::Blocked { obstacle, signs }, meant)));
+        let blocked = blocked_reasons().into_iter();
+        outcomes
+            .extend(blocked.map(|(blocked_reason, meant)| {
+                (Outcome::Blocked { blocked_reason, signs }, meant)
+            }));
     }
     let mut states = States::new();
     let mut add = |name: String, meant, written: &Value| {
         states.insert(format!("key {name}"), (object("SigningKey", written), meant));
     };
-    for (verdict, meant) in verdicts {
+    for (outcome, meant) in outcomes {
         let mut observed = observed_series();
         if let Some(series) = observed.series.as_mut() {
-            series.is_suspended = verdict == Outcome::Suspended;
+            series.is_suspended = outcome == Outcome::Suspended;
         }
-        if let Outcome::LedgerUnreadable { reason, .. } = verdict {
+        if let Outcome::LedgerUnreadable { reason, .. } = outcome {
             observed.ledger = LedgerState::Unreadable(reason);
         }
-        add(format!("{verdict:?}"), meant, &json!(key_status(&observed, &verdict, Now::at(at(0)))));
+        add(format!("{outcome:?}"), meant, &json!(key_status(&observed, &outcome, Now::at(at(0)))));
     }
     for (name, observed, now) in beside_ready() {
         let written = key_status(&observed, &Outcome::Signing(kid()), now);
@@ -231,10 +233,10 @@ fn signing_keys() -> States {
 
 fn key_status(
     observed: &signing_key::Observed,
-    verdict: &signing_key::Outcome,
+    outcome: &signing_key::Outcome,
     now: Now,
 ) -> sk::SigningKeyStatus {
-    signing_key::report::status(observed, verdict, None, now).unwrap()
+    signing_key::report::status(observed, outcome, None, now).unwrap()
 }
 
 /// Every condition that a `SigningKey` can have while one of its keys signs, with what it comes from.
@@ -312,8 +314,8 @@ fn series() -> Series {
         shape: KeyType::P256,
         period: hour * 720,
         pre_publish: hour,
-        drain: signing_key::retention(hour, hour, hour * 24),
-        home: "home".to_owned(),
+        retention: signing_key::retention(hour, hour, hour * 24),
+        operator_namespace: "home".to_owned(),
         config_map_name: "default-jwks".to_owned(),
         is_suspended: false,
         rotate_request: None,

@@ -18,7 +18,7 @@ pub(crate) struct Judgement {
     /// The library with its version.
     pub(crate) library: String,
     /// By the name of the case.
-    pub(crate) verdicts: BTreeMap<String, Verdict>,
+    pub(crate) outcomes: BTreeMap<String, Verdict>,
 }
 
 #[derive(Deserialize)]
@@ -33,7 +33,7 @@ enum Line {
     },
     Case {
         case: String,
-        verdict: Verdict,
+        outcome: Verdict,
     },
 }
 
@@ -53,14 +53,14 @@ impl Library {
         let said = run(verifier.arg(cases.file(allowed)));
         let judgement = Judgement::read(&said, cases);
         let asked: usize = cases.signers.iter().map(|signer| signer.cases.len()).sum();
-        assert_eq!(judgement.verdicts.len(), asked, "{said}");
+        assert_eq!(judgement.outcomes.len(), asked, "{said}");
         Some(judgement)
     }
 }
 
 impl Judgement {
     fn read(said: &str, cases: &Cases) -> Self {
-        let mut judgement = Self { library: String::new(), verdicts: BTreeMap::new() };
+        let mut judgement = Self { library: String::new(), outcomes: BTreeMap::new() };
         for line in said.lines() {
             match serde_json::from_str(line).unwrap() {
                 Line::Library { library, private, thumbprints } => {
@@ -69,8 +69,8 @@ impl Judgement {
                     assert_eq!(wrong, None, "{library}: thumbprints that are not the kids");
                     judgement.library = library;
                 }
-                Line::Case { case, verdict } => {
-                    judgement.verdicts.insert(case, verdict);
+                Line::Case { case, outcome } => {
+                    judgement.outcomes.insert(case, outcome);
                 }
             }
         }

@@ -49,8 +49,8 @@ fn a_verifier_that_allows_one_algorithm_skips_the_keys_of_the_others() {
             let is_allowed = signer.algorithm() == ALONE;
             let wrong = signer.cases.iter().filter(|case| !is_right(&judgement, case, is_allowed));
             faults.extend(wrong.map(|case| {
-                let verdict = judgement.verdicts.get(&case.name);
-                format!("{}: {}: {verdict:?}", judgement.library, case.name)
+                let outcome = judgement.outcomes.get(&case.name);
+                format!("{}: {}: {outcome:?}", judgement.library, case.name)
             }));
         }
     }
@@ -59,8 +59,8 @@ fn a_verifier_that_allows_one_algorithm_skips_the_keys_of_the_others() {
 
 /// Whether a library that allows one algorithm said what it has to say.
 fn is_right(judgement: &Judgement, case: &Case, is_allowed: bool) -> bool {
-    match judgement.verdicts.get(&case.name) {
-        Some(verdict) if is_allowed => *verdict == case.expected,
+    match judgement.outcomes.get(&case.name) {
+        Some(outcome) if is_allowed => *outcome == case.expected,
         Some(Verdict::Excluded) => true,
         // Some libraries look for the key first.
         Some(Verdict::Unknown) => case.expected == Verdict::Unknown,

@@ -20,16 +20,16 @@ use crate::library::Judgement;
 pub(crate) fn judge(cases: &Cases) -> Option<Judgement> {
     let version = version_of(&["openssl", "version"])?;
     let library = version.split(' ').take(2).collect::<Vec<_>>().join(" ");
-    let mut verdicts = BTreeMap::new();
+    let mut outcomes = BTreeMap::new();
     for signer in &cases.signers {
         let public = public_key(&signer.pkcs8);
         fs::write(cases.folder.path().join("public.pem"), public).unwrap();
         for case in signer.cases.iter().filter(|case| case.expected != Verdict::Unknown) {
-            let verdict = verdict(cases.folder.path(), signer.algorithm(), case);
-            verdicts.insert(case.name.clone(), verdict);
+            let outcome = outcome(cases.folder.path(), signer.algorithm(), case);
+            outcomes.insert(case.name.clone(), outcome);
         }
     }
-    Some(Judgement { library, verdicts })
+    Some(Judgement { library, outcomes })
 }
 
 /// The public half of a private key in PEM, as derived and checked by OpenSSL. The private key goes
@@ -47,7 +47,7 @@ fn public_key(pkcs8: &Pkcs8) -> String {
     said[said.find("-----BEGIN").unwrap()..].to_owned()
 }
 
-fn verdict(folder: &Path, algorithm: Algorithm, case: &Case) -> Verdict {
+fn outcome(folder: &Path, algorithm: Algorithm, case: &Case) -> Verdict {
     let (message, signature) = case.token.rsplit_once('.').unwrap();
     let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
     let signature = match KeyType::of(algorithm, None).unwrap() {

@@ -37,17 +37,17 @@ fn cell(
     let (mut agreed, mut asked) = (0, 0);
     let signers = cases.signers.iter().filter(|signer| signer.algorithm() == algorithm);
     for case in signers.flat_map(|signer| &signer.cases) {
-        let verdict = judgement.verdicts.get(&case.name);
+        let outcome = judgement.outcomes.get(&case.name);
         // OpenSSL is not asked for keys by their ids.
-        if verdict.is_none() && case.expected == Verdict::Unknown {
+        if outcome.is_none() && case.expected == Verdict::Unknown {
             continue;
         }
         asked += 1;
-        if verdict == Some(&case.expected) {
+        if outcome == Some(&case.expected) {
             agreed += 1;
         } else {
             let (library, name) = (&judgement.library, &case.name);
-            faults.push(format!("{library}: {name}: {verdict:?}, not {:?}", case.expected));
+            faults.push(format!("{library}: {name}: {outcome:?}, not {:?}", case.expected));
         }
     }
     format!("{agreed}/{asked}")

@@ -272,8 +272,8 @@ impl Operator {
     fn restore(&self, state: &mut State, ledger: &Ledger) {
         let live: Kids = ledger.live().map(|entry| entry.kid).collect();
         state.history.marks.untold = state.history.marks.untold.without(live);
-        let told: Kids = ledger.entries.iter().map(|entry| entry.kid).collect();
-        if state.cluster.private().without(told).is_empty() && live.iter().count() == 1 {
+        let event: Kids = ledger.entries.iter().map(|entry| entry.kid).collect();
+        if state.cluster.private().without(event).is_empty() && live.iter().count() == 1 {
             // The only key pair that is left in the JWKS: nothing else could sign.
             live.iter().for_each(|kid| state.history.excuse(kid, self.adapter.horizon()));
         }

@@ -82,7 +82,7 @@ impl Wrong {
                 claim_published(seen);
             }
             Self::NoPrePublish => set(seen, |series| series.pre_publish = SignedDuration::ZERO),
-            Self::NoGrace => set(seen, |series| series.drain = SignedDuration::ZERO),
+            Self::NoGrace => set(seen, |series| series.retention = SignedDuration::ZERO),
             Self::CountFromIntent => {
                 if let LedgerState::Ledger(_, ledger) = &mut seen.ledger {
                     for entry in ledger.entries.values_mut() {

@@ -13,15 +13,15 @@
     reason = "a test: a panic is a failed test, and a wrong operator spoils one request of many"
 )]
 
+mod allowed_violations;
 #[path = "../simulation/clock.rs"]
 mod clock;
 mod disturbance;
-mod excuses;
+#[path = "../simulation/faults.rs"]
+mod faults;
 #[path = "../simulation/figures.rs"]
 mod figures;
 mod flow;
-#[path = "../simulation/gate.rs"]
-mod gate;
 mod goal;
 mod key_pairs;
 #[path = "../simulation/leases.rs"]
@@ -31,12 +31,12 @@ mod mutant;
 mod oracle;
 #[path = "../simulation/pairs.rs"]
 mod pairs;
-mod rivals;
+#[path = "../simulation/proxy.rs"]
+mod proxy;
 mod run;
 mod servers;
 mod stored;
-#[path = "../simulation/trouble.rs"]
-mod trouble;
+mod two_leaders;
 mod verifiers;
 mod world;
 mod year;
@@ -46,18 +46,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::faults::{Case, Trouble};
 use crate::figures::{
     Baseline, Figures, Part, SEED, baselines, number, say, setting, singles, story,
 };
 use crate::mutant::Mutant;
 use crate::run::play;
-use crate::trouble::{Case, Trouble};
 
 #[test]
 fn a_rotation_writes_every_jwks_twice_and_rest_writes_nothing() {
     let untroubled = |name: &str| {
         let flow = flow::named(name).unwrap();
-        let case = Case { flow: name.to_owned(), troubles: Vec::new() };
+        let case = Case { flow: name.to_owned(), conditions: Vec::new() };
         let outcome = play(&flow, &case, SEED, None);
         assert!(outcome.is_clean(), "{}", story(&case, &outcome, None));
         let mut writes = BTreeMap::new();
@@ -80,7 +80,7 @@ fn a_rotation_writes_every_jwks_twice_and_rest_writes_nothing() {
 
 #[test]
 fn two_leaders_that_were_told_otherwise_do_not_fight_at_full_speed() {
-    let writes = rivals::quarrel();
+    let writes = two_leaders::quarrel();
 
     say(&format!("key-simulation: writes of two that disagree={writes}"));
     assert!((10..400).contains(&writes), "{writes} writes in ten minutes");
@@ -122,7 +122,7 @@ fn pairs_of_troubles_are_survived() {
         let is_first = |number: usize, case: &Case| {
             setting("PROVE_TROUBLES").is_some()
                 || number.is_multiple_of(FIRSTS)
-                || matches!(case.troubles[0].1, Trouble::Fault(_))
+                || matches!(case.conditions[0].1, Trouble::Fault(_))
         };
         numbered.filter(|(number, (_, case))| is_first(*number, case)).map(|(_, it)| it).collect()
     };
@@ -182,12 +182,12 @@ fn every_wrong_operator_is_caught() {
     }
     let baselines = baselines(&Figures::default());
     let mut cases = singles(&baselines);
-    cases.retain(|(_, case)| case.troubles.iter().all(|(_, trouble)| trouble.is_telling()));
+    cases.retain(|(_, case)| case.conditions.iter().all(|(_, condition)| condition.is_telling()));
     let mut survivors = Vec::new();
     for mutant in Mutant::ALL {
         let alone = baselines.iter().enumerate().map(|(story, baseline)| {
             let flow = baseline.flow.name.to_owned();
-            (story, Case { flow, troubles: Vec::new() })
+            (story, Case { flow, conditions: Vec::new() })
         });
         let killer = alone.chain(cases.iter().cloned()).find_map(|(story, case)| {
             let outcome = play(&baselines[story].flow, &case, SEED, Some(mutant));

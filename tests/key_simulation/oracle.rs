@@ -16,8 +16,8 @@ use technical_user_operator::domain::signing_key::ledger::Withdrawal;
 use technical_user_operator::environment::Clock as _;
 use technical_user_operator::environment::private_key::PrivateKey;
 
+use crate::allowed_violations::{Excuses, last_token_of};
 use crate::clock::WallClock;
-use crate::excuses::{Excuses, last_token_of};
 use crate::servers::{Servers, token_life};
 use crate::stored::{JWKS, NAME, OPERATOR, is_selected, jwks_of, ledger_of, ledgers, name_of};
 use crate::stored::{namespace_of, owner_of, pairs_of, read_series};
@@ -30,7 +30,7 @@ pub(crate) struct Oracle {
     pre_publish: SignedDuration,
     /// Since when the JWKS of the token service has had a key.
     published: BTreeMap<Kid, Duration>,
-    excuses: Excuses,
+    allowed_violations: Excuses,
     /// Keys that may sign at once: the first, and the successor of a revoked last one.
     immediate: BTreeSet<Kid>,
     revoked: BTreeSet<Kid>,
@@ -57,7 +57,7 @@ impl Oracle {
             algorithm: Algorithm::EdDsa,
             pre_publish: SignedDuration::ZERO,
             published: BTreeMap::new(),
-            excuses: Excuses::default(),
+            allowed_violations: Excuses::default(),
             immediate: BTreeSet::new(),
             revoked: BTreeSet::new(),
             material: BTreeMap::new(),
@@ -80,14 +80,14 @@ impl Oracle {
     /// Every clock was set by so much.
     pub(crate) fn set(&mut self, by: SignedDuration) {
         let elapsed = self.served.elapsed();
-        let were_ahead = self.excuses.ahead().is_positive();
-        self.excuses.set(elapsed, by);
-        if were_ahead && !self.excuses.ahead().is_positive() {
+        let were_ahead = self.allowed_violations.ahead().is_positive();
+        self.allowed_violations.set(elapsed, by);
+        if were_ahead && !self.allowed_violations.ahead().is_positive() {
             // Tokens with times of a future that is no more would be good until it comes again.
-            let latest = self.served.now() - self.excuses.ahead() + token_life();
+            let latest = self.served.now() - self.allowed_violations.ahead() + token_life();
             self.expiries.values_mut().for_each(|expiry| *expiry = (*expiry).min(latest));
         }
-        self.excuses.see(elapsed, &self.servers.ledgers, &mut self.revoked);
+        self.allowed_violations.see(elapsed, &self.servers.ledgers, &mut self.revoked);
     }
 
     /// Looks at one change: right before it, and right after.
@@ -129,7 +129,8 @@ impl Oracle {
             }
             let since = self.published.get(&kid).copied().unwrap_or(elapsed);
             let known_for = SignedDuration::try_from(elapsed.saturating_sub(since)).unwrap();
-            let is_excused = self.immediate.contains(&kid) || self.excuses.is_hurried(&kid);
+            let is_excused =
+                self.immediate.contains(&kid) || self.allowed_violations.is_hurried(&kid);
             if known_for < self.pre_publish && !is_excused {
                 self.violate("K3", &format!("{kid} signs, in the JWKS for {known_for:#}"));
             }
@@ -276,7 +277,7 @@ impl Oracle {
     fn take_ledgers(&mut self, state: View<'_>) {
         self.servers.ledgers.push(self.served.elapsed(), ledgers(state));
         let elapsed = self.served.elapsed();
-        self.excuses.see(elapsed, &self.servers.ledgers, &mut self.revoked);
+        self.allowed_violations.see(elapsed, &self.servers.ledgers, &mut self.revoked);
     }
 
     fn see_key_pairs(&mut self, state: View<'_>) {
@@ -304,14 +305,14 @@ impl Oracle {
     /// revokes it.
     fn forget_what_nothing_tells(&mut self) {
         let ledgers = self.servers.ledgers.current();
-        let told: BTreeSet<&Kid> = ledgers
+        let event: BTreeSet<&Kid> = ledgers
             .values()
             .flat_map(|ledger| ledger.entries.values().map(|entry| entry.key.kid()))
             .chain(self.servers.private.current())
             .collect();
         let signing = self.expiries.keys().map(|(_, kid)| kid);
         let known = signing.chain(self.servers.jwks.current());
-        let forgotten = known.filter(|kid| !told.contains(kid)).cloned();
+        let forgotten = known.filter(|kid| !event.contains(kid)).cloned();
         self.revoked.extend(forgotten.collect::<Vec<_>>());
     }
 

@@ -9,11 +9,11 @@ use support::in_virtual_time;
 use tokio::time::{Instant, sleep};
 
 use crate::disturbance::Disturbance;
+use crate::faults::{Case, Trouble};
 use crate::flow::{Flow, Step};
 use crate::goal::Goal;
 use crate::logs::Logs;
 use crate::mutant::Mutant;
-use crate::trouble::{Case, Trouble};
 use crate::world::{LEASE, Setting, World, limits};
 
 /// What came of a run.
@@ -82,7 +82,7 @@ impl Run<'_> {
         self.points.end = self.world.plan.requests();
         if let Some(last) = flow.steps.last() {
             self.world.plan.flush_late().await;
-            self.world.gate.note("=== late requests delivered");
+            self.world.proxy.note("=== late requests delivered");
             if self.reach(&last.goal).await {
                 self.rest(&last.goal).await;
             }
@@ -158,7 +158,7 @@ impl Run<'_> {
                 return;
             }
             if let Err(missing) = is_reached {
-                self.world.gate.note(&format!("=== lost again: {missing}"));
+                self.world.proxy.note(&format!("=== lost again: {missing}"));
                 if !self.reach(goal).await {
                     return;
                 }
@@ -179,7 +179,7 @@ impl Run<'_> {
             made,
             points: self.points,
             reads: world.plan.passed().iter().map(|it| it.write.is_none()).collect(),
-            trace: world.gate.trace(),
+            trace: world.proxy.trace(),
             secrets: world.key_pairs.private(),
             public: public(&world),
             map_writes: self.map_writes,
@@ -189,13 +189,13 @@ impl Run<'_> {
 
 impl Case {
     pub(crate) fn has(&self, disturbance: Disturbance) -> bool {
-        self.troubles.iter().any(|(_, it)| *it == Trouble::Disturbance(disturbance))
+        self.conditions.iter().any(|(_, it)| *it == Trouble::Disturbance(disturbance))
     }
 
     /// One case in thirty-two, and every one without trouble, is looked at more closely.
     fn is_chosen(&self) -> bool {
         let number = crc32fast::hash(self.to_string().as_bytes());
-        self.troubles.is_empty() || number.is_multiple_of(32)
+        self.conditions.is_empty() || number.is_multiple_of(32)
     }
 
     /// How long nothing may be asked for at the end: an hour in some runs, in most just longer than
@@ -211,7 +211,7 @@ impl Case {
 
     /// Whether exactly as many keys are right as without trouble.
     pub(crate) fn keeps_count(&self, flow: &Flow) -> bool {
-        self.troubles.iter().all(|(_, trouble)| match trouble {
+        self.conditions.iter().all(|(_, condition)| match condition {
             Trouble::Fault(_) => true,
             Trouble::Disturbance(it) => !it.adds() && (!flow.is_timed || !it.sets_clocks()),
         })

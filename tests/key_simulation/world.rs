@@ -27,14 +27,14 @@ use tower::{Layer as _, ServiceExt as _};
 
 use crate::clock::WallClock;
 use crate::disturbance::Disturbance;
-use crate::gate::Gate;
+use crate::faults::{Case, Trouble};
 use crate::key_pairs::Seeded;
 use crate::leases::Leases;
 use crate::mutant::Mutant;
 use crate::oracle::Oracle;
+use crate::proxy::Gate;
 use crate::servers::{TOKEN_LIFETIME, VIEW_AGE};
 use crate::stored::{JWKS, NAME, OPERATOR, owner_of};
-use crate::trouble::{Case, Trouble};
 
 /// What sets one world apart from another.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,7 @@ pub(crate) struct World {
     pub(crate) served: WallClock,
     pub(crate) key_pairs: Arc<Seeded>,
     pub(crate) plan: FaultPlan,
-    pub(crate) gate: Gate,
+    pub(crate) proxy: Gate,
     setting: Setting,
     oracle: Arc<Mutex<Oracle>>,
     replicas: Mutex<Replicas>,
@@ -84,8 +84,8 @@ impl World {
         let seeing = Arc::clone(&oracle);
         server.on_change(Box::new(move |change| locked(&seeing).see(change)));
         let plan = FaultPlan::transparent();
-        let gate = Gate::new(plan.clone(), setting.mutant);
-        let leases = Leases::new(gate.clone());
+        let proxy = Gate::new(plan.clone(), setting.mutant);
+        let leases = Leases::new(proxy.clone());
         let world = Arc::new(Self {
             server,
             leases,
@@ -93,7 +93,7 @@ impl World {
             served: remote,
             key_pairs: Arc::new(Seeded::new(setting.seed)),
             plan,
-            gate,
+            proxy,
             setting,
             oracle,
             replicas: Mutex::default(),
@@ -112,7 +112,7 @@ impl World {
             with(&weak, |world| world.restart(Duration::from_secs(1)));
         }));
         let weak = Arc::downgrade(self);
-        self.gate.on_disturbance(Arc::new(move |disturbance| {
+        self.proxy.on_disturbance(Arc::new(move |disturbance| {
             with(&weak, |world| world.disturb(disturbance));
         }));
     }
@@ -136,10 +136,10 @@ impl World {
 
     /// Arms what goes wrong in the case.
     pub(crate) fn arm(&self, case: &Case) {
-        for (index, trouble) in &case.troubles {
-            match trouble {
+        for (index, condition) in &case.conditions {
+            match condition {
                 Trouble::Fault(fault) => self.plan.arm(Point::Request(*index), *fault),
-                Trouble::Disturbance(disturbance) => self.gate.arm(*index, *disturbance),
+                Trouble::Disturbance(disturbance) => self.proxy.arm(*index, *disturbance),
             }
         }
     }
@@ -177,7 +177,7 @@ impl World {
         };
         let clock = Arc::new(self.local.clone());
         let service =
-            self.gate.before(FaultLayer::new(self.plan.clone()).layer(self.server.service()));
+            self.proxy.before(FaultLayer::new(self.plan.clone()).layer(self.server.service()));
         let client = kube::Client::new(service, "default");
         let lease_client = kube::Client::new(self.leases.clone(), "default");
         let (candidate, leadership) =
@@ -216,7 +216,7 @@ impl World {
         if !self.is_running() {
             return;
         }
-        self.gate.note("*** killed");
+        self.proxy.note("*** killed");
         self.kill();
         self.later(after, |world| world.start(LEASE));
     }
@@ -249,9 +249,9 @@ impl World {
             Disturbance::MonthOff => self.restart(MONTH),
             Disturbance::StatusWiped => self.wipe_status(),
             Disturbance::Away => {
-                self.gate.shut(true);
+                self.proxy.shut(true);
                 self.server.close_watches();
-                self.later(FIVE_MINUTES, |world| world.gate.shut(false));
+                self.later(FIVE_MINUTES, |world| world.proxy.shut(false));
             }
             Disturbance::JwksDeleted => self.lose("configmaps", OPERATOR, JWKS),
             Disturbance::JwksEdited => self.edit("shop"),
@@ -274,7 +274,7 @@ impl World {
         let backup = locked(&self.backup).clone();
         let Some(backup) = backup else { return };
         // Its API servers stand still meanwhile: nothing sent before arrives after.
-        self.gate.cut();
+        self.proxy.cut();
         self.restart(Duration::from_secs(30));
         self.server.restore(&backup);
         self.server.read(|state| self.oracle().restored(state));
@@ -354,7 +354,7 @@ impl World {
             .unwrap();
         let answer = self.server.service_as("kubectl").oneshot(request).now_or_never();
         let status = answer.unwrap().unwrap().status();
-        self.gate.note(&format!("--- kubectl {method} {path} -> {}", status.as_u16()));
+        self.proxy.note(&format!("--- kubectl {method} {path} -> {}", status.as_u16()));
         assert!(status.is_success() || status.as_u16() == 404, "{method} {path}: {status}");
     }
 }

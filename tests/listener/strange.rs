@@ -106,7 +106,7 @@ impl Sent {
     }
 
     /// What the body of a 200 says.
-    fn told(&self) -> String {
+    fn event(&self) -> String {
         match self {
             Self::Get { .. } => "hello".to_owned(),
             Self::Post { body, .. } => body.to_string(),
@@ -167,31 +167,31 @@ async fn each_request_gets_its_own_answer_whatever_its_size() {
             }
             write
         });
-        let mut told = Vec::new();
-        let is_reset = within(read.read_to_end(&mut told)).await.is_err();
+        let mut event = Vec::new();
+        let is_reset = within(read.read_to_end(&mut event)).await.is_err();
         drop(within(writing).await.unwrap());
 
-        let told = answers(&told);
-        let case = format!("{told:?}, reset: {is_reset}, {cut} cut, of {sent:?}");
-        for (number, (status, body)) in told.iter().enumerate() {
+        let event = answers(&event);
+        let case = format!("{event:?}, reset: {is_reset}, {cut} cut, of {sent:?}");
+        for (number, (status, body)) in event.iter().enumerate() {
             let Some(request) = sent.get(number) else {
                 assert_eq!((*status, body.as_str(), cut), (200, "hello", 0), "{case}");
                 continue;
             };
             if *status == 200 {
                 assert!(ends[number] <= kept, "not whole, and answered: {case}");
-                assert_eq!(*body, request.told(), "{case}");
+                assert_eq!(*body, request.event(), "{case}");
             } else {
-                assert_eq!(number + 1, told.len(), "something after a refusal: {case}");
+                assert_eq!(number + 1, event.len(), "something after a refusal: {case}");
             }
             // What was cut short is a request that never ends, however it would have gone on.
             let is_cut = ends[number] > kept && [400, 408].contains(status);
             assert!(is_cut || request.statuses().contains(status), "{case}");
         }
-        let is_refused = told.last().is_some_and(|(status, _)| *status != 200);
-        let is_complete = is_refused || told.len() == sent.len() + 1;
+        let is_refused = event.last().is_some_and(|(status, _)| *status != 200);
+        let is_complete = is_refused || event.len() == sent.len() + 1;
         assert!(is_complete || cut > 0 || is_reset, "an answer is missing: {case}");
-        whole += usize::from(told.len() == sent.len() + 1);
+        whole += usize::from(event.len() == sent.len() + 1);
         refused += usize::from(is_refused);
     }
 

@@ -13,9 +13,9 @@ use support::figures::keep;
 use support::leak::LeakScan;
 use tokio::time::Instant;
 
+use crate::faults::{Case, Trouble};
 use crate::flow::{self, Flow};
 use crate::run::{COUNTED, Outcome, TARGET, play};
-use crate::trouble::{Case, Trouble};
 
 /// The seed of every random byte.
 pub(crate) const SEED: u64 = 20_261_124;
@@ -60,7 +60,7 @@ pub(crate) fn baselines(figures: &Figures) -> Vec<Baseline> {
     flow::all()
         .into_iter()
         .map(|flow| {
-            let case = Case { flow: flow.name.to_owned(), troubles: Vec::new() };
+            let case = Case { flow: flow.name.to_owned(), conditions: Vec::new() };
             let calm = play(&flow, &case, SEED, None);
             let baseline = Baseline { flow, calm };
             figures.add(&baseline, &case, &baseline.calm);
@@ -74,9 +74,9 @@ pub(crate) fn singles(baselines: &[Baseline]) -> Vec<(usize, Case)> {
     let mut cases = Vec::new();
     for (story, baseline) in baselines.iter().enumerate() {
         for index in baseline.calm.points.clone() {
-            for trouble in Trouble::all() {
+            for condition in Trouble::all() {
                 let flow = baseline.flow.name.to_owned();
-                cases.push((story, Case { flow, troubles: vec![(index, trouble)] }));
+                cases.push((story, Case { flow, conditions: vec![(index, condition)] }));
             }
         }
     }

@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 use support::fake_api_server::ResponseBody;
 use tower::{BoxError, Service};
 
-use crate::gate::{Gate, whole, writes};
+use crate::proxy::{Gate, whole, writes};
 
 /// Leases by name; away when the API server is.
 #[derive(Clone)]
 pub(crate) struct Leases {
-    gate: Gate,
+    proxy: Gate,
     stored: Arc<Mutex<Stored>>,
 }
 
@@ -34,8 +34,8 @@ struct Stored {
 }
 
 impl Leases {
-    pub(crate) fn new(gate: Gate) -> Self {
-        Self { gate, stored: Arc::default() }
+    pub(crate) fn new(proxy: Gate) -> Self {
+        Self { proxy, stored: Arc::default() }
     }
 }
 
@@ -49,7 +49,7 @@ impl Service<Request<Body>> for Leases {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if self.gate.is_away() {
+        if self.proxy.is_away() {
             return Box::pin(ready(Err("the API server is away".into())));
         }
         let (parts, body) = request.into_parts();

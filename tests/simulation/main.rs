@@ -18,30 +18,30 @@ mod clock;
 mod crowd;
 mod disturbance;
 mod environment;
+mod events;
+mod faults;
 mod figures;
 mod flow;
 mod following;
-mod gate;
 mod goal;
 mod installations;
 mod leases;
 mod mutant;
 mod oracle;
 mod pairs;
+mod proxy;
 mod run;
 mod tenants;
-mod told;
-mod trouble;
 mod world;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::faults::Case;
 use crate::figures::{Figures, Part, SEED, baselines, number, say, setting, singles, story};
 use crate::mutant::Mutant;
 use crate::run::play;
-use crate::trouble::Case;
 
 #[test]
 fn every_single_trouble_at_every_request_is_survived() {
@@ -80,13 +80,13 @@ fn faults_that_pairs_leave_out_go_the_way_of_others() {
 fn every_wrong_operator_is_caught() {
     let baselines = baselines(&Figures::default());
     let mut cases = singles(&baselines);
-    cases.retain(|(_, case)| case.troubles.iter().all(|(_, trouble)| trouble.is_telling()));
+    cases.retain(|(_, case)| case.conditions.iter().all(|(_, condition)| condition.is_telling()));
     let mut survivors = Vec::new();
     for mutant in Mutant::ALL {
         let alone = baselines.iter().enumerate();
         let alone = alone.map(|(story, baseline)| {
             let flow = baseline.flow.name.to_owned();
-            (story, Case { flow, troubles: Vec::new() })
+            (story, Case { flow, conditions: Vec::new() })
         });
         let killer = alone.chain(cases.iter().cloned()).find_map(|(story, case)| {
             let outcome = play(&baselines[story].flow, &case, SEED, Some(mutant));

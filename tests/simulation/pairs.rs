@@ -6,9 +6,9 @@ use std::time::Duration;
 use support::faults::Fault;
 use tokio::time::Instant;
 
+use crate::faults::{Case, Trouble};
 use crate::figures::{Baseline, Figures, Part, SEED, baselines, number, say, setting, singles};
 use crate::run::{Outcome, play};
-use crate::trouble::{Case, Trouble};
 
 /// Pairs, each with a number: one of every rank in turn, and spread over each. None is there twice.
 ///
@@ -18,7 +18,7 @@ use crate::trouble::{Case, Trouble};
 #[derive(Debug)]
 struct Pairs {
     /// What may go wrong.
-    troubles: Vec<Trouble>,
+    conditions: Vec<Trouble>,
     firsts: Vec<First>,
     tiers: Vec<Tier>,
 }
@@ -48,7 +48,7 @@ struct First {
     story: usize,
     flow: String,
     index: usize,
-    trouble: Trouble,
+    condition: Trouble,
     requests: Vec<Site>,
 }
 
@@ -89,15 +89,15 @@ pub(crate) fn compare(name: &str) {
     let mut cases = Vec::new();
     let mut kinds: Vec<(Fault, bool)> = Vec::new();
     for (story, case) in singles(&baselines) {
-        let (index, trouble) = case.troubles[0];
-        let Trouble::Fault(fault) = trouble else { continue };
+        let (index, condition) = case.conditions[0];
+        let Trouble::Fault(fault) = condition else { continue };
         let reads = baselines[story].calm.reads[index];
         let Some(like) = fault.like(reads) else { continue };
         if setting("PROVE").is_none() && kinds.contains(&(fault, reads)) {
             continue;
         }
         kinds.push((fault, reads));
-        let like = Case { troubles: vec![(index, Trouble::Fault(like))], ..case.clone() };
+        let like = Case { conditions: vec![(index, Trouble::Fault(like))], ..case.clone() };
         cases.push((story, case, like));
     }
     let part = Part { range: 0..cases.len(), until: None };
@@ -110,14 +110,14 @@ pub(crate) fn compare(name: &str) {
 }
 
 fn goes_the_way_of(baseline: &Baseline, one: &Case, other: &Case) {
-    let struck = format!(" {} ", one.troubles[0].0);
-    let [(this, said), (that, told)] = [one, other].map(|case| {
+    let struck = format!(" {} ", one.conditions[0].0);
+    let [(this, said), (that, event)] = [one, other].map(|case| {
         let outcome = play(&baseline.flow, case, SEED, None);
         let said = outcome.trace.iter().filter(|line| !line.contains(&struck)).cloned();
         let said: Vec<_> = said.collect();
         (outcome, said)
     });
-    assert_eq!(said, told, "{one} and {other}");
+    assert_eq!(said, event, "{one} and {other}");
     assert_eq!((this.is_clean(), this.made), (that.is_clean(), that.made), "{one} and {other}");
 }
 
@@ -126,10 +126,10 @@ fn goes_the_way_of(baseline: &Baseline, one: &Case, other: &Case) {
 impl Pairs {
     /// Plays these single troubles and takes each for the first of pairs.
     fn of(figures: &Figures, baselines: &[Baseline], singles: &[(usize, Case)]) -> Self {
-        let troubles = wanted();
+        let conditions = wanted();
         let is_own = |(story, case): &&(usize, Case)| {
-            let (index, trouble) = case.troubles[0];
-            troubles.contains(&trouble) && trouble.is_own(baselines[*story].calm.reads[index])
+            let (index, condition) = case.conditions[0];
+            conditions.contains(&condition) && condition.is_own(baselines[*story].calm.reads[index])
         };
         let own: Vec<&(usize, Case)> = singles.iter().filter(is_own).collect();
         let case = |index: usize| own[index].clone();
@@ -141,12 +141,12 @@ impl Pairs {
         });
         let mut firsts = firsts.into_inner().unwrap();
         // In the order of the cases, whichever thread came first.
-        firsts.sort_by_key(|it: &First| (it.story, it.index, it.trouble.to_string()));
+        firsts.sort_by_key(|it: &First| (it.story, it.index, it.condition.to_string()));
         let only = setting("PROVE_RANK");
         let is_wanted = |rank: &Rank| only.as_ref().is_none_or(|it| *it == format!("{rank:?}"));
         let tiers = RANKS.into_iter().filter(is_wanted);
-        let tiers = tiers.map(|rank| Tier::of(rank, &firsts, &troubles)).collect();
-        Self { troubles, firsts, tiers }
+        let tiers = tiers.map(|rank| Tier::of(rank, &firsts, &conditions)).collect();
+        Self { conditions, firsts, tiers }
     }
 
     fn len(&self) -> usize {
@@ -160,9 +160,9 @@ impl Pairs {
         let position = tier.ends.partition_point(|end| *end <= number);
         let first = &self.firsts[position];
         let before = if position == 0 { 0 } else { tier.ends[position - 1] };
-        let second = first.seconds(tier.rank, &self.troubles).nth(number - before).unwrap();
-        let troubles = vec![(first.index, first.trouble), second];
-        (first.story, Case { flow: first.flow.clone(), troubles })
+        let second = first.seconds(tier.rank, &self.conditions).nth(number - before).unwrap();
+        let conditions = vec![(first.index, first.condition), second];
+        (first.story, Case { flow: first.flow.clone(), conditions })
     }
 
     /// Every tier in turn, until the smallest has no more, and then those that have.
@@ -184,9 +184,9 @@ impl Pairs {
 // === impl Tier ===
 
 impl Tier {
-    fn of(rank: Rank, firsts: &[First], troubles: &[Trouble]) -> Self {
+    fn of(rank: Rank, firsts: &[First], conditions: &[Trouble]) -> Self {
         let ends = firsts.iter().scan(0, |end, first| {
-            *end += first.seconds(rank, troubles).count();
+            *end += first.seconds(rank, conditions).count();
             Some(*end)
         });
         let tier = Self { rank, ends: ends.collect() };
@@ -205,25 +205,30 @@ impl Tier {
 impl First {
     /// Nothing if the trouble never struck.
     fn of(story: usize, case: &Case, outcome: &Outcome, calm: &Outcome) -> Option<Self> {
-        let (index, trouble) = *case.troubles.first()?;
+        let (index, condition) = *case.conditions.first()?;
         let requests = sites(outcome, calm, index);
         (!requests.is_empty()).then(|| Self {
             story,
             flow: case.flow.clone(),
             index,
-            trouble,
+            condition,
             requests,
         })
     }
 
-    fn seconds(&self, rank: Rank, troubles: &[Trouble]) -> impl Iterator<Item = (usize, Trouble)> {
+    fn seconds(
+        &self,
+        rank: Rank,
+        conditions: &[Trouble],
+    ) -> impl Iterator<Item = (usize, Trouble)> {
         let sites = self.requests.iter().enumerate().filter(|(_, site)| !site.is_repeated);
         sites.flat_map(move |(after, site)| {
-            let own = troubles.iter().filter(|it| it.is_own(site.reads));
+            let own = conditions.iter().filter(|it| it.is_own(site.reads));
             // Of two faults with one request only one strikes, and a disturbance comes before both.
             let own =
-                own.filter(move |_| after > 0 || matches!(self.trouble, Trouble::Disturbance(_)));
-            let of_rank = own.filter(move |it| Rank::of(self.trouble, **it, site.is_calm) == rank);
+                own.filter(move |_| after > 0 || matches!(self.condition, Trouble::Disturbance(_)));
+            let of_rank =
+                own.filter(move |it| Rank::of(self.condition, **it, site.is_calm) == rank);
             of_rank.map(move |it| (self.index + after, *it))
         })
     }

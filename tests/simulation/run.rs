@@ -11,10 +11,10 @@ use support::in_virtual_time;
 use tokio::time::{Instant, sleep};
 
 use crate::disturbance::Disturbance;
+use crate::faults::{Case, Trouble};
 use crate::flow::{Flow, Step};
 use crate::goal::Goal;
 use crate::mutant::Mutant;
-use crate::trouble::{Case, Trouble};
 use crate::world::{LEASE, NAMESPACE, World};
 
 /// What came of a run.
@@ -78,7 +78,7 @@ impl Run<'_> {
         self.points.end = self.world.plan.requests();
         if let Some(last) = flow.steps.last() {
             self.world.plan.flush_late().await;
-            self.world.gate.note("=== late requests delivered");
+            self.world.proxy.note("=== late requests delivered");
             if self.reach(&last.goal).await && self.left_to_one(&last.goal).await {
                 self.rest(&last.goal).await;
             }
@@ -170,7 +170,7 @@ impl Run<'_> {
                 return;
             }
             if let Err(missing) = is_reached {
-                self.world.gate.note(&format!("=== lost again: {missing}"));
+                self.world.proxy.note(&format!("=== lost again: {missing}"));
                 if !self.reach(goal).await {
                     return;
                 }
@@ -199,7 +199,7 @@ impl Run<'_> {
             points: self.points,
             reads: passed.iter().map(|it| it.write.is_none()).collect(),
             reveal: passed.iter().rfind(reveals).map(|it| it.index),
-            trace: world.gate.trace(),
+            trace: world.proxy.trace(),
             secrets: world.entropy.secrets(),
             public: public(&world),
         }
@@ -208,13 +208,14 @@ impl Run<'_> {
 
 impl Case {
     fn count(&self, disturbance: Disturbance) -> u32 {
-        let times = self.troubles.iter().map(|(_, it)| *it == Trouble::Disturbance(disturbance));
+        let times = self.conditions.iter().map(|(_, it)| *it == Trouble::Disturbance(disturbance));
         times.map(u32::from).sum()
     }
 
     fn undoes(&self) -> bool {
-        let undoes = |trouble: &Trouble| matches!(trouble, Trouble::Disturbance(it) if it.undoes());
-        self.troubles.iter().any(|(_, trouble)| undoes(trouble))
+        let undoes =
+            |condition: &Trouble| matches!(condition, Trouble::Disturbance(it) if it.undoes());
+        self.conditions.iter().any(|(_, condition)| undoes(condition))
     }
 
     /// Whether a Secret that is read once may be gone, read or past its time.
@@ -224,40 +225,40 @@ impl Case {
             Disturbance::SecretDeleted | Disturbance::MonthOff | Disturbance::BothClocks(_) => true,
             _ => false,
         };
-        self.troubles.iter().any(|(_, it)| matches!(it, Trouble::Disturbance(it) if ends(it)))
+        self.conditions.iter().any(|(_, it)| matches!(it, Trouble::Disturbance(it) if ends(it)))
     }
 
     /// How long nothing may be asked for at the end: an hour in some runs, in most just longer than
     /// the waits after one failure.
     fn window(&self) -> Duration {
         let number = crc32fast::hash(self.to_string().as_bytes());
-        if self.troubles.is_empty() || number.is_multiple_of(32) { HOUR } else { FEW_MINUTES }
+        if self.conditions.is_empty() || number.is_multiple_of(32) { HOUR } else { FEW_MINUTES }
     }
 
     /// Whether every clock leaps ahead, perhaps between a decision and the write that carries its
     /// end: nobody can tell the two instants apart.
     fn leaps(&self) -> bool {
-        let leaps = |trouble: &Trouble| matches!(trouble, Trouble::Disturbance(Disturbance::BothClocks(by)) if by.is_positive());
-        self.troubles.iter().any(|(_, trouble)| leaps(trouble))
+        let leaps = |condition: &Trouble| matches!(condition, Trouble::Disturbance(Disturbance::BothClocks(by)) if by.is_positive());
+        self.conditions.iter().any(|(_, condition)| leaps(condition))
     }
 
     /// Whether an operator starts after all clocks jumped together, which nobody can notice then.
     fn hides_a_jump(&self) -> bool {
-        let jumps = |trouble: &Trouble| matches!(trouble, Trouble::Disturbance(Disturbance::BothClocks(by)) if by.is_positive());
-        let starts = |trouble: &Trouble| match trouble {
+        let jumps = |condition: &Trouble| matches!(condition, Trouble::Disturbance(Disturbance::BothClocks(by)) if by.is_positive());
+        let starts = |condition: &Trouble| match condition {
             Trouble::Fault(fault) => fault.kills(),
             Trouble::Disturbance(it) => matches!(
                 it,
                 Disturbance::Restore | Disturbance::MonthOff | Disturbance::SecondReplica
             ),
         };
-        let mut troubles = self.troubles.iter();
-        troubles.clone().any(|(_, it)| jumps(it)) && troubles.any(|(_, it)| starts(it))
+        let mut conditions = self.conditions.iter();
+        conditions.clone().any(|(_, it)| jumps(it)) && conditions.any(|(_, it)| starts(it))
     }
 
     /// Whether exactly as many secrets are right as without trouble.
     pub(crate) fn keeps_count(&self, flow: &Flow) -> bool {
-        self.troubles.iter().all(|(_, trouble)| match trouble {
+        self.conditions.iter().all(|(_, condition)| match condition {
             Trouble::Fault(_) => true,
             Trouble::Disturbance(it) => {
                 let sets_clocks =

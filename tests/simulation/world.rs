@@ -29,11 +29,11 @@ use tower::{Layer as _, ServiceExt as _};
 use crate::clock::WallClock;
 use crate::disturbance::Disturbance;
 use crate::environment::Seeded;
-use crate::gate::Gate;
+use crate::faults::{Case, Trouble};
 use crate::leases::Leases;
 use crate::mutant::Mutant;
 use crate::oracle::{OPERATOR, Oracle, entries, is_open, owner_of, record_of_user, uid_of};
-use crate::trouble::{Case, Trouble};
+use crate::proxy::Gate;
 
 /// Where the users of the flows live.
 pub(crate) const NAMESPACE: &str = "orders";
@@ -46,7 +46,7 @@ pub(crate) struct World {
     pub(crate) served: WallClock,
     pub(crate) entropy: Arc<Seeded>,
     pub(crate) plan: FaultPlan,
-    pub(crate) gate: Gate,
+    pub(crate) proxy: Gate,
     oracle: Arc<Mutex<Oracle>>,
     replicas: Mutex<Replicas>,
     backup: Mutex<Option<Snapshot>>,
@@ -75,8 +75,8 @@ impl World {
         let seeing = Arc::clone(&oracle);
         cluster.on_change(Box::new(move |change| locked(&seeing).see(change)));
         let plan = FaultPlan::transparent();
-        let gate = Gate::new(plan.clone(), mutant);
-        let leases = Leases::new(gate.clone());
+        let proxy = Gate::new(plan.clone(), mutant);
+        let leases = Leases::new(proxy.clone());
         let world = Arc::new(Self {
             server: cluster,
             leases,
@@ -84,7 +84,7 @@ impl World {
             served: remote,
             entropy: Arc::new(Seeded::new(seed)),
             plan,
-            gate,
+            proxy,
             oracle,
             replicas: Mutex::default(),
             backup: Mutex::default(),
@@ -107,7 +107,7 @@ impl World {
             world.is_none_or(|world| *method != Method::POST || world.arrives(body))
         }));
         let weak = Arc::downgrade(self);
-        self.gate.on_disturbance(Arc::new(move |disturbance| {
+        self.proxy.on_disturbance(Arc::new(move |disturbance| {
             with(&weak, |world| world.disturb(disturbance));
         }));
     }
@@ -126,7 +126,7 @@ impl World {
             !lives || entry.is_some_and(|entry| is_open(&entry, now))
         });
         if !arrives {
-            self.gate.note("=== a creation came after the end of its verifier, and was dropped");
+            self.proxy.note("=== a creation came after the end of its verifier, and was dropped");
         }
         arrives
     }
@@ -145,14 +145,14 @@ impl World {
 
     /// Arms what goes wrong in the case.
     pub(crate) fn arm(&self, case: &Case) {
-        for (index, trouble) in &case.troubles {
-            match trouble {
+        for (index, condition) in &case.conditions {
+            match condition {
                 Trouble::Fault(fault) => {
                     self.plan.arm(support::faults::Point::Request(*index), *fault);
                 }
                 Trouble::Disturbance(disturbance) => {
                     self.leftovers.fetch_or(disturbance.prolongs(), Ordering::Relaxed);
-                    self.gate.arm(*index, *disturbance);
+                    self.proxy.arm(*index, *disturbance);
                 }
             }
         }
@@ -196,7 +196,7 @@ impl World {
         };
         let clock = Arc::new(self.local.clone());
         let service =
-            self.gate.before(FaultLayer::new(self.plan.clone()).layer(self.server.service()));
+            self.proxy.before(FaultLayer::new(self.plan.clone()).layer(self.server.service()));
         let client = kube::Client::new(service, "default");
         let lease_client = kube::Client::new(self.leases.clone(), "default");
         let (candidate, leadership) =
@@ -235,7 +235,7 @@ impl World {
         if tasks.is_empty() {
             return;
         }
-        self.gate.note("*** killed");
+        self.proxy.note("*** killed");
         for task in tasks {
             task.abort();
         }
@@ -274,9 +274,9 @@ impl World {
             Disturbance::MonthOff => self.restart(MONTH),
             Disturbance::StatusWiped => self.wipe_status(),
             Disturbance::Away => {
-                self.gate.shut(true);
+                self.proxy.shut(true);
                 self.server.close_watches();
-                self.later(FIVE_MINUTES, |world| world.gate.shut(false));
+                self.later(FIVE_MINUTES, |world| world.proxy.shut(false));
             }
             Disturbance::SecretDeleted => {
                 let delivered = self.server.get("secrets", NAMESPACE, SECRET);
@@ -304,7 +304,7 @@ impl World {
         let backup = locked(&self.backup).clone();
         let Some(backup) = backup else { return };
         // Its API servers stand still meanwhile: nothing sent before arrives after.
-        self.gate.cut();
+        self.proxy.cut();
         self.restart(Duration::from_secs(30));
         self.server.restore(&backup);
         self.server.read(|state| self.oracle().restored(state));
@@ -350,7 +350,7 @@ impl World {
             .unwrap();
         let answer = self.server.service_as("kubectl").oneshot(request).now_or_never();
         let status = answer.unwrap().unwrap().status();
-        self.gate.note(&format!("--- kubectl {method} {path} -> {}", status.as_u16()));
+        self.proxy.note(&format!("--- kubectl {method} {path} -> {}", status.as_u16()));
         assert!(status.is_success() || status.as_u16() == 404, "{method} {path}: {status}");
     }
 }

@@ -229,8 +229,8 @@ async fn a_client_may_ask_for_less() {
     assert_eq!(claims["aud"], json!(["https://a", "c"]));
     assert_eq!(answer.json().get("scope"), None, "it is what was asked for");
     let metadata = server.get("/iam/.well-known/openid-configuration").await.json();
-    let told = metadata["claims_supported"].as_array().unwrap();
-    assert!(told.contains(&json!("scopes")) && !told.contains(&json!("user_roles")), "{told:?}");
+    let event = metadata["claims_supported"].as_array().unwrap();
+    assert!(event.contains(&json!("scopes")) && !event.contains(&json!("user_roles")), "{event:?}");
 }
 
 #[tokio::test(start_paused = true)]

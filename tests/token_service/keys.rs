@@ -95,11 +95,11 @@ async fn an_algorithm_that_the_jwks_did_not_have_is_told_in_an_event() {
     world.server.put_raw("signingkeys", series);
     until("the next key", || !notes("partners").is_empty()).await;
 
-    let [told] = &notes("gateway")[..] else { panic!("{:?}", notes("gateway")) };
+    let [event] = &notes("gateway")[..] else { panic!("{:?}", notes("gateway")) };
     let parts = ["SigningKey gateway", "RS256", "SigningKey default has ES256", "signing-keys.md"];
-    assert!(parts.iter().all(|part| told.contains(part)), "{told}");
-    let [told] = &notes("partners")[..] else { panic!("{:?}", notes("partners")) };
-    assert!(told.contains("has the algorithm EdDSA, the former one has ES256"), "{told}");
+    assert!(parts.iter().all(|part| event.contains(part)), "{event}");
+    let [event] = &notes("partners")[..] else { panic!("{:?}", notes("partners")) };
+    assert!(event.contains("has the algorithm EdDSA, the former one has ES256"), "{event}");
     assert_eq!(notes("default"), Vec::<String>::new());
 }
 

@@ -227,10 +227,10 @@ async fn every_strange_request_gets_an_answer_of_the_rfc() {
         if answer.status.as_u16() == 200 {
             tokens += 1;
             assert!(strange.is_right(&who), "a false accept: {strange:?}");
-            let told = answer.json();
-            let is_told = match told.get("access_token").and_then(Value::as_str) {
+            let event = answer.json();
+            let is_told = match event.get("access_token").and_then(Value::as_str) {
                 Some(token) => server.verified(token).await.is_some_and(|it| it["sub"] == who.id),
-                None => told["active"].is_boolean(),
+                None => event["active"].is_boolean(),
             };
             assert!(is_told, "{} for {strange:?}", answer.text);
         } else {

@@ -8,9 +8,9 @@ use http::StatusCode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 use crate::controller::queue::Barrier;
-use crate::domain::obstacle::BlockedReason;
+use crate::domain::blocked_reason::BlockedReason;
 
-pub use crate::domain::obstacle::Operation;
+pub use crate::domain::blocked_reason::Operation;
 
 /// A call that did not do what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -299,12 +299,12 @@ mod tests {
         }
     }
 
-    fn of(code: u16, message: &str, told: Option<u16>) -> ApiErrorKind {
-        ApiErrorKind::of(StatusCode::from_u16(code).unwrap(), &status(message, told), None)
+    fn of(code: u16, message: &str, event: Option<u16>) -> ApiErrorKind {
+        ApiErrorKind::of(StatusCode::from_u16(code).unwrap(), &status(message, event), None)
     }
 
-    fn status(message: &str, told: Option<u16>) -> Status {
-        let status = json!({"message": message, "reason": "Some", "code": told});
+    fn status(message: &str, event: Option<u16>) -> Status {
+        let status = json!({"message": message, "reason": "Some", "code": event});
         serde_json::from_value(status).unwrap()
     }
 }

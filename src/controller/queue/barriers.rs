@@ -12,7 +12,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Barrier {
     /// The call and the reason why it is refused. It is the same text in every namespace.
-    obstacle: String,
+    blocked_reason: String,
     namespace: String,
 }
 
@@ -42,8 +42,8 @@ pub(super) struct Probe<K> {
 impl Barrier {
     /// The barrier of an obstacle, as a text that is the same for everybody whom it stops, in a
     /// namespace.
-    pub(in crate::controller) fn new(obstacle: String, namespace: String) -> Self {
-        Self { obstacle, namespace }
+    pub(in crate::controller) fn new(blocked_reason: String, namespace: String) -> Self {
+        Self { blocked_reason, namespace }
     }
 }
 
@@ -126,7 +126,7 @@ impl<K: Clone + Ord> Barriers<K> {
     fn siblings(&mut self, barrier: &Barrier) -> Vec<K> {
         let after = (Bound::Excluded(barrier.clone()), Bound::Unbounded);
         let next = self.groups.range_mut(after).take(PROBES_AT_ONCE);
-        let same = next.take_while(|(other, _)| other.obstacle == barrier.obstacle);
+        let same = next.take_while(|(other, _)| other.blocked_reason == barrier.blocked_reason);
         let first = Barrier { namespace: String::new(), ..barrier.clone() };
         let mut keys: Vec<K> =
             same.filter_map(|(_, group)| group.waiting.first().cloned()).collect();

@@ -220,13 +220,13 @@ async fn a_number_of_the_api_server_is_believed_within_a_bound() {
 async fn looks_at_very_many_objects_in_trouble_take_a_bounded_rate() {
     let began = Instant::now();
     let hour = Duration::from_hours(1);
-    let trouble =
+    let condition =
         Action { requeue_after: Some(BASE_DELAY * 120), has_repaired: false, is_blocked: true };
     let mut few = crowd(10, began);
     let mut many = crowd(10_000, began);
 
-    let looks_of_few = play(&mut few, began, hour, |_| Ok(trouble));
-    let looks_of_many = play(&mut many, began, hour, |_| Ok(trouble));
+    let looks_of_few = play(&mut few, began, hour, |_| Ok(condition));
+    let looks_of_many = play(&mut many, began, hour, |_| Ok(condition));
 
     assert_eq!(looks_of_few, 10 * 121, "every 30 seconds");
     assert!(looks_of_many < 4 * 10_000, "{looks_of_many} looks");

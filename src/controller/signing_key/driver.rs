@@ -68,13 +68,13 @@ impl Reconciler for SigningKeys {
         self.tally.totals()
     }
 
-    fn on_event(&mut self, news: Update) -> Affected<String> {
-        let is_whole_list = news.ends_a_list();
+    fn on_event(&mut self, update: Update) -> Affected<String> {
+        let is_whole_list = update.ends_a_list();
         let had_default = self.views.has(DEFAULT);
         let views = &mut self.views;
-        let keys = match news {
-            Update::Series(told) => {
-                let names = views.series.apply_event(0, told);
+        let keys = match update {
+            Update::Series(event) => {
+                let names = views.series.apply_event(0, event);
                 for name in &names {
                     self.tally.record(name, views.series.get(name).map(|series| standing(series)));
                 }
@@ -83,23 +83,23 @@ impl Reconciler for SigningKeys {
                 }
                 names
             }
-            Update::Ledger(told) => {
-                let touched = owners(&mut views.ledgers, told, |it| &it.series);
+            Update::Ledger(event) => {
+                let touched = owners(&mut views.ledgers, event, |it| &it.series);
                 touched.unwrap_or_else(|| views.keys())
             }
-            Update::KeyPair(told) => {
-                let touched = owners(&mut views.key_pairs, told, |it| &it.series);
+            Update::KeyPair(event) => {
+                let touched = owners(&mut views.key_pairs, event, |it| &it.series);
                 touched.unwrap_or_else(|| views.keys())
             }
-            Update::Map(watch, told) => {
-                let is_whole = matches!(told, WatchEvent::InitDone);
-                let touched = views.apply_config_map(watch, told);
+            Update::Map(watch, event) => {
+                let is_whole = matches!(event, WatchEvent::InitDone);
+                let touched = views.apply_config_map(watch, event);
                 let seen = if is_whole { self.unhide(watch) } else { Vec::new() };
                 touched.into_iter().chain(seen).collect()
             }
-            Update::Namespace(told) => {
+            Update::Namespace(event) => {
                 // Namespaces change all the time; what matters is where and with which labels.
-                let is_same = match &told {
+                let is_same = match &event {
                     WatchEvent::Apply(name, namespace) => {
                         views.namespaces.get(name) == Some(namespace)
                     }
@@ -108,7 +108,7 @@ impl Reconciler for SigningKeys {
                     | WatchEvent::InitDone
                     | WatchEvent::Forbidden => false,
                 };
-                let touched = views.namespaces.apply_event(0, told);
+                let touched = views.namespaces.apply_event(0, event);
                 if is_same || touched.is_empty() { Vec::new() } else { views.selecting() }
             }
         };
@@ -200,14 +200,14 @@ fn standing(series: &SigningKey) -> ReadyState {
 /// nothing for objects that vanished with a list: any series may miss those.
 fn owners<V>(
     view: &mut Store<String, V>,
-    told: WatchEvent<String, V>,
+    event: WatchEvent<String, V>,
     series: impl Fn(&V) -> &String,
 ) -> Option<Vec<String>> {
     let owner =
         |view: &Store<String, V>, name: &String| view.get(name).map(|it| series(it).clone());
-    let is_single = told.key().is_some();
-    let former = told.key().and_then(|name| owner(view, name));
-    let names = view.apply_event(0, told);
+    let is_single = event.key().is_some();
+    let former = event.key().and_then(|name| owner(view, name));
+    let names = view.apply_event(0, event);
     let present = names.iter().filter_map(|name| owner(view, name));
     let touched = present.chain(former).collect();
     (is_single || names.is_empty()).then_some(touched)

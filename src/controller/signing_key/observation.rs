@@ -54,10 +54,10 @@ impl Observation {
         context: &Context,
     ) -> Result<Option<Error>, Error> {
         let series = &self.series;
-        let Placement { targets, surplus, sight, trouble } =
+        let Placement { targets, surplus, sight, condition } =
             placement(&self.object, series, known, memory, context).await?;
         let ledger_name = SecretNames::of(&series.uid).ledger();
-        let at = At { namespace: &series.home, name: &ledger_name };
+        let at = At { namespace: &series.operator_namespace, name: &ledger_name };
         let secret = context.cluster.own_secret(at).await?;
         let held =
             secret.map_or(LedgerState::Absent, |secret| match ledger(&secret, &series.uid) {
@@ -73,7 +73,7 @@ impl Observation {
         };
         let series = lives.then(|| series.clone());
         self.observed = Observed { series, targets, surplus, sight, ledger: held, key_pairs };
-        Ok(trouble)
+        Ok(condition)
     }
 
     /// The next key pair, if it exists and is not in the ledger yet.
@@ -102,14 +102,15 @@ async fn key_pairs(
             (ledger.entries.keys().copied().collect(), BTreeSet::from([ledger.next_index()]))
         }
         LedgerState::Ledger(..) | LedgerState::Absent => {
-            let listed = cluster.secrets_of_type(&series.home, api::KEY_PAIR_TYPE).await?;
+            let listed =
+                cluster.secrets_of_type(&series.operator_namespace, api::KEY_PAIR_TYPE).await?;
             let indices = listed.iter().filter_map(|it| names.index(it.name.as_deref()?));
             (Vec::new(), indices.chain([FIRST]).collect())
         }
     };
     for index in known {
         let name = names.key_pair(index);
-        let at = At { namespace: &series.home, name: &name };
+        let at = At { namespace: &series.operator_namespace, name: &name };
         let metadata = cluster.secret_metadata(at).await?;
         if let Some(version) = metadata.and_then(|metadata| existing(&metadata)) {
             key_pairs.insert(index, KeyPair { version, public: None });
@@ -117,7 +118,7 @@ async fn key_pairs(
     }
     for index in unknown {
         let name = names.key_pair(index);
-        let at = At { namespace: &series.home, name: &name };
+        let at = At { namespace: &series.operator_namespace, name: &name };
         let Some(mut secret) = cluster.own_secret(at).await? else { continue };
         let public = private_key(&secret, series.algorithm).map(|it| it.public().clone());
         secret.data.iter_mut().flat_map(BTreeMap::values_mut).for_each(|it| it.0.zeroize());
@@ -143,8 +144,8 @@ pub fn series(object: &SigningKey, settings: &Settings) -> Option<Series> {
         shape: KeyType::of(spec.algorithm, spec.rsa_key_size)?,
         period: parse_duration(&spec.rotation.period)?,
         pre_publish: parse_duration(&spec.rotation.pre_publish)?,
-        drain: retention(grace, settings.limits.max_staleness, settings.limits.token_lifetime),
-        home: settings.namespace.clone(),
+        retention: retention(grace, settings.limits.max_staleness, settings.limits.token_lifetime),
+        operator_namespace: settings.namespace.clone(),
         config_map_name: config_map_name(&name, spec),
         is_suspended: spec.suspend,
         rotate_request: requested(annotations, api::ROTATE_REQUESTED_AT),

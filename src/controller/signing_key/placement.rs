@@ -17,9 +17,9 @@ use crate::api::signing_key::SigningKey;
 use crate::controller::cluster::{ApiError, ApiErrorKind, ObjectRef as At, Operation};
 use crate::controller::ownership::Ownership;
 use crate::controller::{Context, Error};
+use crate::domain::blocked_reason::BlockedReason;
 use crate::domain::jwks::{self, Jwks};
 use crate::domain::object::Belongs;
-use crate::domain::obstacle::BlockedReason;
 use crate::domain::signing_key::{
     ConfigMapRef, ConfigMapState, Published, Scope, Series, StaleCopy,
 };
@@ -32,7 +32,7 @@ pub(super) struct Placement {
     pub(super) surplus: BTreeMap<ConfigMapRef, StaleCopy>,
     pub(super) sight: Scope,
     /// Why only the JWKS at home was read.
-    pub(super) trouble: Option<Error>,
+    pub(super) condition: Option<Error>,
 }
 
 /// Reads the JWKS at home, and then all others. `known` are ConfigMaps where the watch shows too many.
@@ -50,15 +50,17 @@ pub(super) async fn placement(
     memory.hidden.clear();
     memory.foreign.clear();
     memory.contents.clear();
-    let home = place_in(&series.home, series);
+    let operator_namespace = place_in(&series.operator_namespace, series);
     let mut maps = Vec::new();
-    if let Reading::Found(map) = read(home.clone(), Extent::Whole, series, context).await?.1 {
+    if let Reading::Found(map) =
+        read(operator_namespace.clone(), Extent::Whole, series, context).await?.1
+    {
         maps.push(*map);
     }
     let others = elsewhere((object, series), known, memory, context);
     let others = tokio::time::timeout(TIMEOUT, others).await;
     let others = others.unwrap_or_else(|_| Err(too_slow().into()));
-    let (namespaces, sight, trouble) = match others {
+    let (namespaces, sight, condition) = match others {
         Ok((others, namespaces)) => {
             maps.extend(others);
             (namespaces, Scope::AllNamespaces, None)
@@ -72,11 +74,11 @@ pub(super) async fn placement(
             memory.foreign.insert(map.place.clone());
         }
         found.insert(map.place.clone(), target);
-        let map = if map.place.namespace == series.home { map } else { map.small() };
+        let map = if map.place.namespace == series.operator_namespace { map } else { map.small() };
         memory.contents.insert(map.place, map.published);
     }
     let (targets, surplus) = placed(found, series, &namespaces, memory);
-    Ok(Placement { targets, surplus, sight, trouble })
+    Ok(Placement { targets, surplus, sight, condition })
 }
 
 /// The ConfigMaps beside the one at home, and the namespaces that shall have one.
@@ -86,13 +88,13 @@ async fn elsewhere(
     memory: &mut Memory,
     context: &Context,
 ) -> Result<(Vec<ObservedConfigMap>, Namespaces), Error> {
-    let home = place_in(&series.home, series);
-    let known = known.iter().filter(|it| **it != home).cloned().collect();
+    let operator_namespace = place_in(&series.operator_namespace, series);
+    let known = known.iter().filter(|it| **it != operator_namespace).cloned().collect();
     let mut found = read_all((known, Extent::Metadata), series, memory, context).await?;
     // Afterwards: what was published before a namespace was selected is not too much.
     let namespaces = namespaces(object, series, context).await?;
     let wanted = namespaces.wanted.iter().map(|namespace| place_in(namespace, series));
-    let wanted = wanted.filter(|place| *place != home).collect();
+    let wanted = wanted.filter(|place| *place != operator_namespace).collect();
     found.extend(read_all((wanted, Extent::Whole), series, memory, context).await?);
     Ok((found, namespaces))
 }
@@ -140,7 +142,7 @@ async fn read(
     context: &Context,
 ) -> Result<(ConfigMapRef, Reading), Error> {
     let at = At { namespace: &place.namespace, name: &place.name };
-    let is_home = place.namespace == series.home;
+    let is_home = place.namespace == series.operator_namespace;
     let limit = if is_home { MAX_BYTES_OWN } else { MAX_BYTES_OTHER };
     let outcome = match extent {
         Extent::Metadata => metadata(at, context).await,
@@ -210,8 +212,10 @@ pub(super) struct Namespaces {
 impl Namespaces {
     /// The operator's own, and those that are selected, each with whether it is being deleted.
     pub(super) fn of(series: &Series, selected: impl IntoIterator<Item = (String, bool)>) -> Self {
-        let mut namespaces =
-            Self { wanted: BTreeSet::from([series.home.clone()]), going: BTreeSet::new() };
+        let mut namespaces = Self {
+            wanted: BTreeSet::from([series.operator_namespace.clone()]),
+            going: BTreeSet::new(),
+        };
         for (name, is_going) in selected {
             let set = if is_going { &mut namespaces.going } else { &mut namespaces.wanted };
             set.insert(name);
@@ -240,10 +244,12 @@ pub(super) fn placed(
             ConfigMapState::Conflict | ConfigMapState::Unwritable(..) => None,
         };
         let target = match (hindered, target) {
-            (Some(obstacle), ConfigMapState::Owned(published)) => {
-                ConfigMapState::Unwritable(obstacle.clone(), published.kids)
+            (Some(blocked_reason), ConfigMapState::Owned(published)) => {
+                ConfigMapState::Unwritable(blocked_reason.clone(), published.kids)
             }
-            (Some(obstacle), _) => ConfigMapState::Unwritable(obstacle.clone(), BTreeSet::new()),
+            (Some(blocked_reason), _) => {
+                ConfigMapState::Unwritable(blocked_reason.clone(), BTreeSet::new())
+            }
             (None, target) => target,
         };
         targets.insert(namespace.clone(), target);
@@ -350,7 +356,7 @@ impl ObservedConfigMap {
         let Some(ownership) = &self.ownership else {
             // In its own namespace the operator knows its own labels: owners get lost when a
             // SigningKey is deleted without what it owns, or in a restore.
-            let is_home = self.place.namespace == series.home;
+            let is_home = self.place.namespace == series.operator_namespace;
             let is_ours = is_home && self.labelled.as_ref() == Some(&series.name);
             return match (is_ours, self.is_going) {
                 (true, false) => ConfigMapState::Owned(self.published.clone()),

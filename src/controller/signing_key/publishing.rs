@@ -9,9 +9,9 @@ use super::Memory;
 use super::bodies::{JwksMap, jwks_patch};
 use crate::controller::cluster::{ApiError, ApiErrorKind, Conditional, ObjectRef};
 use crate::controller::{Context, Error};
+use crate::domain::blocked_reason::BlockedReason;
 use crate::domain::jwks::Jwks;
 use crate::domain::object::Version;
-use crate::domain::obstacle::BlockedReason;
 use crate::domain::signing_key::{self, Publication, Series};
 
 /// What came of one publication.
@@ -35,21 +35,21 @@ pub(super) async fn publish_all(
     context: &Context,
 ) -> Result<(), Error> {
     let map = JwksMap::of(jwks, series);
-    let (home, others): (Vec<_>, Vec<_>) =
-        publications.into_iter().partition(|it| it.namespace() == series.home);
-    let has_home = !home.is_empty();
-    let mut trouble = Ok(());
-    for publication in home {
+    let (operator_namespace, others): (Vec<_>, Vec<_>) =
+        publications.into_iter().partition(|it| it.namespace() == series.operator_namespace);
+    let has_home = !operator_namespace.is_empty();
+    let mut condition = Ok(());
+    for publication in operator_namespace {
         let outcome = publish_one(&publication, &map, series, context).await;
         if let Err(failure) = outcome {
-            trouble = trouble.and(at_home(&publication, failure, memory));
+            condition = condition.and(at_home(&publication, failure, memory));
         }
     }
     let others = memory.without_conflicts(others, &series.config_map_name, &Jwks::digest_of(jwks));
     let outcomes = publish_within(others, &map, series, context).await;
     let all_failed = !outcomes.is_empty()
         && outcomes.iter().all(|(_, outcome)| !matches!(outcome, Outcome::Done(Ok(()))));
-    let is_outage = match (&trouble, has_home) {
+    let is_outage = match (&condition, has_home) {
         (Err(_), _) => true,
         (Ok(()), true) => false,
         (Ok(()), false) => all_failed && is_outage(&map, series, context).await,
@@ -59,11 +59,11 @@ pub(super) async fn publish_all(
             Outcome::Done(Ok(())) => {}
             Outcome::Untried => memory.block(&publication, BlockedReason::ApiServerUnavailable),
             Outcome::Done(Err(failure)) => {
-                trouble = trouble.and(elsewhere(&publication, failure, is_outage, memory));
+                condition = condition.and(elsewhere(&publication, failure, is_outage, memory));
             }
         }
     }
-    trouble.map_err(Error::from)
+    condition.map_err(Error::from)
 }
 
 /// Writes beyond the operator's namespace, for a limited time in all: a webhook may let each write
@@ -184,13 +184,13 @@ impl Memory {
     }
 
     /// Leaves that place alone until the next reconcile.
-    fn block(&mut self, publication: &Publication, obstacle: BlockedReason) {
+    fn block(&mut self, publication: &Publication, blocked_reason: BlockedReason) {
         match publication {
             Publication::Create(namespace) | Publication::Replace(namespace, ..) => {
-                self.blocked.insert(namespace.clone(), obstacle);
+                self.blocked.insert(namespace.clone(), blocked_reason);
             }
             Publication::Delete(place, _) => {
-                self.undeletable.insert(place.clone(), obstacle);
+                self.undeletable.insert(place.clone(), blocked_reason);
             }
         }
     }
@@ -209,7 +209,7 @@ fn place_of(publication: &Publication, name: &str) -> signing_key::ConfigMapRef 
 /// Whether the API server takes no write at all: it does when it refuses to make the JWKS at home,
 /// which is there already.
 async fn is_outage(map: &JwksMap, series: &Series, context: &Context) -> bool {
-    let at_home = Publication::Create(series.home.clone());
+    let at_home = Publication::Create(series.operator_namespace.clone());
     let outcome = publish_one(&at_home, map, series, context).await;
     outcome.is_err_and(|failure| {
         matches!(
@@ -236,7 +236,7 @@ async fn publish_one(
         }
         Publication::Replace(namespace, version, surplus) => {
             let at = ObjectRef { namespace, name: &series.config_map_name };
-            let is_home = *namespace == series.home;
+            let is_home = *namespace == series.operator_namespace;
             let patch = Conditional::new(jwks_patch(map, surplus, is_home), version);
             match cluster.patch_config_map(at, patch).await {
                 Err(failure) if failure.kind == ApiErrorKind::Invalid => {

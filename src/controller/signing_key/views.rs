@@ -94,11 +94,11 @@ pub(super) fn read_key_pair(metadata: &ObjectMeta) -> Option<(String, Belonging)
 /// no `SigningKey` owns matters at home alone.
 pub(super) fn read_map(
     metadata: &ObjectMeta,
-    home: &str,
+    operator_namespace: &str,
 ) -> Option<(MapKey, Option<Box<ObservedConfigMap>>)> {
     let series = labelled(metadata)?;
     let map = ObservedConfigMap::of_metadata(metadata)?;
-    let is_of_interest = map.place.namespace == home || map.is_of_a_series();
+    let is_of_interest = map.place.namespace == operator_namespace || map.is_of_a_series();
     let key = MapKey { series, place: map.place.clone() };
     Some((key, is_of_interest.then(|| Box::new(map))))
 }
@@ -174,9 +174,9 @@ impl Cache {
     pub(super) fn apply_config_map(
         &mut self,
         watch: usize,
-        told: WatchEvent<MapKey, Box<ObservedConfigMap>>,
+        event: WatchEvent<MapKey, Box<ObservedConfigMap>>,
     ) -> Vec<String> {
-        let told = match told {
+        let event = match event {
             WatchEvent::Apply(key, map) if self.is_crowded(&key) => {
                 tracing::debug!(namespace = key.place.namespace, "ConfigMap passed over");
                 drop(map);
@@ -190,9 +190,9 @@ impl Cache {
             | WatchEvent::Delete(_)
             | WatchEvent::Init
             | WatchEvent::InitDone
-            | WatchEvent::Forbidden => told,
+            | WatchEvent::Forbidden => event,
         };
-        let key = told.key().cloned();
+        let key = event.key().cloned();
         let former = key.as_ref().and_then(|key| {
             let series = self.labelled.get(&key.place)?.clone();
             Some(MapKey { series, place: key.place.clone() })
@@ -203,7 +203,7 @@ impl Cache {
             self.maps.apply_event(watch, WatchEvent::Delete(former))
         });
         let moved: Vec<MapKey> = moved.collect();
-        let touched = self.maps.apply_event(watch, told);
+        let touched = self.maps.apply_event(watch, event);
         for key in &touched {
             match self.maps.get(key) {
                 Some(_) => self.labelled.insert(key.place.clone(), key.series.clone()),

@@ -87,15 +87,20 @@ fn key_pairs(client: &Client, namespace: &str) -> BoxStream<'static, Update> {
 }
 
 /// Metadata alone, in small pages: anybody may put that label on a ConfigMap of a megabyte.
-fn maps(client: &Client, scope: &str, (index, home): (usize, &str)) -> BoxStream<'static, Update> {
+fn maps(
+    client: &Client,
+    scope: &str,
+    (index, operator_namespace): (usize, &str),
+) -> BoxStream<'static, Update> {
     let api: Api<PartialObjectMeta<ConfigMap>> = match scope {
         "" => Api::all(client.clone()),
         namespace => Api::namespaced(client.clone(), namespace),
     };
     let selected = small_pages().labels(api::SIGNING_KEY);
     let open = move || watcher(api.clone(), selected.clone());
-    let home = home.to_owned();
-    let read = move |map: PartialObjectMeta<ConfigMap>| read_map(&map.metadata, &home);
+    let operator_namespace = operator_namespace.to_owned();
+    let read =
+        move |map: PartialObjectMeta<ConfigMap>| read_map(&map.metadata, &operator_namespace);
     watch(scoped("configmaps", Some(scope).filter(|it| !it.is_empty())), open, read)
         .map(move |it| Update::Map(index, it.filtered()))
         .boxed()

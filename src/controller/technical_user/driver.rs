@@ -32,12 +32,12 @@ pub(super) struct TechnicalUsers {
 
 impl TechnicalUsers {
     /// The users of every `SigningKey` whose ability to sign has changed.
-    fn follow(&mut self, told: WatchEvent<String, SigningKeyState>) -> Vec<UserRef> {
+    fn follow(&mut self, event: WatchEvent<String, SigningKeyState>) -> Vec<UserRef> {
         let views = &mut self.views;
         let before: BTreeMap<_, _> =
             views.signing_keys.iter().map(|(name, it)| (name.clone(), *it)).collect();
         let was_synced = views.signing_keys.is_synced();
-        let touched = views.signing_keys.apply_event(0, told);
+        let touched = views.signing_keys.apply_event(0, event);
         if views.signing_keys.is_synced() != was_synced {
             return views.keys();
         }
@@ -112,22 +112,22 @@ impl Reconciler for TechnicalUsers {
         self.tally.totals()
     }
 
-    fn on_event(&mut self, news: Update) -> Affected<UserRef> {
-        let is_whole_list = news.ends_a_list();
+    fn on_event(&mut self, update: Update) -> Affected<UserRef> {
+        let is_whole_list = update.ends_a_list();
         let mut is_chore = false;
         let views = &mut self.views;
-        let keys = match news {
-            Update::User(watch, told) => {
-                let keys = views.apply_user(watch, told);
+        let keys = match update {
+            Update::User(watch, event) => {
+                let keys = views.apply_user(watch, event);
                 for key in &keys {
                     self.tally.record(key, views.users.get(key).map(|user| standing(user)));
                 }
                 is_chore = keys.iter().any(|key| views.users.get(key).is_none());
                 keys
             }
-            Update::Record(told) => views.apply_record(told),
-            Update::Secret(watch, told) => views.apply_secret(watch, told),
-            Update::SigningKey(told) => self.follow(told),
+            Update::Record(event) => views.apply_record(event),
+            Update::Secret(watch, event) => views.apply_secret(watch, event),
+            Update::SigningKey(event) => self.follow(event),
         };
         Affected { keys, is_relisted: is_whole_list, needs_periodic_tasks: is_chore }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::bodies::{delivery_patch, record_secret, whole};
-use super::news::record_event;
+use super::events::record_event;
 use crate::controller::cluster::{Conditional, ObjectRef};
 use crate::controller::{Context, Error};
 use crate::domain::credential::record::Version;

@@ -110,10 +110,10 @@ impl Cache {
     pub(super) fn apply_user(
         &mut self,
         watch: usize,
-        told: WatchEvent<UserRef, Box<TechnicalUser>>,
+        event: WatchEvent<UserRef, Box<TechnicalUser>>,
     ) -> Vec<UserRef> {
-        let was_there = told.key().map(|key| self.users.get(key).is_some());
-        let keys = self.users.apply_event(watch, told);
+        let was_there = event.key().map(|key| self.users.get(key).is_some());
+        let keys = self.users.apply_event(watch, event);
         for key in &keys {
             let user = self.users.get(key);
             self.chosen.note(key, user.and_then(|it| it.spec.secret_template.name.as_ref()));
@@ -125,10 +125,10 @@ impl Cache {
 
     /// Takes in a verifier record, and returns whom to check: its former and its present owner. One that
     /// names nobody may be that of any user with its client id.
-    pub(super) fn apply_record(&mut self, told: WatchEvent<String, Readable>) -> Vec<UserRef> {
-        let name = told.key().cloned();
+    pub(super) fn apply_record(&mut self, event: WatchEvent<String, Readable>) -> Vec<UserRef> {
+        let name = event.key().cloned();
         let former = name.as_ref().and_then(|name| self.owner_of(name));
-        let names = self.records.apply_event(0, told);
+        let names = self.records.apply_event(0, event);
         let Some(name) = name else { return self.keys_if(!names.is_empty()) };
         let owners: Vec<UserRef> = self.owner_of(&name).into_iter().chain(former).collect();
         if owners.is_empty() { self.claimants(&name) } else { owners }
@@ -140,13 +140,13 @@ impl Cache {
     pub(super) fn apply_secret(
         &mut self,
         watch: usize,
-        told: WatchEvent<UserRef, CachedSecret>,
+        event: WatchEvent<UserRef, CachedSecret>,
     ) -> Vec<UserRef> {
-        let place = told.key().cloned();
+        let place = event.key().cloned();
         let seen = place.as_ref().and_then(|place| self.secrets.get(place));
         let (former, size) = (seen.and_then(CachedSecret::user), seen.map_or(0, |it| it.size));
-        let present = told.object().and_then(CachedSecret::user);
-        let told = match told {
+        let present = event.object().and_then(CachedSecret::user);
+        let event = match event {
             WatchEvent::Apply(place, seen) if !self.room.has(&place.namespace, size, seen.size) => {
                 tracing::debug!(
                     namespace = place.namespace,
@@ -159,9 +159,9 @@ impl Cache {
             | WatchEvent::Delete(_)
             | WatchEvent::Init
             | WatchEvent::InitDone
-            | WatchEvent::Forbidden => told,
+            | WatchEvent::Forbidden => event,
         };
-        let places = self.secrets.apply_event(watch, told);
+        let places = self.secrets.apply_event(watch, event);
         let Some(place) = place else {
             let kept = self.secrets.iter();
             self.room.recount(kept.map(|(place, seen)| (place.namespace.as_str(), seen.size)));
@@ -210,9 +210,9 @@ impl Cache {
         };
         let name = &object.spec.signing_key_ref.name;
         let situation = StatusInputs {
-            verdict: &rest.outcome,
+            outcome: &rest.outcome,
             signing_key: &observation::referred_key(object, self.ability(name)),
-            home: &settings.namespace,
+            operator_namespace: &settings.namespace,
             now,
         };
         let status = report::status(&observed, &situation, object.status.as_ref());

@@ -59,8 +59,8 @@ pub(super) fn watches(
         views.users.register_watch(index);
         views.secrets.register_watch(index);
         let (listed, is_listed) = tokio::sync::watch::channel(false);
-        let users = users(client, namespace, index).inspect(move |news| {
-            if matches!(news, Update::User(_, WatchEvent::InitDone | WatchEvent::Forbidden)) {
+        let users = users(client, namespace, index).inspect(move |update| {
+            if matches!(update, Update::User(_, WatchEvent::InitDone | WatchEvent::Forbidden)) {
                 listed.send_replace(true);
             }
         });
@@ -96,7 +96,7 @@ fn users(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'s
     // One malformed object must not stop the watch.
     let read = |user: DeserializeGuard<_>| read_user(user.0.ok()?);
     watch(scoped("technicalusers", namespace), open, read)
-        .map(move |told| Update::User(index, told))
+        .map(move |event| Update::User(index, event))
         .boxed()
 }
 
@@ -110,7 +110,7 @@ fn secrets(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<
     let open = move || watcher(api.clone(), selected.clone());
     let read = |secret: PartialObjectMeta<Secret>| read_secret(&secret.metadata);
     watch(scoped("secrets", namespace), open, read)
-        .map(move |told| Update::Secret(index, told.filtered()))
+        .map(move |event| Update::Secret(index, event.filtered()))
         .boxed()
 }
 

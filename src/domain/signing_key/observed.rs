@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ledger::{Entry, SharedSettings, Unreadable};
 use super::{APART, Ledger};
+use crate::domain::blocked_reason::BlockedReason;
 use crate::domain::key_pair::{Algorithm, KeyType, Kid, PublicKey};
 use crate::domain::object::Version;
-use crate::domain::obstacle::BlockedReason;
 use crate::domain::schedule::due_at;
 
 /// What live reads showed: the `SigningKey`, then every JWKS, then the ledger, then the key pairs.
@@ -59,9 +59,9 @@ pub struct Series {
     /// How long a key is in every JWKS before it signs.
     pub pre_publish: SignedDuration,
     /// How long it stays there after it can have signed last.
-    pub drain: SignedDuration,
+    pub retention: SignedDuration,
     /// The namespace of the operator: its JWKS is the one that the token service serves.
-    pub home: String,
+    pub operator_namespace: String,
     /// The name of the JWKS ConfigMap.
     pub config_map_name: String,
     /// Whether nothing signs and nothing is made.
@@ -183,8 +183,8 @@ impl Observed {
 
     /// Whether a token service can sign with this entry: its private half is there, and the JWKS at
     /// home has it.
-    pub(super) fn can_sign(&self, home: &str, index: u32, entry: &Entry) -> bool {
-        let published = self.published_at(home);
+    pub(super) fn can_sign(&self, operator_namespace: &str, index: u32, entry: &Entry) -> bool {
+        let published = self.published_at(operator_namespace);
         published.is_some_and(|kids| kids.contains(entry.key.kid())) && self.has_pair(index, entry)
     }
 
@@ -219,7 +219,7 @@ impl Series {
 
     /// The Secret that holds the ledger, as `namespace/name`.
     pub fn ledger(&self) -> String {
-        format!("{}/sk-{}", self.home, self.uid)
+        format!("{}/sk-{}", self.operator_namespace, self.uid)
     }
 
     /// The Secret that holds that key pair, as `namespace/name`.

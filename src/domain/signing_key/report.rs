@@ -5,33 +5,33 @@
 use super::ledger::{Entry, Withdrawal};
 use super::{ConfigMapState, Ledger, LedgerState, Observed, Origin, Scope, Series, StaleCopy};
 use crate::api::signing_key::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
+use crate::domain::blocked_reason::BlockedReason;
+use crate::domain::events::Event;
 use crate::domain::invalid::InvalidField;
 use crate::domain::key_pair::Kid;
-use crate::domain::news::Event;
-use crate::domain::obstacle::BlockedReason;
 use crate::domain::readiness::{Conditions, clock_condition, seconds, time};
 use crate::domain::request::ignored_message;
 use crate::domain::schedule::Now;
 
-pub use self::news::{
-    algorithm_changes, all_revoked, another_algorithm, ledger_made, news, revoked, staged,
+pub use self::events::{
+    algorithm_changes, all_revoked, another_algorithm, events, ledger_made, revoked, staged,
 };
-pub(super) use self::verdict::verdict;
-pub use self::verdict::{Outcome, signs};
+pub(super) use self::outcome::outcome;
+pub use self::outcome::{Outcome, signs};
 
-mod news;
-mod verdict;
+mod events;
+mod outcome;
 
 /// The status to write for what was observed, with the times of `former` where nothing changed.
 pub fn status(
     observed: &Observed,
-    verdict: &Outcome,
+    outcome: &Outcome,
     former: Option<&SigningKeyStatus>,
     now: Now,
 ) -> Option<SigningKeyStatus> {
     let series = observed.series.as_ref()?;
     let former_conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
-    let mut conditions = conditions(observed, series, verdict, now);
+    let mut conditions = conditions(observed, series, outcome, now);
     for type_ in unseen(observed, series) {
         conditions.retain(type_, former_conditions);
     }
@@ -111,8 +111,8 @@ pub fn invalid_spec(
     let readiness = Outcome::InvalidSpec(field).readiness(name);
     let conditions = Conditions::of(readiness.clone(), generation, now)
         .with_transition_times(&former.conditions);
-    let news = Event::of(readiness, &former.conditions);
-    (SigningKeyStatus { observed_generation: generation, conditions, ..former }, news)
+    let events = Event::of(readiness, &former.conditions);
+    (SigningKeyStatus { observed_generation: generation, conditions, ..former }, events)
 }
 
 /// Whether two statuses say the same: the API server may keep the items of a list in another order.
@@ -137,7 +137,8 @@ fn keys(observed: &Observed, series: &Series, ledger: &Ledger, now: Now) -> Vec<
     let next = ledger.next_index();
     let staged = observed.key_pairs.get(&next).and_then(|key_pair| key_pair.public.as_ref());
     let state_of_next = |kid: &Kid| {
-        let is_published = observed.published_at(&series.home).is_some_and(|it| it.contains(kid));
+        let is_published =
+            observed.published_at(&series.operator_namespace).is_some_and(|it| it.contains(kid));
         if is_published { KeyState::Published } else { KeyState::Staged }
     };
     let staged = staged.map(|key| KeyStatus {
@@ -151,7 +152,7 @@ fn keys(observed: &Observed, series: &Series, ledger: &Ledger, now: Now) -> Vec<
     });
     let active = ledger.active(now.likely()).map(|(index, _)| index);
     let known = ledger.entries.iter().rev().map(|(index, entry)| {
-        let removal_at = entry.removal_at(series.drain);
+        let removal_at = entry.removal_at(series.retention);
         KeyStatus {
             kid: entry.key.kid().to_string(),
             index: i64::from(*index),
@@ -177,10 +178,10 @@ fn state(entry: &Entry, is_active: bool, now: Now) -> KeyState {
 
 // === conditions ===
 
-fn conditions(observed: &Observed, series: &Series, verdict: &Outcome, now: Now) -> Conditions {
+fn conditions(observed: &Observed, series: &Series, outcome: &Outcome, now: Now) -> Conditions {
     let refused = refused(observed, series);
-    let mut readiness = verdict.readiness(&series.name);
-    if let (Some(message), Outcome::Signing(_)) = (&refused, verdict) {
+    let mut readiness = outcome.readiness(&series.name);
+    if let (Some(message), Outcome::Signing(_)) = (&refused, outcome) {
         // A request to revoke is urgent: the first thing that a user sees is that it did nothing.
         readiness.reason = REFUSED;
         readiness.message = format!("{message} {}", readiness.message);
@@ -259,12 +260,12 @@ fn incomplete(observed: &Observed, series: &Series) -> Option<(&'static str, Str
                 );
                 Some(("ConfigMapConflict", foreign))
             }
-            ConfigMapState::Unwritable(obstacle, _) => {
-                Some((obstacle.reason(), obstacle.message()))
+            ConfigMapState::Unwritable(blocked_reason, _) => {
+                Some((blocked_reason.reason(), blocked_reason.message()))
             }
             ConfigMapState::Orphaned(_) => {
-                let obstacle = BlockedReason::AwaitingGarbageCollection { object: map };
-                Some((obstacle.reason(), obstacle.message()))
+                let blocked_reason = BlockedReason::AwaitingGarbageCollection { object: map };
+                Some((blocked_reason.reason(), blocked_reason.message()))
             }
         }
     };
@@ -278,8 +279,8 @@ fn incomplete(observed: &Observed, series: &Series) -> Option<(&'static str, Str
 fn orphaned(observed: &Observed, series: &Series) -> Option<(&'static str, String)> {
     let left = observed.surplus.iter().filter_map(|(place, surplus)| match surplus {
         StaleCopy::Deletable(_) => None,
-        StaleCopy::Blocked(obstacle) => {
-            Some((place.namespace.as_str(), (obstacle.reason(), obstacle.message())))
+        StaleCopy::Blocked(blocked_reason) => {
+            Some((place.namespace.as_str(), (blocked_reason.reason(), blocked_reason.message())))
         }
     });
     let object = series.object();
@@ -310,14 +311,14 @@ fn revoked_but_published(observed: &Observed, series: &Series) -> Option<String>
     let LedgerState::Ledger(_, ledger) = &observed.ledger else {
         return None;
     };
-    let published = observed.published_at(&series.home)?;
+    let published = observed.published_at(&series.operator_namespace)?;
     let revoked = ledger.entries.values().filter(|it| it.withdrawal == Some(Withdrawal::Revoked));
     let exposed = revoked.map(|it| it.key.kid()).filter(|kid| published.contains(*kid));
     let exposed: Vec<&str> = exposed.map(Kid::as_str).collect();
     if exposed.is_empty() {
         return None;
     }
-    let (object, map) = (series.object(), series.place_in(&series.home).config_map());
+    let (object, map) = (series.object(), series.place_in(&series.operator_namespace).config_map());
     Some(format!(
         "These revoked keys of {object} are still in {map}, so that their tokens verify: {}. They \
          leave it once it can be written and has another key in their place: the condition Ready \

@@ -115,10 +115,10 @@ fn is_everywhere(key: &PublicKey, observed: &Observed) -> bool {
 
 /// Whether it had left the JWKS before the ledger was lost.
 fn is_unpublished(key: &PublicKey, observed: &Observed) -> bool {
-    let home = at_home(observed);
-    matches!(home, Some(ConfigMapState::Owned(published)) if !published.kids.contains(key.kid()))
+    let operator_namespace = at_home(observed);
+    matches!(operator_namespace, Some(ConfigMapState::Owned(published)) if !published.kids.contains(key.kid()))
 }
 
 fn at_home(observed: &Observed) -> Option<&ConfigMapState> {
-    observed.targets.get(&observed.series.as_ref()?.home)
+    observed.targets.get(&observed.series.as_ref()?.operator_namespace)
 }

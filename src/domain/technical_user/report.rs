@@ -7,24 +7,24 @@ use jiff::Timestamp;
 use super::{ClientIdReservation, Observed, User};
 use crate::api::technical_user::{Binding, CredentialState, CredentialStatus, TechnicalUserStatus};
 use crate::domain::credential::record::{EntryState, Owner, Record};
+use crate::domain::events::Event;
 use crate::domain::invalid::quoted;
-use crate::domain::news::Event;
 use crate::domain::object::Belongs;
 use crate::domain::readiness::{Conditions, clock_condition, seconds, time};
 use crate::domain::request::ignored_message;
 use crate::domain::schedule::{Now, due_at};
 
-pub use self::news::{collected, found_issued, issued, news, refreshed, revoked, withdrawn};
+pub use self::events::{collected, events, found_issued, issued, refreshed, revoked, withdrawn};
+use self::outcome::Names;
+pub use self::outcome::Outcome;
 pub use self::referred_key::{ReferredKey, SigningKeyState};
 pub use self::situation::StatusInputs;
-use self::verdict::Names;
-pub use self::verdict::Outcome;
 pub use crate::domain::invalid::InvalidField;
 
-mod news;
+mod events;
+mod outcome;
 mod referred_key;
 mod situation;
-mod verdict;
 
 /// The status to write for what was observed, with the times of `former` where nothing changed.
 pub fn status(
@@ -91,8 +91,8 @@ pub fn invalid_spec(
     let readiness = Outcome::InvalidSpec(field).readiness(&names, false);
     let conditions = Conditions::of(readiness.clone(), generation, now)
         .with_transition_times(&former.conditions);
-    let news = Event::of(readiness, &former.conditions);
-    (TechnicalUserStatus { observed_generation: generation, conditions, ..former }, news)
+    let events = Event::of(readiness, &former.conditions);
+    (TechnicalUserStatus { observed_generation: generation, conditions, ..former }, events)
 }
 
 /// Whether `present` is what would be written if the `SigningKey` were in another state: then the
@@ -181,8 +181,8 @@ fn conditions(
             format!("The previous client secret of {object} is valid until {}.", seconds(ends_at));
         conditions.set_true("OverlapActive", "PreviousSecretValid", message);
     }
-    if let Some(message) = waiting_request(observed, user, situation.verdict) {
-        conditions.set_true("RequestPending", situation.verdict.reason(), message);
+    if let Some(message) = waiting_request(observed, user, situation.outcome) {
+        conditions.set_true("RequestPending", situation.outcome.reason(), message);
     }
     let aliases = observed.delivered.as_ref().map(|it| user.content.pending_aliases(it));
     if let Some(aliases) = aliases.filter(|aliases| !aliases.is_empty()) {
@@ -209,12 +209,12 @@ fn conditions(
 }
 
 /// What a request to rotate waits for, if it waits.
-fn waiting_request(observed: &Observed, user: &User, verdict: &Outcome) -> Option<String> {
+fn waiting_request(observed: &Observed, user: &User, outcome: &Outcome) -> Option<String> {
     let ClientIdReservation::Held(_, record) = &observed.record else {
         return None;
     };
     let token = user.rotate_request.as_deref()?;
-    if *verdict != Outcome::TooManyCredentials || record.rotated.includes(token) {
+    if *outcome != Outcome::TooManyCredentials || record.rotated.includes(token) {
         return None;
     }
     let ends_at = record.ends().min()?;

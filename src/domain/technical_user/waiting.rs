@@ -14,8 +14,8 @@ pub(super) fn losses_are_paced(view: &Context<'_>) -> Option<Step> {
     let cause = view.cause()?;
     let resumes_at = view.loss_resumes_at(cause)?;
     let held = view.pruned(view.record).entries.len();
-    let verdict = Outcome::LossesPaced { replaced: held.saturating_sub(1), resumes_at };
-    (!view.now.has_reached(resumes_at)).then(|| view.waiting(verdict, Some(resumes_at)))
+    let outcome = Outcome::LossesPaced { replaced: held.saturating_sub(1), resumes_at };
+    (!view.now.has_reached(resumes_at)).then(|| view.waiting(outcome, Some(resumes_at)))
 }
 
 /// Waits rather than forgets a client secret that still works.
@@ -36,7 +36,7 @@ pub(super) fn secret_is_empty(view: &Context<'_>) -> Option<Step> {
 
 impl Context<'_> {
     /// Rests until then, once all that needs no new client secret is done.
-    fn waiting(&self, verdict: Outcome, until: Option<Timestamp>) -> Step {
+    fn waiting(&self, outcome: Outcome, until: Option<Timestamp>) -> Step {
         let tidy = self.pruned(self.record);
         // Dead entries get their end first: without one they would fill the record for ever.
         if tidy != *self.record {
@@ -47,7 +47,7 @@ impl Context<'_> {
             ClockState::Apart(_) | ClockState::Jumped => Some(recheck(self.now)),
         };
         let step = secret_is_empty(self).or_else(|| secret_has_drifted(self));
-        step.unwrap_or_else(|| done(verdict, wake_at))
+        step.unwrap_or_else(|| done(outcome, wake_at))
     }
 
     /// When the next client secret may follow a loss, if it may not at once.

@@ -17,7 +17,7 @@ pub(in crate::server) struct Issued<'a> {
     time: Timestamp,
     event: &'static str,
     #[serde(flatten)]
-    client: Client<'a>,
+    client: AuditedClient<'a>,
     roles: &'a [&'a str],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     aud: &'a [&'a str],
@@ -39,7 +39,7 @@ pub(in crate::server) struct Refused<'a> {
     time: Timestamp,
     event: &'static str,
     #[serde(flatten)]
-    client: Option<Client<'a>>,
+    client: Option<AuditedClient<'a>>,
     auth_method: &'static str,
     error: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -56,7 +56,7 @@ pub(in crate::server) struct Introspected<'a> {
     time: Timestamp,
     event: &'static str,
     #[serde(flatten)]
-    client: Client<'a>,
+    client: AuditedClient<'a>,
     active: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_client_id: Option<&'a str>,
@@ -71,7 +71,7 @@ pub(in crate::server) struct Introspected<'a> {
 
 /// The client of a record: by its ids, and by the place of its `TechnicalUser`.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Client<'a> {
+struct AuditedClient<'a> {
     client_id: &'a str,
     namespace: &'a str,
     name: &'a str,
@@ -89,7 +89,7 @@ impl<'a> Issued<'a> {
         Self {
             time: claims.issued_at,
             event: "token_issued",
-            client: Client::of(client),
+            client: AuditedClient::of(client),
             roles: &claims.granted.roles,
             aud: &claims.granted.audiences,
             jti: claims.id,
@@ -111,7 +111,7 @@ impl<'a> Refused<'a> {
         Self {
             time,
             event,
-            client: client.map(Client::of),
+            client: client.map(AuditedClient::of),
             auth_method: method.name(),
             error: refusal.code(),
             reason: refusal.audit_reason(),
@@ -139,7 +139,7 @@ impl<'a> Introspected<'a> {
         Self {
             time,
             event: "token_introspected",
-            client: Client::of(client),
+            client: AuditedClient::of(client),
             active: token.is_some(),
             token_client_id,
             jti,
@@ -155,7 +155,7 @@ impl<'a> Introspected<'a> {
     }
 }
 
-impl<'a> Client<'a> {
+impl<'a> AuditedClient<'a> {
     fn of(known: &'a RegisteredClient) -> Self {
         let (client, owner) = (&known.client, &known.owner);
         Self {

@@ -17,8 +17,8 @@ use super::private::secret_numbers;
 use super::series::{Series, selecting};
 use super::token_server::{Terms, TokenService};
 use crate::figures::{is_thorough, keep, say};
+use crate::kill_targets::{Kills, Victims};
 use crate::leaks::Evidence;
-use crate::victims::{Kills, Victims};
 use crate::world::{SYSTEM, bare, until};
 
 /// A series under fire, and everything that looks at it.
@@ -35,15 +35,15 @@ async fn no_kill_leaves_a_token_that_nobody_can_verify() {
         return;
     };
     let started = Instant::now();
-    let mut victims = Victims::start(control_plane, FLAGS).await;
+    let mut kill_targets = Victims::start(control_plane, FLAGS).await;
     let mut watched = Vec::new();
     for algorithm in [Algorithm::ES256, Algorithm::EdDsa] {
-        watched.push(Watched::begin(&victims.admin, algorithm).await);
+        watched.push(Watched::begin(&kill_targets.admin, algorithm).await);
     }
 
     let most = if is_thorough() { 300 } else { 12 };
     for number in 0..most {
-        victims.strike(number).await;
+        kill_targets.strike(number).await;
         tokio::time::sleep(LIFE).await;
     }
 
@@ -51,8 +51,8 @@ async fn no_kill_leaves_a_token_that_nobody_can_verify() {
     for it in &watched {
         wrong.extend(it.come_to_rest().await);
     }
-    conclude(&victims.kills, &watched, &wrong, started.elapsed());
-    search_for_leaks(&victims, &watched).await;
+    conclude(&kill_targets.kills, &watched, &wrong, started.elapsed());
+    search_for_leaks(&kill_targets, &watched).await;
 }
 
 fn conclude(kills: &Kills, watched: &[Watched], wrong: &[String], took: Duration) {
@@ -136,14 +136,14 @@ impl Watched {
     }
 }
 
-async fn search_for_leaks(victims: &Victims, watched: &[Watched]) {
+async fn search_for_leaks(kill_targets: &Victims, watched: &[Watched]) {
     let mut evidence = Evidence::default();
     for (name, number) in watched.iter().flat_map(Watched::secrets) {
         evidence.secret_bytes(&name, number);
     }
-    evidence.cluster(&victims.admin).await;
-    evidence.key_sets(&victims.admin).await;
-    victims.search_for_leaks("signing-keys", evidence).await;
+    evidence.cluster(&kill_targets.admin).await;
+    evidence.key_sets(&kill_targets.admin).await;
+    kill_targets.search_for_leaks("signing-keys", evidence).await;
 }
 
 const FLAGS: &[(&str, &str)] = &[

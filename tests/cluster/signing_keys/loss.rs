@@ -38,8 +38,8 @@ async fn a_ledger_that_was_deleted_is_made_anew_and_nothing_leaves_the_jwks(worl
     series.delete_secret(&SecretNames::of(&uid).ledger()).await;
 
     let ledger = until("the ledger is back", || series.ledger()).await;
-    let told = series.has_event("LedgerRecovered").await.note.unwrap();
-    assert!(told.contains("What is published stays published"), "{told}");
+    let event = series.has_event("LedgerRecovered").await.note.unwrap();
+    assert!(event.contains("What is published stays published"), "{event}");
     for (index, kid) in [(1, &first), (2, &second)] {
         let entry = ledger.entries.get(&index);
         // The newest may still have to be published once more before it signs.

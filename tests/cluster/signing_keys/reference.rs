@@ -61,10 +61,10 @@ async fn another_signing_key_that_is_there_first_does_not_take_the_place_of_defa
     let first = default.ready().await;
     gateway.ready().await;
     shop.ready("billing").await;
-    let told = gateway.events().await.into_iter().chain(default.events().await);
-    let told: Vec<_> =
-        told.filter(|event| event.reason.as_deref() == Some("AlgorithmAdded")).collect();
-    assert!(!told.is_empty(), "the JWKS has keys of two algorithms");
+    let event = gateway.events().await.into_iter().chain(default.events().await);
+    let event: Vec<_> =
+        event.filter(|event| event.reason.as_deref() == Some("AlgorithmAdded")).collect();
+    assert!(!event.is_empty(), "the JWKS has keys of two algorithms");
     let start = ["operator started", "version", ISSUER, SYSTEM, "watch_namespaces"];
     assert_eq!(lines_with(&launch.log, start[0]), 1);
     let log = std::fs::read_to_string(&launch.log).unwrap();

@@ -13,11 +13,11 @@ use tokio::task::JoinSet;
 
 use super::server::{Launch, TokenServer, verified};
 use crate::figures::{is_thorough, keep, say};
+use crate::kill_targets::Victims;
 use crate::leaks::Evidence;
 use crate::namespace::{Namespace, shown};
 use crate::operator::ISSUER;
 use crate::signing_keys::series::Series;
-use crate::victims::Victims;
 use crate::world::{SYSTEM, bare, until};
 
 /// What the clients saw.
@@ -44,12 +44,12 @@ async fn no_kill_costs_a_client_more_than_another_try() {
         Launch::new(&control_plane, "token-server-1", ISSUER).await,
         Launch::new(&control_plane, "token-server-2", ISSUER).await,
     ];
-    let mut victims = Victims::start(control_plane, &[]).await;
+    let mut kill_targets = Victims::start(control_plane, &[]).await;
     let mut servers = launches.each_ref().map(Launch::start);
-    let series = Series::with(victims.admin.clone(), "load", SYSTEM);
+    let series = Series::with(kill_targets.admin.clone(), "load", SYSTEM);
     series.apply(key()).await;
     series.ready().await;
-    let namespace = Namespace::with(victims.admin.clone(), "load", SYSTEM).await;
+    let namespace = Namespace::with(kill_targets.admin.clone(), "load", SYSTEM).await;
     let names = ["one", "two", "three"];
     for name in names {
         namespace.apply(name, json!({"signingKeyRef": {"name": "load"}})).await;
@@ -68,7 +68,7 @@ async fn no_kill_costs_a_client_more_than_another_try() {
 
     let most = if is_thorough() { 300 } else { 15 };
     for number in 0..most {
-        strike(number, &mut victims, &launches, &mut servers).await;
+        strike(number, &mut kill_targets, &launches, &mut servers).await;
         if number % 3 == 0 {
             rotate(&namespace, names[(number / 3) as usize % names.len()], number).await;
         }
@@ -90,7 +90,7 @@ async fn no_kill_costs_a_client_more_than_another_try() {
         seen.verify(name, &jwks.body);
     }
     conclude(&seen, most);
-    search_for_leaks(&victims, &launches, &seen).await;
+    search_for_leaks(&kill_targets, &launches, &seen).await;
 }
 
 fn conclude(seen: &Seen, kills: u32) {
@@ -115,7 +115,7 @@ fn conclude(seen: &Seen, kills: u32) {
 }
 
 /// No client secret, verifier, private key or token is in anything that anybody wrote.
-async fn search_for_leaks(victims: &Victims, launches: &[Launch; 2], seen: &Seen) {
+async fn search_for_leaks(kill_targets: &Victims, launches: &[Launch; 2], seen: &Seen) {
     let mut evidence = Evidence::default();
     for secret in &seen.secrets {
         evidence.secret(secret.get(3..13).unwrap(), secret);
@@ -124,14 +124,14 @@ async fn search_for_leaks(victims: &Victims, launches: &[Launch; 2], seen: &Seen
         // The signature alone: what is before it is no secret.
         evidence.secret(&format!("token {number}"), token.rsplit('.').next().unwrap());
     }
-    evidence.cluster(&victims.admin).await;
-    evidence.key_sets(&victims.admin).await;
+    evidence.cluster(&kill_targets.admin).await;
+    evidence.key_sets(&kill_targets.admin).await;
     for launch in launches {
         for (name, text) in launch.written() {
             evidence.text(&name, text);
         }
     }
-    victims.search_for_leaks("kills_token_service", evidence).await;
+    kill_targets.search_for_leaks("kills_token_service", evidence).await;
 }
 
 /// Keys that rotate as often as they may: published for longer than a replica takes to hear of it
@@ -145,7 +145,7 @@ fn key() -> serde_json::Value {
 
 async fn strike(
     number: u32,
-    victims: &mut Victims,
+    kill_targets: &mut Victims,
     launches: &[Launch; 2],
     servers: &mut [TokenServer; 2],
 ) {
@@ -154,7 +154,7 @@ async fn strike(
         servers[victim].kill().await;
         servers[victim] = launches[victim].start();
     } else {
-        victims.strike(number).await;
+        kill_targets.strike(number).await;
     }
 }
 

@@ -191,14 +191,14 @@ struct Seen {
 impl Load {
     fn start(client: Client, secrets: watch::Receiver<String>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let (told, progress) = watch::channel((0, 0));
+        let (event, progress) = watch::channel((0, 0));
         let running = tokio::spawn(async move {
             let began = Instant::now();
             let mut seen = Seen::default();
             while !*stopped.borrow() {
                 let secret = secrets.borrow().clone();
                 seen.ask(&client, &secret).await?;
-                told.send_replace((seen.took.len(), seen.kids.len()));
+                event.send_replace((seen.took.len(), seen.kids.len()));
             }
             seen.lasted = began.elapsed();
             Ok(seen)

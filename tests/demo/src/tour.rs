@@ -20,7 +20,7 @@ pub(crate) async fn show(kubectl: &Kubectl) -> anyhow::Result<()> {
     refused(kubectl).await?;
     keys::show(kubectl).await?;
     tokens::show(kubectl).await?;
-    told(kubectl).await
+    event(kubectl).await
 }
 
 async fn issued(kubectl: &Kubectl) -> anyhow::Result<ClientSecret> {
@@ -140,7 +140,7 @@ async fn refused(kubectl: &Kubectl) -> anyhow::Result<()> {
     kubectl.show(&["explain", "tu.spec.rotation"]).await
 }
 
-async fn told(kubectl: &Kubectl) -> anyhow::Result<()> {
+async fn event(kubectl: &Kubectl) -> anyhow::Result<()> {
     title("15. What people see");
     kubectl.show(&["apply", "-f", "examples"]).await?;
     kubectl.show(&["wait", "--for=condition=Ready", "tu", "--all", "--timeout=60s"]).await?;

@@ -76,8 +76,8 @@ fn record(name: &str, data: &str) -> (String, crate::controller::technical_user:
     read_record(&serde_json::from_value(secret).unwrap()).unwrap()
 }
 
-fn touched(users: &mut TechnicalUsers, news: Update) -> Vec<UserRef> {
-    let mut keys = users.on_event(news).keys;
+fn touched(users: &mut TechnicalUsers, events: Update) -> Vec<UserRef> {
+    let mut keys = users.on_event(events).keys;
     keys.sort();
     keys.dedup();
     keys

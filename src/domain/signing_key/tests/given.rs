@@ -36,8 +36,8 @@ pub(super) fn nothing() -> Given {
             shape: KeyType::P256,
             period: HOUR * 720,
             pre_publish: HOUR,
-            drain: retention(HOUR, HOUR, HOUR * 24),
-            home: "home".to_owned(),
+            retention: retention(HOUR, HOUR, HOUR * 24),
+            operator_namespace: "home".to_owned(),
             config_map_name: "default-jwks".to_owned(),
             is_suspended: false,
             rotate_request: None,
@@ -125,7 +125,7 @@ impl Given {
         panic!("does not come to rest: {words:?}");
     }
 
-    pub(super) fn verdict(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> Outcome {
         match self.decide() {
             Step::Done(rest) => rest.outcome,
             Step::Write(write) => panic!("not at rest: {write:?}"),
@@ -134,18 +134,19 @@ impl Given {
 
     /// What is written once all is at rest.
     pub(super) fn status(&self, former: Option<&SigningKeyStatus>) -> SigningKeyStatus {
-        report::status(&self.observed(), &self.verdict(), former, Now::at(self.now)).unwrap()
+        report::status(&self.observed(), &self.outcome(), former, Now::at(self.now)).unwrap()
     }
 
     /// What is written for that verdict.
-    pub(super) fn status_at_rest(&self, verdict: &Outcome) -> SigningKeyStatus {
-        report::status(&self.observed(), verdict, None, Now::at(self.now)).unwrap()
+    pub(super) fn status_at_rest(&self, outcome: &Outcome) -> SigningKeyStatus {
+        report::status(&self.observed(), outcome, None, Now::at(self.now)).unwrap()
     }
 
     /// The reasons of the Events that go with it.
-    pub(super) fn news(&self, former: Option<&SigningKeyStatus>) -> Vec<&'static str> {
-        let news = report::news(&self.series.name, &self.verdict(), former, &self.status(former));
-        news.into_iter().map(|it| it.reason).collect()
+    pub(super) fn events(&self, former: Option<&SigningKeyStatus>) -> Vec<&'static str> {
+        let events =
+            report::events(&self.series.name, &self.outcome(), former, &self.status(former));
+        events.into_iter().map(|it| it.reason).collect()
     }
 
     pub(super) fn apply(&mut self, write: Write) {

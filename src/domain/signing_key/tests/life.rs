@@ -3,8 +3,8 @@
 use super::given::{HOUR, key, kid, nothing, rotated, signing};
 use std::collections::BTreeSet;
 
+use crate::domain::blocked_reason::BlockedReason;
 use crate::domain::key_pair::{Algorithm, KeyType, PublicKey};
-use crate::domain::obstacle::BlockedReason;
 use crate::domain::signing_key::*;
 
 #[test]
@@ -15,7 +15,7 @@ fn the_first_key_signs_as_soon_as_every_jwks_has_it() {
 
     assert_eq!(steps, ["create ledger", "stage 1", "publish 2", "schedule"]);
     assert_eq!(given.active(), Some(kid(1)));
-    assert_eq!(given.verdict(), Outcome::Signing(kid(1)));
+    assert_eq!(given.outcome(), Outcome::Signing(kid(1)));
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_key_leaves_after_its_last_token_has_expired_and_takes_two_writes_of_each_jw
     given.later(HOUR * 719);
     let before = given.jwks_writes;
     given.settle();
-    let removal = given.ledger().entries[&1].removal_at(given.series.drain).unwrap();
+    let removal = given.ledger().entries[&1].removal_at(given.series.retention).unwrap();
 
     given.now = removal;
     let at_the_end = given.settle();
@@ -92,7 +92,7 @@ fn nothing_happens_to_a_series_at_rest() {
         given.later(HOUR);
         assert_eq!(given.settle(), Vec::<String>::new());
     }
-    assert_eq!(given.verdict(), Outcome::Signing(kid(2)));
+    assert_eq!(given.outcome(), Outcome::Signing(kid(2)));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_suspended_series_makes_nothing_and_stays_published() {
     given.later(HOUR * 10_000);
 
     assert_eq!(given.settle(), Vec::<String>::new());
-    assert_eq!(given.verdict(), Outcome::Suspended);
+    assert_eq!(given.outcome(), Outcome::Suspended);
     assert_eq!(given.published("shop"), [kid(1)]);
 }
 
@@ -128,7 +128,7 @@ fn a_suspended_series_makes_nothing_and_stays_published() {
 fn the_status_tells_the_state_of_every_key() {
     use crate::api::signing_key::KeyState::{Active, Grace, Published, Retired};
     let states = |given: &super::given::Given| {
-        let rest = given.verdict();
+        let rest = given.outcome();
         let status = report::status(&given.observed(), &rest, None, Now::at(given.now)).unwrap();
         status.keys.iter().map(|key| key.state).collect::<Vec<_>>()
     };
@@ -187,7 +187,8 @@ fn a_first_look_that_fails_does_not_lose_the_mark() {
     given.series.origin = Origin::Bootstrapped;
     given.ledger = LedgerState::Unread;
 
-    let failed = Outcome::Blocked { obstacle: BlockedReason::ApiServerUnavailable, signs: false };
+    let failed =
+        Outcome::Blocked { blocked_reason: BlockedReason::ApiServerUnavailable, signs: false };
 
     assert_eq!(given.status_at_rest(&failed).bootstrapped, Some(true));
 }

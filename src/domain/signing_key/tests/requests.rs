@@ -78,7 +78,7 @@ fn the_only_key_of_a_suspended_series_leaves_the_jwks_as_well() {
     given.settle();
 
     assert_eq!(given.published("home"), [kid(2)]);
-    assert_eq!(given.verdict(), Outcome::Suspended);
+    assert_eq!(given.outcome(), Outcome::Suspended);
 }
 
 #[test]
@@ -170,9 +170,9 @@ fn a_kid_that_is_none_of_the_series_is_refused_in_words() {
     given.series.revoke_request = Some("somebody-elses".to_owned());
 
     let steps = given.settle();
-    let verdict = given.verdict();
+    let outcome = given.outcome();
     let now = Now::at(given.now);
-    let status = report::status(&given.observed(), &verdict, None, now).unwrap();
+    let status = report::status(&given.observed(), &outcome, None, now).unwrap();
 
     assert!(steps.is_empty());
     let refused =
@@ -182,8 +182,8 @@ fn a_kid_that_is_none_of_the_series_is_refused_in_words() {
 
     given.series.revoke_request = Some("not a kid".to_owned());
     let status = given.status(None);
-    let told = status.conditions.iter().any(|it| it.message.contains("not a kid"));
-    assert!(!told, "what cannot be a kid may be anything");
+    let event = status.conditions.iter().any(|it| it.message.contains("not a kid"));
+    assert!(!event, "what cannot be a kid may be anything");
 }
 
 #[test]

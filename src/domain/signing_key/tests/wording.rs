@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::given::{Given, HOUR, key, kid, rotated, signing};
 use crate::api::condition::Condition;
 use crate::api::signing_key::SigningKeyStatus;
+use crate::domain::blocked_reason::BlockedReason;
+use crate::domain::events::Event;
 use crate::domain::invalid::InvalidField;
 use crate::domain::key_pair::Algorithm;
-use crate::domain::news::Event;
-use crate::domain::obstacle::BlockedReason;
 use crate::domain::schedule::ClockMonitor;
 use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::*;
@@ -21,10 +21,10 @@ const OBJECT: &str = "SigningKey default";
 fn every_verdict_names_the_signing_key() {
     let all = std::iter::successors(verdict_after(None), |it| verdict_after(Some(it)));
     let blocked = every_blocked_reason().into_iter();
-    let blocked = blocked.map(|obstacle| Outcome::Blocked { obstacle, signs: false });
+    let blocked = blocked.map(|blocked_reason| Outcome::Blocked { blocked_reason, signs: false });
 
-    for verdict in all.chain(blocked) {
-        assert_worded(&verdict.readiness("default").message, OBJECT);
+    for outcome in all.chain(blocked) {
+        assert_worded(&outcome.readiness("default").message, OBJECT);
     }
 }
 
@@ -52,7 +52,7 @@ fn verdict_after(former: Option<&Outcome>) -> Option<Outcome> {
         Some(Outcome::LedgerUnreadable { .. }) => Outcome::JwksConflict(place()),
         Some(Outcome::JwksConflict(_)) => Outcome::InvalidSpec(field()),
         Some(Outcome::InvalidSpec(_)) => {
-            Outcome::Blocked { obstacle: BlockedReason::ApiServerUnavailable, signs: true }
+            Outcome::Blocked { blocked_reason: BlockedReason::ApiServerUnavailable, signs: true }
         }
         Some(Outcome::Blocked { .. }) => return None,
     })
@@ -72,13 +72,13 @@ fn a_spec_that_cannot_be_read_is_reported_with_its_field_and_value() {
     let now = Now::at("2026-11-24T09:00:00Z".parse().unwrap());
     let former = signing().status(None);
 
-    let (status, news) = report::invalid_spec(("default", 7), field(), Some(&former), now);
+    let (status, events) = report::invalid_spec(("default", 7), field(), Some(&former), now);
     let (again, silence) = report::invalid_spec(("default", 7), field(), Some(&status), now);
 
     let ready = status.conditions.iter().find(|it| it.type_ == "Ready").unwrap();
     assert!(ready.message.starts_with("spec.rotation.grace of SigningKey default is not valid"));
     assert!(ready.message.contains("\"soon\""), "{}", ready.message);
-    assert_eq!(news.unwrap().reason, "InvalidSpec");
+    assert_eq!(events.unwrap().reason, "InvalidSpec");
     assert_eq!((status.observed_generation, &status.keys), (7, &former.keys));
     assert!(report::is_same(&status, &again));
     assert_eq!(silence, None);
@@ -91,21 +91,21 @@ fn every_condition_and_its_event_and_its_end_name_the_signing_key() {
     let mut reasons = BTreeSet::new();
 
     for (given, now) in troubled() {
-        let verdict = match decide(&given.observed(), now) {
+        let outcome = match decide(&given.observed(), now) {
             Step::Done(rest) => rest.outcome,
             Step::Write(_) => Outcome::NoActiveKey(None),
         };
-        let status = report::status(&given.observed(), &verdict, Some(&calm), now).unwrap();
+        let status = report::status(&given.observed(), &outcome, Some(&calm), now).unwrap();
         for condition in &status.conditions {
             let Condition { type_, message, .. } = condition;
             assert_worded(message, OBJECT);
             types.insert(type_.clone());
         }
-        let begun = report::news("default", &verdict, Some(&calm), &status);
-        let ended = report::news("default", &verdict, Some(&status), &calm);
-        for news in begun.into_iter().chain(ended) {
-            assert_worded(&news.message, OBJECT);
-            reasons.insert(news.reason);
+        let begun = report::events("default", &outcome, Some(&calm), &status);
+        let ended = report::events("default", &outcome, Some(&status), &calm);
+        for events in begun.into_iter().chain(ended) {
+            assert_worded(&events.message, OBJECT);
+            reasons.insert(events.reason);
         }
     }
 
@@ -162,11 +162,11 @@ fn troubled() -> Vec<(Given, Now)> {
         let place = ConfigMapRef { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
         given.surplus.insert(place, StaleCopy::Blocked(BlockedReason::ApiServerUnavailable));
     });
-    for obstacle in every_blocked_reason() {
+    for blocked_reason in every_blocked_reason() {
         let mut given = signing();
         given
             .targets
-            .insert("shop".to_owned(), ConfigMapState::Unwritable(obstacle, BTreeSet::new()));
+            .insert("shop".to_owned(), ConfigMapState::Unwritable(blocked_reason, BTreeSet::new()));
         let now = Now::at(given.now);
         all.push((given, now));
     }
@@ -187,7 +187,7 @@ fn every_event_in_the_life_of_a_key_names_it_and_the_signing_key() {
         given.settle();
         let status = given.status(former.as_ref());
         for Event { reason, message, .. } in
-            report::news("default", &given.verdict(), former.as_ref(), &status)
+            report::events("default", &given.outcome(), former.as_ref(), &status)
         {
             assert_worded(&message, OBJECT);
             let names_key = [1, 2].iter().any(|index| message.contains(kid(*index).as_str()));
@@ -229,8 +229,8 @@ fn every_other_event_names_the_signing_key() {
     ];
 
     let mut reasons = BTreeSet::new();
-    for news in all {
-        let Event { reason, message, .. } = news.unwrap();
+    for events in all {
+        let Event { reason, message, .. } = events.unwrap();
         assert_worded(&message, OBJECT);
         reasons.insert(reason);
     }

@@ -1,7 +1,7 @@
 //! What `Ready` says: the verdict of the decision, and whether the tokens of the client can be signed.
 
+use super::outcome::{Names, Outcome};
 use super::referred_key::{ReferredKey, SigningKeyState};
-use super::verdict::{Names, Outcome};
 use super::{ends, works};
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::technical_user::TechnicalUserStatus;
@@ -13,11 +13,11 @@ use crate::domain::technical_user::{ClientIdReservation, Delivery, Observed};
 #[derive(Clone, Copy, Debug)]
 pub struct StatusInputs<'a> {
     /// What the decision came to.
-    pub verdict: &'a Outcome,
+    pub outcome: &'a Outcome,
     /// The `SigningKey` that signs the tokens of this client.
     pub signing_key: &'a ReferredKey,
     /// The operator's namespace.
-    pub home: &'a str,
+    pub operator_namespace: &'a str,
     /// The instant of the look.
     pub now: Now,
 }
@@ -36,7 +36,7 @@ impl StatusInputs<'_> {
         // A key that nobody looked at may be what made the user unready before.
         let is_in_doubt = self.signing_key.ability == SigningKeyState::Unknown
             && ready.is_some_and(|ready| ready.status == ConditionStatus::False);
-        let record = format!("{}/{}", self.home, user.client_id.record_name());
+        let record = format!("{}/{}", self.operator_namespace, user.client_id.record_name());
         let names = Names {
             user: &user.owner,
             client_id: user.client_id.as_str(),
@@ -63,24 +63,24 @@ impl StatusInputs<'_> {
     fn refined(&self, observed: &Observed, former: Option<&TechnicalUserStatus>) -> Outcome {
         let (Some(user), ClientIdReservation::Held(_, record)) = (&observed.user, &observed.record)
         else {
-            return self.verdict.clone();
+            return self.outcome.clone();
         };
         let (Delivery::OneTime(ttl), Some((_, current))) = (user.delivery, record.current()) else {
-            return self.verdict.clone();
+            return self.outcome.clone();
         };
         let ends_at = saturating_add(current.issued_at, ttl);
-        if *self.verdict == Outcome::Delivered {
+        if *self.outcome == Outcome::Delivered {
             return Outcome::Uncollected(ends_at);
         }
         let known = former.filter(|former| former.serial == Some(record.serial));
         let is_said = known.and_then(ready_of).is_some_and(|ready| ready.reason == "NotCollected");
         let was_there = known.is_some_and(|known| known.binding.is_some());
-        if *self.verdict == Outcome::ReadOnce
+        if *self.outcome == Outcome::ReadOnce
             && (is_said || was_there && self.now.has_reached(ends_at))
         {
             return Outcome::NotCollected(ttl);
         }
-        self.verdict.clone()
+        self.outcome.clone()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Each check alone.
 
 use super::given::{
-    OVERLAP, altered, at, cause, current, entry, hours, id, issued, now, observed, old, pending,
-    placeholder, put, record, record_version, rests, showing, step, user, verdict, version,
+    OVERLAP, altered, at, cause, current, entry, hours, id, issued, now, observed, old, outcome,
+    pending, placeholder, put, record, record_version, rests, showing, step, user, version,
 };
 use crate::domain::credential::record::{EntryState, Record, Unreadable};
 use crate::domain::delivery::{Mutability, ObservedSecret};
@@ -19,7 +19,7 @@ fn without_a_user_there_is_nothing_to_do() {
 
     let step = decide(&seen, now());
 
-    assert_eq!(verdict(&step), Some(&Outcome::Gone));
+    assert_eq!(outcome(&step), Some(&Outcome::Gone));
     assert_eq!(rests(&step).unwrap().requeue_at, None);
 }
 
@@ -49,7 +49,7 @@ fn a_client_id_that_another_holds_is_left_to_it_and_looked_at_again() {
 
     let step = decide(&seen, now());
 
-    assert_eq!(verdict(&step), Some(&Outcome::ClientIdTaken));
+    assert_eq!(outcome(&step), Some(&Outcome::ClientIdTaken));
     assert!(rests(&step).unwrap().requeue_at.is_some_and(|wake_at| wake_at > at(0)));
 }
 
@@ -66,7 +66,7 @@ fn a_record_that_cannot_be_read_is_never_written() {
         let mut seen = observed(user(), record([]), placeholder());
         seen.record = ClientIdReservation::Unreadable(reason);
 
-        assert_eq!(verdict(&decide(&seen, now())), Some(&Outcome::Unreadable(reason)));
+        assert_eq!(outcome(&decide(&seen, now())), Some(&Outcome::Unreadable(reason)));
     }
 }
 
@@ -76,7 +76,7 @@ fn a_secret_of_somebody_else_is_left_alone() {
 
     let step = step(user(), record([]), foreign);
 
-    assert_eq!(verdict(&step), Some(&Outcome::SecretConflict));
+    assert_eq!(outcome(&step), Some(&Outcome::SecretConflict));
     assert!(rests(&step).unwrap().requeue_at.is_some());
 }
 
@@ -87,7 +87,7 @@ fn the_secret_of_a_predecessor_is_left_to_the_garbage_collector_for_a_while() {
 
     let step = step(young, record([]), left);
 
-    assert_eq!(verdict(&step), Some(&Outcome::AwaitingGarbageCollection));
+    assert_eq!(outcome(&step), Some(&Outcome::AwaitingGarbageCollection));
     assert!(rests(&step).unwrap().requeue_at.is_some_and(|wake_at| wake_at <= at(1)));
 }
 
@@ -110,7 +110,7 @@ fn the_secret_of_a_predecessor_that_is_being_deleted_is_waited_for() {
 
     let step = step(user(), record([]), ObservedSecret { is_terminating: true, ..left });
 
-    assert_eq!(verdict(&step), Some(&Outcome::SecretTerminating));
+    assert_eq!(outcome(&step), Some(&Outcome::SecretTerminating));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_secret_that_is_being_deleted_is_waited_for() {
 
     let step = step(user(), record([('a', current(1))]), delivered);
 
-    assert_eq!(verdict(&step), Some(&Outcome::SecretTerminating));
+    assert_eq!(outcome(&step), Some(&Outcome::SecretTerminating));
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_version_of_another_secret_is_another_version() {
 fn a_delivered_client_secret_needs_nothing() {
     let step = step(user(), record([('a', current(1))]), showing('a', &user()));
 
-    assert_eq!(verdict(&step), Some(&Outcome::Delivered));
+    assert_eq!(outcome(&step), Some(&Outcome::Delivered));
     assert_eq!(rests(&step).unwrap().requeue_at, None);
 }
 
@@ -247,7 +247,7 @@ fn a_full_record_waits_for_its_first_end() {
     let requesting = User { rotate_request: Some("new".to_owned()), ..user() };
     let step = step(requesting, record, None);
 
-    assert_eq!(verdict(&step), Some(&Outcome::TooManyCredentials));
+    assert_eq!(outcome(&step), Some(&Outcome::TooManyCredentials));
     assert_eq!(rests(&step).unwrap().requeue_at, Some(at(3)));
 }
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::given::{
-    OVERLAP, altered, at, current, hours, id, issued, observed, old, pending, placeholder, put,
-    record, rests, showing, user, verdict,
+    OVERLAP, altered, at, current, hours, id, issued, observed, old, outcome, pending, placeholder,
+    put, record, rests, showing, user,
 };
 use crate::domain::credential::record::EntryState;
 use crate::domain::schedule::{ClockMonitor, Now, saturating_add};
@@ -39,7 +39,7 @@ fn nothing_is_due_by_a_clock_in_doubt() {
     for now in doubtful() {
         let step = decide(&seen, now);
 
-        assert_eq!(verdict(&step), Some(&Outcome::Delivered), "{now:?}");
+        assert_eq!(outcome(&step), Some(&Outcome::Delivered), "{now:?}");
         let wake_at = rests(&step).unwrap().requeue_at.unwrap();
         assert_eq!(wake_at, saturating_add(now.earliest(), jiff::SignedDuration::from_secs(30)));
     }
@@ -54,7 +54,7 @@ fn nothing_ends_by_a_clock_in_doubt() {
     let seen = observed(once.clone(), record, showing('a', &once));
 
     for now in doubtful() {
-        assert_eq!(verdict(&decide(&seen, now)), Some(&Outcome::Delivered), "{now:?}");
+        assert_eq!(outcome(&decide(&seen, now)), Some(&Outcome::Delivered), "{now:?}");
     }
 }
 

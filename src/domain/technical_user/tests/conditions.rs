@@ -6,7 +6,7 @@ use super::given::{at, current, hours, now, observed, old, record, showing, user
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUserStatus;
-use crate::domain::obstacle::{BlockedReason, Operation};
+use crate::domain::blocked_reason::{BlockedReason, Operation};
 use crate::domain::schedule::{ClockMonitor, Now};
 use crate::domain::technical_user::report::{self, ReferredKey, SigningKeyState, StatusInputs};
 use crate::domain::technical_user::{Delivery, Observed, Outcome, User};
@@ -15,26 +15,27 @@ use ConditionStatus::{False, True};
 
 struct Told {
     status: TechnicalUserStatus,
-    news: Vec<&'static str>,
+    events: Vec<&'static str>,
 }
 
 /// The status of a user whose key signs.
-fn told(seen: &Observed, verdict: &Outcome) -> TechnicalUserStatus {
-    tell(seen, (verdict, SigningKeyState::Signs), None, now()).status
+fn event(seen: &Observed, outcome: &Outcome) -> TechnicalUserStatus {
+    tell(seen, (outcome, SigningKeyState::Signs), None, now()).status
 }
 
 /// What is written and told at `now` once `former` stands.
 fn tell(
     seen: &Observed,
-    (verdict, ability): (&Outcome, SigningKeyState),
+    (outcome, ability): (&Outcome, SigningKeyState),
     former: Option<&TechnicalUserStatus>,
     now: Now,
 ) -> Told {
     let signing_key = ReferredKey { name: "gateway".to_owned(), ability };
-    let situation = StatusInputs { verdict, signing_key: &signing_key, home: "home", now };
+    let situation =
+        StatusInputs { outcome, signing_key: &signing_key, operator_namespace: "home", now };
     let status = report::status(seen, &situation, former).unwrap();
-    let news = report::news(seen, &situation, former, &status);
-    Told { status, news: news.into_iter().map(|it| it.reason).collect() }
+    let events = report::events(seen, &situation, former, &status);
+    Told { status, events: events.into_iter().map(|it| it.reason).collect() }
 }
 
 fn delivered() -> Observed {
@@ -62,17 +63,17 @@ fn a_signing_key_that_cannot_sign_makes_its_users_unready_and_never_stalled() {
     for (ability, reason, words) in table {
         let seen = delivered();
 
-        let told = tell(&seen, (&Outcome::Delivered, ability), None, now());
+        let event = tell(&seen, (&Outcome::Delivered, ability), None, now());
 
-        assert_eq!(summary(&told.status), (False, reason, true, false));
-        assert_eq!(told.news, [reason]);
-        let message = &condition(&told.status, "Ready").unwrap().message;
+        assert_eq!(summary(&event.status), (False, reason, true, false));
+        assert_eq!(event.events, [reason]);
+        let message = &condition(&event.status, "Ready").unwrap().message;
         for part in ["SigningKey gateway", "TechnicalUser payments/billing", words] {
             assert!(message.contains(part), "{message}");
         }
         // What was issued stays issued.
-        assert_eq!(told.status.credentials.len(), 1);
-        assert!(told.status.binding.is_some());
+        assert_eq!(event.status.credentials.len(), 1);
+        assert!(event.status.binding.is_some());
     }
 }
 
@@ -89,10 +90,10 @@ fn a_user_follows_its_signing_key_when_it_goes_and_when_it_comes() {
     let back = at_ability(SigningKeyState::Signs, Some(&unchanged));
 
     assert_eq!(summary(&calm.status), (True, "Issued", false, false));
-    assert_eq!(gone.news, ["SigningKeyNotFound"]);
-    assert_eq!((unchanged.news.len(), &unchanged.status), (0, &gone.status));
+    assert_eq!(gone.events, ["SigningKeyNotFound"]);
+    assert_eq!((unchanged.events.len(), &unchanged.status), (0, &gone.status));
     assert_eq!(summary(&back.status), (True, "Issued", false, false));
-    assert_eq!(back.news, ["Issued"]);
+    assert_eq!(back.events, ["Issued"]);
 }
 
 #[test]
@@ -107,8 +108,8 @@ fn a_signing_key_that_nobody_looked_at_leaves_what_was_said_of_it() {
         assert_eq!(tell(&seen, unseen, Some(former), now()).status, *former);
     }
     let blocked = |former| {
-        let told = tell(&seen, (&unavailable, SigningKeyState::Unknown), Some(former), now());
-        condition(&told.status, "Ready").unwrap().status
+        let event = tell(&seen, (&unavailable, SigningKeyState::Unknown), Some(former), now());
+        condition(&event.status, "Ready").unwrap().status
     };
     assert_eq!((blocked(&calm), blocked(&gone)), (True, False));
 }
@@ -118,10 +119,10 @@ fn a_stalled_user_stays_stalled_for_its_own_reason_and_names_the_key_as_well() {
     let operation = Operation::on("patch", "secrets", "payments", "billing-credentials");
     let forbidden = Outcome::Blocked(BlockedReason::Forbidden { operation, account: None });
 
-    let told = tell(&delivered(), (&forbidden, SigningKeyState::Missing), None, now());
+    let event = tell(&delivered(), (&forbidden, SigningKeyState::Missing), None, now());
 
-    assert_eq!(summary(&told.status), (False, "Forbidden", false, true));
-    let message = &condition(&told.status, "Ready").unwrap().message;
+    assert_eq!(summary(&event.status), (False, "Forbidden", false, true));
+    let message = &condition(&event.status, "Ready").unwrap().message;
     assert!(message.contains("SigningKey gateway"), "{message}");
 }
 
@@ -132,9 +133,13 @@ fn a_status_follows_its_key_only_where_nothing_else_is_behind() {
     let follows = |seen: &Observed, present: &TechnicalUserStatus| {
         let signing_key =
             ReferredKey { name: "gateway".to_owned(), ability: SigningKeyState::Missing };
-        let verdict = &Outcome::Delivered;
-        let situation =
-            StatusInputs { verdict, signing_key: &signing_key, home: "home", now: now() };
+        let outcome = &Outcome::Delivered;
+        let situation = StatusInputs {
+            outcome,
+            signing_key: &signing_key,
+            operator_namespace: "home",
+            now: now(),
+        };
         report::follows_key(seen, &situation, present)
     };
     let rotated =
@@ -183,9 +188,9 @@ fn a_suspension_is_a_state_that_is_reached_and_its_end_is_told() {
     assert_eq!(summary(&held.status), (True, "Suspended", false, false));
     let condition_of = |status| condition(status, "Suspended").map(|it| it.status);
     assert_eq!(condition_of(&held.status), Some(True));
-    assert_eq!(held.news, ["Suspended"]);
+    assert_eq!(held.events, ["Suspended"]);
     assert_eq!(condition_of(&resumed.status), None);
-    assert_eq!(resumed.news, ["Issued"]);
+    assert_eq!(resumed.events, ["Issued"]);
 }
 
 #[test]
@@ -193,10 +198,10 @@ fn a_suspended_user_in_trouble_says_both() {
     let suspended = User { is_suspended: true, ..user() };
     let seen = observed(suspended, record([('a', current(1))]), None);
 
-    let told = tell(&seen, (&Outcome::SecretConflict, SigningKeyState::Signs), None, now());
+    let event = tell(&seen, (&Outcome::SecretConflict, SigningKeyState::Signs), None, now());
 
-    assert_eq!(summary(&told.status), (False, "SecretConflict", false, true));
-    assert!(condition(&told.status, "Suspended").is_some());
+    assert_eq!(summary(&event.status), (False, "SecretConflict", false, true));
+    assert!(condition(&event.status, "Suspended").is_some());
 }
 
 #[test]
@@ -231,7 +236,7 @@ fn a_secret_that_is_read_once_shows_its_deadline_and_whether_a_reader_was_seen()
 
 #[test]
 fn extra_conditions_are_absent_when_there_is_nothing_to_say() {
-    let status = told(&delivered(), &Outcome::Delivered);
+    let status = event(&delivered(), &Outcome::Delivered);
 
     let types: Vec<_> = status.conditions.iter().map(|it| it.type_.as_str()).collect();
     assert_eq!(types, ["Ready"]);
@@ -241,7 +246,7 @@ fn extra_conditions_are_absent_when_there_is_nothing_to_say() {
 fn an_overlap_is_said_and_its_last_end_named() {
     let record = record([('a', current(2)), ('b', old(2)), ('c', old(5))]);
 
-    let status = told(&observed(user(), record, showing('a', &user())), &Outcome::Delivered);
+    let status = event(&observed(user(), record, showing('a', &user())), &Outcome::Delivered);
 
     let condition = condition(&status, "OverlapActive").unwrap();
     assert_eq!(condition.status, True);
@@ -254,7 +259,7 @@ fn an_alias_that_waits_for_the_next_client_secret_is_named() {
     wishing.content.secret_fields.insert("CLIENT_SECRET".to_owned());
     let seen = observed(wishing, record([('a', current(1))]), showing('a', &user()));
 
-    let status = told(&seen, &Outcome::Delivered);
+    let status = event(&seen, &Outcome::Delivered);
 
     let condition = condition(&status, "AliasesPending").unwrap();
     assert!(condition.message.contains("CLIENT_SECRET"), "{}", condition.message);

@@ -218,7 +218,7 @@ pub(super) fn rests(step: &Step) -> Option<&Done> {
     }
 }
 
-pub(super) fn verdict(step: &Step) -> Option<&Outcome> {
+pub(super) fn outcome(step: &Step) -> Option<&Outcome> {
     rests(step).map(|rest| &rest.outcome)
 }
 

@@ -1,8 +1,8 @@
 //! How the client secret reaches its user, and when nothing does.
 
 use super::given::{
-    altered, at, cause, created, current, hours, id, issued, now, observed, old, pending,
-    placeholder, put, record, rests, showing, step, user, verdict, version,
+    altered, at, cause, created, current, hours, id, issued, now, observed, old, outcome, pending,
+    placeholder, put, record, rests, showing, step, user, version,
 };
 use crate::domain::delivery::{ManagedFields, ObservedSecret};
 use crate::domain::technical_user::{
@@ -27,7 +27,7 @@ fn suspended() -> User {
 fn a_one_time_secret_stays_until_its_time_is_over() {
     let step = step(once(), record([('a', current(1))]), showing('a', &once()));
 
-    assert_eq!(verdict(&step), Some(&Outcome::Delivered));
+    assert_eq!(outcome(&step), Some(&Outcome::Delivered));
     assert_eq!(rests(&step).unwrap().requeue_at, Some(at(5)));
 }
 
@@ -45,7 +45,7 @@ fn a_one_time_secret_whose_time_is_over_is_deleted_at_its_version() {
 fn a_one_time_secret_that_its_reader_deleted_is_not_written_again() {
     let step = step(once(), record([('a', current(1))]), None);
 
-    assert_eq!(verdict(&step), Some(&Outcome::ReadOnce));
+    assert_eq!(outcome(&step), Some(&Outcome::ReadOnce));
     assert_eq!(rests(&step).unwrap().requeue_at, None);
 }
 
@@ -90,7 +90,7 @@ fn an_altered_one_time_secret_is_left_until_its_time_is_over() {
     aged.issued_at = at(-7);
     let late = step(once(), record([('a', aged)]), altered('a', &once()));
 
-    assert_eq!(verdict(&fresh), Some(&Outcome::AlterationIgnored));
+    assert_eq!(outcome(&fresh), Some(&Outcome::AlterationIgnored));
     assert_eq!(late, Step::Write(Write::Withdraw(version("7"))));
 }
 
@@ -110,7 +110,7 @@ fn a_one_time_client_secret_that_was_never_promoted_is_replaced() {
 fn a_deleted_secret_may_be_ignored_until_the_next_rotation() {
     let step = step(lenient(), record([('a', current(1))]), None);
 
-    assert_eq!(verdict(&step), Some(&Outcome::DeletionIgnored));
+    assert_eq!(outcome(&step), Some(&Outcome::DeletionIgnored));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn an_altered_secret_may_be_ignored_until_the_next_rotation() {
     let quiet = step(lenient(), record.clone(), altered('a', &lenient()));
     let asked = step(requesting, record, altered('a', &lenient()));
 
-    assert_eq!(verdict(&quiet), Some(&Outcome::AlterationIgnored));
+    assert_eq!(outcome(&quiet), Some(&Outcome::AlterationIgnored));
     assert_eq!(cause(&asked), Some(Cause::Requested));
 }
 
@@ -158,7 +158,7 @@ fn nothing_is_issued_rotated_or_withdrawn_while_suspended() {
         for record in [record([]), record([('a', aged.clone())])] {
             let step = step(wishes.clone(), record, delivered.clone());
 
-            assert_eq!(verdict(&step), Some(&Outcome::Suspended), "{delivered:?}");
+            assert_eq!(outcome(&step), Some(&Outcome::Suspended), "{delivered:?}");
             assert_eq!(rests(&step).unwrap().requeue_at, None);
         }
     }
@@ -188,7 +188,7 @@ fn a_delivery_that_suspension_overtook_keeps_its_entry() {
     let created = step(suspended(), record([('a', created(1))]), None);
 
     assert_eq!(shown, Step::Write(Write::Discard(version("7"))));
-    assert_eq!(verdict(&created), Some(&Outcome::Suspended));
+    assert_eq!(outcome(&created), Some(&Outcome::Suspended));
 }
 
 #[test]

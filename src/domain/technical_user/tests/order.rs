@@ -1,8 +1,8 @@
 //! Which check answers when several could.
 
 use super::given::{
-    altered, at, cause, current, hours, id, issued, now, old, pending, placeholder, put, record,
-    rests, showing, step, user, verdict, version,
+    altered, at, cause, current, hours, id, issued, now, old, outcome, pending, placeholder, put,
+    record, rests, showing, step, user, version,
 };
 use crate::domain::delivery::{Mutability, ObservedSecret};
 use crate::domain::object::Belongs;
@@ -14,14 +14,14 @@ fn revoking() -> User {
 
 #[test]
 fn revocation_comes_before_every_obstacle() {
-    let obstacles: [Option<ObservedSecret>; 5] = [
+    let blocked_reasons: [Option<ObservedSecret>; 5] = [
         None,
         Some(ObservedSecret { belongs: Belongs::Foreign, ..placeholder() }),
         Some(ObservedSecret { belongs: Belongs::Predecessor, ..placeholder() }),
         Some(ObservedSecret { is_terminating: true, ..placeholder() }),
         Some(ObservedSecret { mutability: Mutability::Immutable, ..showing('b', &user()) }),
     ];
-    for delivered in obstacles {
+    for delivered in blocked_reasons {
         let record = record([('a', current(1)), ('b', pending("7", 2)), ('c', old(4))]);
 
         let step = step(revoking(), record, delivered.clone());
@@ -60,7 +60,7 @@ fn a_conflict_comes_before_tidying() {
 
     let step = step(user(), record([('a', current(1)), ('b', old(-1))]), foreign);
 
-    assert_eq!(verdict(&step), Some(&Outcome::SecretConflict));
+    assert_eq!(outcome(&step), Some(&Outcome::SecretConflict));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_conflict_comes_before_a_finalizer() {
 
     let step = step(user(), record([]), foreign);
 
-    assert_eq!(verdict(&step), Some(&Outcome::SecretConflict));
+    assert_eq!(outcome(&step), Some(&Outcome::SecretConflict));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn an_immutable_secret_is_not_fenced() {
 
     let step = step(user(), record([('a', pending("7", 1))]), immutable);
 
-    assert_eq!(verdict(&step), Some(&Outcome::SecretImmutable));
+    assert_eq!(outcome(&step), Some(&Outcome::SecretImmutable));
 }
 
 #[test]

@@ -6,10 +6,10 @@ use super::given::{
 };
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::technical_user::{CredentialState, TechnicalUserStatus};
+use crate::domain::blocked_reason::{BlockedReason, Operation};
 use crate::domain::credential::record::Unreadable;
 use crate::domain::delivery::ObservedSecret;
 use crate::domain::object::Belongs;
-use crate::domain::obstacle::{BlockedReason, Operation};
 use crate::domain::policy::Policy;
 use crate::domain::schedule::Now;
 use crate::domain::technical_user::report::{
@@ -25,30 +25,30 @@ fn delivered() -> Observed {
     observed(user(), record([('a', current(1))]), showing('a', &user()))
 }
 
-fn told(seen: &Observed, verdict: &Outcome) -> TechnicalUserStatus {
-    status(seen, verdict, None, now()).unwrap()
+fn event(seen: &Observed, outcome: &Outcome) -> TechnicalUserStatus {
+    status(seen, outcome, None, now()).unwrap()
 }
 
 /// The status while the `SigningKey` signs.
 fn status(
     seen: &Observed,
-    verdict: &Outcome,
+    outcome: &Outcome,
     former: Option<&TechnicalUserStatus>,
     now: Now,
 ) -> Option<TechnicalUserStatus> {
-    with_key(SigningKeyState::Signs, verdict, now, |situation| {
+    with_key(SigningKeyState::Signs, outcome, now, |situation| {
         report::status(seen, situation, former)
     })
 }
 
 fn with_key<T>(
     ability: SigningKeyState,
-    verdict: &Outcome,
+    outcome: &Outcome,
     now: Now,
     act: impl FnOnce(&StatusInputs<'_>) -> T,
 ) -> T {
     let signing_key = ReferredKey { name: "gateway".to_owned(), ability };
-    act(&StatusInputs { verdict, signing_key: &signing_key, home: "home", now })
+    act(&StatusInputs { outcome, signing_key: &signing_key, operator_namespace: "home", now })
 }
 
 fn invalid() -> InvalidField {
@@ -109,14 +109,14 @@ fn each_verdict_has_its_conditions() {
             (True, true, false),
         ),
     ];
-    for (verdict, reason, expected) in table {
-        let status = told(&delivered(), &verdict);
+    for (outcome, reason, expected) in table {
+        let status = event(&delivered(), &outcome);
 
-        assert_eq!(summary(&status), expected, "{verdict:?}");
+        assert_eq!(summary(&status), expected, "{outcome:?}");
         let ready = condition(&status, "Ready").unwrap();
         assert_eq!((ready.reason.as_str(), ready.observed_generation), (reason, 3));
         let is_sentence = ready.message.ends_with('.') && !ready.message.contains("  ");
-        assert!(is_sentence, "{verdict:?}: {}", ready.message);
+        assert!(is_sentence, "{outcome:?}: {}", ready.message);
     }
 }
 
@@ -124,7 +124,7 @@ fn each_verdict_has_its_conditions() {
 fn waiting_with_nothing_that_works_is_not_ready() {
     let seen = observed(user(), record([]), placeholder());
 
-    let status = told(&seen, &Outcome::SecretTerminating);
+    let status = event(&seen, &Outcome::SecretTerminating);
 
     assert_eq!(summary(&status), (False, true, false));
 }
@@ -143,16 +143,16 @@ fn a_client_secret_works_when_the_secret_shows_the_current_one_or_is_gone() {
 
 #[test]
 fn a_return_from_trouble_is_news_and_a_first_client_secret_is_none() {
-    let reasons = |verdict: &Outcome, former: Option<&TechnicalUserStatus>| -> Vec<_> {
-        let present = status(&delivered(), verdict, former, now()).unwrap();
-        let news = with_key(SigningKeyState::Signs, verdict, now(), |situation| {
-            report::news(&delivered(), situation, former, &present)
+    let reasons = |outcome: &Outcome, former: Option<&TechnicalUserStatus>| -> Vec<_> {
+        let present = status(&delivered(), outcome, former, now()).unwrap();
+        let events = with_key(SigningKeyState::Signs, outcome, now(), |situation| {
+            report::events(&delivered(), situation, former, &present)
         });
-        news.into_iter().map(|it| it.reason).collect()
+        events.into_iter().map(|it| it.reason).collect()
     };
-    let calm = told(&delivered(), &Outcome::Delivered);
-    let blocked = told(&delivered(), &Outcome::SecretTerminating);
-    let unissued = told(&observed(user(), record([]), None), &Outcome::SecretConflict);
+    let calm = event(&delivered(), &Outcome::Delivered);
+    let blocked = event(&delivered(), &Outcome::SecretTerminating);
+    let unissued = event(&observed(user(), record([]), None), &Outcome::SecretConflict);
 
     assert!(reasons(&Outcome::Delivered, None).is_empty());
     assert!(reasons(&Outcome::Delivered, Some(&calm)).is_empty());
@@ -172,7 +172,7 @@ fn a_user_that_is_gone_has_no_status() {
 fn credentials_are_listed_newest_first_and_without_verifiers() {
     let record = record([('a', old(5)), ('b', current(2)), ('c', pending("6", 3))]);
 
-    let status = told(&observed(user(), record, showing('b', &user())), &Outcome::Delivered);
+    let status = event(&observed(user(), record, showing('b', &user())), &Outcome::Delivered);
 
     let listed: Vec<_> = status.credentials.iter().map(|it| (it.id.clone(), it.state)).collect();
     let expected = [
@@ -198,7 +198,7 @@ fn the_binding_names_the_secret_once_it_carries_a_client_secret_of_ours() {
     for (delivered, expected) in secrets {
         let seen = observed(user(), record([('a', current(1))]), delivered);
 
-        let binding = told(&seen, &Outcome::Delivered).binding;
+        let binding = event(&seen, &Outcome::Delivered).binding;
 
         assert_eq!(binding.as_ref().map(|it| it.name.as_str()), expected);
     }
@@ -209,11 +209,11 @@ fn rotation_times_and_the_serial_come_from_the_record() {
     let scheduled = User { period: Some(hours(48)), ..user() };
     let seen = observed(scheduled.clone(), record([('a', current(4))]), showing('a', &scheduled));
 
-    let told = told(&seen, &Outcome::Delivered);
+    let event = event(&seen, &Outcome::Delivered);
 
-    assert_eq!(told.serial, Some(4));
-    assert_eq!(told.last_rotation_time.unwrap().0, at(-1));
-    let next = told.next_rotation_time.unwrap().0;
+    assert_eq!(event.serial, Some(4));
+    assert_eq!(event.last_rotation_time.unwrap().0, at(-1));
+    let next = event.next_rotation_time.unwrap().0;
     assert!(next > at(46) && next <= at(47), "{next}");
 }
 
@@ -222,7 +222,7 @@ fn a_suspended_user_has_no_next_rotation() {
     let suspended = User { period: Some(hours(48)), is_suspended: true, ..user() };
     let seen = observed(suspended.clone(), record([('a', current(1))]), showing('a', &suspended));
 
-    assert_eq!(told(&seen, &Outcome::Suspended).next_rotation_time, None);
+    assert_eq!(event(&seen, &Outcome::Suspended).next_rotation_time, None);
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn an_answered_request_is_shown_and_an_open_one_is_not() {
         ..user()
     };
 
-    let status = told(&observed(asking, record, showing('a', &user())), &Outcome::Delivered);
+    let status = event(&observed(asking, record, showing('a', &user())), &Outcome::Delivered);
 
     assert_eq!(status.last_handled_rotate_at.as_deref(), Some("one"));
     assert_eq!(status.last_handled_revoke_at, None);
@@ -253,7 +253,7 @@ fn a_rotation_is_not_reported_as_handled_before_its_client_secret_is_delivered()
     };
     let blocked = Outcome::Blocked(BlockedReason::ApiServerUnavailable);
 
-    let without_former = told(&seen, &blocked);
+    let without_former = event(&seen, &blocked);
     let present = status(&seen, &blocked, Some(&former), now()).unwrap();
 
     assert_eq!(without_former.last_handled_rotate_at, None);
@@ -264,12 +264,12 @@ fn a_rotation_is_not_reported_as_handled_before_its_client_secret_is_delivered()
 fn an_ignored_request_is_a_condition_and_an_event() {
     let blank = User { ignored_requests: vec!["iam.cyoda.com/rotate-requested-at"], ..user() };
     let seen = observed(blank, record([('a', current(1))]), showing('a', &user()));
-    let former = told(&delivered(), &Outcome::Delivered);
+    let former = event(&delivered(), &Outcome::Delivered);
 
     let present = status(&seen, &Outcome::Delivered, Some(&former), now()).unwrap();
-    let verdict = &Outcome::Delivered;
-    let news = with_key(SigningKeyState::Signs, verdict, now(), |situation| {
-        report::news(&seen, situation, Some(&former), &present)
+    let outcome = &Outcome::Delivered;
+    let events = with_key(SigningKeyState::Signs, outcome, now(), |situation| {
+        report::events(&seen, situation, Some(&former), &present)
     });
 
     let ignored = condition(&present, "RequestIgnored").unwrap();
@@ -278,7 +278,7 @@ fn an_ignored_request_is_a_condition_and_an_event() {
         "{}",
         ignored.message
     );
-    assert_eq!(news.iter().map(|it| it.reason).collect::<Vec<_>>(), ["RequestIgnored"]);
+    assert_eq!(events.iter().map(|it| it.reason).collect::<Vec<_>>(), ["RequestIgnored"]);
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn the_same_state_later_gives_the_same_status() {
 
 #[test]
 fn a_status_survives_its_journey_through_json() {
-    let status = told(&delivered(), &Outcome::Delivered);
+    let status = event(&delivered(), &Outcome::Delivered);
 
     let json = serde_json::to_string(&status).unwrap();
 
@@ -319,7 +319,7 @@ fn a_status_survives_its_journey_through_json() {
 #[test]
 fn a_lost_status_is_written_again_from_the_record() {
     let seen = delivered();
-    let before = told(&seen, &Outcome::Delivered);
+    let before = event(&seen, &Outcome::Delivered);
 
     let after = status(&seen, &Outcome::Delivered, Some(&TechnicalUserStatus::default()), now());
 
@@ -328,12 +328,12 @@ fn a_lost_status_is_written_again_from_the_record() {
 
 #[test]
 fn an_unreadable_spec_keeps_what_was_known_and_names_the_field_and_its_value() {
-    let former = told(&delivered(), &Outcome::Delivered);
+    let former = event(&delivered(), &Outcome::Delivered);
     let read = |former: Option<&TechnicalUserStatus>, generation, now| {
         report::invalid_spec((&user().owner, generation), invalid(), former, now)
     };
 
-    let (status, news) = read(Some(&former), 4, Now::at(at(1)));
+    let (status, events) = read(Some(&former), 4, Now::at(at(1)));
     let (again, silence) = read(Some(&status), 4, Now::at(at(9)));
 
     assert_eq!(summary(&status), (False, false, true));
@@ -343,7 +343,7 @@ fn an_unreadable_spec_keeps_what_was_known_and_names_the_field_and_its_value() {
     for part in ["spec.rotation.overlap", "payments/billing", "\"soon\""] {
         assert!(message.contains(part), "{message}");
     }
-    assert_eq!(news.unwrap().reason, "InvalidSpec");
+    assert_eq!(events.unwrap().reason, "InvalidSpec");
     assert!(is_same(&status, &again));
     assert_eq!(silence, None);
 }
@@ -353,7 +353,7 @@ fn a_record_that_cannot_be_read_leaves_no_old_numbers() {
     let unreadable = ClientIdReservation::Unreadable(Unreadable::FormatVersion);
     let seen = Observed { record: unreadable, ..delivered() };
 
-    let status = told(&seen, &Outcome::Unreadable(Unreadable::FormatVersion));
+    let status = event(&seen, &Outcome::Unreadable(Unreadable::FormatVersion));
 
     assert_eq!(status.serial, None);
     assert!(status.credentials.is_empty());
@@ -375,7 +375,7 @@ fn what_the_installation_does_not_allow_makes_a_delivered_user_unready_and_is_na
         let Step::Done(rest) = decide(&observed, now()) else {
             panic!("there is nothing to write")
         };
-        let status = told(&observed, &rest.outcome);
+        let status = event(&observed, &rest.outcome);
 
         let ready = condition(&status, "Ready").unwrap();
         assert_eq!(ready.reason, reason);
@@ -394,8 +394,8 @@ fn a_request_that_waits_for_a_full_record_is_shown() {
     answered.rotated = answered.rotated.with("new");
     let answered = observed(requesting, answered, showing('a', &user()));
 
-    let shown = told(&waiting, &Outcome::TooManyCredentials);
-    let settled = told(&answered, &Outcome::TooManyCredentials);
+    let shown = event(&waiting, &Outcome::TooManyCredentials);
+    let settled = event(&answered, &Outcome::TooManyCredentials);
 
     let pending = condition(&shown, "RequestPending").unwrap();
     assert!(pending.message.contains("2026-11-24T09:00:00Z"), "{}", pending.message);

@@ -1,7 +1,7 @@
 //! Requests by annotation: a token acts unless it is the last one that was handled.
 
 use super::given::{
-    at, current, id, issued, pending, placeholder, put, record, showing, step, user, verdict,
+    at, current, id, issued, outcome, pending, placeholder, put, record, showing, step, user,
 };
 use crate::domain::credential::record::Record;
 use crate::domain::technical_user::{Cause, Change, Outcome, User};
@@ -38,7 +38,7 @@ fn a_new_token_asks_for_a_new_client_secret_and_is_recorded_with_it() {
 fn the_last_answered_token_does_not_act_again() {
     let step = step(rotating("one"), answered(&["one"]), showing('a', &user()));
 
-    assert_eq!(verdict(&step), Some(&Outcome::Delivered));
+    assert_eq!(outcome(&step), Some(&Outcome::Delivered));
 }
 
 #[test]

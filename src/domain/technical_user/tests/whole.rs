@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 
 use super::given::{
-    OVERLAP, altered, at, cause, created, current, id, issued, old, placeholder, put, record,
-    rests, showing, step, user, verdict, version,
+    OVERLAP, altered, at, cause, created, current, id, issued, old, outcome, placeholder, put,
+    record, rests, showing, step, user, version,
 };
 use crate::api::technical_user::{CredentialField, SecretTemplate};
 use crate::domain::credential::record::{Entry, EntryState};
@@ -61,7 +61,7 @@ fn a_full_record_gets_no_secret_without_a_client_secret() {
     full.entries.insert(id('a'), old(8));
     let fenced = step(user(), full, placeholder());
 
-    assert_eq!(verdict(&without), Some(&Outcome::TooManyCredentials));
+    assert_eq!(outcome(&without), Some(&Outcome::TooManyCredentials));
     assert_eq!(put(&with).unwrap().1, Change::Prune);
     assert_eq!(fenced, Step::Write(Write::Discard(version("7"))));
 }
@@ -155,7 +155,7 @@ fn a_secret_that_may_be_immutable_is_asked_by_clearing_the_field() {
 
     let clear = Step::Write(Write::ClearImmutable(version("7")));
     assert_eq!((to_issue, to_refresh), (clear.clone(), clear));
-    assert_eq!(verdict(&nothing_due), Some(&Outcome::Delivered));
+    assert_eq!(outcome(&nothing_due), Some(&Outcome::Delivered));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn lost_ownership_of_the_fields_issues_nothing() {
 
     let step = step(user(), record([('a', current(1))]), untracked);
 
-    assert_eq!(verdict(&step), Some(&Outcome::Delivered));
+    assert_eq!(outcome(&step), Some(&Outcome::Delivered));
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn nothing_is_delivered_into_an_immutable_secret() {
     let shown = step(user(), record([]), immutable(showing('a', &user())));
     let empty = step(user(), record([]), immutable(placeholder()));
 
-    assert_eq!(verdict(&shown), Some(&Outcome::SecretImmutable));
+    assert_eq!(outcome(&shown), Some(&Outcome::SecretImmutable));
     assert_eq!(empty, Step::Write(Write::Discard(version("7"))));
 }
 
@@ -187,5 +187,5 @@ fn an_immutable_secret_with_the_current_client_secret_is_fine_even_when_it_drift
 
     let step = step(user(), record([('a', current(1))]), delivered);
 
-    assert_eq!(verdict(&step), Some(&Outcome::Delivered));
+    assert_eq!(outcome(&step), Some(&Outcome::Delivered));
 }

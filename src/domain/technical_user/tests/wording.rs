@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::given::{at, current, hours, now, observed, old, record, showing, user};
 use crate::api::condition::Condition;
+use crate::domain::blocked_reason::BlockedReason;
 use crate::domain::credential::record::Unreadable;
+use crate::domain::events::Event;
 use crate::domain::invalid::InvalidField;
-use crate::domain::news::Event;
-use crate::domain::obstacle::BlockedReason;
 use crate::domain::policy::Policy;
 use crate::domain::schedule::ClockMonitor;
 use crate::domain::technical_user::report::{self, ReferredKey, SigningKeyState, StatusInputs};
@@ -23,20 +23,20 @@ fn every_verdict_names_the_technical_user_whatever_its_signing_key_does() {
     let blocked = every_blocked_reason().into_iter().map(Outcome::Blocked);
     let seen = observed(user(), record([('a', current(1))]), showing('a', &user()));
 
-    for verdict in all.chain(blocked) {
+    for outcome in all.chain(blocked) {
         for ability in SigningKeyState::SEEN {
             let signing_key = ReferredKey { name: "gateway".to_owned(), ability };
             let situation = StatusInputs {
-                verdict: &verdict,
+                outcome: &outcome,
                 signing_key: &signing_key,
-                home: "home",
+                operator_namespace: "home",
                 now: now(),
             };
             let status = report::status(&seen, &situation, None).unwrap();
             for Condition { message, .. } in &status.conditions {
                 assert_worded(message, OBJECT);
             }
-            for Event { message, .. } in report::news(&seen, &situation, None, &status) {
+            for Event { message, .. } in report::events(&seen, &situation, None, &status) {
                 assert_worded(&message, OBJECT);
             }
         }
@@ -91,8 +91,12 @@ fn every_condition_and_its_end_name_the_technical_user() {
     let calm = observed(user(), record([('a', current(2))]), showing('a', &user()));
     let apart = ClockMonitor::default().sample(at(0), Some(at(1)), Duration::ZERO);
     let signing_key = ReferredKey { name: "gateway".to_owned(), ability: SigningKeyState::Signs };
-    let situation =
-        |verdict, now| StatusInputs { verdict, signing_key: &signing_key, home: "home", now };
+    let situation = |outcome, now| StatusInputs {
+        outcome,
+        signing_key: &signing_key,
+        operator_namespace: "home",
+        now,
+    };
     let (full, delivered) = (Outcome::TooManyCredentials, Outcome::Delivered);
     let status = |seen: &Observed, situation: &StatusInputs<'_>| {
         report::status(seen, situation, None).unwrap()
@@ -100,8 +104,8 @@ fn every_condition_and_its_end_name_the_technical_user() {
 
     let begun = status(&seen, &situation(&full, apart));
     let ended = status(&calm, &situation(&delivered, now()));
-    let news = report::news(&seen, &situation(&full, apart), Some(&ended), &begun);
-    let relief = report::news(&calm, &situation(&delivered, now()), Some(&begun), &ended);
+    let events = report::events(&seen, &situation(&full, apart), Some(&ended), &begun);
+    let relief = report::events(&calm, &situation(&delivered, now()), Some(&begun), &ended);
 
     let types: BTreeSet<&str> = begun.conditions.iter().map(|it| it.type_.as_str()).collect();
     let expected = [
@@ -120,7 +124,7 @@ fn every_condition_and_its_end_name_the_technical_user() {
     let reasons: Vec<&str> = relief.iter().map(|it| it.reason).collect();
     assert_eq!(reasons, ["Issued", "ClockSkewResolved", "RequestNoLongerEmpty"]);
     let messages = begun.conditions.iter().map(|it| &it.message);
-    for message in messages.chain(news.iter().chain(&relief).map(|it| &it.message)) {
+    for message in messages.chain(events.iter().chain(&relief).map(|it| &it.message)) {
         assert_worded(message, OBJECT);
     }
 }

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 
 use super::scheduled;
 use crate::api::condition::ConditionStatus;
+use crate::domain::blocked_reason::BlockedReason;
 use crate::domain::invalid::InvalidField;
 use crate::domain::key_pair::Kid;
-use crate::domain::obstacle::BlockedReason;
 use crate::domain::readiness::{Progress, Readiness, ready_status, seconds};
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::{Entry, Unreadable};
@@ -52,14 +52,14 @@ pub enum Outcome {
     /// The API server did not let the operator do its work.
     Blocked {
         /// What it met.
-        obstacle: BlockedReason,
+        blocked_reason: BlockedReason,
         /// Whether a key signs meanwhile.
         signs: bool,
     },
 }
 
 /// How things stand, once nothing is left to do.
-pub(in crate::domain::signing_key) fn verdict(
+pub(in crate::domain::signing_key) fn outcome(
     series: &Series,
     observed: &Observed,
     ledger: &Ledger,
@@ -67,17 +67,17 @@ pub(in crate::domain::signing_key) fn verdict(
 ) -> Outcome {
     let active = ledger.active(now.likely());
     let signs = signs(series, observed, now);
-    match observed.targets.get(&series.home) {
+    match observed.targets.get(&series.operator_namespace) {
         Some(ConfigMapState::Conflict) => {
-            return Outcome::JwksConflict(series.place_in(&series.home));
+            return Outcome::JwksConflict(series.place_in(&series.operator_namespace));
         }
-        Some(ConfigMapState::Unwritable(obstacle, _)) => {
-            return Outcome::Blocked { obstacle: obstacle.clone(), signs };
+        Some(ConfigMapState::Unwritable(blocked_reason, _)) => {
+            return Outcome::Blocked { blocked_reason: blocked_reason.clone(), signs };
         }
         Some(ConfigMapState::Orphaned(_)) => {
-            let object = series.place_in(&series.home).config_map();
+            let object = series.place_in(&series.operator_namespace).config_map();
             return Outcome::Blocked {
-                obstacle: BlockedReason::AwaitingGarbageCollection { object },
+                blocked_reason: BlockedReason::AwaitingGarbageCollection { object },
                 signs,
             };
         }
@@ -105,7 +105,8 @@ pub(in crate::domain::signing_key) fn verdict(
 pub fn signs(series: &Series, observed: &Observed, now: Now) -> bool {
     let LedgerState::Ledger(_, ledger) = &observed.ledger else { return false };
     let active = ledger.active(now.likely());
-    let is_able = |(index, entry): (u32, &Entry)| observed.can_sign(&series.home, index, entry);
+    let is_able =
+        |(index, entry): (u32, &Entry)| observed.can_sign(&series.operator_namespace, index, entry);
     !series.is_suspended && active.is_some_and(is_able)
 }
 
@@ -123,7 +124,9 @@ impl Outcome {
             Self::LedgerUnreadable { .. } | Self::JwksConflict(_) | Self::InvalidSpec(_) => {
                 (ConditionStatus::False, Stalled)
             }
-            Self::Blocked { obstacle, signs } => (ready_status(*signs), obstacle.progress()),
+            Self::Blocked { blocked_reason, signs } => {
+                (ready_status(*signs), blocked_reason.progress())
+            }
         };
         Readiness { status, reason: self.reason(), message: self.message(name), progress }
     }
@@ -141,7 +144,7 @@ impl Outcome {
             Self::LedgerUnreadable { .. } => "LedgerUnreadable",
             Self::JwksConflict(_) => "ConfigMapConflict",
             Self::InvalidSpec(_) => "InvalidSpec",
-            Self::Blocked { obstacle, .. } => obstacle.reason(),
+            Self::Blocked { blocked_reason, .. } => blocked_reason.reason(),
         }
     }
 
@@ -166,8 +169,8 @@ impl Outcome {
                 Ledger::CAPACITY
             ),
             Self::InvalidSpec(field) => field.message(&object, "sk"),
-            Self::Blocked { obstacle, .. } => {
-                format!("{object} is not up to date. {}", obstacle.message())
+            Self::Blocked { blocked_reason, .. } => {
+                format!("{object} is not up to date. {}", blocked_reason.message())
             }
             Self::KeyUnreadable { .. } | Self::LedgerUnreadable { .. } | Self::JwksConflict(_) => {
                 self.remedy(&object)

@@ -5,22 +5,22 @@ use std::collections::BTreeSet;
 use super::{Outcome, named};
 use crate::api::condition::Condition;
 use crate::api::signing_key::{KeyState, KeyStatus, SigningKeyStatus};
+use crate::domain::events::{Event, condition_events, was_not_ready};
 use crate::domain::key_pair::{Algorithm, Kid, PublicKey};
-use crate::domain::news::{Event, condition_events, was_not_ready};
 use crate::domain::signing_key::observed::object;
 use crate::domain::signing_key::{Ledger, Observed, Series};
 
 /// What is worth an Event once `present` has taken the place of `former`.
-pub fn news(
+pub fn events(
     name: &str,
-    verdict: &Outcome,
+    outcome: &Outcome,
     former: Option<&SigningKeyStatus>,
     present: &SigningKeyStatus,
 ) -> Vec<Event> {
     let conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
     let known = |kid: &str| former.and_then(|former| former.keys.iter().find(|it| it.kid == kid));
     let keys = present.keys.iter().rev().filter_map(|key| turn(known(&key.kid), key, name));
-    let is_told = match verdict {
+    let is_told = match outcome {
         // A key that begins is told as such; one that signs again ends the trouble that was told.
         Outcome::Signing(kid) => {
             let is_former = known(kid.as_str()).is_some_and(|it| it.state == KeyState::Active);
@@ -37,7 +37,7 @@ pub fn news(
         | Outcome::InvalidSpec(_)
         | Outcome::Blocked { .. } => true,
     };
-    let ready = is_told.then(|| Event::of(verdict.readiness(name), conditions)).flatten();
+    let ready = is_told.then(|| Event::of(outcome.readiness(name), conditions)).flatten();
     keys.chain(ready)
         .chain(condition_events(&object(name), conditions, &present.conditions))
         .collect()
@@ -118,7 +118,7 @@ pub fn all_revoked(series: &Series, former: &Ledger, ledger: &Ledger) -> Event {
 pub fn ledger_made(observed: &Observed, ledger: &Ledger) -> Option<Event> {
     let series = observed.series.as_ref()?;
     let none = BTreeSet::new();
-    let published = observed.published_at(&series.home).unwrap_or(&none);
+    let published = observed.published_at(&series.operator_namespace).unwrap_or(&none);
     if observed.key_pairs.is_empty() && published.is_empty() {
         return None;
     }

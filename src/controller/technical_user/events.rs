@@ -6,10 +6,10 @@ use crate::controller::cluster::{ApiErrorKind, ObjectRef};
 use crate::controller::engine::{Action, requeue_at};
 use crate::controller::event::{self, Regarding};
 use crate::controller::{Context, Error};
+use crate::domain::blocked_reason::BlockedReason;
 use crate::domain::credential::record::{Owner, Record};
 use crate::domain::delivery::Refresh;
-use crate::domain::news::Event;
-use crate::domain::obstacle::BlockedReason;
+use crate::domain::events::Event;
 use crate::domain::readiness::Progress;
 use crate::domain::technical_user::report::{SigningKeyState, StatusInputs};
 use crate::domain::technical_user::{
@@ -33,17 +33,17 @@ pub(super) async fn report(
 
 /// Says what is wrong, if the API server lets it be said.
 pub(super) async fn report_failure(look: &Observation, error: &Error, context: &Context) {
-    let Some(obstacle) = error.blocked_reason() else {
+    let Some(blocked_reason) = error.blocked_reason() else {
         return;
     };
     // Who cannot be asked about the object cannot be asked about its key.
-    let ability = if obstacle == BlockedReason::ApiServerUnavailable {
+    let ability = if blocked_reason == BlockedReason::ApiServerUnavailable {
         SigningKeyState::Unknown
     } else {
         signing_key_state(look, context).await.unwrap_or(SigningKeyState::Unknown)
     };
-    let verdict = Outcome::Blocked(obstacle);
-    if let Err(failure) = write_status(look, &verdict, ability, context).await {
+    let outcome = Outcome::Blocked(blocked_reason);
+    if let Err(failure) = write_status(look, &outcome, ability, context).await {
         tracing::debug!(%failure, "status not written");
     }
 }
@@ -60,14 +60,14 @@ pub(super) async fn report_invalid_spec(
     let former = object.status.as_ref();
     let field = observation::invalid_field(object);
     let now = context.cluster.now();
-    let (status, news) = report::invalid_spec((&owner, generation), field, former, now);
+    let (status, events) = report::invalid_spec((&owner, generation), field, former, now);
     if former == Some(&status) {
         return Ok(());
     }
     let at = ObjectRef { namespace: &owner.namespace, name: &owner.name };
     let Some(version) = version_of(&object.metadata) else { return Ok(()) };
     context.cluster.apply_status(at, &version, &status).await?;
-    event::record_all(&Regarding::from(&owner), news, context).await;
+    event::record_all(&Regarding::from(&owner), events, context).await;
     Ok(())
 }
 
@@ -91,7 +91,7 @@ async fn signing_key_state(
 /// Returns whether the status was written.
 async fn write_status(
     look: &Observation,
-    verdict: &Outcome,
+    outcome: &Outcome,
     ability: SigningKeyState,
     context: &Context,
 ) -> Result<bool, Error> {
@@ -103,9 +103,9 @@ async fn write_status(
     };
     let former = object.status.as_ref();
     let situation = StatusInputs {
-        verdict,
+        outcome,
         signing_key: &observation::referred_key(object, ability),
-        home: &context.settings.namespace,
+        operator_namespace: &context.settings.namespace,
         now: context.cluster.now(),
     };
     let Some(status) = report::status(&look.observed, &situation, former) else {
@@ -127,8 +127,8 @@ async fn write_status(
         }
         Err(failure) => return Err(failure.into()),
     }
-    let news = report::news(&look.observed, &situation, former, &status);
-    event::record_all(&Regarding::from(&user.owner), news, context).await;
+    let events = report::events(&look.observed, &situation, former, &status);
+    event::record_all(&Regarding::from(&user.owner), events, context).await;
     Ok(true)
 }
 
@@ -187,6 +187,6 @@ async fn found_issued(is_first: bool, user: &User, serial: i64, context: &Contex
     record_event(user, report::found_issued(user, serial, is_first), context).await;
 }
 
-pub(super) async fn record_event(user: &User, news: Event, context: &Context) {
-    event::record_all(&Regarding::from(&user.owner), [news], context).await;
+pub(super) async fn record_event(user: &User, events: Event, context: &Context) {
+    event::record_all(&Regarding::from(&user.owner), [events], context).await;
 }

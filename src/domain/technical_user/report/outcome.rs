@@ -4,9 +4,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::condition::ConditionStatus;
+use crate::domain::blocked_reason::BlockedReason;
 use crate::domain::credential::record::{Owner, Unreadable};
 use crate::domain::invalid::InvalidField;
-use crate::domain::obstacle::BlockedReason;
 use crate::domain::policy::Excess;
 use crate::domain::readiness::{Progress, Readiness, ready_status, seconds};
 
@@ -112,7 +112,7 @@ impl Outcome {
             | Self::NotAllowed { .. }
             | Self::InvalidSpec(_) => (ConditionStatus::False, Stalled),
             Self::LossesPaced { .. } => (ConditionStatus::False, Reconciling),
-            Self::Blocked(obstacle) => (ready_status(works), obstacle.progress()),
+            Self::Blocked(blocked_reason) => (ready_status(works), blocked_reason.progress()),
         }
     }
 
@@ -137,7 +137,7 @@ impl Outcome {
             Self::TooManyCredentials => "TooManyCredentials",
             Self::LossesPaced { .. } => "SecretLostRepeatedly",
             Self::InvalidSpec(_) => "InvalidSpec",
-            Self::Blocked(obstacle) => obstacle.reason(),
+            Self::Blocked(blocked_reason) => blocked_reason.reason(),
         }
     }
 
@@ -169,8 +169,8 @@ impl Outcome {
                 "The client secret of {object} works, but another program changed it in {secret} \
                  and spec.delivery.onDeleted is Ignore: the next rotation corrects it. {ANOTHER}"
             ),
-            Self::Blocked(obstacle) => {
-                format!("{object} is not up to date. {}", obstacle.message())
+            Self::Blocked(blocked_reason) => {
+                format!("{object} is not up to date. {}", blocked_reason.message())
             }
             Self::NotAllowed { user, excess } => excess.message(&user.namespace, &user.name),
             Self::LossesPaced { replaced, resumes_at } => format!(

@@ -7,7 +7,7 @@ use crate::controller::cluster::ApiErrorKind;
 use crate::controller::engine::{Action, requeue_at};
 use crate::controller::event::{self, Regarding};
 use crate::controller::{Context, Error};
-use crate::domain::news::Event;
+use crate::domain::events::Event;
 use crate::domain::signing_key::{Change, Done, Ledger, LedgerState, Outcome, Series, report};
 use crate::stored::version_of;
 
@@ -25,7 +25,7 @@ pub(super) async fn report(
 
 /// Says what is wrong, if the API server lets it be said.
 pub(super) async fn report_failure(look: &Observation, error: &Error, context: &Context) {
-    let Some(obstacle) = error.blocked_reason() else {
+    let Some(blocked_reason) = error.blocked_reason() else {
         return;
     };
     let signs = match &look.observed.ledger {
@@ -35,8 +35,8 @@ pub(super) async fn report_failure(look: &Observation, error: &Error, context: &
             report::signs(&look.series, &look.observed, context.cluster.now())
         }
     };
-    let verdict = Outcome::Blocked { obstacle, signs };
-    if let Err(failure) = write_status(look, &verdict, context).await {
+    let outcome = Outcome::Blocked { blocked_reason, signs };
+    if let Err(failure) = write_status(look, &outcome, context).await {
         tracing::debug!(%failure, "status not written");
     }
 }
@@ -56,26 +56,26 @@ pub(super) async fn report_invalid_spec(
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let field = observation::invalid_field(object);
     let now = context.cluster.now();
-    let (status, news) = report::invalid_spec((name, generation), field, former, now);
+    let (status, events) = report::invalid_spec((name, generation), field, former, now);
     if former == Some(&status) {
         return Ok(());
     }
     let Some(version) = version_of(&object.metadata) else { return Ok(()) };
     context.cluster.apply_signing_key_status(name, &version, &status).await?;
-    event::record_all(&subject(name, &version.uid), news, context).await;
+    event::record_all(&subject(name, &version.uid), events, context).await;
     Ok(())
 }
 
 /// Returns whether the status was written.
 async fn write_status(
     look: &Observation,
-    verdict: &Outcome,
+    outcome: &Outcome,
     context: &Context,
 ) -> Result<bool, Error> {
     let (object, series) = (&look.object, &look.series);
     let former = object.status.as_ref();
     let now = context.cluster.now();
-    let Some(status) = report::status(&look.observed, verdict, former, now) else {
+    let Some(status) = report::status(&look.observed, outcome, former, now) else {
         return Ok(false);
     };
     if former.is_some_and(|former| report::is_same(former, &status)) {
@@ -93,16 +93,16 @@ async fn write_status(
         }
         Err(failure) => return Err(failure.into()),
     }
-    let news = report::news(&series.name, verdict, former, &status);
-    event::record_all(&subject(&series.name, &series.uid), news, context).await;
+    let events = report::events(&series.name, outcome, former, &status);
+    event::record_all(&subject(&series.name, &series.uid), events, context).await;
     Ok(true)
 }
 
 pub(super) async fn ledger_made(look: &Observation, ledger: &Ledger, context: &Context) {
     let series = &look.series;
-    if let Some(news) = report::ledger_made(&look.observed, ledger) {
+    if let Some(events) = report::ledger_made(&look.observed, ledger) {
         tracing::warn!(name = series.name, "ledger made anew from the key pairs");
-        record_event(series, news, context).await;
+        record_event(series, events, context).await;
         return;
     }
     // The list is for this warning alone: without it, nothing else is missing.
@@ -114,8 +114,8 @@ pub(super) async fn ledger_made(look: &Observation, ledger: &Ledger, context: &C
         .filter(|it| it.spec.controller_name == *controller_name);
     let others: Vec<_> =
         others.filter_map(|it| Some((it.metadata.name?, it.spec.algorithm))).collect();
-    if let Some(news) = report::another_algorithm(series, &others) {
-        record_event(series, news, context).await;
+    if let Some(events) = report::another_algorithm(series, &others) {
+        record_event(series, events, context).await;
     }
 }
 
@@ -131,8 +131,8 @@ pub(super) async fn ledger_changed(
             tracing::info!(name = series.name, "next key scheduled");
             let LedgerState::Ledger(_, former) = &look.observed.ledger else { return };
             context.metrics.key_scheduled(former.rotated != ledger.rotated);
-            if let Some(news) = report::algorithm_changes(series, former, ledger) {
-                record_event(series, news, context).await;
+            if let Some(events) = report::algorithm_changes(series, former, ledger) {
+                record_event(series, events, context).await;
             }
         }
         Change::Drain | Change::Remove | Change::Fence | Change::Agree => {}
@@ -140,23 +140,23 @@ pub(super) async fn ledger_changed(
             let kid = series.revoke_request.as_deref().unwrap_or_default();
             tracing::warn!(name = series.name, kid, "key revoked");
             context.metrics.key_revoked();
-            let news = report::revoked(series, kid, &look.observed, ledger);
-            record_event(series, news, context).await;
+            let events = report::revoked(series, kid, &look.observed, ledger);
+            record_event(series, events, context).await;
         }
         Change::RevokeAll => {
             tracing::warn!(name = series.name, "all keys revoked");
             context.metrics.key_revoked();
             if let LedgerState::Ledger(_, former) = &look.observed.ledger {
-                let news = report::all_revoked(series, former, ledger);
-                record_event(series, news, context).await;
+                let events = report::all_revoked(series, former, ledger);
+                record_event(series, events, context).await;
             }
         }
         Change::Recover => ledger_made(look, ledger, context).await,
     }
 }
 
-pub(super) async fn record_event(series: &Series, news: Event, context: &Context) {
-    event::record_all(&subject(&series.name, &series.uid), [news], context).await;
+pub(super) async fn record_event(series: &Series, events: Event, context: &Context) {
+    event::record_all(&subject(&series.name, &series.uid), [events], context).await;
 }
 
 fn subject<'a>(name: &'a str, uid: &'a str) -> Regarding<'a> {

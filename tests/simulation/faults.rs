@@ -25,7 +25,7 @@ impl Trouble {
 
     /// The one that prints as that name.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::all().into_iter().find(|trouble| trouble.to_string() == name)
+        Self::all().into_iter().find(|condition| condition.to_string() == name)
     }
 }
 
@@ -68,14 +68,14 @@ impl fmt::Display for Trouble {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Case {
     pub(crate) flow: String,
-    pub(crate) troubles: Vec<(usize, Trouble)>,
+    pub(crate) conditions: Vec<(usize, Trouble)>,
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.flow)?;
-        for (index, trouble) in &self.troubles {
-            write!(formatter, "/{index}:{trouble}")?;
+        for (index, condition) in &self.conditions {
+            write!(formatter, "/{index}:{condition}")?;
         }
         Ok(())
     }
@@ -87,12 +87,12 @@ impl FromStr for Case {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split('/');
         let flow = parts.next().unwrap_or_default().to_owned();
-        let troubles = parts.map(|part| {
+        let conditions = parts.map(|part| {
             let (index, name) = part.split_once(':')?;
             Some((index.parse().ok()?, Trouble::named(name)?))
         });
-        let troubles = troubles.collect::<Option<_>>();
-        Ok(Self { flow, troubles: troubles.ok_or_else(|| format!("{text} is no case"))? })
+        let conditions = conditions.collect::<Option<_>>();
+        Ok(Self { flow, conditions: conditions.ok_or_else(|| format!("{text} is no case"))? })
     }
 }
 

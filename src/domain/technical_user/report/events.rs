@@ -2,12 +2,12 @@
 
 use super::{Outcome, StatusInputs, secret_of};
 use crate::api::technical_user::{CredentialState, TechnicalUserStatus};
-use crate::domain::news::{Event, condition_events, was_not_ready};
+use crate::domain::events::{Event, condition_events, was_not_ready};
 use crate::domain::readiness::{Progress, Readiness};
 use crate::domain::technical_user::{Cause, Observed, User};
 
 /// What is worth an Event once `present` has taken the place of `former`.
-pub fn news(
+pub fn events(
     observed: &Observed,
     situation: &StatusInputs<'_>,
     former: Option<&TechnicalUserStatus>,
@@ -19,7 +19,7 @@ pub fn news(
     // A first client secret is told when it is issued; afterwards, only a return from trouble is.
     let is_told = |readiness: &Readiness| {
         let is_first =
-            readiness.progress == Progress::Done && *situation.verdict == Outcome::Delivered;
+            readiness.progress == Progress::Done && *situation.outcome == Outcome::Delivered;
         !is_first || was_not_ready(conditions) && former.is_some_and(has_current)
     };
     let ready = readiness.filter(is_told).and_then(|it| Event::of(it, conditions));

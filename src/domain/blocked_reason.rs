@@ -223,18 +223,18 @@ mod tests {
             (BlockedReason::Denied { operation: operation(), policy }, "no-secrets"),
             (BlockedReason::Refused { operation: operation(), reason }, "Invalid"),
         ];
-        for (obstacle, culprit) in table {
-            let message = obstacle.message();
+        for (blocked_reason, culprit) in table {
+            let message = blocked_reason.message();
 
             assert!(message.contains("shop/billing-credentials"), "{message}");
             assert!(message.contains(culprit), "{message}");
         }
         let object = || "ConfigMap shop/default-jwks".to_owned();
-        for obstacle in [
+        for blocked_reason in [
             BlockedReason::AwaitingGarbageCollection { object: object() },
             BlockedReason::WriteConflict { object: Some(object()) },
         ] {
-            let message = obstacle.message();
+            let message = blocked_reason.message();
 
             assert!(message.contains(&object()), "{message}");
         }

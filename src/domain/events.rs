@@ -37,14 +37,14 @@ impl Event {
 
 /// The conditions beside `Ready` that have begun or ended. `object` is the kind and the name.
 pub fn condition_events(object: &str, former: &[Condition], present: &[Condition]) -> Vec<Event> {
-    let turn = |trouble: &NegativeCondition| match (
-        find(former, trouble.type_),
-        find(present, trouble.type_),
+    let turn = |condition: &NegativeCondition| match (
+        find(former, condition.type_),
+        find(present, condition.type_),
     ) {
-        (None, Some(begun)) => Some(Event::warning(trouble.type_, begun.message.clone())),
+        (None, Some(begun)) => Some(Event::warning(condition.type_, begun.message.clone())),
         (Some(_), None) => Some(Event::done(
-            trouble.cleared_reason,
-            format!("{object}: {}", trouble.cleared_message),
+            condition.cleared_reason,
+            format!("{object}: {}", condition.cleared_message),
         )),
         (None, None) | (Some(_), Some(_)) => None,
     };
@@ -118,23 +118,24 @@ mod tests {
     fn a_trouble_is_told_when_it_begins_and_when_it_ends_and_not_in_between() {
         let (calm, skewed) = (conditions(&[]), conditions(&["ClockSkew"]));
 
-        let told = |former, present| {
-            let news = condition_events("SigningKey default", former, present).into_iter();
-            news.map(|it| (it.reason, it.progress)).collect::<Vec<_>>()
+        let event = |former, present| {
+            let events = condition_events("SigningKey default", former, present).into_iter();
+            events.map(|it| (it.reason, it.progress)).collect::<Vec<_>>()
         };
 
-        assert_eq!(told(&calm, &skewed), [("ClockSkew", Progress::Reconciling)]);
-        assert_eq!(told(&skewed, &skewed), []);
-        assert_eq!(told(&skewed, &calm), [("ClockSkewResolved", Progress::Done)]);
-        assert_eq!(told(&[], &conditions(&["RotationInProgress"])), []);
+        assert_eq!(event(&calm, &skewed), [("ClockSkew", Progress::Reconciling)]);
+        assert_eq!(event(&skewed, &skewed), []);
+        assert_eq!(event(&skewed, &calm), [("ClockSkewResolved", Progress::Done)]);
+        assert_eq!(event(&[], &conditions(&["RotationInProgress"])), []);
     }
 
     #[test]
     fn the_end_of_every_trouble_names_the_object() {
-        for trouble in NEGATIVE_CONDITIONS {
-            let news = condition_events("SigningKey default", &conditions(&[trouble.type_]), &[]);
+        for condition in NEGATIVE_CONDITIONS {
+            let events =
+                condition_events("SigningKey default", &conditions(&[condition.type_]), &[]);
 
-            let messages: Vec<&str> = news.iter().map(|it| it.message.as_str()).collect();
+            let messages: Vec<&str> = events.iter().map(|it| it.message.as_str()).collect();
             let is_named = messages.iter().all(|it| it.starts_with("SigningKey default: "));
             assert!(messages.len() == 1 && is_named, "{messages:?}");
         }

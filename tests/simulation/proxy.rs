@@ -91,7 +91,7 @@ impl Gate {
 
     /// The gate before a service, and a connection through it.
     pub(crate) fn before<S>(&self, service: S) -> Gated<S> {
-        Gated { gate: self.clone(), service, cuts: self.cuts() }
+        Gated { proxy: self.clone(), service, cuts: self.cuts() }
     }
 
     fn locked(&self) -> MutexGuard<'_, Inner> {
@@ -121,7 +121,7 @@ impl Gate {
 /// A service behind the gate.
 #[derive(Clone)]
 pub(crate) struct Gated<S> {
-    gate: Gate,
+    proxy: Gate,
     service: S,
     /// How often every connection had been cut when this one was made.
     cuts: usize,
@@ -142,27 +142,27 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Self { gate, service, cuts } = self.clone();
+        let Self { proxy, service, cuts } = self.clone();
         Box::pin(async move {
-            if gate.cuts() > cuts {
+            if proxy.cuts() > cuts {
                 return std::future::pending().await;
             }
             if is_watch(&request) {
-                return if gate.is_away() { Err(broken()) } else { sent(service, request).await };
+                return if proxy.is_away() { Err(broken()) } else { sent(service, request).await };
             }
-            let index = gate.plan.requests();
-            if gate.disturb(index) {
+            let index = proxy.plan.requests();
+            if proxy.disturb(index) {
                 // Its process is gone, and the connection with it.
                 return std::future::pending().await;
             }
-            if gate.is_away() {
+            if proxy.is_away() {
                 return Err(broken());
             }
             let words = format!("{index} {} {}", request.method(), request.uri().path());
-            let answer = gate.spoilt(service, request).await;
+            let answer = proxy.spoilt(service, request).await;
             match &answer {
-                Ok(answer) => gate.note(&format!("{words} -> {}", answer.status().as_u16())),
-                Err(_) => gate.note(&format!("{words} -> no answer")),
+                Ok(answer) => proxy.note(&format!("{words} -> {}", answer.status().as_u16())),
+                Err(_) => proxy.note(&format!("{words} -> no answer")),
             }
             answer
         })

@@ -4,7 +4,7 @@ use super::given::{HOUR, kid, nothing, rotated, signing};
 use crate::domain::schedule::ClockMonitor;
 use std::collections::BTreeSet;
 
-use crate::domain::obstacle::{BlockedReason, Operation};
+use crate::domain::blocked_reason::{BlockedReason, Operation};
 use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::*;
 
@@ -29,16 +29,18 @@ fn an_edited_or_deleted_jwks_is_put_right() {
 #[test]
 fn a_namespace_that_cannot_be_written_does_not_hold_up_the_others() {
     let mut given = nothing();
-    let obstacle = BlockedReason::NamespaceTerminating { namespace: "shop".to_owned() };
-    given.targets.insert("shop".to_owned(), ConfigMapState::Unwritable(obstacle, BTreeSet::new()));
+    let blocked_reason = BlockedReason::NamespaceTerminating { namespace: "shop".to_owned() };
+    given
+        .targets
+        .insert("shop".to_owned(), ConfigMapState::Unwritable(blocked_reason, BTreeSet::new()));
     given.targets.insert("toys".to_owned(), ConfigMapState::Conflict);
 
     given.settle();
-    let verdict = given.verdict();
+    let outcome = given.outcome();
     let now = Now::at(given.now);
-    let status = report::status(&given.observed(), &verdict, None, now).unwrap();
+    let status = report::status(&given.observed(), &outcome, None, now).unwrap();
 
-    assert_eq!(verdict, Outcome::Signing(kid(1)));
+    assert_eq!(outcome, Outcome::Signing(kid(1)));
     let incomplete = status.conditions.iter().find(|it| it.type_ == "JWKSIncomplete").unwrap();
     assert!(incomplete.message.contains("shop, toys"), "{}", incomplete.message);
     assert_eq!(status.jwks.unwrap().namespaces, 1);
@@ -53,7 +55,7 @@ fn without_its_own_jwks_the_operator_schedules_nothing() {
 
     assert_eq!(steps, ["create ledger", "stage 1", "publish 1"]);
     let place = ConfigMapRef { namespace: "home".to_owned(), name: "default-jwks".to_owned() };
-    assert_eq!(given.verdict(), Outcome::JwksConflict(place));
+    assert_eq!(given.outcome(), Outcome::JwksConflict(place));
     assert_eq!(given.active(), None);
 }
 
@@ -119,31 +121,40 @@ fn while_a_jwks_of_a_predecessor_is_at_home_nothing_signs_and_the_next_look_is_s
     let Step::Done(rest) = given.decide() else { panic!("not at rest") };
 
     let object = "ConfigMap home/default-jwks".to_owned();
-    let obstacle = BlockedReason::AwaitingGarbageCollection { object };
-    assert_eq!(rest.outcome, Outcome::Blocked { obstacle, signs: false });
+    let blocked_reason = BlockedReason::AwaitingGarbageCollection { object };
+    assert_eq!(rest.outcome, Outcome::Blocked { blocked_reason, signs: false });
     assert!(rest.requeue_at.unwrap() <= given.now + SignedDuration::from_mins(1));
     assert_eq!(given.active(), None);
 }
 
 #[test]
 fn a_jwks_at_home_that_cannot_be_written_is_no_obstacle_to_the_key_that_it_has() {
-    let obstacle = BlockedReason::QuotaExceeded {
+    let blocked_reason = BlockedReason::QuotaExceeded {
         operation: Operation::on("create", "configmaps", "payments", "default-jwks"),
         quota: None,
     };
-    let blocked = |kids| ConfigMapState::Unwritable(obstacle.clone(), kids);
+    let blocked = |kids| ConfigMapState::Unwritable(blocked_reason.clone(), kids);
     let mut given = signing();
 
     given.targets.insert("home".to_owned(), blocked(BTreeSet::from([kid(1)])));
-    assert_eq!(given.verdict(), Outcome::Blocked { obstacle: obstacle.clone(), signs: true });
+    assert_eq!(
+        given.outcome(),
+        Outcome::Blocked { blocked_reason: blocked_reason.clone(), signs: true }
+    );
 
     // Without the key no token server signs with it.
     given.targets.insert("home".to_owned(), blocked(BTreeSet::new()));
-    assert_eq!(given.verdict(), Outcome::Blocked { obstacle: obstacle.clone(), signs: false });
+    assert_eq!(
+        given.outcome(),
+        Outcome::Blocked { blocked_reason: blocked_reason.clone(), signs: false }
+    );
 
     given.targets.insert("home".to_owned(), blocked(BTreeSet::from([kid(1)])));
     given.series.is_suspended = true;
-    assert_eq!(given.verdict(), Outcome::Blocked { obstacle: obstacle.clone(), signs: false });
+    assert_eq!(
+        given.outcome(),
+        Outcome::Blocked { blocked_reason: blocked_reason.clone(), signs: false }
+    );
 }
 
 #[test]
@@ -169,11 +180,11 @@ fn a_renamed_jwks_is_there_before_the_former_one_goes() {
 #[test]
 fn what_was_promised_to_tokens_holds_when_settings_change() {
     let mut given = rotated();
-    let promised = given.ledger().entries[&1].removal_at(given.series.drain);
+    let promised = given.ledger().entries[&1].removal_at(given.series.retention);
 
-    given.series.drain = SignedDuration::from_secs(1);
+    given.series.retention = SignedDuration::from_secs(1);
 
-    assert_eq!(given.ledger().entries[&1].removal_at(given.series.drain), promised);
+    assert_eq!(given.ledger().entries[&1].removal_at(given.series.retention), promised);
     given.later(HOUR * 3);
     assert!(given.settle().is_empty());
 }
@@ -185,7 +196,7 @@ fn another_key_pair_in_the_place_of_one_is_not_that_one() {
     given.key_pairs.insert(1, KeyPair { version, public: None });
 
     assert_eq!(given.settle().first().map(String::as_str), Some("stage 2"));
-    assert!(matches!(given.verdict(), Outcome::KeyLost(lost, _) if lost == kid(1)));
+    assert!(matches!(given.outcome(), Outcome::KeyLost(lost, _) if lost == kid(1)));
 }
 
 #[test]
@@ -256,7 +267,7 @@ fn a_lost_key_pair_is_replaced_without_surprising_a_verifier() {
     let steps = given.settle();
 
     assert_eq!(steps, ["stage 2", "publish 2", "schedule", "drain"]);
-    assert!(matches!(given.verdict(), Outcome::KeyLost(lost, Some(_)) if lost == kid(1)));
+    assert!(matches!(given.outcome(), Outcome::KeyLost(lost, Some(_)) if lost == kid(1)));
     assert!(given.published("home").contains(&kid(1)), "its tokens verify");
     assert!(given.ledger().entries[&2].activate_at > given.now + HOUR);
 }
@@ -270,7 +281,7 @@ fn a_key_pair_that_cannot_be_read_is_named_and_holds_up_only_the_next_rotation()
 
     assert!(given.settle().is_empty());
     assert_eq!(
-        given.verdict(),
+        given.outcome(),
         Outcome::KeyUnreadable { secret: "home/sk-u-2".to_owned(), signs: true }
     );
 }
@@ -283,8 +294,8 @@ fn a_ledger_that_cannot_be_read_is_left_alone() {
 
     assert!(given.settle().is_empty());
     let secret = "home/sk-u".to_owned();
-    let verdict = Outcome::LedgerUnreadable { secret, reason: Unreadable::Malformed };
-    assert_eq!(given.verdict(), verdict);
+    let outcome = Outcome::LedgerUnreadable { secret, reason: Unreadable::Malformed };
+    assert_eq!(given.outcome(), outcome);
 }
 
 #[test]
@@ -314,7 +325,7 @@ fn while_the_clocks_are_in_doubt_no_key_is_scheduled_and_none_leaves() {
 #[test]
 fn after_a_jump_of_all_clocks_no_key_leaves_before_the_last_token_of_a_server_out_of_touch() {
     let given = rotated();
-    let drain = given.series.drain;
+    let drain = given.series.retention;
     let mut watchman = ClockMonitor::default();
     watchman.sample(given.now, Some(given.now), std::time::Duration::ZERO);
     let mut after = |hours: u64| {
@@ -361,5 +372,5 @@ fn no_more_keys_are_published_than_a_verifier_can_take() {
     }
 
     assert_eq!(given.published("home").len(), Ledger::CAPACITY);
-    assert_eq!(given.verdict(), Outcome::TooManyKeys);
+    assert_eq!(given.outcome(), Outcome::TooManyKeys);
 }

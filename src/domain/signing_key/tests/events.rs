@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::given::{HOUR, key, kid, rotated, signing};
 use crate::api::signing_key::KeyState;
-use crate::domain::obstacle::{BlockedReason, Operation};
+use crate::domain::blocked_reason::{BlockedReason, Operation};
 use crate::domain::schedule::ClockMonitor;
 use crate::domain::signing_key::*;
 
@@ -16,15 +16,16 @@ fn a_namespace_that_cannot_be_written_is_told_when_it_begins_and_when_it_ends() 
     let blocked = ConfigMapState::Unwritable(BlockedReason::ApiServerUnavailable, BTreeSet::new());
 
     given.targets.insert("shop".to_owned(), blocked);
-    let told = given.news(Some(&calm));
+    let event = given.events(Some(&calm));
     let incomplete = given.status(Some(&calm));
     let cut_short = Observed { targets: BTreeMap::new(), ..given.observed() };
-    let failed = Outcome::Blocked { obstacle: BlockedReason::ApiServerUnavailable, signs: true };
+    let failed =
+        Outcome::Blocked { blocked_reason: BlockedReason::ApiServerUnavailable, signs: true };
     let unseen = report::status(&cut_short, &failed, Some(&incomplete), Now::at(given.now));
     given.targets.insert("shop".to_owned(), ours);
-    let ended = given.news(Some(&incomplete));
+    let ended = given.events(Some(&incomplete));
 
-    assert_eq!(told, ["JWKSIncomplete"]);
+    assert_eq!(event, ["JWKSIncomplete"]);
     assert!(unseen.unwrap().conditions.iter().any(|it| it.type_ == "JWKSIncomplete"));
     assert_eq!(ended, ["JWKSComplete"]);
 }
@@ -32,14 +33,14 @@ fn a_namespace_that_cannot_be_written_is_told_when_it_begins_and_when_it_ends() 
 #[test]
 fn a_key_that_signs_again_is_told_and_one_that_begins_only_once() {
     let mut given = signing();
-    let first = given.news(None);
+    let first = given.events(None);
     let calm = given.status(None);
 
     given.series.is_suspended = true;
-    let suspended = given.news(Some(&calm));
+    let suspended = given.events(Some(&calm));
     let former = given.status(Some(&calm));
     given.series.is_suspended = false;
-    let resumed = given.news(Some(&former));
+    let resumed = given.events(Some(&former));
 
     assert_eq!(first, ["KeyActivated"]);
     assert_eq!(suspended, ["Suspended"]);
@@ -53,12 +54,12 @@ fn a_refused_request_is_told_and_so_is_its_end() {
     given.series.revoke_request = Some("somebody-elses".to_owned());
 
     let refused = given.status(Some(&calm));
-    let told = given.news(Some(&calm));
-    let again = given.news(Some(&refused));
+    let event = given.events(Some(&calm));
+    let again = given.events(Some(&refused));
     given.series.revoke_request = None;
-    let resolved = given.news(Some(&refused));
+    let resolved = given.events(Some(&refused));
 
-    assert_eq!(told, ["RevocationRequestInvalid"]);
+    assert_eq!(event, ["RevocationRequestInvalid"]);
     assert!(again.is_empty(), "{again:?}");
     assert_eq!(resolved, ["RevocationRequestResolved"]);
 }
@@ -116,11 +117,11 @@ fn a_key_in_the_jwks_that_waits_for_its_time_is_published_and_told_once_it_has_i
 
     let waiting = report::status(&given.observed(), &rest.outcome, None, doubtful).unwrap();
     given.settle();
-    let told = given.news(Some(&waiting));
+    let event = given.events(Some(&waiting));
 
     assert_eq!(waiting.keys[0].state, KeyState::Published);
     assert_eq!(waiting.keys[0].activation_time, None);
-    assert!(told.contains(&"KeyPublished"), "{told:?}");
+    assert!(event.contains(&"KeyPublished"), "{event:?}");
 }
 
 #[test]
@@ -144,17 +145,17 @@ fn a_revoked_key_that_stays_in_the_jwks_has_a_condition_until_it_leaves() {
     assert!(matches!(given.decide(), Step::Write(Write::Stage(2))));
     let operation = Operation::on("create", "secrets", "home", "sk-series-uid-2");
     let quota = BlockedReason::QuotaExceeded { operation, quota: None };
-    let failed = Outcome::Blocked { obstacle: quota, signs: false };
+    let failed = Outcome::Blocked { blocked_reason: quota, signs: false };
     let now = Now::at(given.now);
 
     let stuck = report::status(&given.observed(), &failed, Some(&calm), now).unwrap();
-    let told = report::news("default", &failed, Some(&calm), &stuck);
+    let event = report::events("default", &failed, Some(&calm), &stuck);
     given.settle();
-    let ended = given.news(Some(&stuck));
+    let ended = given.events(Some(&stuck));
 
     let condition = stuck.conditions.iter().find(|it| it.type_ == "RevokedKeyPublished").unwrap();
     assert!(condition.message.contains(kid(1).as_str()), "{}", condition.message);
-    let reasons: Vec<_> = told.iter().map(|it| it.reason).collect();
+    let reasons: Vec<_> = event.iter().map(|it| it.reason).collect();
     assert_eq!(reasons, ["QuotaExceeded", "RevokedKeyPublished"]);
     assert!(ended.contains(&"RevokedKeyRemoved"), "{ended:?}");
 }

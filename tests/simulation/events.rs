@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 use support::faults::Fault;
 
 use crate::disturbance::Disturbance;
+use crate::faults::{Case, Trouble};
 use crate::figures::SEED;
 use crate::flow::{self, Act, Flow, Step, USER};
 use crate::goal::Goal;
 use crate::run::{Outcome, play};
-use crate::trouble::{Case, Trouble};
 
 #[test]
 fn a_client_secret_whose_reveal_had_no_answer_is_told_of_once() {
@@ -75,8 +75,8 @@ fn a_spec_that_cannot_be_read_is_told_of_once() {
     assert_eq!(reasons(&played(&flow, &[])), ["InvalidSpec"]);
 }
 
-fn played(flow: &Flow, troubles: &[(usize, Trouble)]) -> Outcome {
-    let case = Case { flow: flow.name.to_owned(), troubles: troubles.to_vec() };
+fn played(flow: &Flow, conditions: &[(usize, Trouble)]) -> Outcome {
+    let case = Case { flow: flow.name.to_owned(), conditions: conditions.to_vec() };
     let outcome = play(flow, &case, SEED, None);
     assert!(outcome.is_clean(), "{case}: {:?} {:?}", outcome.violations, outcome.stuck);
     outcome
