@@ -11,35 +11,35 @@ use tokio::sync::Semaphore;
 
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::blocked_reason::BlockedReason;
-use crate::domain::delivery::Endpoints;
+use crate::domain::delivered_secret::Endpoints;
 use crate::domain::policy::Policy;
 use crate::environment::private_key::KeyPairs;
 use crate::environment::{Entropy, EntropyError};
 
-pub mod cluster;
-pub mod engine;
-pub mod event;
+mod cache;
+pub mod events;
 pub mod installation;
-pub mod lease;
+pub mod kubernetes;
+pub mod leader_election;
 pub mod metrics;
 mod ownership;
-mod queue;
+pub mod runtime;
 pub mod signing_key;
-mod tally;
+mod stats;
 pub mod technical_user;
-mod views;
+mod workqueue;
 
-use self::cluster::{ApiError, ApiErrorKind, ConditionalPatch};
 use self::installation::Installations;
-use self::lease::Leadership;
+use self::kubernetes::{ApiError, ApiErrorKind, ConditionalClient};
+use self::leader_election::Leadership;
 use self::metrics::Metrics;
-use self::queue::Barrier;
+use self::workqueue::Barrier;
 
 /// Everything a reconcile needs, and nothing global.
 #[derive(Debug)]
 pub struct Context {
     /// The API server.
-    pub cluster: ConditionalPatch,
+    pub cluster: ConditionalClient,
     /// Random bytes.
     pub entropy: Arc<dyn Entropy>,
     /// Where key pairs come from.

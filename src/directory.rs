@@ -11,25 +11,25 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use self::clients::Clients;
+use self::heartbeat::{Moment, WatchHeartbeat};
 use self::keys::Keys;
-use self::pulse::{Moment, WatchHeartbeat};
-use crate::domain::credential::ClientId;
-use crate::domain::key_pair::{Kid, PublicKey};
+use crate::domain::client_secret::ClientId;
 use crate::domain::policy::Policy;
+use crate::domain::public_key::{Kid, PublicKey};
 use crate::domain::signer::SigningUnavailable;
 use crate::domain::signing_key::ledger::{SettingMismatch, SharedSettings};
 use crate::environment::Clock;
 
 pub use self::clients::{ClientCounters, Recorded, RegisteredClient, VerifiedSecretCache};
-pub use self::feed::run_watches;
 pub use self::keys::{Published, Signer};
-pub use self::live::{ClientLookup, LookupError, Share};
+pub use self::lookup::{ClientLookup, LookupError, Share};
+pub use self::watches::run_watches;
 
 mod clients;
-mod feed;
+mod heartbeat;
 mod keys;
-mod live;
-mod pulse;
+mod lookup;
+mod watches;
 
 /// What the servers know.
 #[derive(Debug)]

@@ -5,22 +5,22 @@
 //! the operator, the model checker and the simulation run the same functions.
 
 pub mod blocked_reason;
-pub mod credential;
-pub mod delivery;
+pub mod client_secret;
+pub mod delivered_secret;
 pub mod events;
 pub mod installation;
-pub mod invalid;
+pub mod invalid_field;
 pub mod jwks;
-pub mod key_pair;
+pub mod oauth;
 pub mod object;
 pub mod policy;
+pub mod public_key;
 pub mod readiness;
 pub mod request;
 pub mod schedule;
 pub mod signer;
 pub mod signing_key;
 pub mod technical_user;
-pub mod token;
-pub mod unknown;
+pub mod unknown_fields;
 #[cfg(test)]
 mod wording;

@@ -10,7 +10,7 @@ pub mod domain;
 pub mod environment;
 pub mod heartbeat;
 
-pub mod stored;
+pub mod codec;
 mod watch;
 
 pub mod directory;
@@ -18,7 +18,7 @@ pub mod directory;
 pub mod controller;
 pub mod server;
 
-pub mod args;
+pub mod cli;
 pub mod operator;
 pub mod process;
 pub mod telemetry;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use technical_user_operator::api::schema;
-use technical_user_operator::args::{Arguments, Command, LogFormat, log_filter};
+use technical_user_operator::cli::{Arguments, Command, LogFormat, log_filter};
 use technical_user_operator::{operator, telemetry, token_server};
 use tracing_subscriber::util::SubscriberInitExt;
 

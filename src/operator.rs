@@ -22,20 +22,20 @@ use tokio::task::JoinSet;
 
 use crate::api::CONTROLLER_NAME;
 use crate::api::schema::crds;
-use crate::args::{ControllerArguments, Installation, ServiceArguments, host_name};
-use crate::controller::cluster::ConditionalPatch;
-use crate::controller::engine::Synced;
-use crate::controller::lease::{LeaderElector, Leadership};
+use crate::cli::{ControllerArguments, Installation, ServiceArguments, host_name};
+use crate::controller::kubernetes::ConditionalClient;
+use crate::controller::leader_election::{LeaderElector, Leadership};
 use crate::controller::metrics::Metrics;
+use crate::controller::runtime::Synced;
 use crate::controller::{Context, Settings, TokenLimits, signing_key, technical_user};
 use crate::directory;
-use crate::domain::delivery::Endpoints;
+use crate::domain::delivered_secret::Endpoints;
 use crate::environment::{Entropy, System};
 use crate::heartbeat::Heartbeats;
 use crate::process::{
     ProcessError, READ_TIMEOUT, Signals, bind, client, cluster, keep_memory_private, serve, started,
 };
-use crate::server::admin;
+use crate::server::health;
 use crate::token_server::{self, TokenService};
 
 /// Runs the operator until SIGTERM or SIGINT; with `service`, everything in one process.
@@ -104,15 +104,15 @@ async fn operate(
     let (keys_synced, are_keys_synced) = watch::channel(Synced(false));
     let mut parts = JoinSet::new();
     let metrics = bind(installation.metrics_listen, "metrics-listen")?;
-    serve(&mut parts, metrics, admin::metrics(Arc::new(Mutex::new(registry))));
+    serve(&mut parts, metrics, health::metrics(Arc::new(Mutex::new(registry))));
     if let Some(tokens) = &tokens {
         let feed = directory::run_watches(Arc::clone(&tokens.directory), client.clone());
         parts.spawn(heartbeats.clone().watch("the feed of the token service", feed));
     }
     let health = bind(installation.health_listen, "health-listen")?;
-    let signing = tokens.as_ref().map(|it| admin::signing(it.signing())).unwrap_or_default();
+    let signing = tokens.as_ref().map(|it| health::signing(it.signing())).unwrap_or_default();
     let readiness = readiness(are_users_synced, are_keys_synced, tokens.map(|it| it.readiness()));
-    let probes = admin::health_with(heartbeats.clone(), readiness, notes(&context)).merge(signing);
+    let probes = health::health_with(heartbeats.clone(), readiness, notes(&context)).merge(signing);
     let mut vital = LeaseThread::start((health, probes), candidate.clone())?;
     started("operator", installation, &context.settings.identity);
     let synced = (users_synced, keys_synced);
@@ -150,7 +150,7 @@ fn leader_elector(
 }
 
 /// What belongs to other installations.
-fn notes(context: &Arc<Context>) -> admin::Notes {
+fn notes(context: &Arc<Context>) -> health::Notes {
     let installations = Arc::clone(&context.installations);
     Arc::new(move || installations.readiness_notes())
 }
@@ -163,7 +163,7 @@ fn context(
     registry: &mut Registry,
 ) -> Arc<Context> {
     Arc::new(Context {
-        cluster: ConditionalPatch::new(client.clone(), Arc::clone(&clock) as _),
+        cluster: ConditionalClient::new(client.clone(), Arc::clone(&clock) as _),
         entropy: Arc::clone(&clock) as _,
         key_pairs: clock,
         leadership,
@@ -311,8 +311,8 @@ fn unusable(name: &str, text: &str) -> ProcessError {
 fn readiness(
     users: watch::Receiver<Synced>,
     keys: watch::Receiver<Synced>,
-    tokens: Option<admin::Readiness>,
-) -> admin::Readiness {
+    tokens: Option<health::Readiness>,
+) -> health::Readiness {
     Arc::new(move || {
         let waiting = [("technicalusers", &users), ("signingkeys", &keys)];
         let waiting = waiting.into_iter().filter(|(_, synced)| *synced.borrow() == Synced(false));
@@ -347,7 +347,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::args::{Arguments, Command};
+    use crate::cli::{Arguments, Command};
 
     #[test]
     fn a_signing_key_named_default_is_made_unless_a_flag_or_another_controller_name_forbids_it() {

@@ -13,7 +13,7 @@ use rustix::process::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::args::{Installation, IssuerError};
+use crate::cli::{Installation, IssuerError};
 use crate::environment::EntropyError;
 use crate::server::listener::{CertificateError, Listener, ListenerLimits};
 

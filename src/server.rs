@@ -1,22 +1,22 @@
 //! What the process serves over HTTP. It never sees Kubernetes: what it says comes as values.
 
-pub mod admin;
-pub mod answer;
 pub mod audit;
-pub mod authentication;
+pub mod authenticator;
 pub mod bounded_body;
+pub mod error;
+pub mod figures;
 pub mod hashing;
-pub mod limits;
+pub mod health;
 pub mod listener;
 pub mod metrics;
-pub mod readings;
+pub mod rate_limit;
 pub mod reason;
-pub mod routes;
+pub mod router;
 pub mod service;
 pub mod token_ids;
 
 mod discovery;
+mod form_request;
 mod introspection;
-mod posted;
-mod recent;
 mod token;
+mod ttl_set;

@@ -14,7 +14,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry, fmt};
 
-use crate::args::LogFormat;
+use crate::cli::LogFormat;
 
 /// A subscriber that writes to standard error, with the filter `wanted` over the floor.
 pub fn subscriber(wanted: Option<&str>, format: LogFormat) -> impl Subscriber + Send + Sync {

@@ -14,24 +14,24 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::args::{ClaimsProfile, Installation, ServiceArguments, TokenServerArguments, host_name};
+use crate::cli::{ClaimsProfile, Installation, ServiceArguments, TokenServerArguments, host_name};
 use crate::directory::{self, ClientLookup, Directory};
-use crate::domain::token::{self, TokenPolicy};
+use crate::domain::oauth::{self, TokenPolicy};
 use crate::environment::System;
 use crate::heartbeat::Heartbeats;
 use crate::process::{
     ProcessError, READ_TIMEOUT, Signals, bind, client, cluster, connections, keep_memory_private,
     serve, started,
 };
-use crate::server::admin;
 use crate::server::audit::{Audit, LogFile};
-use crate::server::authentication::{Authenticator, Rates};
+use crate::server::authenticator::{Authenticator, Rates};
+use crate::server::figures::{self, Figure};
 use crate::server::hashing::Hashing;
-use crate::server::limits::Rate;
+use crate::server::health;
 use crate::server::listener::{Certificates, Listener, ListenerLimits};
 use crate::server::metrics::Metrics;
-use crate::server::readings::{self, Figure};
-use crate::server::routes::Routes;
+use crate::server::rate_limit::Rate;
+use crate::server::router::Routes;
 use crate::server::service::{Issuer, TokenEndpoint, Tokens};
 use crate::server::token_ids::TokenIds;
 
@@ -59,10 +59,10 @@ async fn operate(arguments: &TokenServerArguments, issuer: String) -> Result<(),
     let health = bind(installation.health_listen, "health-listen")?;
     let metrics = bind(installation.metrics_listen, "metrics-listen")?;
     let heartbeats = Heartbeats::default();
-    let probes = admin::health_with(heartbeats.clone(), service.readiness(), service.notes());
+    let probes = health::health_with(heartbeats.clone(), service.readiness(), service.notes());
     let mut admin = Admin::start(vec![
-        (health, probes.merge(admin::signing(service.signing()))),
-        (metrics, admin::metrics(Arc::new(Mutex::new(registry)))),
+        (health, probes.merge(health::signing(service.signing()))),
+        (metrics, health::metrics(Arc::new(Mutex::new(registry)))),
     ])?;
     let (stop, stopping) = oneshot::channel::<()>();
     let feed = directory::run_watches(Arc::clone(&service.directory), client);
@@ -139,24 +139,24 @@ impl TokenService {
             metrics,
         };
         let service = Arc::new(service);
-        register(registry, readings::of_service(&service));
+        register(registry, figures::of_service(&service));
         Ok(Self { directory, routes: Routes::new(service) })
     }
 
     /// Whether requests can be served.
-    pub(crate) fn readiness(&self) -> admin::Readiness {
+    pub(crate) fn readiness(&self) -> health::Readiness {
         let directory = Arc::clone(&self.directory);
         Arc::new(move || directory.readiness())
     }
 
     /// Whether tokens can be signed.
-    pub(crate) fn signing(&self) -> admin::Readiness {
+    pub(crate) fn signing(&self) -> health::Readiness {
         let directory = Arc::clone(&self.directory);
         Arc::new(move || directory.signing())
     }
 
     /// The settings that do not agree with those of the operator.
-    fn notes(&self) -> admin::Notes {
+    fn notes(&self) -> health::Notes {
         let directory = Arc::clone(&self.directory);
         Arc::new(move || directory.mismatches().iter().map(ToString::to_string).collect())
     }
@@ -178,8 +178,8 @@ impl TokenService {
 
 fn terms(installation: &Installation, arguments: &ServiceArguments) -> TokenPolicy {
     let profile = match arguments.claims_profile {
-        ClaimsProfile::Cloud => token::ClaimsProfile::Cloud,
-        ClaimsProfile::CyodaGo => token::ClaimsProfile::CyodaGo,
+        ClaimsProfile::Cloud => oauth::ClaimsProfile::Cloud,
+        ClaimsProfile::CyodaGo => oauth::ClaimsProfile::CyodaGo,
     };
     let token_type = arguments.access_token_type.into();
     TokenPolicy { profile, policy: installation.policy(), token_type }
@@ -205,7 +205,7 @@ pub(crate) fn listen(
     {
         listener = listener.with_tls(Certificates::load(certificate.clone(), key.clone())?);
     }
-    register(registry, readings::of_listener(&listener));
+    register(registry, figures::of_listener(&listener));
     Ok(listener)
 }
 
@@ -291,7 +291,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::args::{Arguments, Command};
+    use crate::cli::{Arguments, Command};
 
     #[test]
     fn connections_stay_idle_for_as_long_as_the_flag_says() {

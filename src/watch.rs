@@ -7,9 +7,9 @@ use futures::stream::{BoxStream, Stream, StreamExt};
 use kube::runtime::watcher::{self, Event};
 use tokio::time::Instant;
 
-pub(crate) use self::view::{Store, WatchEvent};
+pub(crate) use self::store::{Store, WatchEvent};
 
-mod view;
+mod store;
 
 /// Watches one kind of object, for ever.
 ///

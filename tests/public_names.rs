@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
-use technical_user_operator::args::Arguments;
+use technical_user_operator::cli::Arguments;
 
 #[test]
 fn no_public_name_changes() {
@@ -112,7 +112,7 @@ fn labels(code: &str, at: usize, sets: &BTreeMap<String, Vec<String>>) -> Vec<St
         return type_.strip_prefix("Family<").map_or_else(Vec::new, |set| sets[set].clone());
     }
     let rest = code[at..].chars().take(400).collect::<String>();
-    let rest = rest.split("Reading").next().unwrap_or_default();
+    let rest = rest.split("Figure").next().unwrap_or_default();
     let label = ["Each(", "Counted("].iter().find_map(|it| rest.split_once(it));
     let text = label.map(|(_, rest)| rest.split('"').nth(1).unwrap_or_default().to_owned());
     text.into_iter().collect()

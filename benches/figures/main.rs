@@ -30,14 +30,14 @@ use support::control_plane::{ControlPlane, Options};
 use technical_user_operator::api::condition::ConditionStatus;
 use technical_user_operator::api::schema::crds;
 use technical_user_operator::api::technical_user::TechnicalUser;
-use technical_user_operator::controller::cluster::ConditionalPatch;
-use technical_user_operator::controller::engine::Synced;
-use technical_user_operator::controller::lease::LeaderElector;
+use technical_user_operator::controller::kubernetes::ConditionalClient;
+use technical_user_operator::controller::leader_election::LeaderElector;
 use technical_user_operator::controller::metrics::Metrics;
+use technical_user_operator::controller::runtime::Synced;
 use technical_user_operator::controller::technical_user;
 use technical_user_operator::controller::{Context, Settings, TokenLimits};
-use technical_user_operator::domain::credential::{ClientSecret, CredentialId, Verifier};
-use technical_user_operator::domain::delivery::Endpoints;
+use technical_user_operator::domain::client_secret::{ClientSecret, CredentialId, Verifier};
+use technical_user_operator::domain::delivered_secret::Endpoints;
 use technical_user_operator::environment::System;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -207,7 +207,7 @@ async fn populate(client: &Client, users: usize) {
     let (candidate, leadership) =
         LeaderElector::new(client.clone(), &settings, "populate", Arc::clone(&clock) as _);
     let context = Arc::new(Context {
-        cluster: ConditionalPatch::new(client.clone(), Arc::clone(&clock) as _),
+        cluster: ConditionalClient::new(client.clone(), Arc::clone(&clock) as _),
         entropy: Arc::clone(&clock) as _,
         key_pairs: clock,
         settings,

@@ -7,13 +7,13 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::Instant;
 
-use super::cluster::{ApiError, ConditionalPatch, ObjectRef};
+use super::kubernetes::{ApiError, ConditionalClient, ObjectRef};
 use super::{Context, Error};
 use crate::api::installation::Installation;
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
+use crate::codec::version_of;
 use crate::domain::installation::{ClaimDecision, Presence, claim_decision, presence};
-use crate::stored::version_of;
 
 /// What the operator knows of its own installation and of others in the cluster.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ pub(super) trait Claimable {
     fn holder(&self) -> Option<&Installation>;
 
     /// Writes the installation into the status at the version that was read.
-    async fn claim(&self, own: Installation, cluster: &ConditionalPatch) -> Result<(), ApiError>;
+    async fn claim(&self, own: Installation, cluster: &ConditionalClient) -> Result<(), ApiError>;
 }
 
 /// What became of an object whose holder was looked at.
@@ -216,7 +216,7 @@ impl Installations {
     async fn own(
         &self,
         namespace: &str,
-        cluster: &ConditionalPatch,
+        cluster: &ConditionalClient,
     ) -> Result<Installation, Error> {
         let now = Instant::now();
         let known = self.locked().own.clone();
@@ -303,7 +303,7 @@ impl Claimable for TechnicalUser {
         self.status.as_ref()?.installation.as_ref()
     }
 
-    async fn claim(&self, own: Installation, cluster: &ConditionalPatch) -> Result<(), ApiError> {
+    async fn claim(&self, own: Installation, cluster: &ConditionalClient) -> Result<(), ApiError> {
         let Some(version) = version_of(&self.metadata) else { return Ok(()) };
         let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
         let name = self.metadata.name.as_deref().unwrap_or_default();
@@ -324,7 +324,7 @@ impl Claimable for SigningKey {
         self.status.as_ref()?.installation.as_ref()
     }
 
-    async fn claim(&self, own: Installation, cluster: &ConditionalPatch) -> Result<(), ApiError> {
+    async fn claim(&self, own: Installation, cluster: &ConditionalClient) -> Result<(), ApiError> {
         let Some(version) = version_of(&self.metadata) else { return Ok(()) };
         let name = self.metadata.name.as_deref().unwrap_or_default();
         let mut status = self.status.clone().unwrap_or_default();

@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::Error;
-use super::tally::Totals;
+use super::stats::Totals;
 use crate::domain::technical_user::Cause;
 
 /// The metrics of the controllers.

@@ -11,29 +11,29 @@ use kube::Client;
 use tokio::sync::watch;
 
 use self::bodies::{key_pair_secret, ledger_secret};
-use self::events::{
+use self::observation::Observation;
+use self::publish::publish_all;
+use self::status_writer::{
     ledger_changed, ledger_made, record_event, report, report_failure, report_invalid_spec,
 };
-use self::observation::Observation;
-use self::publishing::publish_all;
-use super::cluster::{ApiError, ApiErrorKind, ObjectRef, Redacted};
-use super::engine::{self, Action, Synced};
 use super::installation::{ClaimOutcome, ensure_claimed};
+use super::kubernetes::{ApiError, ApiErrorKind, ObjectRef, Redacted};
+use super::runtime::{self, Action, Synced};
 use super::{Context, Error};
+use crate::codec::SecretNames;
 use crate::domain::blocked_reason::BlockedReason;
-use crate::domain::key_pair::PublicKey;
 use crate::domain::object::Version;
+use crate::domain::public_key::PublicKey;
 use crate::domain::signing_key::{self, Change, Publication, Series, Step, Write};
-use crate::stored::SecretNames;
 
 mod bodies;
-mod driver;
-mod events;
+mod cache;
 pub mod observation;
 mod placement;
-mod publishing;
+mod publish;
+mod reconciler;
+mod status_writer;
 mod sweep;
-mod views;
 mod watches;
 
 /// Runs the controller until `stop` resolves, then lets running reconciles end.
@@ -47,7 +47,7 @@ pub async fn run(
     synced: watch::Sender<Synced>,
     stop: impl Future<Output = ()>,
 ) {
-    engine::run::<driver::SigningKeys>(client, context, synced, stop).await;
+    runtime::run::<reconciler::SigningKeys>(client, context, synced, stop).await;
 }
 
 /// What one reconcile learnt of namespaces that the watches cannot tell.
@@ -249,7 +249,7 @@ async fn stage(index: u32, series: &Series, context: &Context) -> Result<(), Err
     let at = ObjectRef { namespace: &series.operator_namespace, name: &name };
     context.cluster.create_secret(at, &secret.0).await?;
     tracing::info!(name = series.name, index, "key pair made");
-    record_event(series, signing_key::report::staged(series, index), context).await;
+    record_event(series, signing_key::status::staged(series, index), context).await;
     Ok(())
 }
 

@@ -10,32 +10,32 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use self::bodies::{placeholder, record_secret, refresh_patch};
-use self::events::{
+use self::issue::issue_secret;
+use self::status_writer::{
     record_changed, record_event, refreshed, report, report_failure, report_invalid_spec,
 };
-use self::issue::issue_secret;
-use super::cluster::{ApiError, ApiErrorKind, Conditional, ObjectRef};
-use super::engine::{self, Synced};
+use super::kubernetes::{ApiError, ApiErrorKind, ConditionalPatch, ObjectRef};
+use super::runtime::{self, Synced};
 
 use super::installation::{ClaimOutcome, ensure_claimed};
-use super::queue::Action;
+use super::workqueue::Action;
 use super::{Context, Error};
 use crate::api;
 use crate::api::technical_user::TechnicalUser;
-use crate::domain::credential::record::{Owner, Version};
-use crate::domain::delivery::Mutability;
+use crate::domain::client_secret::verifier_record::{Owner, Version};
+use crate::domain::delivered_secret::Mutability;
 use crate::domain::object::Belongs;
 use crate::domain::technical_user::{
-    self, ClientIdReservation, Holder, Observed, Step, User, Write, report,
+    self, ClientIdReservation, Holder, Observed, Step, User, Write,
 };
 
 mod bodies;
-mod driver;
-mod events;
+mod cache;
 mod issue;
 pub mod observation;
+mod reconciler;
+mod status_writer;
 mod sweep;
-mod views;
 mod watches;
 
 /// A `TechnicalUser` by its place.
@@ -64,7 +64,7 @@ pub async fn run(
     synced: watch::Sender<Synced>,
     stop: impl Future<Output = ()>,
 ) {
-    engine::run::<driver::TechnicalUsers>(client, context, synced, stop).await;
+    runtime::run::<reconciler::TechnicalUsers>(client, context, synced, stop).await;
 }
 
 /// Brings one technical user to its desired state and returns when to look again.
@@ -313,24 +313,24 @@ async fn apply(write: Write, look: &Observation, context: &Context) -> Result<()
         Write::Fence(version, attempt) => {
             let annotations = json!({api::DELIVERY_ATTEMPT: attempt.to_string()});
             let patch = json!({"metadata": {"annotations": annotations}});
-            cluster.patch_secret(secret_at, Conditional::new(patch, &version)).await?;
+            cluster.patch_secret(secret_at, ConditionalPatch::new(patch, &version)).await?;
         }
         Write::Issue(issue) => return issue_secret(*issue, user, context).await,
         // Its answer is needed by the next look.
         Write::ClearImmutable(_) => {}
         Write::Refresh(version, refresh) => {
-            let patch = Conditional::new(refresh_patch(&refresh), &version);
+            let patch = ConditionalPatch::new(refresh_patch(&refresh), &version);
             cluster.patch_secret(secret_at, patch).await?;
             refreshed(&refresh, user, context).await;
         }
         Write::Collect(version) => {
             cluster.delete_secret(secret_at, &version).await?;
-            record_event(user, report::collected(user), context).await;
+            record_event(user, technical_user::status::collected(user), context).await;
         }
         Write::Discard(version) => cluster.delete_secret(secret_at, &version).await?,
         Write::Withdraw(version) => {
             cluster.delete_secret(secret_at, &version).await?;
-            record_event(user, report::withdrawn(user), context).await;
+            record_event(user, technical_user::status::withdrawn(user), context).await;
         }
     }
     Ok(())
@@ -346,7 +346,7 @@ async fn clear_immutable(
         return Ok(None);
     };
     let at = ObjectRef { namespace: &user.owner.namespace, name: &user.secret_name };
-    let patch = Conditional::new(json!({"immutable": null}), version);
+    let patch = ConditionalPatch::new(json!({"immutable": null}), version);
     match context.cluster.patch_secret(at, patch).await {
         Ok(version) => Ok(Some((version, Mutability::Mutable))),
         Err(failure) if failure.kind == ApiErrorKind::Invalid => {

@@ -9,9 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::domain::credential::record::{Entry, Owner, Record};
-use crate::domain::credential::{ClientId, CredentialId, Verifier};
-use crate::domain::token::Client;
+use crate::domain::client_secret::verifier_record::{Entry, Owner, Record};
+use crate::domain::client_secret::{ClientId, CredentialId, Verifier};
+use crate::domain::oauth::Client;
 use crate::watch::{Store, WatchEvent};
 
 pub(super) use self::user::User;

@@ -10,17 +10,17 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use crate::api;
 use crate::api::signing_key::SigningKey;
+use crate::codec::{SecretNames, algorithm_of, config_map_name, controller_of};
 use crate::domain::installation::is_served;
 use crate::domain::jwks::{self, Jwks};
-use crate::domain::key_pair::{Algorithm, Kid, PublicKey};
+use crate::domain::oauth;
+use crate::domain::public_key::{Algorithm, Kid, PublicKey};
 use crate::domain::signer::{
     Aged, SignerInputs, SigningState, SigningUnavailable, check_settings, signer,
 };
 use crate::domain::signing_key::Ledger;
 use crate::domain::signing_key::ledger::SharedSettings;
-use crate::domain::token;
 use crate::environment::private_key::{Pkcs8, PrivateKey};
-use crate::stored::{SecretNames, algorithm_of, config_map_name, controller_of};
 use crate::watch::{Store, WatchEvent};
 
 /// A key that signs, with the header of its tokens.
@@ -29,7 +29,7 @@ pub struct Signer {
     /// The private half.
     pub key: PrivateKey,
     /// The JOSE headers of its tokens.
-    pub headers: token::Headers,
+    pub headers: oauth::Headers,
 }
 
 /// The keys of all series, as verifiers fetch them.
@@ -343,7 +343,7 @@ impl Signing {
 impl Signer {
     fn of(algorithm: Algorithm, pair: &Pair) -> Option<Arc<Self>> {
         let key = PrivateKey::from_pkcs8(algorithm, pair.der.as_bytes()).ok()?;
-        let headers = token::Headers::of(key.public());
+        let headers = oauth::Headers::of(key.public());
         Some(Arc::new(Self { key, headers }))
     }
 }

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::key_pair::PublicKey;
+use super::public_key::PublicKey;
 
-pub use super::key_pair::Kid;
+pub use super::public_key::Kid;
 
 /// A set of public keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub fn kids_of(text: &str) -> BTreeSet<Kid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::key_pair::Algorithm;
+    use crate::domain::public_key::Algorithm;
 
     fn key(byte: u8) -> PublicKey {
         PublicKey::ec(Algorithm::ES256, &[vec![4], vec![byte; 64]].concat()).unwrap()

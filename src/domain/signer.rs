@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::key_pair::Kid;
+use super::public_key::Kid;
 use super::signing_key::Ledger;
 use super::signing_key::ledger::Entry;
 
@@ -136,7 +136,7 @@ pub fn check_settings(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::key_pair::{Algorithm, PublicKey};
+    use crate::domain::public_key::{Algorithm, PublicKey};
     use jiff::SignedDuration;
 
     const S: Duration = Duration::from_hours(1);

@@ -19,31 +19,31 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::blocked_reason::BlockedReason;
 use super::jwks::Jwks;
-use super::key_pair::{Kid, PublicKey};
 use super::object::{GC_TIME, Version, gc_had_time};
+use super::public_key::{Kid, PublicKey};
 use super::schedule::{ClockState, Now, TOLERANCE, saturating_add};
 
+pub mod dropped;
+mod fallback;
 pub mod ledger;
-pub mod leftover;
 mod observed;
-pub mod report;
+pub mod orphans;
 mod requests;
-mod sight;
+mod scope;
+pub mod status;
 mod step;
-mod succession;
-pub mod vanished;
 
+use self::dropped::Dropped;
+use self::fallback::{extend_previous, recovered};
 pub use self::ledger::Ledger;
 use self::ledger::{Entry, Withdrawal};
 pub use self::observed::{
     ConfigMapRef, ConfigMapState, KeyPair, LedgerState, Observed, Origin, Published, Scope, Series,
     StaleCopy,
 };
-pub use self::report::Outcome;
 use self::requests::{revocation_of_all_requested, revocation_requested};
+pub use self::status::Outcome;
 pub use self::step::{Change, Done, Publication, Step, Write};
-use self::succession::{extend_previous, recovered};
-use self::vanished::Dropped;
 
 /// How long the clocks of two machines that are in order may differ.
 pub const SKEW: SignedDuration = TOLERANCE;
@@ -99,7 +99,7 @@ pub fn decide(observed: &Observed, now: Now) -> Step {
     let view = Context { series, observed, version, ledger, now };
     let checks = match observed.sight {
         Scope::AllNamespaces => CHECKS,
-        Scope::OperatorNamespace => sight::CHECKS_AT_HOME,
+        Scope::OperatorNamespace => scope::CHECKS_AT_HOME,
     };
     checks.iter().find_map(|check| check(&view)).unwrap_or_else(|| view.converged())
 }
@@ -356,7 +356,7 @@ impl Context<'_> {
 
     /// Nothing to do: says so, and when time alone will change that.
     fn converged(&self) -> Step {
-        let outcome = report::outcome(self.series, self.observed, self.ledger, self.now);
+        let outcome = status::outcome(self.series, self.observed, self.ledger, self.now);
         let drained = self
             .ledger
             .live()

@@ -18,22 +18,22 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::credential::ClientId;
-use super::credential::record::{EntryState, Owner, Record, Unreadable, Version};
-use super::delivery::{DesiredSecret, ObservedSecret};
+use super::client_secret::ClientId;
+use super::client_secret::verifier_record::{EntryState, Owner, Record, Unreadable, Version};
+use super::delivered_secret::{DesiredSecret, ObservedSecret};
 use super::object::{Belongs, gc_had_time};
 use super::policy::Excess;
 use super::schedule::{ClockState, Now, due_at, saturating_add};
 
-pub mod report;
+mod pacing;
+pub mod status;
 mod step;
 mod upkeep;
-mod waiting;
 
-pub use self::report::{InvalidField, Outcome};
+use self::pacing::{losses_are_paced, record_is_full, secret_is_empty};
+pub use self::status::{InvalidField, Outcome};
 pub use self::step::{Cause, Change, Done, Issue, Step, Write};
 use self::upkeep::{secret_has_drifted, secret_is_immutable};
-use self::waiting::{losses_are_paced, record_is_full, secret_is_empty};
 
 /// What live reads showed: the `TechnicalUser` first, then the record, then the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]

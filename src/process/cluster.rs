@@ -15,7 +15,7 @@ use tower::{BoxError, ServiceBuilder};
 
 use super::proxy::{ProxyError, ProxyVariables, proxy_for};
 use super::tunnel::Tunnel;
-use crate::args::proxy_variables;
+use crate::cli::proxy_variables;
 
 /// Why there is no way to a cluster.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::answer::OAuthError;
+use super::error::OAuthError;
 use super::reason::Reason;
 use super::service::TokenEndpoint;
 use crate::domain::jwks::Jwks;

@@ -11,7 +11,7 @@ use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
 
 use self::line::Line;
-use crate::domain::credential::{ClientSecret, Verifier};
+use crate::domain::client_secret::{ClientSecret, Verifier};
 
 mod line;
 
@@ -119,7 +119,7 @@ mod tests {
     use futures::future::join_all;
 
     use super::*;
-    use crate::domain::credential::CredentialId;
+    use crate::domain::client_secret::CredentialId;
 
     #[tokio::test]
     async fn every_job_of_every_namespace_is_answered_and_leaves_the_line() {

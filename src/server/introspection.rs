@@ -12,12 +12,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::{OAuthError, no_store};
 use super::audit::Introspected;
-use super::posted::FormRequest;
+use super::error::{OAuthError, no_store};
+use super::form_request::FormRequest;
 use super::service::{Endpoint, Rejection, TokenEndpoint, refused};
-use crate::domain::key_pair::{Algorithm, Kid};
-use crate::domain::token::AccessTokenType;
+use crate::domain::oauth::AccessTokenType;
+use crate::domain::public_key::{Algorithm, Kid};
 use crate::environment::private_key::verify;
 
 /// The header of a token (RFC 7515 section 4.1).

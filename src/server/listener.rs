@@ -14,23 +14,23 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use activity::{Protocol, Shutdown};
 pub use certificates::{CertificateError, Certificates, CurrentCertificate};
 use connection::ConnectionServer;
-pub use crowd::OpenConnections;
-use crowd::{ConnectionGuard, ConnectionTracker};
 pub use handler::Handler;
 pub use limits::ListenerLimits;
 pub use responses::Responses;
+use state::{Protocol, Shutdown};
+pub use tracker::OpenConnections;
+use tracker::{ConnectionGuard, ConnectionTracker};
 
-mod activity;
 mod certificates;
 mod connection;
-mod crowd;
 mod handler;
 mod limits;
 mod responses;
-mod wire;
+mod state;
+mod stream;
+mod tracker;
 
 /// A listener that is about to serve.
 #[derive(Debug)]

@@ -10,9 +10,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::answer::OAuthError;
 use super::audit::Records;
-use crate::domain::token::presented::ClientAuthMethod;
+use super::error::OAuthError;
+use crate::domain::oauth::client_authentication::ClientAuthMethod;
 
 /// The metrics of the token service.
 #[derive(Clone, Debug)]

@@ -9,18 +9,20 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 
-use super::answer::{OAuthError, challenge};
 use super::audit::{Audit, Refused};
-use super::authentication::{AuthError, AuthFailure, Authenticator};
-use super::limits::Rate;
+use super::authenticator::{AuthError, AuthFailure, Authenticator};
+use super::error::{OAuthError, challenge};
+use super::form_request::FormRequest;
 use super::metrics::Metrics;
-use super::posted::FormRequest;
+use super::rate_limit::Rate;
 use super::reason::{AuthFailureReason, Reason};
 use super::token_ids::TokenIds;
 use crate::directory::{Directory, RegisteredClient};
-use crate::domain::token::TokenPolicy;
-use crate::domain::token::presented::{ClientAuthError, ClientAuthMethod, ClientCredentials};
-use crate::domain::token::request::{Form, InvalidForm};
+use crate::domain::oauth::TokenPolicy;
+use crate::domain::oauth::client_authentication::{
+    ClientAuthError, ClientAuthMethod, ClientCredentials,
+};
+use crate::domain::oauth::form::{Form, InvalidForm};
 use crate::environment::{Clock, Entropy};
 
 /// Everything that a request needs.

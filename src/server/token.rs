@@ -9,13 +9,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::answer::{OAuthError, no_store_bytes};
 use super::audit::Issued;
-use super::posted::FormRequest;
+use super::error::{OAuthError, no_store_bytes};
+use super::form_request::FormRequest;
 use super::reason::Reason;
 use super::service::{Authenticated, Endpoint, Rejection, TokenEndpoint, refused};
+use crate::domain::oauth::{Claims, Scope, ScopeError, TokenPolicy, append_signature};
 use crate::domain::signer::SigningUnavailable;
-use crate::domain::token::{Claims, Scope, ScopeError, TokenPolicy, append_signature};
 
 /// `POST` to the token endpoint.
 pub(super) async fn token(

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use crate::domain::token::TokenId;
+use crate::domain::oauth::TokenId;
 use crate::environment::{Entropy, EntropyError};
 
 /// Ids that no token had yet.

@@ -11,13 +11,13 @@ use kube::Client;
 use kube::client::Body;
 use prometheus_client::registry::Registry;
 use support::faults::{FaultLayer, FaultPlan};
-use technical_user_operator::controller::cluster::ConditionalPatch;
-use technical_user_operator::controller::engine::Synced;
-use technical_user_operator::controller::lease::LeaderElector;
+use technical_user_operator::controller::kubernetes::ConditionalClient;
+use technical_user_operator::controller::leader_election::LeaderElector;
 use technical_user_operator::controller::metrics::Metrics;
+use technical_user_operator::controller::runtime::Synced;
 use technical_user_operator::controller::{Context, Settings, TokenLimits};
 use technical_user_operator::controller::{signing_key, technical_user};
-use technical_user_operator::domain::delivery::Endpoints;
+use technical_user_operator::domain::delivered_secret::Endpoints;
 use technical_user_operator::domain::schedule::saturating_add;
 use technical_user_operator::environment::{Clock, System};
 use tokio::sync::{Semaphore, watch};
@@ -157,7 +157,7 @@ fn prepared(
     let (candidate, leadership) =
         LeaderElector::new(client.clone(), &settings, &lease, Arc::clone(&clock) as _);
     let context = Arc::new(Context {
-        cluster: ConditionalPatch::new(faulty.clone(), clock),
+        cluster: ConditionalClient::new(faulty.clone(), clock),
         entropy: Arc::new(system),
         key_pairs: Arc::new(system),
         leadership,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use technical_user_operator::api::signing_key::Algorithm;
 use technical_user_operator::domain::jwks::Jwks;
-use technical_user_operator::domain::key_pair::{KeyType, PublicKeyParameters};
+use technical_user_operator::domain::public_key::{KeyType, PublicKeyParameters};
 use technical_user_operator::environment::private_key::{KeyPairs, Pkcs8, PrivateKey};
 use technical_user_operator::environment::{Clock, System};
 use tempfile::TempDir;

@@ -9,21 +9,23 @@ use serde_json::{Value, json};
 use technical_user_operator::api::technical_user::SecretTemplate;
 use technical_user_operator::api::{signing_key as sk, technical_user as tu};
 use technical_user_operator::domain::blocked_reason::{BlockedReason, Operation};
-use technical_user_operator::domain::credential::record::{self, EntryState, Owner, Record};
-use technical_user_operator::domain::credential::record::{Unreadable, Version};
-use technical_user_operator::domain::delivery::{DesiredSecret, Endpoints};
-use technical_user_operator::domain::key_pair::{KeyType, PublicKey};
+use technical_user_operator::domain::client_secret::verifier_record::{
+    self, EntryState, Owner, Record,
+};
+use technical_user_operator::domain::client_secret::verifier_record::{Unreadable, Version};
+use technical_user_operator::domain::delivered_secret::{DesiredSecret, Endpoints};
 use technical_user_operator::domain::policy::Policy;
+use technical_user_operator::domain::public_key::{KeyType, PublicKey};
 use technical_user_operator::domain::schedule::{ClockMonitor, Now};
 use technical_user_operator::domain::signing_key::ledger::{Entry, SharedSettings};
 use technical_user_operator::domain::signing_key::{
     self, ConfigMapRef, ConfigMapState, KeyPair, Ledger, LedgerState, Origin, Published, Scope,
     Series, StaleCopy, ledger,
 };
-use technical_user_operator::domain::technical_user::report::{
+use technical_user_operator::domain::technical_user::status::{
     ReferredKey, SigningKeyState, StatusInputs,
 };
-use technical_user_operator::domain::technical_user::report::{invalid_spec, status};
+use technical_user_operator::domain::technical_user::status::{invalid_spec, status};
 use technical_user_operator::domain::technical_user::{
     ClientIdReservation, Delivery, InvalidField, Observed, Outcome, User,
 };
@@ -59,7 +61,8 @@ fn users() -> States {
     let mut add = |name: &str, meant, outcome: &Outcome, ability, user| {
         let signing_key = ReferredKey { name: "gateway".to_owned(), ability };
         let (operator_namespace, now) = ("home", Now::at(at(0)));
-        let situation = StatusInputs { outcome, signing_key: &signing_key, operator_namespace, now };
+        let situation =
+            StatusInputs { outcome, signing_key: &signing_key, operator_namespace, now };
         let written = json!(status(&observed(user), &situation, None).unwrap());
         states.insert(format!("user {name}"), (object("TechnicalUser", &written), meant));
     };
@@ -166,8 +169,12 @@ fn observed(user: User) -> Observed {
     let mut record = Record::empty(user.client_id.clone(), user.owner.clone());
     let verifier = "$2b$04$abcdefghijklmnopqrstuuRx5tsRnQT5qKv0Gmd5JkfbQaVkHQGSm";
     let verifier = verifier.parse().unwrap();
-    let entry =
-        record::Entry { verifier, state: EntryState::Current, serial: 1, issued_at: at(-1) };
+    let entry = verifier_record::Entry {
+        verifier,
+        state: EntryState::Current,
+        serial: 1,
+        issued_at: at(-1),
+    };
     record.serial = 1;
     record.entries.insert("aaaaaaaaaa".parse().unwrap(), entry);
     let version = Version { uid: "record-uid".to_owned(), resource_version: "1".to_owned() };
@@ -226,7 +233,7 @@ fn signing_keys() -> States {
         add(name.to_owned(), CURRENT, &json!(written));
     }
     let (invalid, _) =
-        signing_key::report::invalid_spec(("default", GENERATION), invalid(), None, Now::at(at(0)));
+        signing_key::status::invalid_spec(("default", GENERATION), invalid(), None, Now::at(at(0)));
     add("invalid".to_owned(), FAILED, &json!(invalid));
     states
 }
@@ -236,7 +243,7 @@ fn key_status(
     outcome: &signing_key::Outcome,
     now: Now,
 ) -> sk::SigningKeyStatus {
-    signing_key::report::status(observed, outcome, None, now).unwrap()
+    signing_key::status::status(observed, outcome, None, now).unwrap()
 }
 
 /// Every condition that a `SigningKey` can have while one of its keys signs, with what it comes from.

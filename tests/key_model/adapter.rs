@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use technical_user_operator::domain::jwks::{self, Jwks};
-use technical_user_operator::domain::key_pair::{Algorithm, KeyType, PublicKey};
 use technical_user_operator::domain::object::Version;
 use technical_user_operator::domain::policy::Policy;
+use technical_user_operator::domain::public_key::{Algorithm, KeyType, PublicKey};
 use technical_user_operator::domain::schedule::{ClockMonitor, Now};
 use technical_user_operator::domain::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::signing_key::ledger::{self, Withdrawal};

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use support::fake_api_server::{Change, View};
 use technical_user_operator::domain::jwks::kids_of;
-use technical_user_operator::domain::key_pair::{Algorithm, Kid};
+use technical_user_operator::domain::public_key::{Algorithm, Kid};
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::domain::signing_key::ledger::Withdrawal;
 use technical_user_operator::environment::Clock as _;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use technical_user_operator::domain::key_pair::Kid;
+use technical_user_operator::domain::public_key::Kid;
 use technical_user_operator::domain::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::signing_key::{Ledger, SKEW};
 

@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use support::fake_api_server::{Builder, FakeApiServer, Snapshot};
 use support::faults::{FaultLayer, FaultPlan, Point};
 use technical_user_operator::api::signing_key::crd;
-use technical_user_operator::controller::cluster::ConditionalPatch;
-use technical_user_operator::controller::engine::Synced;
-use technical_user_operator::controller::lease::LeaderElector;
+use technical_user_operator::controller::kubernetes::ConditionalClient;
+use technical_user_operator::controller::leader_election::LeaderElector;
 use technical_user_operator::controller::metrics::Metrics;
+use technical_user_operator::controller::runtime::Synced;
 use technical_user_operator::controller::{Context, Settings, TokenLimits, signing_key};
-use technical_user_operator::domain::delivery::Endpoints;
+use technical_user_operator::domain::delivered_secret::Endpoints;
 use technical_user_operator::environment::{Clock as _, System};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -183,7 +183,7 @@ impl World {
         let (candidate, leadership) =
             LeaderElector::new(lease_client, &settings, lease, Arc::clone(&clock) as _);
         let context = Context {
-            cluster: ConditionalPatch::new(client.clone(), clock),
+            cluster: ConditionalClient::new(client.clone(), clock),
             // Nothing of a signing key is drawn from it.
             entropy: Arc::new(System::start()),
             key_pairs: Arc::clone(&self.key_pairs) as _,

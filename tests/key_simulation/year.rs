@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use support::in_virtual_time;
 use technical_user_operator::controller::TokenLimits;
 use technical_user_operator::domain::jwks::kids_of;
-use technical_user_operator::domain::key_pair::{Algorithm, Kid};
+use technical_user_operator::domain::public_key::{Algorithm, Kid};
 use technical_user_operator::domain::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::signing_key::{Ledger, SKEW};
 use technical_user_operator::environment::Clock as _;

@@ -17,10 +17,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use technical_user_operator::server::bounded_body::{BodyBounds, bounded_body};
+use technical_user_operator::server::figures;
 use technical_user_operator::server::listener::{
     Certificates, Listener, ListenerLimits, OpenConnections,
 };
-use technical_user_operator::server::readings;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
@@ -58,7 +58,7 @@ pub(crate) fn serve(
         listener = listener.with_tls(certificates);
     }
     let (metrics, gate) = (Arc::new(Mutex::new(Registry::default())), Gate::default());
-    for reading in readings::of_listener(&listener) {
+    for reading in figures::of_listener(&listener) {
         metrics.lock().unwrap().register_collector(Box::new(reading));
     }
     let open = listener.open_connections();

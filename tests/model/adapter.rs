@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use technical_user_operator::api;
 use technical_user_operator::api::technical_user::SecretTemplate;
-use technical_user_operator::domain::credential::record::{
+use technical_user_operator::domain::client_secret::verifier_record::{
     self, EntryState, HandledRequests, Owner,
 };
-use technical_user_operator::domain::credential::{ClientId, CredentialId, Verifier};
-use technical_user_operator::domain::delivery::{
+use technical_user_operator::domain::client_secret::{ClientId, CredentialId, Verifier};
+use technical_user_operator::domain::delivered_secret::{
     DesiredSecret, Endpoints, ManagedFields, Mutability, ObservedSecret, SECRET_FIELDS,
 };
 use technical_user_operator::domain::object::Belongs;
@@ -21,7 +21,7 @@ use technical_user_operator::domain::technical_user::{
     self as decision, Change, ClientIdReservation, Delivery, Holder, Observed, Step, Write,
 };
 
-use technical_user_operator::domain::unknown::UnknownFields;
+use technical_user_operator::domain::unknown_fields::UnknownFields;
 
 use crate::cluster::{ANY, Entry, FOREIGN, Life, Mode, Record, Secret, User, Version, Why};
 use crate::wrong::Wrong;
@@ -93,8 +93,8 @@ impl Adapter {
             record: match &look.record {
                 Seen::Free => ClientIdReservation::Free,
                 Seen::Held(record) => ClientIdReservation::Held(
-                    record_version(record.version),
-                    Box::new(self.record(record)),
+                    record_version(verifier_record.version),
+                    Box::new(self.record(verifier_record)),
                 ),
                 Seen::Taken { version, owner, lives } => {
                     let holder = if *lives { Holder::Exists } else { Holder::Gone };
@@ -122,7 +122,7 @@ impl Adapter {
                     Change::Revoke => Why::Revoke,
                     Change::Prune | Change::Complete => Why::Tidy,
                 };
-                Outcome::Put(small_record(record, small(version), owner), why)
+                Outcome::Put(small_record(verifier_record, small(version), owner), why)
             }
             Write::Fence(version, _) => Outcome::Fence(small(version)),
             Write::Issue(issue) => Outcome::Issue {
@@ -141,27 +141,27 @@ impl Adapter {
 
     /// The record with one more verifier, as the operator registers it.
     pub(crate) fn registered(&self, record: &Record, id: u8, placeholder: Version) -> Record {
-        let more = self.record(record).with_pending(
+        let more = self.record(verifier_record).with_pending(
             credential_id(id),
             self.verifier.clone(),
             self::placeholder(placeholder),
             Self::now(),
         );
-        small_record(&more, record.version, record.owner)
+        small_record(&more, verifier_record.version, verifier_record.owner)
     }
 
     /// The record without that verifier, as the operator takes it back after a refused reveal.
     pub(crate) fn taken_back(&self, record: &Record, id: u8) -> Record {
-        let less = self.record(record).without(&credential_id(id));
-        small_record(&less, record.version, record.owner)
+        let less = self.record(verifier_record).without(&credential_id(id));
+        small_record(&less, verifier_record.version, verifier_record.owner)
     }
 
     /// The record with that verifier current, as the operator promotes it after a reveal.
     pub(crate) fn promoted(&self, wrong: Option<Wrong>, record: &Record, id: u8) -> Record {
-        let before = self.record(record);
+        let before = self.record(verifier_record);
         let promoted = before.promote(&credential_id(id), OVERLAP, Self::now());
         let promoted = Wrong::promote(wrong, &before, promoted);
-        small_record(&promoted, record.version, record.owner)
+        small_record(&promoted, verifier_record.version, verifier_record.owner)
     }
 
     fn user(&self, user: User) -> decision::User {
@@ -188,7 +188,7 @@ impl Adapter {
         }
     }
 
-    fn record(&self, record: &Record) -> record::Record {
+    fn record(&self, record: &Record) -> verifier_record::Record {
         let entry = |entry: &Entry| {
             let state = match entry.life {
                 Life::Pending(version) => EntryState::Pending(placeholder(version)),
@@ -197,7 +197,7 @@ impl Adapter {
                 Life::Ended => EntryState::Old(instant(-OVERLAP)),
             };
             let age = if entry.is_aged { LONG * 2 } else { SignedDuration::ZERO };
-            let entry_ = record::Entry {
+            let entry_ = verifier_record::Entry {
                 verifier: self.verifier.clone(),
                 state,
                 serial: i64::from(entry.serial),
@@ -205,13 +205,13 @@ impl Adapter {
             };
             (credential_id(entry.id), entry_)
         };
-        record::Record {
-            client_id: client_id(record.owner),
-            owner: owner_of(record.owner),
-            serial: i64::from(record.serial),
-            entries: record.entries.iter().map(entry).collect(),
-            rotated: handled("rotate", record.rotated),
-            revoked: handled("revoke", record.revoked),
+        verifier_record::Record {
+            client_id: client_id(verifier_record.owner),
+            owner: owner_of(verifier_record.owner),
+            serial: i64::from(verifier_record.serial),
+            entries: verifier_record.entries.iter().map(entry).collect(),
+            rotated: handled("rotate", verifier_record.rotated),
+            revoked: handled("revoke", verifier_record.revoked),
             revoked_at: None,
             unknown: UnknownFields::default(),
         }
@@ -262,8 +262,8 @@ impl Adapter {
     }
 }
 
-fn small_record(record: &record::Record, version: Version, owner: u8) -> Record {
-    let entry = |(id, entry): (&CredentialId, &record::Entry)| Entry {
+fn small_record(record: &verifier_record::Record, version: Version, owner: u8) -> Record {
+    let entry = |(id, entry): (&CredentialId, &verifier_record::Entry)| Entry {
         id: id.as_str().parse().unwrap(),
         life: match &entry.state {
             EntryState::Pending(version) => Life::Pending(version.as_ref().map_or(ANY, small)),
@@ -277,10 +277,10 @@ fn small_record(record: &record::Record, version: Version, owner: u8) -> Record 
     Record {
         version,
         owner,
-        serial: record.serial.try_into().unwrap(),
-        rotated: bits("rotate", &record.rotated),
-        revoked: bits("revoke", &record.revoked),
-        entries: record.entries.iter().map(entry).collect(),
+        serial: verifier_record.serial.try_into().unwrap(),
+        rotated: bits("rotate", &verifier_record.rotated),
+        revoked: bits("revoke", &verifier_record.revoked),
+        entries: verifier_record.entries.iter().map(entry).collect(),
     }
 }
 
@@ -316,24 +316,24 @@ fn owner_of(uid: u8) -> Owner {
 }
 
 /// The API server never uses a version twice, so it tells the uid too.
-fn record_version(version: Version) -> record::Version {
+fn record_version(version: Version) -> verifier_record::Version {
     version_of("record", version)
 }
 
 /// Where a client secret is to be revealed; by the creation of the Secret when that is [`ANY`].
-fn placeholder(version: Version) -> Option<record::Version> {
+fn placeholder(version: Version) -> Option<verifier_record::Version> {
     (version != ANY).then(|| secret_version(version))
 }
 
-fn secret_version(version: Version) -> record::Version {
+fn secret_version(version: Version) -> verifier_record::Version {
     version_of("secret", version)
 }
 
-fn version_of(uid: &str, version: Version) -> record::Version {
-    record::Version { uid: uid.to_owned(), resource_version: version.to_string() }
+fn version_of(uid: &str, version: Version) -> verifier_record::Version {
+    verifier_record::Version { uid: uid.to_owned(), resource_version: version.to_string() }
 }
 
-fn small(version: &record::Version) -> Version {
+fn small(version: &verifier_record::Version) -> Version {
     version.resource_version.parse().unwrap()
 }
 

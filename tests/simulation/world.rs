@@ -14,13 +14,13 @@ use serde_json::Value;
 use support::fake_api_server::{Builder, FakeApiServer, Snapshot};
 use support::faults::{FaultLayer, FaultPlan};
 use technical_user_operator::api::technical_user::crd;
-use technical_user_operator::controller::cluster::ConditionalPatch;
-use technical_user_operator::controller::engine::Synced;
-use technical_user_operator::controller::lease::LeaderElector;
+use technical_user_operator::controller::kubernetes::ConditionalClient;
+use technical_user_operator::controller::leader_election::LeaderElector;
 use technical_user_operator::controller::metrics::Metrics;
+use technical_user_operator::controller::runtime::Synced;
 use technical_user_operator::controller::technical_user;
 use technical_user_operator::controller::{Context, Settings, TokenLimits};
-use technical_user_operator::domain::delivery::Endpoints;
+use technical_user_operator::domain::delivered_secret::Endpoints;
 use technical_user_operator::environment::Clock as _;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -202,7 +202,7 @@ impl World {
         let (candidate, leadership) =
             LeaderElector::new(lease_client, &settings, lease, Arc::clone(&clock) as _);
         let context = Context {
-            cluster: ConditionalPatch::new(client.clone(), clock),
+            cluster: ConditionalClient::new(client.clone(), clock),
             entropy: Arc::clone(&self.entropy) as _,
             key_pairs: Arc::new(technical_user_operator::environment::System::start()),
             leadership,

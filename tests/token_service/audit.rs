@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
-use technical_user_operator::domain::token::ClaimsProfile;
-use technical_user_operator::server::limits::Rate;
+use technical_user_operator::domain::oauth::ClaimsProfile;
+use technical_user_operator::server::rate_limit::Rate;
 
 use crate::world::{Credential, GRANT, RATES, TOKEN, TokenServer, World, basic, until};
 

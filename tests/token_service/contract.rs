@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::http::request::Builder;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
-use technical_user_operator::domain::token::ClaimsProfile;
-use technical_user_operator::server::limits::Rate;
+use technical_user_operator::domain::oauth::ClaimsProfile;
+use technical_user_operator::server::rate_limit::Rate;
 use tokio::time::Instant;
 
 use crate::world::{Answer, Credential, GRANT, RATES, TOKEN, World, basic};

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use serde_json::json;
-use technical_user_operator::domain::token::ClaimsProfile;
+use technical_user_operator::domain::oauth::ClaimsProfile;
 
 use crate::world::{GRANT, SYSTEM, World, until};
 

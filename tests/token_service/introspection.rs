@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::json;
-use technical_user_operator::domain::token::ClaimsProfile;
+use technical_user_operator::domain::oauth::ClaimsProfile;
 
 use crate::world::{Credential, TokenServer, World, until};
 

@@ -2,9 +2,9 @@
 
 use axum::http::StatusCode;
 use serde_json::json;
-use technical_user_operator::domain::token::ClaimsProfile;
-use technical_user_operator::server::authentication::Rates;
-use technical_user_operator::server::limits::Rate;
+use technical_user_operator::domain::oauth::ClaimsProfile;
+use technical_user_operator::server::authenticator::Rates;
+use technical_user_operator::server::rate_limit::Rate;
 
 use crate::world::{Credential, RATES, TokenServer, World, until};
 

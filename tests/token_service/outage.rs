@@ -8,9 +8,9 @@ use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use jiff::SignedDuration;
 use serde_json::json;
-use technical_user_operator::domain::token::ClaimsProfile;
+use technical_user_operator::domain::oauth::ClaimsProfile;
 use technical_user_operator::heartbeat::Heartbeats;
-use technical_user_operator::server::admin;
+use technical_user_operator::server::health;
 use tower::ServiceExt as _;
 
 use crate::world::{Credential, TokenServer, VIEW_AGE, World, until};
@@ -260,8 +260,8 @@ async fn a_signing_key_that_is_suspended_takes_nothing_away_but_its_tokens() {
 /// What a kubelet or an administrator reads at the health port.
 async fn probed(server: &TokenServer, path: &str) -> (StatusCode, String) {
     let (ready, sign) = (Arc::clone(&server.directory), Arc::clone(&server.directory));
-    let router = admin::health(Heartbeats::default(), Arc::new(move || ready.readiness()))
-        .merge(admin::signing(Arc::new(move || sign.signing())));
+    let router = health::health(Heartbeats::default(), Arc::new(move || ready.readiness()))
+        .merge(health::signing(Arc::new(move || sign.signing())));
     let request = Request::get(path).body(Body::empty()).unwrap();
     let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();

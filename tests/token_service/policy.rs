@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use technical_user_operator::domain::oauth::{AccessTokenType, ClaimsProfile, TokenPolicy};
 use technical_user_operator::domain::policy::{Allowed, Policy};
-use technical_user_operator::domain::token::{AccessTokenType, ClaimsProfile, TokenPolicy};
 
 use crate::world::{GRANT, TOKEN, TokenServer, World, unbounded};
 

@@ -9,9 +9,9 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 use support::figures::keep;
-use technical_user_operator::domain::token::ClaimsProfile;
-use technical_user_operator::domain::token::presented::ClientCredentials;
-use technical_user_operator::domain::token::request::Form;
+use technical_user_operator::domain::oauth::ClaimsProfile;
+use technical_user_operator::domain::oauth::client_authentication::ClientCredentials;
+use technical_user_operator::domain::oauth::form::Form;
 
 use crate::world::{Answer, Credential, TOKEN, World};
 

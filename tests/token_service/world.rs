@@ -19,28 +19,28 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use support::fake_api_server::{FakeApiServer, FakeService};
 use technical_user_operator::api::{signing_key, technical_user};
-use technical_user_operator::controller::cluster::ConditionalPatch;
-use technical_user_operator::controller::engine::Synced;
-use technical_user_operator::controller::lease::LeaderElector;
+use technical_user_operator::controller::kubernetes::ConditionalClient;
+use technical_user_operator::controller::leader_election::LeaderElector;
 use technical_user_operator::controller::metrics::Metrics as ControllerMetrics;
+use technical_user_operator::controller::runtime::Synced;
 use technical_user_operator::controller::{
     Context, Settings, TokenLimits, signing_key as keys, technical_user as users,
 };
 use technical_user_operator::directory::{self, ClientLookup, Directory};
-use technical_user_operator::domain::credential::ClientSecret;
-use technical_user_operator::domain::delivery::Endpoints;
+use technical_user_operator::domain::client_secret::ClientSecret;
+use technical_user_operator::domain::delivered_secret::Endpoints;
 use technical_user_operator::domain::jwks;
+use technical_user_operator::domain::oauth::{AccessTokenType, ClaimsProfile, TokenPolicy};
 use technical_user_operator::domain::policy::Policy;
-use technical_user_operator::domain::token::{AccessTokenType, ClaimsProfile, TokenPolicy};
 use technical_user_operator::environment::private_key::verify;
 use technical_user_operator::environment::{Clock as _, System};
 use technical_user_operator::server::audit::Audit;
-use technical_user_operator::server::authentication::{Authenticator, Rates};
+use technical_user_operator::server::authenticator::{Authenticator, Rates};
+use technical_user_operator::server::figures;
 use technical_user_operator::server::hashing::Hashing;
-use technical_user_operator::server::limits::Rate;
 use technical_user_operator::server::metrics::Metrics;
-use technical_user_operator::server::readings;
-use technical_user_operator::server::routes::Routes;
+use technical_user_operator::server::rate_limit::Rate;
+use technical_user_operator::server::router::Routes;
 use technical_user_operator::server::service::{Issuer, TokenEndpoint, Tokens};
 use technical_user_operator::server::token_ids::TokenIds;
 use tokio::sync::{Semaphore, watch};
@@ -143,7 +143,7 @@ impl World {
             let (candidate, leadership) =
                 LeaderElector::new(self.client(), &settings, &name, Arc::clone(&clock) as _);
             let context = Arc::new(Context {
-                cluster: ConditionalPatch::new(self.client(), clock),
+                cluster: ConditionalClient::new(self.client(), clock),
                 entropy: Arc::new(Seeded::new(1)),
                 key_pairs: Arc::new(System::start()),
                 leadership,
@@ -253,7 +253,7 @@ impl World {
         };
         tokio::spawn(directory::run_watches(Arc::clone(&directory), self.client()));
         let service = Arc::new(service);
-        for reading in readings::of_service(&service) {
+        for reading in figures::of_service(&service) {
             registry.register_collector(Box::new(reading));
         }
         let registry = Arc::new(Mutex::new(registry));

@@ -9,11 +9,12 @@ use super::Memory;
 use super::placement::{Placement, placement};
 use crate::api;
 use crate::api::signing_key::SigningKey;
-use crate::controller::cluster::ObjectRef as At;
+use crate::codec::{SecretNames, config_map_name, ledger, private_key, version_of};
+use crate::controller::kubernetes::ObjectRef as At;
 use crate::controller::{Context, Error, Settings};
-use crate::domain::invalid::InvalidField;
-use crate::domain::key_pair::{Algorithm, KeyType, PublicKey};
+use crate::domain::invalid_field::InvalidField;
 use crate::domain::object::Version;
+use crate::domain::public_key::{Algorithm, KeyType, PublicKey};
 use crate::domain::request::{ignored, requested};
 use crate::domain::schedule::parse_duration;
 use crate::domain::signing_key::ledger::SharedSettings;
@@ -21,7 +22,6 @@ use crate::domain::signing_key::{
     ConfigMapRef, ConfigMapState, FIRST, KeyPair, LedgerState, Observed, Origin, Scope, Series,
     retention,
 };
-use crate::stored::{SecretNames, config_map_name, ledger, private_key, version_of};
 
 /// What was looked at, and the object that its status goes to.
 #[derive(Debug)]

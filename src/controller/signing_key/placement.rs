@@ -14,7 +14,8 @@ use kube::core::Selector;
 use super::Memory;
 use crate::api;
 use crate::api::signing_key::SigningKey;
-use crate::controller::cluster::{ApiError, ApiErrorKind, ObjectRef as At, Operation};
+use crate::codec::version_of;
+use crate::controller::kubernetes::{ApiError, ApiErrorKind, ObjectRef as At, Operation};
 use crate::controller::ownership::Ownership;
 use crate::controller::{Context, Error};
 use crate::domain::blocked_reason::BlockedReason;
@@ -23,7 +24,6 @@ use crate::domain::object::Belongs;
 use crate::domain::signing_key::{
     ConfigMapRef, ConfigMapState, Published, Scope, Series, StaleCopy,
 };
-use crate::stored::version_of;
 
 /// What a look found of the JWKS.
 #[derive(Debug)]

@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::api;
-use crate::controller::cluster::{ApiErrorKind, Conditional, ObjectRef};
+use crate::codec::{uid_of, version_of};
+use crate::controller::kubernetes::{ApiErrorKind, ConditionalPatch, ObjectRef};
 use crate::controller::{Context, Error};
-use crate::domain::signing_key::leftover::{OrphanAction, orphan_action};
+use crate::domain::signing_key::orphans::{OrphanAction, orphan_action};
 use crate::domain::signing_key::retention;
-use crate::stored::{uid_of, version_of};
 
 /// Looks at each of those Secrets and at all `SigningKeys`, and marks or deletes what nobody owns.
 ///
@@ -57,7 +57,7 @@ async fn sweep_one(name: &str, context: &Context) -> Result<(), Error> {
         OrphanAction::Mark(at_) => {
             let annotations = json!({(api::OWNERLESS_SINCE): at_.to_string()});
             let patch = json!({"metadata": {"annotations": annotations}});
-            cluster.patch_secret(at, Conditional::new(patch, &version)).await?;
+            cluster.patch_secret(at, ConditionalPatch::new(patch, &version)).await?;
             tracing::warn!(secret = name, "its SigningKey is gone, it will be deleted");
         }
         OrphanAction::Delete => {

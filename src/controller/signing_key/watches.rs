@@ -7,11 +7,11 @@ use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::watcher::watcher;
 use kube::{Api, Client};
 
-use super::placement::ObservedConfigMap;
-use super::views::{
+use super::cache::{
     self, Belonging, Cache, MapKey, Readable, read_key_pair, read_ledger, read_map, read_namespace,
     read_series,
 };
+use super::placement::ObservedConfigMap;
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
@@ -23,7 +23,7 @@ pub(super) enum Update {
     Ledger(WatchEvent<String, Box<Readable>>),
     KeyPair(WatchEvent<String, Belonging>),
     Map(usize, WatchEvent<MapKey, Box<ObservedConfigMap>>),
-    Namespace(WatchEvent<String, views::Namespace>),
+    Namespace(WatchEvent<String, cache::Namespace>),
 }
 
 impl Update {

@@ -7,10 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::api;
-use crate::controller::cluster::Redacted;
-use crate::domain::credential::record::Record;
-use crate::domain::credential::{ClientSecret, CredentialId};
-use crate::domain::delivery::Refresh;
+use crate::controller::kubernetes::Redacted;
+use crate::domain::client_secret::verifier_record::Record;
+use crate::domain::client_secret::{ClientSecret, CredentialId};
+use crate::domain::delivered_secret::Refresh;
 use crate::domain::technical_user::User;
 
 pub(super) fn record_secret(record: &Record) -> Value {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::bodies::{delivery_patch, record_secret, whole};
-use super::events::record_event;
-use crate::controller::cluster::{Conditional, ObjectRef};
+use super::status_writer::record_event;
+use crate::codec::version_of;
+use crate::controller::kubernetes::{ConditionalPatch, ObjectRef};
 use crate::controller::{Context, Error};
-use crate::domain::credential::record::Version;
-use crate::domain::credential::{ClientSecret, CredentialId, Verifier};
+use crate::domain::client_secret::verifier_record::Version;
+use crate::domain::client_secret::{ClientSecret, CredentialId, Verifier};
 use crate::domain::schedule::Now;
-use crate::domain::technical_user::{Issue, User, report};
-use crate::stored::version_of;
+use crate::domain::technical_user::{Issue, User, status};
 
 /// Registers, reveals, promotes. Each step is taken only after a 2xx of the one before; whatever
 /// else happens, the client secret is forgotten and the next look tells how far it came.
@@ -33,7 +33,7 @@ pub(super) async fn issue_secret(
         cluster.replace_secret(record_at, &issue.record_version, &record_secret(&record)).await?;
     let revealed = match &issue.placeholder {
         Some(version) => {
-            let patch = Conditional::new(delivery_patch(&id, &secret, user), version);
+            let patch = ConditionalPatch::new(delivery_patch(&id, &secret, user), version);
             drop(secret);
             cluster.patch_secret(secret_at, patch).await
         }
@@ -71,7 +71,7 @@ pub(super) async fn issue_secret(
         "client secret issued"
     );
     context.metrics.issued(issue.cause);
-    record_event(user, report::issued(user, record.serial, issue.cause), context).await;
+    record_event(user, status::issued(user, record.serial, issue.cause), context).await;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! would have it collected; without its user it is refused by every server anyway.
 
 use super::{holder, observation};
-use crate::controller::cluster::{ApiErrorKind, ObjectRef};
+use crate::controller::kubernetes::{ApiErrorKind, ObjectRef};
 use crate::controller::{Context, Error};
 use crate::domain::technical_user::Holder;
 

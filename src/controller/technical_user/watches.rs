@@ -11,7 +11,7 @@ use kube::runtime::watcher::watcher;
 use kube::{Api, Client};
 
 use super::UserRef;
-use super::views::{
+use super::cache::{
     Cache, CachedSecret, Readable, read_record, read_secret, read_signing_key, read_user,
 };
 use crate::api;
@@ -19,7 +19,7 @@ use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
 use crate::controller::installation::Installations;
-use crate::domain::technical_user::report::SigningKeyState;
+use crate::domain::technical_user::status::SigningKeyState;
 use crate::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
 
 /// What a watch told of which kind.

@@ -6,10 +6,10 @@ use jiff::SignedDuration;
 
 use super::Verifiers;
 use crate::api::technical_user::TechnicalUser;
+use crate::codec;
 use crate::domain::installation::is_served;
+use crate::domain::oauth::Client;
 use crate::domain::schedule::parse_duration;
-use crate::domain::token::Client;
-use crate::stored;
 
 /// A client without its tenant, and the uid of the installation that holds the user.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ impl User {
         let uid = metadata.uid.clone()?;
         let spec = &object.spec;
         let client = Client {
-            id: stored::client_id(object, &uid)?,
+            id: codec::client_id(object, &uid)?,
             uid,
             tenant: String::new(),
             roles: spec.roles.clone(),

@@ -9,12 +9,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::FIRST;
-use super::vanished::Dropped;
-use crate::domain::key_pair::PublicKey;
+use super::dropped::Dropped;
 use crate::domain::policy::Policy;
+use crate::domain::public_key::PublicKey;
 use crate::domain::request::HandledRequests;
 use crate::domain::schedule::saturating_add;
-use crate::domain::unknown::UnknownFields;
+use crate::domain::unknown_fields::UnknownFields;
 
 /// The keys of one series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

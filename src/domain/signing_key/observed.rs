@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::ledger::{Entry, SharedSettings, Unreadable};
 use super::{APART, Ledger};
 use crate::domain::blocked_reason::BlockedReason;
-use crate::domain::key_pair::{Algorithm, KeyType, Kid, PublicKey};
 use crate::domain::object::Version;
+use crate::domain::public_key::{Algorithm, KeyType, Kid, PublicKey};
 use crate::domain::schedule::due_at;
 
 /// What live reads showed: the `SigningKey`, then every JWKS, then the ledger, then the key pairs.

@@ -3,8 +3,8 @@
 //! They rest upon the ledger and the key pairs alone, so that nothing that users of other namespaces
 //! write can hold them up.
 
+use super::fallback::promote_previous;
 use super::ledger::{Entry, Withdrawal};
-use super::succession::promote_previous;
 use super::{Change, Context, Ledger, Step};
 
 /// Withdraws every key that exists. The next one signs without `prePublish`: no key that verifiers know

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::Outcome;
-use crate::domain::credential::record::{Record, Version};
-use crate::domain::delivery::Refresh;
+use crate::domain::client_secret::verifier_record::{Record, Version};
+use crate::domain::delivered_secret::Refresh;
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]

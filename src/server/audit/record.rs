@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::directory::RegisteredClient;
-use crate::domain::key_pair::Kid;
-use crate::domain::token::presented::ClientAuthMethod;
-use crate::domain::token::{Claims, TokenId};
-use crate::server::answer::OAuthError;
+use crate::domain::oauth::client_authentication::ClientAuthMethod;
+use crate::domain::oauth::{Claims, TokenId};
+use crate::domain::public_key::Kid;
+use crate::server::error::OAuthError;
 
 /// A token that was issued.
 #[derive(Clone, Debug, Serialize)]

@@ -16,11 +16,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::activity::{ConnectionState, Deadline, Protocol, RequestGuard, Shutdown};
 use super::handler::Handler;
 use super::limits::ListenerLimits;
 use super::responses::too_many;
-use super::wire::MonitoredStream;
+use super::state::{ConnectionState, Deadline, Protocol, RequestGuard, Shutdown};
+use super::stream::MonitoredStream;
 
 /// What all connections of a listener share.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 
-use super::activity::Protocol;
+use super::state::Protocol;
 
 /// How many answers a listener gave, by status code; it outlives the listener.
 #[derive(Clone, Debug, Default)]

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use technical_user_operator::api::condition::{Condition, ConditionStatus};
 use technical_user_operator::api::signing_key::{KeyState, SigningKey};
 use technical_user_operator::api::{JWKS_FIELD, JWKS_FILE, KEY_PAIR_FIELD};
+use technical_user_operator::codec::{self, SecretNames};
 use technical_user_operator::domain::jwks::kids_of;
-use technical_user_operator::domain::key_pair::{Kid, PublicKey};
+use technical_user_operator::domain::public_key::{Kid, PublicKey};
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::environment::private_key::{PrivateKey, verify};
-use technical_user_operator::stored::{self, SecretNames};
 
 use crate::rights;
 use crate::world::{SYSTEM, World, until};
@@ -154,7 +154,7 @@ impl Series {
     pub(crate) async fn ledger(&self) -> Option<Ledger> {
         let uid = self.uid().await;
         let secret = self.secrets().get_opt(&SecretNames::of(&uid).ledger()).await.unwrap()?;
-        Some(stored::ledger(&secret, &uid).unwrap().1)
+        Some(codec::ledger(&secret, &uid).unwrap().1)
     }
 
     pub(crate) async fn map(&self, namespace: &str) -> ConfigMap {

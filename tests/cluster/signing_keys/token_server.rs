@@ -9,14 +9,14 @@ use jiff::SignedDuration;
 use kube::api::ListParams;
 use technical_user_operator::api::signing_key::SigningKey;
 use technical_user_operator::api::{KEY_PAIR_FIELD, KEY_PAIR_TYPE, SIGNING_KEY};
+use technical_user_operator::codec::{self, SecretNames};
 use technical_user_operator::controller::TokenLimits;
 use technical_user_operator::domain::jwks::kids_of;
-use technical_user_operator::domain::key_pair::{Kid, PublicKey};
+use technical_user_operator::domain::public_key::{Kid, PublicKey};
 use technical_user_operator::domain::schedule::saturating_add;
 use technical_user_operator::domain::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::environment::private_key::{PrivateKey, verify};
-use technical_user_operator::stored::{self, SecretNames};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -212,7 +212,7 @@ impl Server {
         let Some(uid) = self.uid() else { return Ok(()) };
         let asked_at = Instant::now();
         let secret = self.series.secrets().get_opt(&SecretNames::of(&uid).ledger()).await?;
-        let seen = secret.and_then(|secret| Some(stored::ledger(&secret, &uid).ok()?.1));
+        let seen = secret.and_then(|secret| Some(codec::ledger(&secret, &uid).ok()?.1));
         self.ledger = View { seen, asked_at };
         Ok(())
     }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 use support::control_plane::child::Child;
 use support::control_plane::{ControlPlane, User};
-use technical_user_operator::domain::credential::ClientSecret;
+use technical_user_operator::domain::client_secret::ClientSecret;
 use technical_user_operator::domain::jwks;
 use technical_user_operator::environment::private_key::verify;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

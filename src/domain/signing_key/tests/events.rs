@@ -21,7 +21,7 @@ fn a_namespace_that_cannot_be_written_is_told_when_it_begins_and_when_it_ends() 
     let cut_short = Observed { targets: BTreeMap::new(), ..given.observed() };
     let failed =
         Outcome::Blocked { blocked_reason: BlockedReason::ApiServerUnavailable, signs: true };
-    let unseen = report::status(&cut_short, &failed, Some(&incomplete), Now::at(given.now));
+    let unseen = status::status(&cut_short, &failed, Some(&incomplete), Now::at(given.now));
     given.targets.insert("shop".to_owned(), ours);
     let ended = given.events(Some(&incomplete));
 
@@ -71,7 +71,7 @@ fn a_revoked_key_is_said_to_leave_only_if_it_does() {
         let Step::Write(Write::PutLedger(_, ledger, Change::Revoke)) = given.decide() else {
             panic!("not revoked")
         };
-        report::revoked(&given.series, kid(index).as_str(), &given.observed(), &ledger).message
+        status::revoked(&given.series, kid(index).as_str(), &given.observed(), &ledger).message
     };
 
     assert!(note(rotated(), 2).contains("it leaves the JWKS now"));
@@ -84,7 +84,7 @@ fn a_ledger_made_anew_names_the_keys_that_leave_with_their_pairs() {
         let Step::Write(Write::CreateLedger(ledger)) = given.decide() else {
             panic!("it is there")
         };
-        report::ledger_made(&given.observed(), &ledger).map(|it| it.message)
+        status::ledger_made(&given.observed(), &ledger).map(|it| it.message)
     };
     let mut given = rotated();
     for (index, key_pair) in &mut given.key_pairs {
@@ -115,7 +115,7 @@ fn a_key_in_the_jwks_that_waits_for_its_time_is_published_and_told_once_it_has_i
         ClockMonitor::default().sample(local, Some(given.now), std::time::Duration::ZERO);
     let Step::Done(rest) = decide(&given.observed(), doubtful) else { panic!("not at rest") };
 
-    let waiting = report::status(&given.observed(), &rest.outcome, None, doubtful).unwrap();
+    let waiting = status::status(&given.observed(), &rest.outcome, None, doubtful).unwrap();
     given.settle();
     let event = given.events(Some(&waiting));
 
@@ -148,8 +148,8 @@ fn a_revoked_key_that_stays_in_the_jwks_has_a_condition_until_it_leaves() {
     let failed = Outcome::Blocked { blocked_reason: quota, signs: false };
     let now = Now::at(given.now);
 
-    let stuck = report::status(&given.observed(), &failed, Some(&calm), now).unwrap();
-    let event = report::events("default", &failed, Some(&calm), &stuck);
+    let stuck = status::status(&given.observed(), &failed, Some(&calm), now).unwrap();
+    let event = status::events("default", &failed, Some(&calm), &stuck);
     given.settle();
     let ended = given.events(Some(&stuck));
 

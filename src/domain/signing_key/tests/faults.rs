@@ -38,7 +38,7 @@ fn a_namespace_that_cannot_be_written_does_not_hold_up_the_others() {
     given.settle();
     let outcome = given.outcome();
     let now = Now::at(given.now);
-    let status = report::status(&given.observed(), &outcome, None, now).unwrap();
+    let status = status::status(&given.observed(), &outcome, None, now).unwrap();
 
     assert_eq!(outcome, Outcome::Signing(kid(1)));
     let incomplete = status.conditions.iter().find(|it| it.type_ == "JWKSIncomplete").unwrap();
@@ -81,7 +81,7 @@ fn a_jwks_that_cannot_be_deleted_is_told_and_tried_again() {
 
     let Step::Done(rest) = given.decide() else { panic!("not at rest") };
     let now = Now::at(given.now);
-    let status = report::status(&given.observed(), &rest.outcome, None, now).unwrap();
+    let status = status::status(&given.observed(), &rest.outcome, None, now).unwrap();
 
     assert_eq!(rest.outcome, Outcome::Signing(kid(1)));
     assert!(rest.requeue_at.unwrap() <= given.now + SignedDuration::from_mins(1));

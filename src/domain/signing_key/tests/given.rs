@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::signing_key::SigningKeyStatus;
-use crate::domain::key_pair::{Algorithm, KeyType, Kid};
 use crate::domain::policy::Policy;
+use crate::domain::public_key::{Algorithm, KeyType, Kid};
 use crate::domain::signing_key::ledger::SharedSettings;
 use crate::domain::signing_key::*;
 
@@ -134,18 +134,18 @@ impl Given {
 
     /// What is written once all is at rest.
     pub(super) fn status(&self, former: Option<&SigningKeyStatus>) -> SigningKeyStatus {
-        report::status(&self.observed(), &self.outcome(), former, Now::at(self.now)).unwrap()
+        status::status(&self.observed(), &self.outcome(), former, Now::at(self.now)).unwrap()
     }
 
     /// What is written for that verdict.
     pub(super) fn status_at_rest(&self, outcome: &Outcome) -> SigningKeyStatus {
-        report::status(&self.observed(), outcome, None, Now::at(self.now)).unwrap()
+        status::status(&self.observed(), outcome, None, Now::at(self.now)).unwrap()
     }
 
     /// The reasons of the Events that go with it.
     pub(super) fn events(&self, former: Option<&SigningKeyStatus>) -> Vec<&'static str> {
         let events =
-            report::events(&self.series.name, &self.outcome(), former, &self.status(former));
+            status::events(&self.series.name, &self.outcome(), former, &self.status(former));
         events.into_iter().map(|it| it.reason).collect()
     }
 

@@ -4,7 +4,7 @@ use super::given::{HOUR, key, kid, nothing, rotated, signing};
 use std::collections::BTreeSet;
 
 use crate::domain::blocked_reason::BlockedReason;
-use crate::domain::key_pair::{Algorithm, KeyType, PublicKey};
+use crate::domain::public_key::{Algorithm, KeyType, PublicKey};
 use crate::domain::signing_key::*;
 
 #[test]
@@ -129,7 +129,7 @@ fn the_status_tells_the_state_of_every_key() {
     use crate::api::signing_key::KeyState::{Active, Grace, Published, Retired};
     let states = |given: &super::given::Given| {
         let rest = given.outcome();
-        let status = report::status(&given.observed(), &rest, None, Now::at(given.now)).unwrap();
+        let status = status::status(&given.observed(), &rest, None, Now::at(given.now)).unwrap();
         status.keys.iter().map(|key| key.state).collect::<Vec<_>>()
     };
     let mut given = signing();

@@ -3,7 +3,7 @@
 use super::given::{HOUR, key, kid, rotated, signing};
 use std::collections::BTreeSet;
 
-use crate::domain::key_pair::Kid;
+use crate::domain::public_key::Kid;
 use crate::domain::signing_key::*;
 
 #[test]

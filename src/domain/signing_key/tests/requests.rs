@@ -172,7 +172,7 @@ fn a_kid_that_is_none_of_the_series_is_refused_in_words() {
     let steps = given.settle();
     let outcome = given.outcome();
     let now = Now::at(given.now);
-    let status = report::status(&given.observed(), &outcome, None, now).unwrap();
+    let status = status::status(&given.observed(), &outcome, None, now).unwrap();
 
     assert!(steps.is_empty());
     let refused =

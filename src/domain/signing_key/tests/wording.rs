@@ -8,8 +8,8 @@ use crate::api::condition::Condition;
 use crate::api::signing_key::SigningKeyStatus;
 use crate::domain::blocked_reason::BlockedReason;
 use crate::domain::events::Event;
-use crate::domain::invalid::InvalidField;
-use crate::domain::key_pair::Algorithm;
+use crate::domain::invalid_field::InvalidField;
+use crate::domain::public_key::Algorithm;
 use crate::domain::schedule::ClockMonitor;
 use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::*;
@@ -72,15 +72,15 @@ fn a_spec_that_cannot_be_read_is_reported_with_its_field_and_value() {
     let now = Now::at("2026-11-24T09:00:00Z".parse().unwrap());
     let former = signing().status(None);
 
-    let (status, events) = report::invalid_spec(("default", 7), field(), Some(&former), now);
-    let (again, silence) = report::invalid_spec(("default", 7), field(), Some(&status), now);
+    let (status, events) = status::invalid_spec(("default", 7), field(), Some(&former), now);
+    let (again, silence) = status::invalid_spec(("default", 7), field(), Some(&status), now);
 
     let ready = status.conditions.iter().find(|it| it.type_ == "Ready").unwrap();
     assert!(ready.message.starts_with("spec.rotation.grace of SigningKey default is not valid"));
     assert!(ready.message.contains("\"soon\""), "{}", ready.message);
     assert_eq!(events.unwrap().reason, "InvalidSpec");
     assert_eq!((status.observed_generation, &status.keys), (7, &former.keys));
-    assert!(report::is_same(&status, &again));
+    assert!(status::is_same(&status, &again));
     assert_eq!(silence, None);
 }
 
@@ -95,14 +95,14 @@ fn every_condition_and_its_event_and_its_end_name_the_signing_key() {
             Step::Done(rest) => rest.outcome,
             Step::Write(_) => Outcome::NoActiveKey(None),
         };
-        let status = report::status(&given.observed(), &outcome, Some(&calm), now).unwrap();
+        let status = status::status(&given.observed(), &outcome, Some(&calm), now).unwrap();
         for condition in &status.conditions {
             let Condition { type_, message, .. } = condition;
             assert_worded(message, OBJECT);
             types.insert(type_.clone());
         }
-        let begun = report::events("default", &outcome, Some(&calm), &status);
-        let ended = report::events("default", &outcome, Some(&status), &calm);
+        let begun = status::events("default", &outcome, Some(&calm), &status);
+        let ended = status::events("default", &outcome, Some(&status), &calm);
         for events in begun.into_iter().chain(ended) {
             assert_worded(&events.message, OBJECT);
             reasons.insert(events.reason);
@@ -187,7 +187,7 @@ fn every_event_in_the_life_of_a_key_names_it_and_the_signing_key() {
         given.settle();
         let status = given.status(former.as_ref());
         for Event { reason, message, .. } in
-            report::events("default", &given.outcome(), former.as_ref(), &status)
+            status::events("default", &given.outcome(), former.as_ref(), &status)
         {
             assert_worded(&message, OBJECT);
             let names_key = [1, 2].iter().any(|index| message.contains(kid(*index).as_str()));
@@ -219,13 +219,13 @@ fn every_other_event_names_the_signing_key() {
     let bare = Observed { key_pairs: std::collections::BTreeMap::new(), ..two.observed() };
 
     let all = [
-        Some(report::staged(&one.series, 2)),
-        Some(report::revoked(&two.series, &first, &two.observed(), present)),
-        Some(report::revoked(&two.series, &first, &bare, &revoked)),
-        Some(report::all_revoked(&two.series, former, present)),
-        report::ledger_made(&lost.observed(), &whole),
-        report::ledger_made(&bare, &revoked),
-        report::another_algorithm(&one.series, &others),
+        Some(status::staged(&one.series, 2)),
+        Some(status::revoked(&two.series, &first, &two.observed(), present)),
+        Some(status::revoked(&two.series, &first, &bare, &revoked)),
+        Some(status::all_revoked(&two.series, former, present)),
+        status::ledger_made(&lost.observed(), &whole),
+        status::ledger_made(&bare, &revoked),
+        status::another_algorithm(&one.series, &others),
     ];
 
     let mut reasons = BTreeSet::new();

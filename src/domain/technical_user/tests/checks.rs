@@ -4,8 +4,8 @@ use super::given::{
     OVERLAP, altered, at, cause, current, entry, hours, id, issued, now, observed, old, outcome,
     pending, placeholder, put, record, record_version, rests, showing, step, user, version,
 };
-use crate::domain::credential::record::{EntryState, Record, Unreadable};
-use crate::domain::delivery::{Mutability, ObservedSecret};
+use crate::domain::client_secret::verifier_record::{EntryState, Record, Unreadable};
+use crate::domain::delivered_secret::{Mutability, ObservedSecret};
 use crate::domain::object::Belongs;
 use crate::domain::schedule::saturating_add;
 use crate::domain::technical_user::{

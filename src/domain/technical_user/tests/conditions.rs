@@ -8,7 +8,7 @@ use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUserStatus;
 use crate::domain::blocked_reason::{BlockedReason, Operation};
 use crate::domain::schedule::{ClockMonitor, Now};
-use crate::domain::technical_user::report::{self, ReferredKey, SigningKeyState, StatusInputs};
+use crate::domain::technical_user::status::{self, ReferredKey, SigningKeyState, StatusInputs};
 use crate::domain::technical_user::{Delivery, Observed, Outcome, User};
 
 use ConditionStatus::{False, True};
@@ -33,8 +33,8 @@ fn tell(
     let signing_key = ReferredKey { name: "gateway".to_owned(), ability };
     let situation =
         StatusInputs { outcome, signing_key: &signing_key, operator_namespace: "home", now };
-    let status = report::status(seen, &situation, former).unwrap();
-    let events = report::events(seen, &situation, former, &status);
+    let status = status::status(seen, &situation, former).unwrap();
+    let events = status::events(seen, &situation, former, &status);
     Told { status, events: events.into_iter().map(|it| it.reason).collect() }
 }
 
@@ -140,7 +140,7 @@ fn a_status_follows_its_key_only_where_nothing_else_is_behind() {
             operator_namespace: "home",
             now: now(),
         };
-        report::follows_key(seen, &situation, present)
+        status::follows_key(seen, &situation, present)
     };
     let rotated =
         observed(user(), record([('a', old(5)), ('b', current(2))]), showing('b', &user()));

@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api;
 use crate::api::technical_user::SecretTemplate;
-use crate::domain::credential::CredentialId;
-use crate::domain::credential::record::{Entry, EntryState, Owner, Record, Version};
-use crate::domain::delivery::{
+use crate::domain::client_secret::CredentialId;
+use crate::domain::client_secret::verifier_record::{Entry, EntryState, Owner, Record, Version};
+use crate::domain::delivered_secret::{
     DesiredSecret, Endpoints, ManagedFields, Mutability, ObservedSecret, Refresh, SECRET_FIELDS,
 };
 use crate::domain::object::Belongs;

@@ -7,12 +7,12 @@ use super::given::{
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::technical_user::{CredentialState, TechnicalUserStatus};
 use crate::domain::blocked_reason::{BlockedReason, Operation};
-use crate::domain::credential::record::Unreadable;
-use crate::domain::delivery::ObservedSecret;
+use crate::domain::client_secret::verifier_record::Unreadable;
+use crate::domain::delivered_secret::ObservedSecret;
 use crate::domain::object::Belongs;
 use crate::domain::policy::Policy;
 use crate::domain::schedule::Now;
-use crate::domain::technical_user::report::{
+use crate::domain::technical_user::status::{
     self, ReferredKey, SigningKeyState, StatusInputs, is_same, works,
 };
 use crate::domain::technical_user::{
@@ -37,7 +37,7 @@ fn status(
     now: Now,
 ) -> Option<TechnicalUserStatus> {
     with_key(SigningKeyState::Signs, outcome, now, |situation| {
-        report::status(seen, situation, former)
+        status::status(seen, situation, former)
     })
 }
 
@@ -146,7 +146,7 @@ fn a_return_from_trouble_is_news_and_a_first_client_secret_is_none() {
     let reasons = |outcome: &Outcome, former: Option<&TechnicalUserStatus>| -> Vec<_> {
         let present = status(&delivered(), outcome, former, now()).unwrap();
         let events = with_key(SigningKeyState::Signs, outcome, now(), |situation| {
-            report::events(&delivered(), situation, former, &present)
+            status::events(&delivered(), situation, former, &present)
         });
         events.into_iter().map(|it| it.reason).collect()
     };
@@ -269,7 +269,7 @@ fn an_ignored_request_is_a_condition_and_an_event() {
     let present = status(&seen, &Outcome::Delivered, Some(&former), now()).unwrap();
     let outcome = &Outcome::Delivered;
     let events = with_key(SigningKeyState::Signs, outcome, now(), |situation| {
-        report::events(&seen, situation, Some(&former), &present)
+        status::events(&seen, situation, Some(&former), &present)
     });
 
     let ignored = condition(&present, "RequestIgnored").unwrap();
@@ -330,7 +330,7 @@ fn a_lost_status_is_written_again_from_the_record() {
 fn an_unreadable_spec_keeps_what_was_known_and_names_the_field_and_its_value() {
     let former = event(&delivered(), &Outcome::Delivered);
     let read = |former: Option<&TechnicalUserStatus>, generation, now| {
-        report::invalid_spec((&user().owner, generation), invalid(), former, now)
+        status::invalid_spec((&user().owner, generation), invalid(), former, now)
     };
 
     let (status, events) = read(Some(&former), 4, Now::at(at(1)));

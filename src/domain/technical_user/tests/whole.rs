@@ -7,8 +7,8 @@ use super::given::{
     record, rests, showing, step, user, version,
 };
 use crate::api::technical_user::{CredentialField, SecretTemplate};
-use crate::domain::credential::record::{Entry, EntryState};
-use crate::domain::delivery::{
+use crate::domain::client_secret::verifier_record::{Entry, EntryState};
+use crate::domain::delivered_secret::{
     DesiredSecret, Endpoints, ManagedFields, Mutability, ObservedSecret,
 };
 use crate::domain::schedule::saturating_add;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::given::{at, current, hours, now, observed, old, record, showing, user};
 use crate::api::condition::Condition;
 use crate::domain::blocked_reason::BlockedReason;
-use crate::domain::credential::record::Unreadable;
+use crate::domain::client_secret::verifier_record::Unreadable;
 use crate::domain::events::Event;
-use crate::domain::invalid::InvalidField;
+use crate::domain::invalid_field::InvalidField;
 use crate::domain::policy::Policy;
 use crate::domain::schedule::ClockMonitor;
-use crate::domain::technical_user::report::{self, ReferredKey, SigningKeyState, StatusInputs};
+use crate::domain::technical_user::status::{self, ReferredKey, SigningKeyState, StatusInputs};
 use crate::domain::technical_user::{Cause, Observed, Outcome, User};
 use crate::domain::wording::{assert_worded, every_blocked_reason};
 
@@ -32,11 +32,11 @@ fn every_verdict_names_the_technical_user_whatever_its_signing_key_does() {
                 operator_namespace: "home",
                 now: now(),
             };
-            let status = report::status(&seen, &situation, None).unwrap();
+            let status = status::status(&seen, &situation, None).unwrap();
             for Condition { message, .. } in &status.conditions {
                 assert_worded(message, OBJECT);
             }
-            for Event { message, .. } in report::events(&seen, &situation, None, &status) {
+            for Event { message, .. } in status::events(&seen, &situation, None, &status) {
                 assert_worded(&message, OBJECT);
             }
         }
@@ -99,13 +99,13 @@ fn every_condition_and_its_end_name_the_technical_user() {
     };
     let (full, delivered) = (Outcome::TooManyCredentials, Outcome::Delivered);
     let status = |seen: &Observed, situation: &StatusInputs<'_>| {
-        report::status(seen, situation, None).unwrap()
+        status::status(seen, situation, None).unwrap()
     };
 
     let begun = status(&seen, &situation(&full, apart));
     let ended = status(&calm, &situation(&delivered, now()));
-    let events = report::events(&seen, &situation(&full, apart), Some(&ended), &begun);
-    let relief = report::events(&calm, &situation(&delivered, now()), Some(&begun), &ended);
+    let events = status::events(&seen, &situation(&full, apart), Some(&ended), &begun);
+    let relief = status::events(&calm, &situation(&delivered, now()), Some(&begun), &ended);
 
     let types: BTreeSet<&str> = begun.conditions.iter().map(|it| it.type_.as_str()).collect();
     let expected = [
@@ -140,14 +140,14 @@ fn every_event_names_the_technical_user() {
         Cause::Unknown,
     ];
     let user = user();
-    let issued = causes.map(|cause| report::issued(&user, 2, cause));
+    let issued = causes.map(|cause| status::issued(&user, 2, cause));
     let others = [
-        report::found_issued(&user, 1, true),
-        report::found_issued(&user, 2, false),
-        report::revoked(&user),
-        report::refreshed(&user),
-        report::collected(&user),
-        report::withdrawn(&user),
+        status::found_issued(&user, 1, true),
+        status::found_issued(&user, 2, false),
+        status::revoked(&user),
+        status::refreshed(&user),
+        status::collected(&user),
+        status::withdrawn(&user),
     ];
 
     let mut reasons = BTreeSet::new();

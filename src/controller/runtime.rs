@@ -1,0 +1,382 @@
+//! Runs the controllers: watches tell where to look, the queue says when, tasks look.
+//!
+//! One task owns the views and the queue, so nothing is locked. At rest it does nothing: a change
+//! that leaves an object as it should be costs a comparison in memory, and no request.
+
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Display};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, SelectAll, StreamExt};
+use jiff::{SignedDuration, Timestamp};
+use kube::Client;
+use tokio::sync;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::cache::CacheState;
+use super::installation::{self, REFRESH_INTERVAL};
+use super::metrics::Stats;
+use super::stats::Totals;
+use super::workqueue::{Trigger, WorkQueue, jitter};
+use super::{Context, Error, Retry};
+use crate::domain::schedule::Now;
+
+use self::follower_limiter::FollowerLimiter;
+use self::periodic_tasks::PeriodicTasks;
+use self::reconcile::reconcile;
+pub(super) use super::workqueue::Action;
+
+mod follower_limiter;
+mod periodic_tasks;
+mod reconcile;
+
+/// One kind of resource, as the engine drives it.
+pub(super) trait Reconciler: Send + Sized + 'static {
+    /// What names a resource.
+    type Key: Clone + Debug + Display + Ord + Send + Sync + 'static;
+    /// What a watch tells.
+    type Event: Send + 'static;
+    /// What a look leaves behind for the checks that follow it.
+    type Memory: Send + 'static;
+
+    /// The word for metrics and logs.
+    const NAME: &'static str;
+
+    /// Opens the watches.
+    fn start_watches(
+        client: &Client,
+        context: &Context,
+    ) -> (Self, SelectAll<BoxStream<'static, Self::Event>>);
+
+    /// Whether every watch has told everything once.
+    fn is_synced(&self) -> bool;
+
+    /// The keys of all resources.
+    fn keys(&self) -> Vec<Self::Key>;
+
+    /// What users ask of the resource: it differs when they have changed something. Without it every
+    /// event of the resource counts, those of the operator's own writes too.
+    fn spec_hash(&self, _key: &Self::Key) -> Option<u32> {
+        None
+    }
+
+    /// How many resources there are.
+    fn count(&self) -> usize;
+
+    /// How they stand, by their statuses.
+    fn totals(&self) -> Totals;
+
+    /// Takes in what a watch told.
+    fn on_event(&mut self, update: Self::Event) -> Affected<Self::Key>;
+
+    /// Compares in memory: whether the resource is at rest as far as the watches know.
+    fn check_cache(&self, key: &Self::Key, now: Now) -> CacheState;
+
+    /// Looks at the API server, writes and looks again until the resource is at rest.
+    fn reconcile(
+        &self,
+        key: Self::Key,
+        context: Arc<Context>,
+    ) -> BoxFuture<'static, Result<(Action, Self::Memory), Error>>;
+
+    /// Keeps what a look left behind.
+    fn keep(&mut self, key: &Self::Key, memory: Self::Memory);
+
+    /// What is to be done beside the resources, at start and every 10 minutes.
+    fn periodic_tasks(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>>;
+}
+
+/// What news touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Affected<K> {
+    /// Whom to check.
+    pub(super) keys: Vec<K>,
+    /// Whether a watch has just told everything once more: the API server is there.
+    pub(super) is_relisted: bool,
+    /// Whether there is a chore to be done soon.
+    pub(super) needs_periodic_tasks: bool,
+}
+
+/// Whether a controller knows what there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Synced(pub bool);
+
+/// Runs one controller until `stop` resolves, then lets running reconciles end.
+///
+/// # Guarantees
+///
+/// Dropping the future is a crash: safe at any instant.
+pub(super) async fn run<C: Reconciler>(
+    client: Client,
+    context: Arc<Context>,
+    synced: sync::watch::Sender<Synced>,
+    stop: impl Future<Output = ()>,
+) {
+    let (controller, watches) = C::start_watches(&client, &context);
+    let engine = ControllerRuntime {
+        leadership: context.leadership.clone(),
+        context,
+        controller,
+        queue: WorkQueue::default(),
+        running: JoinSet::new(),
+        keys: BTreeMap::new(),
+        synced,
+        was_leading: false,
+        chores: PeriodicTasks::default(),
+        pace: FollowerLimiter::default(),
+    };
+    tokio::pin!(stop);
+    // Before anything is compared: every object at rest would look like one of somebody else.
+    tokio::select! {
+        () = &mut stop => return,
+        () = installation::refresh(&engine.context) => {}
+    }
+    engine.run(watches, stop).await;
+}
+
+struct ControllerRuntime<C: Reconciler> {
+    context: Arc<Context>,
+    leadership: super::leader_election::Leadership,
+    controller: C,
+    queue: WorkQueue<C::Key>,
+    running: JoinSet<Reconciled<C>>,
+    keys: BTreeMap<Id, C::Key>,
+    synced: sync::watch::Sender<Synced>,
+    was_leading: bool,
+    chores: PeriodicTasks,
+    pace: FollowerLimiter<C::Key>,
+}
+
+/// What a look at a key came to.
+struct Reconciled<C: Reconciler>(C::Key, Result<(Action, C::Memory), Retry>);
+
+// === impl Engine ===
+
+impl<C: Reconciler> ControllerRuntime<C> {
+    async fn run(
+        mut self,
+        mut watches: SelectAll<BoxStream<'static, C::Event>>,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) {
+        loop {
+            self.on_leadership_change();
+            self.start_due();
+            let next = self.next_at();
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                Some(ended) = self.running.join_next_with_id() => self.on_reconciled(ended),
+                Some(ended) = self.chores.ended() => {
+                    if ended.is_err() {
+                        tracing::error!(controller = C::NAME, "the chores panicked");
+                    }
+                }
+                Some(update) = watches.next() => self.on_event(update),
+                () = self.leadership.changed() => {}
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+        drop(watches);
+        let rest = async {
+            while self.running.join_next().await.is_some() {}
+            while self.chores.ended().await.is_some() {}
+        };
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, rest).await.is_err() {
+            tracing::warn!("some reconciliations did not end in time and were dropped");
+        }
+    }
+
+    /// Starts when the lease is won, and drops what waits when it is lost.
+    fn on_leadership_change(&mut self) {
+        let leads = self.context.is_leader() && self.controller.is_synced();
+        if leads == self.was_leading {
+            return;
+        }
+        self.was_leading = leads;
+        if leads {
+            let now = Instant::now();
+            for key in self.controller.keys() {
+                self.queue.add(&key, Trigger::CacheCheck, now);
+            }
+            self.chores.resume(now);
+        } else {
+            self.queue.clear();
+            self.pace.clear();
+            self.chores.suspend();
+        }
+    }
+
+    fn next_at(&self) -> Instant {
+        let now = Instant::now();
+        let idle = now + IDLE;
+        if !self.was_leading {
+            // A lease that runs out says nothing: look when it does.
+            return self.leadership.until().map_or(idle, |until| until.max(now + TICK)).min(idle);
+        }
+        let is_full = self.running.len() >= MAX_CONCURRENT_RECONCILES;
+        let due = self.queue.next_at().filter(|_| !is_full);
+        let follows = self.pace.next_at().filter(|_| !is_full);
+        let lease = self.leadership.until();
+        [due, follows, self.chores.next_at(), lease].into_iter().flatten().fold(idle, Instant::min)
+    }
+
+    fn start_due(&mut self) {
+        if self.was_leading {
+            self.start_reconciles();
+            self.start_followers();
+            let chores = || self.controller.periodic_tasks(Arc::clone(&self.context));
+            self.chores.start(Instant::now(), chores);
+        }
+        let now = Instant::now();
+        let load = Stats {
+            active: self.running.len(),
+            depth: self.queue.depth(now),
+            objects: self.controller.count(),
+            totals: self.controller.totals(),
+        };
+        self.context.metrics.set_stats(C::NAME, load);
+        self.context.metrics.leading(self.context.is_leader());
+        self.context.metrics.skipped(C::NAME, self.context.installations.skipped(C::NAME));
+    }
+
+    fn start_reconciles(&mut self) {
+        while self.running.len() < MAX_CONCURRENT_RECONCILES {
+            let Some((key, need)) = self.queue.get(Instant::now()) else {
+                return;
+            };
+            let demand = self.controller.spec_hash(&key);
+            if need == Trigger::CacheCheck
+                && (self.queue.holds(&key, demand) || self.is_up_to_date(&key))
+            {
+                continue;
+            }
+            self.start_reconcile(key);
+        }
+    }
+
+    fn start_reconcile(&mut self, key: C::Key) {
+        self.queue.start(&key, self.controller.spec_hash(&key));
+        let looking = self.controller.reconcile(key.clone(), Arc::clone(&self.context));
+        let looking = reconcile::<C>(key.clone(), looking, Arc::clone(&self.context));
+        let named = key.clone();
+        let task = self.running.spawn(async move { Reconciled(named, looking.await) });
+        self.keys.insert(task.id(), key);
+    }
+
+    /// Compares in memory; what is at rest costs nothing but a timer.
+    fn is_up_to_date(&mut self, key: &C::Key) -> bool {
+        let now = self.context.cluster.now();
+        match self.controller.check_cache(key, now) {
+            CacheState::Stale => false,
+            CacheState::HeldByOther => {
+                self.queue.reset_backoff(key);
+                self.queue.add(key, Trigger::CacheCheck, Instant::now() + REFRESH_INTERVAL);
+                true
+            }
+            CacheState::StatusStale(leader) => {
+                self.pace.add(&leader, key);
+                true
+            }
+            CacheState::NotFound => {
+                self.queue.forget(key, Instant::now());
+                true
+            }
+            CacheState::UpToDate(wake_at) => {
+                self.queue.reset_backoff(key);
+                let resync = RESYNC_INTERVAL + jitter(key, RESYNC_INTERVAL / 5);
+                let wait = wake_at.map_or(resync, |at| requeue_at(at, now));
+                let wait = self.queue.paced(key, wait).min(resync);
+                let began = Instant::now();
+                self.queue.add(key, Trigger::LiveReconcile, began + wait);
+                // A wrong clock that was put right may bring nearer what seemed far.
+                self.queue.add(key, Trigger::CacheCheck, began + CACHE_CHECK_INTERVAL);
+                true
+            }
+        }
+    }
+
+    fn on_reconciled(&mut self, ended: Result<(Id, Reconciled<C>), JoinError>) {
+        let now = Instant::now();
+        match ended {
+            Ok((id, Reconciled(key, outcome))) => {
+                self.keys.remove(&id);
+                let settled = outcome.map(|(settled, memory)| {
+                    self.controller.keep(&key, memory);
+                    settled
+                });
+                let resync = RESYNC_INTERVAL + jitter(&key, RESYNC_INTERVAL / 5);
+                let settled = settled.map(|settled| Action {
+                    requeue_after: Some(settled.requeue_after.unwrap_or(resync).min(resync)),
+                    ..settled
+                });
+                self.queue.done(&key, &settled, now);
+                if settled.is_ok() {
+                    self.queue.schedule_cache_check(&key, now);
+                }
+            }
+            Err(error) => {
+                tracing::error!(controller = C::NAME, "a reconciliation panicked");
+                if let Some(key) = self.keys.remove(&error.id()) {
+                    self.queue.done(&key, &Err(Retry::Backoff), now);
+                }
+            }
+        }
+    }
+
+    fn on_event(&mut self, update: C::Event) {
+        let was_synced = self.controller.is_synced();
+        let touched = self.controller.on_event(update);
+        let is_synced = self.controller.is_synced();
+        if is_synced != was_synced {
+            self.synced.send_replace(Synced(is_synced));
+            tracing::info!(controller = C::NAME, "watches synced");
+        }
+        if !self.was_leading {
+            return;
+        }
+        let now = Instant::now();
+        if touched.needs_periodic_tasks {
+            self.chores.request(now);
+        }
+        for key in touched.keys {
+            self.queue.add(&key, Trigger::CacheCheck, now);
+        }
+        if touched.is_relisted {
+            self.queue.retry_failed_within(now, RETRY_WINDOW);
+        }
+    }
+}
+
+/// How long to wait for an instant: at least a second, so that a clock which stands still costs
+/// little.
+pub(super) fn requeue_at(at: Timestamp, now: Now) -> Duration {
+    let wait = at.duration_since(now.earliest()).max(MIN_REQUEUE);
+    Duration::try_from(wait).unwrap_or_default()
+}
+
+/// As many looks at once: more would only queue at the API server.
+const MAX_CONCURRENT_RECONCILES: usize = 32;
+
+/// How long running looks may take to end at shutdown.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How soon a lease that runs out is looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long the engine sleeps when nothing at all is due.
+const IDLE: Duration = Duration::from_hours(1);
+
+/// How long an object at rest is left alone: 10 to 12 hours, spread by its name.
+const RESYNC_INTERVAL: Duration = Duration::from_hours(10);
+
+/// How often what is at rest is compared in memory: the clocks may have been put right.
+const CACHE_CHECK_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Over how long those that failed come back once the API server does.
+const RETRY_WINDOW: Duration = Duration::from_secs(5);
+
+const MIN_REQUEUE: SignedDuration = SignedDuration::from_secs(1);

@@ -1,0 +1,176 @@
+//! The technical users as the engine drives them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, SelectAll};
+use kube::Client;
+
+use super::cache::Cache;
+use super::watches::{self, Update};
+use super::{UserRef, reconcile, sweep};
+use crate::api::technical_user::TechnicalUser;
+use crate::controller::cache::CacheState;
+use crate::controller::installation::Installations;
+use crate::controller::runtime::{Action, Affected, Reconciler};
+use crate::controller::stats::{ObjectStats, ReadyState, Totals};
+use crate::controller::{Context, Error, Settings};
+use crate::domain::schedule::Now;
+use crate::domain::technical_user::status::SigningKeyState;
+use crate::watch::WatchEvent;
+
+/// The controller of technical users.
+#[derive(Debug)]
+pub(super) struct TechnicalUsers {
+    views: Cache,
+    tally: ObjectStats<UserRef>,
+    settings: Settings,
+    installations: Arc<Installations>,
+}
+
+impl TechnicalUsers {
+    /// The users of every `SigningKey` whose ability to sign has changed.
+    fn follow(&mut self, event: WatchEvent<String, SigningKeyState>) -> Vec<UserRef> {
+        let views = &mut self.views;
+        let before: BTreeMap<_, _> =
+            views.signing_keys.iter().map(|(name, it)| (name.clone(), *it)).collect();
+        let was_synced = views.signing_keys.is_synced();
+        let touched = views.signing_keys.apply_event(0, event);
+        if views.signing_keys.is_synced() != was_synced {
+            return views.keys();
+        }
+        let mut followers = Vec::new();
+        for name in touched {
+            let ability = views.ability(&name);
+            if before.get(&name) == Some(&ability) || !was_synced {
+                continue;
+            }
+            let known = followers.len();
+            followers.extend(views.followers(&name).cloned());
+            let users = followers.len() - known;
+            if ability == SigningKeyState::Signs {
+                tracing::info!(signing_key = name, users, "signing key of technical users signs");
+            } else {
+                tracing::warn!(
+                    signing_key = name,
+                    users,
+                    state = ?ability,
+                    "no token is issued for technical users of this signing key"
+                );
+            }
+        }
+        followers
+    }
+
+    fn serves(&self, namespace: &str) -> bool {
+        let served = &self.settings.watch_namespaces;
+        served.is_empty() || served.iter().any(|it| it == namespace)
+    }
+}
+
+impl Reconciler for TechnicalUsers {
+    type Key = UserRef;
+    type Event = Update;
+    type Memory = ();
+
+    const NAME: &'static str = "technicaluser";
+
+    fn start_watches(
+        client: &Client,
+        context: &Context,
+    ) -> (Self, SelectAll<BoxStream<'static, Update>>) {
+        let mut views = Cache::default();
+        let watches =
+            watches::watches(client, (&context.settings, &context.installations), &mut views);
+        let tally = ObjectStats::default();
+        let (settings, installations) =
+            (context.settings.clone(), Arc::clone(&context.installations));
+        (Self { views, tally, settings, installations }, watches)
+    }
+
+    fn is_synced(&self) -> bool {
+        self.views.are_synced()
+    }
+
+    fn keys(&self) -> Vec<UserRef> {
+        self.views.keys()
+    }
+
+    fn spec_hash(&self, key: &UserRef) -> Option<u32> {
+        let metadata = &self.views.users.get(key)?.metadata;
+        let asked = (&metadata.uid, metadata.generation, &metadata.annotations);
+        Some(crc32fast::hash(format!("{asked:?}").as_bytes()))
+    }
+
+    fn count(&self) -> usize {
+        self.views.users.len()
+    }
+
+    fn totals(&self) -> Totals {
+        self.tally.totals()
+    }
+
+    fn on_event(&mut self, update: Update) -> Affected<UserRef> {
+        let is_whole_list = update.ends_a_list();
+        let mut is_chore = false;
+        let views = &mut self.views;
+        let keys = match update {
+            Update::User(watch, event) => {
+                let keys = views.apply_user(watch, event);
+                for key in &keys {
+                    self.tally.record(key, views.users.get(key).map(|user| standing(user)));
+                }
+                is_chore = keys.iter().any(|key| views.users.get(key).is_none());
+                keys
+            }
+            Update::Record(event) => views.apply_record(event),
+            Update::Secret(watch, event) => views.apply_secret(watch, event),
+            Update::SigningKey(event) => self.follow(event),
+        };
+        Affected { keys, is_relisted: is_whole_list, needs_periodic_tasks: is_chore }
+    }
+
+    fn check_cache(&self, key: &UserRef, now: Now) -> CacheState {
+        self.views.check(key, (&self.settings, &self.installations), now)
+    }
+
+    fn reconcile(
+        &self,
+        key: UserRef,
+        context: Arc<Context>,
+    ) -> BoxFuture<'static, Result<(Action, ()), Error>> {
+        async move { reconcile(&key, &context).await.map(|settled| (settled, ())) }.boxed()
+    }
+
+    fn keep(&mut self, _key: &UserRef, (): ()) {}
+
+    /// Sweeps the records of users that are gone.
+    fn periodic_tasks(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>> {
+        let ownerless = self.views.ownerless().into_iter();
+        let names: Vec<String> = ownerless
+            .filter(|(_, owner)| self.serves(&owner.namespace))
+            .map(|(name, _)| name)
+            .collect();
+        if names.is_empty() {
+            return None;
+        }
+        let sweeping = async move {
+            for name in names {
+                if let Err(error) = sweep::sweep(&name, &context).await {
+                    tracing::warn!(record = name, %error, "verifier record not swept");
+                }
+            }
+        };
+        Some(sweeping.boxed())
+    }
+}
+
+fn standing(user: &TechnicalUser) -> ReadyState {
+    let status = user.status.as_ref();
+    ReadyState::of(status.map(|it| (it.conditions.as_slice(), it.next_rotation_time.as_ref())))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,352 @@
+//! Access tokens: what a client may have in one, and how it is written (RFC 6749 section 4.4,
+//! RFC 7519, RFC 8707).
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::client_secret::ClientId;
+use super::policy::{Allowed, Policy};
+use super::public_key::PublicKey;
+
+pub use crate::api::technical_user::AccessTokenType;
+
+pub mod client_authentication;
+pub mod form;
+
+/// A client as the token service knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its client id.
+    pub id: ClientId,
+    /// The uid of its `TechnicalUser`.
+    pub uid: String,
+    /// The legal entity that it belongs to: what `caas_org_id` says.
+    pub tenant: String,
+    /// What it may have in `user_roles`.
+    pub roles: Vec<String>,
+    /// What it may have in `aud`; none of its tokens has one when empty.
+    pub audiences: Vec<String>,
+    /// How long its tokens live.
+    pub lifetime: SignedDuration,
+    /// The `typ` of its tokens; that of the installation where there is none.
+    pub token_type: Option<AccessTokenType>,
+    /// The name of the `SigningKey` that signs for it.
+    pub signing_key: String,
+    /// Whether it gets no tokens for now.
+    pub is_suspended: bool,
+    /// When its `TechnicalUser` was created: no token of it is older.
+    pub created_at: Timestamp,
+    /// When all its client secrets were last revoked: no token of it that counts is older.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// What tokens of this installation say, and in which form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenPolicy {
+    /// Which claims say what a client may do.
+    pub profile: ClaimsProfile,
+    /// Which roles and audiences they may have.
+    pub policy: Policy,
+    /// Their `typ`, unless the client says otherwise.
+    pub token_type: AccessTokenType,
+}
+
+/// Which claims say what a client may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClaimsProfile {
+    /// Roles in `user_roles`, as Cyoda Cloud writes them.
+    #[default]
+    Cloud,
+    /// Roles in `scopes` and no `user_roles`: cyoda-go takes the client for a service then, not for
+    /// a person.
+    CyodaGo,
+}
+
+/// What one token will say of its client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant<'a> {
+    /// The roles, in the order of the spec.
+    pub roles: Vec<&'a str>,
+    /// The audiences, in the order of the spec.
+    pub audiences: Vec<&'a str>,
+}
+
+/// Why a client does not get what it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeError {
+    /// RFC 6749 section 5.2 `invalid_scope`.
+    #[error("the scope names a role that the client does not have or may not have")]
+    Scope,
+    /// RFC 8707 section 2 `invalid_target`.
+    #[error("the client has no such audience or may not have it")]
+    Target,
+    /// RFC 6749 section 5.2 `unauthorized_client`.
+    #[error("the installation allows none of the roles of the client")]
+    Roles,
+    /// RFC 6749 section 5.2 `unauthorized_client`.
+    #[error("the installation does not allow an audience of the client")]
+    Audiences,
+}
+
+/// The claims of one access token.
+#[derive(Clone, Copy, Debug)]
+pub struct Claims<'a> {
+    /// Who says so.
+    pub issuer: &'a str,
+    /// Of whom.
+    pub client: &'a Client,
+    /// What.
+    pub granted: &'a Grant<'a>,
+    /// In which words.
+    pub profile: ClaimsProfile,
+    /// Since when.
+    pub issued_at: Timestamp,
+    /// What tells this token from every other one.
+    pub id: TokenId,
+}
+
+/// The headers of all tokens of one key, in base64url (RFC 7515 section 4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Headers {
+    jwt: String,
+    at_jwt: String,
+}
+
+/// The id of one token: a random UUID (RFC 9562 section 5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenId([u8; 16]);
+
+// === impl Profile ===
+
+impl ClaimsProfile {
+    /// The claim that has the roles.
+    pub fn roles(self) -> &'static str {
+        match self {
+            Self::Cloud => "user_roles",
+            Self::CyodaGo => "scopes",
+        }
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// What a token will say: everything that the client has and `policy` allows, or the part of it
+    /// that is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Excessive`] when the request asks for more than that, or when the policy leaves no role or
+    /// does not allow an audience of the client. Nothing that is asked for is left out in silence: some
+    /// clients take a narrower scope for an error of their own.
+    pub fn grant(
+        &self,
+        policy: &Policy,
+        scope: Option<&str>,
+        targets: &[impl AsRef<str>],
+    ) -> Result<Grant<'_>, ScopeError> {
+        let wanted: Vec<&str> = scope.unwrap_or_default().split(' ').filter(has_text).collect();
+        if scope.is_some() && wanted.is_empty() {
+            return Err(ScopeError::Scope);
+        }
+        let targets: Vec<&str> = targets.iter().map(AsRef::as_ref).collect();
+        let roles = narrowed(&self.roles, &policy.roles, &wanted).ok_or(ScopeError::Scope)?;
+        let audiences = narrowed(&self.audiences, &policy.audiences, &targets);
+        let audiences = audiences.ok_or(ScopeError::Target)?;
+        // Without an audience that is not allowed, a token might have none, which many verifiers
+        // accept.
+        if !self.audiences.iter().all(|it| policy.audiences.includes(it)) {
+            return Err(ScopeError::Audiences);
+        }
+        if roles.is_empty() && !self.roles.is_empty() {
+            return Err(ScopeError::Roles);
+        }
+        Ok(Grant { roles, audiences })
+    }
+
+    /// Whether a token of the client with that `iat`, in seconds, was issued before the last revocation of
+    /// its client secrets.
+    ///
+    /// `iat` is cut to whole seconds, so a token of the second of the revocation may be of before or of
+    /// after it. It counts as one of before: to refuse a token of the new client secret costs a client
+    /// one more request, while a token of the leaked one must not stay good.
+    pub fn is_revoked(&self, issued_at: i64) -> bool {
+        self.revoked_at.is_some_and(|revoked_at| issued_at <= revoked_at.as_second())
+    }
+
+    /// The `typ` of a token for these audiences. RFC 9068 section 2.2 demands the claim `aud`, so a token
+    /// without it is none of that profile.
+    pub fn type_of(&self, granted: &Grant<'_>, terms: &TokenPolicy) -> AccessTokenType {
+        if granted.audiences.is_empty() {
+            return AccessTokenType::Jwt;
+        }
+        self.token_type.unwrap_or(terms.token_type)
+    }
+}
+
+fn has_text(text: &&str) -> bool {
+    !text.is_empty()
+}
+
+fn narrowed<'a>(held: &'a [String], allowed: &Allowed, wanted: &[&str]) -> Option<Vec<&'a str>> {
+    let held: Vec<&str> =
+        held.iter().map(String::as_str).filter(|it| allowed.includes(it)).collect();
+    if !wanted.iter().all(|it| held.contains(it)) {
+        return None;
+    }
+    let is_wanted = |it: &&str| wanted.is_empty() || wanted.contains(it);
+    Some(held.into_iter().filter(is_wanted).collect())
+}
+
+// === impl Granted ===
+
+impl Grant<'_> {
+    /// The roles as a scope (RFC 6749 section 3.3).
+    pub fn scope(&self) -> Scope<'_> {
+        Scope(&self.roles)
+    }
+
+    /// Whether that scope names exactly the granted roles, in whatever order.
+    pub fn is_scope(&self, scope: &str) -> bool {
+        let mut named = scope.split(' ').filter(has_text);
+        named.all(|it| self.roles.contains(&it))
+            && self.roles.iter().all(|role| scope.split(' ').any(|it| it == *role))
+    }
+}
+
+/// Roles with a space between each two.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a>(&'a [&'a str]);
+
+impl fmt::Display for Scope<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, role) in self.0.iter().enumerate() {
+            if index > 0 {
+                formatter.write_str(" ")?;
+            }
+            formatter.write_str(role)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Scope<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+// === impl Claims ===
+
+impl Claims<'_> {
+    /// When the token ends.
+    pub fn expires_at(&self) -> Timestamp {
+        super::schedule::saturating_add(self.issued_at, self.client.lifetime)
+    }
+
+    /// Appends what is signed: header and claims, each in base64url, with a dot between (RFC 7515
+    /// section 5.1).
+    pub fn append_signing_input(&self, header: &str, text: &mut String) {
+        let mut claims = Vec::with_capacity(CLAIMS);
+        if serde_json::to_writer(&mut claims, self).is_err() {
+            claims.clear();
+        }
+        text.push_str(header);
+        text.push('.');
+        URL_SAFE_NO_PAD.encode_string(claims, text);
+    }
+}
+
+impl Serialize for Claims<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let id = &self.client.id;
+        let mut claims = serializer.serialize_map(None)?;
+        claims.serialize_entry("iss", self.issuer)?;
+        claims.serialize_entry("sub", id.as_str())?;
+        claims.serialize_entry("client_id", id.as_str())?;
+        match self.granted.audiences.as_slice() {
+            [] => {}
+            [one] => claims.serialize_entry("aud", one)?,
+            several => claims.serialize_entry("aud", several)?,
+        }
+        claims.serialize_entry("caas_user_id", id.as_str())?;
+        claims.serialize_entry("caas_org_id", &self.client.tenant)?;
+        claims.serialize_entry(self.profile.roles(), &self.granted.roles)?;
+        if !self.granted.roles.is_empty() {
+            // RFC 9068 section 2.2.3: a string, as introspection says it.
+            claims.serialize_entry("scope", &self.granted.scope())?;
+        }
+        claims.serialize_entry("iat", &self.issued_at.as_second())?;
+        claims.serialize_entry("exp", &self.expires_at().as_second())?;
+        claims.serialize_entry("jti", &format_args!("{}", self.id))?;
+        claims.end()
+    }
+}
+
+// === impl Headers ===
+
+impl Headers {
+    /// The headers of tokens that this key signs.
+    pub fn of(key: &PublicKey) -> Self {
+        let (algorithm, kid) = (key.algorithm().name(), key.kid());
+        let header = |type_: AccessTokenType| {
+            let type_ = type_.name();
+            let header = format!(r#"{{"alg":"{algorithm}","typ":"{type_}","kid":"{kid}"}}"#);
+            URL_SAFE_NO_PAD.encode(header)
+        };
+        Self { jwt: header(AccessTokenType::Jwt), at_jwt: header(AccessTokenType::AtJwt) }
+    }
+
+    /// The header of a token of that type.
+    pub fn of_type(&self, type_: AccessTokenType) -> &str {
+        match type_ {
+            AccessTokenType::Jwt => &self.jwt,
+            AccessTokenType::AtJwt => &self.at_jwt,
+        }
+    }
+}
+
+/// Appends the signature to what was signed: a token in the compact serialization, which is letters,
+/// digits, `-`, `_` and two dots (RFC 7515 section 7.1).
+pub fn append_signature(signature: &[u8], text: &mut String) {
+    text.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, text);
+}
+
+/// What the claims take, with a few roles and audiences.
+const CLAIMS: usize = 512;
+
+// === impl TokenId ===
+
+impl TokenId {
+    /// Makes an id of random bytes.
+    pub fn of(mut random: [u8; 16]) -> Self {
+        random[6] = random[6] & 0x0f | 0x40;
+        random[8] = random[8] & 0x3f | 0x80;
+        Self(random)
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Two of them are written for every token: no formatting of each byte.
+        let mut text = String::with_capacity(36);
+        for (index, byte) in self.0.iter().enumerate() {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                text.push('-');
+            }
+            for half in [byte >> 4, byte & 15] {
+                text.push(char::from_digit(half.into(), 16).unwrap_or_default());
+            }
+        }
+        formatter.write_str(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,353 @@
+//! What a user is told: the state and the times of every key, and one sentence for how things stand.
+//!
+//! Status is never an input of a decision. Whatever is lost of it is written again.
+
+use super::ledger::{Entry, Withdrawal};
+use super::{ConfigMapState, Ledger, LedgerState, Observed, Origin, Scope, Series, StaleCopy};
+use crate::api::signing_key::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
+use crate::domain::blocked_reason::BlockedReason;
+use crate::domain::events::Event;
+use crate::domain::invalid_field::InvalidField;
+use crate::domain::public_key::Kid;
+use crate::domain::readiness::{Conditions, clock_condition, seconds, time};
+use crate::domain::request::ignored_message;
+use crate::domain::schedule::Now;
+
+pub use self::events::{
+    algorithm_changes, all_revoked, another_algorithm, events, ledger_made, revoked, staged,
+};
+pub(super) use self::outcome::outcome;
+pub use self::outcome::{Outcome, signs};
+
+mod events;
+mod outcome;
+
+/// The status to write for what was observed, with the times of `former` where nothing changed.
+pub fn status(
+    observed: &Observed,
+    outcome: &Outcome,
+    former: Option<&SigningKeyStatus>,
+    now: Now,
+) -> Option<SigningKeyStatus> {
+    let series = observed.series.as_ref()?;
+    let former_conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
+    let mut conditions = conditions(observed, series, outcome, now);
+    for type_ in unseen(observed, series) {
+        conditions.retain(type_, former_conditions);
+    }
+    let conditions = conditions.with_transition_times(former_conditions);
+    let blank = SigningKeyStatus {
+        observed_generation: series.generation,
+        jwks: Some(jwks(observed, series, former)),
+        conditions,
+        installation: former.and_then(|former| former.installation.clone()),
+        ..SigningKeyStatus::default()
+    };
+    let LedgerState::Ledger(_, ledger) = &observed.ledger else {
+        // What is known of the keys stays: nobody can say that it is not so any more.
+        let former = former.cloned().unwrap_or_default();
+        let SigningKeyStatus { observed_generation, jwks, conditions, .. } = blank;
+        let jwks = former.jwks.clone().or(jwks);
+        // The mark is read from an object that no status was written for: the first one must have it.
+        let bootstrapped = (series.origin != Origin::Declared).then_some(true);
+        return Some(SigningKeyStatus {
+            observed_generation,
+            jwks,
+            bootstrapped,
+            conditions,
+            ..former
+        });
+    };
+    let active = ledger.active(now.likely()).map(|(_, entry)| entry);
+    let signer = active.filter(|_| signs(series, observed, now));
+    let next = scheduled(ledger, now).map(|entry| entry.activate_at);
+    let planned = ledger.newest().map(|(_, newest)| series.promoted_at(newest.activate_at));
+    Some(SigningKeyStatus {
+        active_kid: signer.map(|signer| signer.key.kid().to_string()),
+        bootstrapped: is_bootstrapped(series, ledger).then_some(true),
+        keys: keys(observed, series, ledger, now),
+        last_rotation_time: active.map(|active| time(active.activate_at)),
+        next_rotation_time: next.or(planned).filter(|_| !series.is_suspended).map(time),
+        last_handled_rotate_at: ledger.rotated.shown(),
+        last_handled_revoke_at: ledger.revoked.shown(),
+        last_handled_revoke_all_at: ledger.revoked_all.shown(),
+        ..blank
+    })
+}
+
+/// Whether the operator made the series, and its algorithm may still be declared. That ends once the
+/// newest key is as it was declared.
+fn is_bootstrapped(series: &Series, ledger: &Ledger) -> bool {
+    match series.origin {
+        Origin::Declared => false,
+        Origin::Bootstrapped => true,
+        Origin::Claimed => !ledger.newest().is_some_and(|(_, newest)| series.fits(&newest.key)),
+    }
+}
+
+/// Where the JWKS is. A look at home alone does not count the namespaces again.
+fn jwks(observed: &Observed, series: &Series, former: Option<&SigningKeyStatus>) -> JwksStatus {
+    let published =
+        observed.targets.values().filter(|it| matches!(it, ConfigMapState::Owned(_))).count();
+    let counted = i64::try_from(published).unwrap_or(i64::MAX);
+    let former = former.and_then(|former| former.jwks.as_ref());
+    let kept = former
+        .filter(|_| observed.sight == Scope::OperatorNamespace)
+        .map(|former| former.namespaces);
+    JwksStatus {
+        config_map_name: series.config_map_name.clone(),
+        namespaces: kept.unwrap_or(counted),
+    }
+}
+
+/// The status of a `SigningKey` whose spec cannot be read: the mistake, and what was known before.
+pub fn invalid_spec(
+    (name, generation): (&str, i64),
+    field: InvalidField,
+    former: Option<&SigningKeyStatus>,
+    now: Now,
+) -> (SigningKeyStatus, Option<Event>) {
+    let former = former.cloned().unwrap_or_default();
+    let readiness = Outcome::InvalidSpec(field).readiness(name);
+    let conditions = Conditions::of(readiness.clone(), generation, now)
+        .with_transition_times(&former.conditions);
+    let events = Event::of(readiness, &former.conditions);
+    (SigningKeyStatus { observed_generation: generation, conditions, ..former }, events)
+}
+
+/// Whether two statuses say the same: the API server may keep the items of a list in another order.
+pub fn is_same(one: &SigningKeyStatus, other: &SigningKeyStatus) -> bool {
+    sorted(one) == sorted(other)
+}
+
+fn sorted(status: &SigningKeyStatus) -> SigningKeyStatus {
+    let mut sorted = status.clone();
+    sorted.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    sorted.keys.sort_by(|a, b| a.kid.cmp(&b.kid));
+    sorted
+}
+
+/// The key that is published and waits for its time.
+pub(super) fn scheduled(ledger: &Ledger, now: Now) -> Option<&Entry> {
+    let (_, newest) = ledger.newest()?;
+    (newest.activate_at > now.likely()).then_some(newest)
+}
+
+fn keys(observed: &Observed, series: &Series, ledger: &Ledger, now: Now) -> Vec<KeyStatus> {
+    let next = ledger.next_index();
+    let staged = observed.key_pairs.get(&next).and_then(|key_pair| key_pair.public.as_ref());
+    let state_of_next = |kid: &Kid| {
+        let is_published =
+            observed.published_at(&series.operator_namespace).is_some_and(|it| it.contains(kid));
+        if is_published { KeyState::Published } else { KeyState::Staged }
+    };
+    let staged = staged.map(|key| KeyStatus {
+        kid: key.kid().to_string(),
+        index: i64::from(next),
+        state: state_of_next(key.kid()),
+        activation_time: None,
+        end_time: None,
+        revocation_time: None,
+        removal_time: None,
+    });
+    let active = ledger.active(now.likely()).map(|(index, _)| index);
+    let known = ledger.entries.iter().rev().map(|(index, entry)| {
+        let removal_at = entry.removal_at(series.retention);
+        KeyStatus {
+            kid: entry.key.kid().to_string(),
+            index: i64::from(*index),
+            state: state(entry, Some(*index) == active, now),
+            activation_time: entry.has_signed().then(|| time(entry.activate_at)),
+            end_time: entry.until.map(time),
+            revocation_time: entry.revoked_at.map(time),
+            removal_time: removal_at.filter(|_| entry.withdrawal.is_none()).map(time),
+        }
+    });
+    staged.into_iter().chain(known).collect()
+}
+
+fn state(entry: &Entry, is_active: bool, now: Now) -> KeyState {
+    match entry.withdrawal {
+        Some(Withdrawal::Revoked) => KeyState::Revoked,
+        Some(Withdrawal::Drained) => KeyState::Retired,
+        None if is_active => KeyState::Active,
+        None if entry.activate_at > now.likely() => KeyState::Published,
+        None => KeyState::Grace,
+    }
+}
+
+// === conditions ===
+
+fn conditions(observed: &Observed, series: &Series, outcome: &Outcome, now: Now) -> Conditions {
+    let refused = refused(observed, series);
+    let mut readiness = outcome.readiness(&series.name);
+    if let (Some(message), Outcome::Signing(_)) = (&refused, outcome) {
+        // A request to revoke is urgent: the first thing that a user sees is that it did nothing.
+        readiness.reason = REFUSED;
+        readiness.message = format!("{message} {}", readiness.message);
+    }
+    let mut conditions = Conditions::of(readiness, series.generation, now);
+    if let Some(message) = rotation(observed, series, now) {
+        conditions.set_true("RotationInProgress", "KeyPublished", message);
+    }
+    if let Some((reason, message)) = incomplete(observed, series) {
+        conditions.set_true("JWKSIncomplete", reason, message);
+    }
+    if let Some((reason, message)) = orphaned(observed, series) {
+        conditions.set_true("JWKSOrphaned", reason, message);
+    }
+    if let Some(message) = revoked_but_published(observed, series) {
+        conditions.set_true("RevokedKeyPublished", "JWKSNotWritten", message);
+    }
+    if let Some(message) = refused {
+        conditions.set_true(REFUSED, "UnknownKeyID", message);
+    }
+    if let Some(message) = ignored_message(&series.object(), &series.ignored_requests) {
+        conditions.set_true("RequestIgnored", "EmptyValue", message);
+    }
+    if series.is_suspended {
+        let message = Outcome::Suspended.readiness(&series.name).message;
+        conditions.set_true("Suspended", "Suspended", message);
+    }
+    if let Some((reason, why)) = clock_condition(now.clock_state()) {
+        let message = format!(
+            "{why} Until then no key of {} is scheduled and none leaves the JWKS; the key that \
+             signs goes on.",
+            series.object()
+        );
+        conditions.set_true("ClockSkew", reason, message);
+    }
+    conditions
+}
+
+/// The conditions of which this look can tell nothing, since it was cut short: those stay.
+fn unseen<'a>(observed: &Observed, series: &Series) -> impl Iterator<Item = &'a str> + use<'a> {
+    // There is always one target, at home.
+    let is_cut_short = observed.targets.is_empty() || observed.sight == Scope::OperatorNamespace;
+    let targets = is_cut_short.then_some(["JWKSIncomplete", "JWKSOrphaned"]);
+    let is_asked = series.revoke_request.is_some();
+    let requests = match observed.ledger {
+        LedgerState::Absent | LedgerState::Unreadable(_) | LedgerState::Unread => {
+            let refused = is_asked.then_some("RevocationRequestInvalid");
+            [Some("RevokedKeyPublished"), refused]
+        }
+        LedgerState::Ledger(..) => [None, None],
+    };
+    targets.into_iter().flatten().chain(requests.into_iter().flatten())
+}
+
+fn rotation(observed: &Observed, series: &Series, now: Now) -> Option<String> {
+    let LedgerState::Ledger(_, ledger) = &observed.ledger else {
+        return None;
+    };
+    let next = scheduled(ledger, now)?;
+    let (kid, at) = (next.key.kid(), seconds(next.activate_at));
+    let object = series.object();
+    Some(format!("Key {kid} of {object} is in the JWKS and takes over at {at}."))
+}
+
+/// The namespaces that lack the JWKS, and what is to be done about the first of them.
+fn incomplete(observed: &Observed, series: &Series) -> Option<(&'static str, String)> {
+    let object = series.object();
+    let hindrance = |namespace: &str, target: &ConfigMapState| {
+        let map = series.place_in(namespace).config_map();
+        match target {
+            ConfigMapState::Absent | ConfigMapState::Owned(_) => None,
+            ConfigMapState::Conflict => {
+                let foreign = format!(
+                    "{map} exists and is not owned by {object}. It was not changed. Delete it, or \
+                     set spec.jwks.configMapName of {object} to another name."
+                );
+                Some(("ConfigMapConflict", foreign))
+            }
+            ConfigMapState::Unwritable(blocked_reason, _) => {
+                Some((blocked_reason.reason(), blocked_reason.message()))
+            }
+            ConfigMapState::Orphaned(_) => {
+                let blocked_reason = BlockedReason::AwaitingGarbageCollection { object: map };
+                Some((blocked_reason.reason(), blocked_reason.message()))
+            }
+        }
+    };
+    let missing = observed.targets.iter().filter_map(|(namespace, target)| {
+        Some((namespace.as_str(), hindrance(namespace, target)?))
+    });
+    listed(&format!("The JWKS of {object} is not up to date in these namespaces"), missing)
+}
+
+/// The namespaces that still have the JWKS though none is wanted there.
+fn orphaned(observed: &Observed, series: &Series) -> Option<(&'static str, String)> {
+    let left = observed.surplus.iter().filter_map(|(place, surplus)| match surplus {
+        StaleCopy::Deletable(_) => None,
+        StaleCopy::Blocked(blocked_reason) => {
+            Some((place.namespace.as_str(), (blocked_reason.reason(), blocked_reason.message())))
+        }
+    });
+    let object = series.object();
+    listed(&format!("These namespaces have a JWKS of {object} that is not wanted there"), left)
+}
+
+/// What is the matter with some namespaces, and what hinders the first of them.
+fn listed<'a>(
+    matter: &str,
+    hindered: impl Iterator<Item = (&'a str, (&'static str, String))>,
+) -> Option<(&'static str, String)> {
+    let hindered: Vec<_> = hindered.collect();
+    let (_, (reason, remedy)) = hindered.first()?;
+    let names = named(hindered.iter().map(|(name, _)| *name).collect());
+    Some((reason, format!("{matter}: {names}. In the first of them: {remedy}")))
+}
+
+/// The first of those names, and how many more there are: a message has an end.
+fn named(names: Vec<&str>) -> String {
+    let more = names.len().saturating_sub(MAX_SHOWN);
+    let shown: Vec<&str> = names.into_iter().take(MAX_SHOWN).collect();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    shown.join(", ") + &more
+}
+
+/// The revoked keys that verifiers still find at home: the other namespaces are listed for themselves.
+fn revoked_but_published(observed: &Observed, series: &Series) -> Option<String> {
+    let LedgerState::Ledger(_, ledger) = &observed.ledger else {
+        return None;
+    };
+    let published = observed.published_at(&series.operator_namespace)?;
+    let revoked = ledger.entries.values().filter(|it| it.withdrawal == Some(Withdrawal::Revoked));
+    let exposed = revoked.map(|it| it.key.kid()).filter(|kid| published.contains(*kid));
+    let exposed: Vec<&str> = exposed.map(Kid::as_str).collect();
+    if exposed.is_empty() {
+        return None;
+    }
+    let (object, map) = (series.object(), series.place_in(&series.operator_namespace).config_map());
+    Some(format!(
+        "These revoked keys of {object} are still in {map}, so that their tokens verify: {}. They \
+         leave it once it can be written and has another key in their place: the condition Ready \
+         says what is in the way. Remove that, or delete {object}, and its JWKS with it.",
+        named(exposed)
+    ))
+}
+
+fn refused(observed: &Observed, series: &Series) -> Option<String> {
+    let LedgerState::Ledger(_, ledger) = &observed.ledger else {
+        return None;
+    };
+    let wanted = series.revoke_request.as_deref()?;
+    if ledger.revoked.includes(wanted) {
+        return None;
+    }
+    // What cannot be a kid may be anything, and is not repeated.
+    let is_kid = wanted.parse::<Kid>().is_ok();
+    let value =
+        if is_kid { format!("is \"{wanted}\", which") } else { "has a value that".to_owned() };
+    Some(format!(
+        "Nothing was revoked: the annotation iam.cyoda.com/revoke-requested-at of SigningKey {} \
+         {value} is no kid of this series. status.keys lists the kids. To revoke every key, use \
+         iam.cyoda.com/revoke-all-requested-at with any new value.",
+        series.name
+    ))
+}
+
+const REFUSED: &str = "RevocationRequestInvalid";
+
+/// So many namespaces or keys are named in a message.
+const MAX_SHOWN: usize = 10;
