@@ -93,8 +93,8 @@ impl Adapter {
             record: match &look.record {
                 Seen::Free => ClientIdReservation::Free,
                 Seen::Held(record) => ClientIdReservation::Held(
-                    record_version(verifier_record.version),
-                    Box::new(self.record(verifier_record)),
+                    record_version(record.version),
+                    Box::new(self.record(record)),
                 ),
                 Seen::Taken { version, owner, lives } => {
                     let holder = if *lives { Holder::Exists } else { Holder::Gone };
@@ -122,7 +122,7 @@ impl Adapter {
                     Change::Revoke => Why::Revoke,
                     Change::Prune | Change::Complete => Why::Tidy,
                 };
-                Outcome::Put(small_record(verifier_record, small(version), owner), why)
+                Outcome::Put(small_record(record, small(version), owner), why)
             }
             Write::Fence(version, _) => Outcome::Fence(small(version)),
             Write::Issue(issue) => Outcome::Issue {
@@ -141,7 +141,7 @@ impl Adapter {
 
     /// The record with one more verifier, as the operator registers it.
     pub(crate) fn registered(&self, record: &Record, id: u8, placeholder: Version) -> Record {
-        let more = self.record(verifier_record).with_pending(
+        let more = self.record(record).with_pending(
             credential_id(id),
             self.verifier.clone(),
             self::placeholder(placeholder),
@@ -152,13 +152,13 @@ impl Adapter {
 
     /// The record without that verifier, as the operator takes it back after a refused reveal.
     pub(crate) fn taken_back(&self, record: &Record, id: u8) -> Record {
-        let less = self.record(verifier_record).without(&credential_id(id));
+        let less = self.record(record).without(&credential_id(id));
         small_record(&less, verifier_record.version, verifier_record.owner)
     }
 
     /// The record with that verifier current, as the operator promotes it after a reveal.
     pub(crate) fn promoted(&self, wrong: Option<Wrong>, record: &Record, id: u8) -> Record {
-        let before = self.record(verifier_record);
+        let before = self.record(record);
         let promoted = before.promote(&credential_id(id), OVERLAP, Self::now());
         let promoted = Wrong::promote(wrong, &before, promoted);
         small_record(&promoted, verifier_record.version, verifier_record.owner)
