@@ -4,9 +4,10 @@
 
 #[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
 pub mod condition;
+pub mod crds;
 #[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
 pub mod installation;
-pub mod schema;
+mod schema;
 #[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
 pub mod signing_key;
 #[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]

@@ -12,10 +12,11 @@ use self::issuer::check_issuer;
 use self::values::{address, at_least_one_second, controller_name, dns_label};
 use crate::api::technical_user::AccessTokenType;
 use crate::domain::policy::{Allowed, InvalidList, Policy};
-use crate::process::ProxyVariables;
 
+pub use self::environment::{ProxyVariables, host_name, log_filter, proxy_variables};
 pub use self::issuer::IssuerError;
 
+mod environment;
 mod issuer;
 mod values;
 
@@ -327,31 +328,6 @@ impl From<TokenType> for AccessTokenType {
             TokenType::AtJwt => Self::AtJwt,
         }
     }
-}
-
-/// The host name of this machine or pod, for people who look at the Lease.
-#[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
-pub fn host_name() -> String {
-    let name = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
-    let name = name.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());
-    name.map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned())
-}
-
-/// The proxies that the environment names, each by its variable in upper or lower case, as curl and kubectl
-/// read them.
-#[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
-pub fn proxy_variables() -> ProxyVariables {
-    let of = |name: &str| {
-        let names = [name.to_owned(), name.to_ascii_lowercase()];
-        names.iter().filter_map(|name| std::env::var(name).ok()).find(|value| !value.is_empty())
-    };
-    ProxyVariables { https: of("HTTPS_PROXY"), http: of("HTTP_PROXY"), none_for: of("NO_PROXY") }
-}
-
-/// The filter of logs, `RUST_LOG`.
-#[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
-pub fn log_filter() -> Option<String> {
-    std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty())
 }
 
 #[cfg(test)]

@@ -10,30 +10,23 @@ use jiff::SignedDuration;
 use tokio::sync::Semaphore;
 
 use crate::api::technical_user::TechnicalUser;
-use crate::domain::blocked_reason::BlockedReason;
-use crate::domain::delivered_secret::Endpoints;
+use crate::domain::conditions::blocked_reason::BlockedReason;
 use crate::domain::policy::Policy;
+use crate::domain::technical_user::delivered_secret::Endpoints;
 use crate::environment::private_key::KeyPairs;
 use crate::environment::{Entropy, EntropyError};
 
-mod cache;
-pub mod events;
 pub mod installation;
-pub mod kubernetes;
-pub mod leader_election;
-pub mod metrics;
 mod ownership;
 pub mod runtime;
 pub mod signing_key;
-mod stats;
 pub mod technical_user;
-mod workqueue;
 
 use self::installation::Installations;
-use self::kubernetes::{ApiError, ApiErrorKind, ConditionalClient};
-use self::leader_election::Leadership;
-use self::metrics::Metrics;
-use self::workqueue::Barrier;
+use self::runtime::leader_election::Leadership;
+use self::runtime::metrics::Metrics;
+use self::runtime::workqueue::Barrier;
+use crate::kubernetes::client::{ApiError, ApiErrorKind, ConditionalClient};
 
 /// Everything a reconcile needs, and nothing global.
 #[derive(Debug)]
@@ -220,7 +213,7 @@ impl Error {
                 | ApiErrorKind::AdmissionDenied(_)
                 | ApiErrorKind::QuotaExceeded
                 | ApiErrorKind::Invalid
-                | ApiErrorKind::Refused(..) => Retry::Blocked(failure.barrier()),
+                | ApiErrorKind::Refused(..) => Retry::Blocked(Barrier::of(failure)),
                 ApiErrorKind::NamespaceGone | ApiErrorKind::NamespaceTerminating => Retry::OnChange,
             },
             // A lease that was renewed a moment late is one that the queue never saw lost.

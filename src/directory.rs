@@ -13,10 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 use self::clients::Clients;
 use self::heartbeat::{Moment, WatchHeartbeat};
 use self::keys::Keys;
-use crate::domain::client_secret::ClientId;
+use crate::domain::crypto::client_secret::ClientId;
+use crate::domain::crypto::public_key::{Kid, PublicKey};
+use crate::domain::oauth::signer::SigningUnavailable;
 use crate::domain::policy::Policy;
-use crate::domain::public_key::{Kid, PublicKey};
-use crate::domain::signer::SigningUnavailable;
 use crate::domain::signing_key::ledger::{SettingMismatch, SharedSettings};
 use crate::environment::Clock;
 

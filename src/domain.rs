@@ -4,21 +4,15 @@
 //! conditional write, or rest. Nothing here awaits, logs, reads a clock or draws a random byte, so
 //! the operator, the model checker and the simulation run the same functions.
 
-pub mod blocked_reason;
-pub mod client_secret;
-pub mod delivered_secret;
-pub mod events;
+pub mod conditions;
+pub mod crypto;
 pub mod installation;
 pub mod invalid_field;
-pub mod jwks;
 pub mod oauth;
 pub mod object;
 pub mod policy;
-pub mod public_key;
-pub mod readiness;
 pub mod request;
 pub mod schedule;
-pub mod signer;
 pub mod signing_key;
 pub mod technical_user;
 pub mod unknown_fields;

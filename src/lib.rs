@@ -6,12 +6,10 @@
 
 pub mod api;
 pub mod domain;
+pub mod kubernetes;
 
 pub mod environment;
 pub mod heartbeat;
-
-pub mod codec;
-mod watch;
 
 pub mod directory;
 
@@ -19,7 +17,4 @@ pub mod controller;
 pub mod server;
 
 pub mod cli;
-pub mod operator;
 pub mod process;
-pub mod telemetry;
-pub mod token_server;

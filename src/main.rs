@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use technical_user_operator::api::schema;
+use technical_user_operator::api::crds;
 use technical_user_operator::cli::{Arguments, Command, LogFormat, log_filter};
-use technical_user_operator::{operator, telemetry, token_server};
+use technical_user_operator::process::{operator, telemetry, token_server};
 use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
@@ -38,7 +38,7 @@ fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn print_crds() -> anyhow::Result<()> {
-    let crds = schema::crds_yaml().context("the CustomResourceDefinitions cannot be printed")?;
+    let crds = crds::crds_yaml().context("the CustomResourceDefinitions cannot be printed")?;
     std::io::Write::write_all(&mut std::io::stdout(), crds.as_bytes())?;
     Ok(())
 }

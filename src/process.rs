@@ -15,15 +15,18 @@ use tokio::task::JoinSet;
 
 use crate::cli::{Installation, IssuerError};
 use crate::environment::EntropyError;
-use crate::server::listener::{CertificateError, Listener, ListenerLimits};
+use crate::server::http::listener::{CertificateError, Listener, ListenerLimits};
 
 pub use self::cluster::ClusterError;
 use self::cluster::client_of;
 pub(crate) use self::cluster::cluster;
-pub use self::proxy::{ProxyError, ProxyVariables};
+pub use self::proxy::ProxyError;
 
 mod cluster;
+pub mod operator;
 mod proxy;
+pub mod telemetry;
+pub mod token_server;
 mod tunnel;
 
 /// Why the process could not start, or had to end.

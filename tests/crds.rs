@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize as _, Serialize};
 use serde_json::{Map, Value, json};
-use technical_user_operator::api::schema::{crds, yaml};
+use technical_user_operator::api::crds::{crds, yaml};
 use technical_user_operator::api::signing_key::SigningKey;
 use technical_user_operator::api::technical_user::TechnicalUser;
 

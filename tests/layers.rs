@@ -5,42 +5,22 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A layer, and the words that its code must not contain.
-struct Layer {
-    module: &'static str,
-    forbidden: &'static [&'static str],
+/// Words of a layer that no `use` of this crate shows: who must not use them, and why.
+struct Forbidden {
+    layer: &'static str,
+    words: &'static [&'static str],
     because: &'static str,
 }
 
-const LAYERS: &[Layer] = &[
-    Layer {
-        module: "api",
-        forbidden: &[
-            "crate::args",
-            "crate::controller",
-            "crate::domain",
-            "crate::environment",
-            "crate::operator",
-            "crate::server",
-            "crate::telemetry",
-            "axum",
-            "kube::Api",
-            "kube::Client",
-            "kube::runtime",
-            "tokio",
-            "tracing",
-        ],
+const FORBIDDEN: &[Forbidden] = &[
+    Forbidden {
+        layer: "api",
+        words: &["axum", "kube::Api", "kube::Client", "kube::runtime", "tokio", "tracing"],
         because: "the vocabulary neither decides nor does anything",
     },
-    Layer {
-        module: "domain",
-        forbidden: &[
-            "crate::args",
-            "crate::controller",
-            "crate::environment",
-            "crate::operator",
-            "crate::server",
-            "crate::telemetry",
+    Forbidden {
+        layer: "domain",
+        words: &[
             "async fn",
             "async move",
             ".await",
@@ -61,31 +41,19 @@ const LAYERS: &[Layer] = &[
         ],
         because: "decisions are pure: the model and the simulation run these very functions",
     },
-    Layer {
-        module: "environment",
-        forbidden: &[
-            "crate::api",
-            "crate::args",
-            "crate::controller",
-            "crate::operator",
-            "crate::server",
-            "axum",
-            "kube::",
-        ],
+    Forbidden {
+        layer: "environment",
+        words: &["axum", "kube::"],
         because: "the doors to time and randomness lead nowhere else",
     },
-    Layer {
-        module: "heartbeat",
-        forbidden: &["crate::", "axum", "kube::"],
-        because: "whoever works leaves one, and nobody is known by it",
+    Forbidden {
+        layer: "heartbeat",
+        words: &["axum", "kube::"],
+        because: "any part of the process can have one",
     },
-    Layer {
-        module: "controller",
-        forbidden: &[
-            "crate::args",
-            "crate::operator",
-            "crate::server",
-            "crate::telemetry",
+    Forbidden {
+        layer: "controller",
+        words: &[
             "axum",
             "rand::",
             "std::env",
@@ -95,82 +63,149 @@ const LAYERS: &[Layer] = &[
         ],
         because: "time, randomness and the client are given to it, so that a test can give others",
     },
-    Layer {
-        module: "server",
-        forbidden: &[
-            "crate::api",
-            "crate::args",
-            "crate::controller",
-            "crate::operator",
-            "k8s_openapi",
-            "kube::",
-        ],
+    Forbidden {
+        layer: "server",
+        words: &["k8s_openapi", "kube::"],
         because: "what is served comes as values: it never sees Kubernetes",
     },
-    Layer {
-        module: "watch",
-        forbidden: &[
-            "crate::api",
-            "crate::args",
-            "crate::controller",
-            "crate::directory",
-            "crate::domain",
-            "crate::operator",
-            "crate::server",
-        ],
-        because: "a watch knows nothing of what it watches",
+    Forbidden {
+        layer: "kubernetes",
+        words: &["axum", "SystemTime", "Timestamp::now"],
+        because: "the client is used by controllers and by the directory, and serves nothing",
     },
-    Layer {
-        module: "stored",
-        forbidden: &[
-            "crate::args",
-            "crate::controller",
-            "crate::directory",
-            "crate::operator",
-            "crate::server",
-            "kube::",
-            "tokio",
-        ],
-        because: "what is stored is read alike by all, and asks nobody",
+    Forbidden {
+        layer: "kubernetes::codec",
+        words: &["kube::", "tokio"],
+        because: "what is stored is read alike by all, without a request",
     },
-    Layer {
-        module: "directory",
-        forbidden: &[
-            "crate::args",
-            "crate::controller",
-            "crate::operator",
-            "crate::server",
-            "axum",
-            "Timestamp::now",
-        ],
+    Forbidden {
+        layer: "directory",
+        words: &["axum", "Timestamp::now"],
         because: "what servers know comes from watches, and serves no request by itself",
     },
-    Layer {
-        module: "telemetry",
-        forbidden: &[
-            "crate::api",
-            "crate::controller",
-            "crate::domain",
-            "crate::operator",
-            "crate::server",
-            "kube::",
-        ],
+    Forbidden {
+        layer: "process::telemetry",
+        words: &["kube::"],
         because: "logs know nothing of what is logged",
     },
 ];
 
+/// A row of the table in `ARCHITECTURE.md`: a module, and the modules that it may use.
+#[derive(Debug)]
+struct Layer {
+    module: String,
+    may_use: Vec<String>,
+}
+
+fn layers() -> Vec<Layer> {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, rest) = page.split_once("\n## Layers\n").unwrap();
+    let (section, _) = rest.split_once("\n## ").unwrap();
+    let words =
+        |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let read = |row: &str| {
+        let cells: Vec<_> = row.split('|').collect();
+        let modules = words(cells.get(1).unwrap());
+        let may_use = words(cells.get(3).unwrap());
+        modules.into_iter().map(move |module| Layer { module, may_use: may_use.clone() })
+    };
+    rows.flat_map(|row| read(row).collect::<Vec<_>>()).collect()
+}
+
+fn is_within(module: &str, layer: &str) -> bool {
+    module.strip_prefix(layer).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// The row of a module: the one with the longest name that it is within.
+fn layer_of<'a>(module: &str, layers: &'a [Layer]) -> Option<&'a Layer> {
+    let rows = layers.iter().filter(|layer| is_within(module, &layer.module));
+    rows.max_by_key(|layer| layer.module.len())
+}
+
+/// The module of a file below `src`.
+fn module_of(path: &Path) -> String {
+    let path = path.strip_prefix(root().join("src")).unwrap().with_extension("");
+    path.display().to_string().replace('/', "::")
+}
+
+/// The modules of this crate that a line of `module` names, as paths below `crate`.
+fn uses(line: &str, module: &str) -> Vec<String> {
+    let mut absolute = line.replace("self::", &format!("crate::{module}::"));
+    let mut base = module;
+    while absolute.contains("super::") {
+        base = base.rsplit_once("::").map_or("", |(parent, _)| parent);
+        let own = if base.is_empty() { "crate::".to_owned() } else { format!("crate::{base}::") };
+        // A chain is resolved from its beginning: `super::super::` is `crate::parent::super::` first.
+        absolute =
+            absolute.replacen("super::", &own, 1).replace(&format!("{own}super::"), "super::");
+    }
+    let line = absolute.as_str();
+    let is_path = |c: char| c.is_ascii_lowercase() || c == '_' || c == ':' || c.is_ascii_digit();
+    let starts = line.match_indices("crate::").map(|(at, found)| &line[at + found.len()..]);
+    let path = |rest: &str| rest.chars().take_while(|c| is_path(*c)).collect::<String>();
+    starts.map(|rest| path(rest).trim_end_matches(':').to_owned()).collect()
+}
+
 #[test]
-fn no_layer_knows_what_is_above_it() {
+fn every_module_has_a_place_and_every_arrow_is_in_the_table() {
+    let layers = layers();
     let mut faults = Vec::new();
-    for layer in LAYERS {
-        let files = files_of(layer.module);
-        assert!(!files.is_empty(), "no module {}", layer.module);
+    for path in rust_files(&root().join("src")) {
+        let (at, module) = (shown(&path), module_of(&path));
+        if module == "main" || module == "lib" {
+            continue;
+        }
+        let Some(layer) = layer_of(&module, &layers) else {
+            faults.push(format!("{at}: no row in the table of ARCHITECTURE.md"));
+            continue;
+        };
+        let text = fs::read_to_string(&path).unwrap();
+        for (number, line) in code(&text) {
+            for used in uses(line, &module).into_iter().filter(|used| !used.is_empty()) {
+                let is_own = is_within(&used, &layer.module);
+                let is_allowed = layer.may_use.iter().any(|it| is_within(&used, it));
+                if !is_own && !is_allowed {
+                    let from = &layer.module;
+                    faults.push(format!("{at}:{number}: `{from}` may not use `{used}`"));
+                }
+            }
+        }
+    }
+
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// An arrow of the table that leads to a row above is a circle.
+#[test]
+fn the_arrows_of_the_table_point_down() {
+    let layers = layers();
+    let place = |module: &str| {
+        let mut rows = layers.iter().enumerate();
+        rows.find(|(_, layer)| layer.module == module).map(|(place, _)| place)
+    };
+    for (at, layer) in layers.iter().enumerate() {
+        for used in &layer.may_use {
+            let below = place(used).unwrap_or_else(|| panic!("`{used}` has no row"));
+            assert!(below > at, "`{}` uses `{used}`, which stands above it", layer.module);
+        }
+    }
+}
+
+#[test]
+fn no_layer_uses_what_it_must_not() {
+    let mut faults = Vec::new();
+    for forbidden in FORBIDDEN {
+        let files = rust_files(&root().join("src"));
+        let files: Vec<_> =
+            files.into_iter().filter(|path| is_within(&module_of(path), forbidden.layer)).collect();
+        assert!(!files.is_empty(), "no module {}", forbidden.layer);
         for path in files {
             let text = fs::read_to_string(&path).unwrap();
             for (number, line) in code(&text) {
-                let found = layer.forbidden.iter().filter(|word| mentions(line, word));
+                let found = forbidden.words.iter().filter(|word| mentions(line, word));
                 for word in found {
-                    let (at, because) = (shown(&path), layer.because);
+                    let (at, because) = (shown(&path), forbidden.because);
                     faults.push(format!("{at}:{number}: `{word}`: {because}"));
                 }
             }
@@ -186,7 +221,7 @@ fn only_one_module_reads_the_environment_and_only_main_says_anyhow() {
         let text = fs::read_to_string(&path).unwrap();
         let at = shown(&path);
         for (number, line) in code(&text) {
-            let may_read = at == "src/args.rs";
+            let may_read = at.starts_with("src/cli");
             assert!(may_read || !line.contains("env::var"), "{at}:{number}");
             let may_give_up = at == "src/main.rs";
             assert!(may_give_up || !mentions(line, "anyhow"), "{at}:{number}");
@@ -199,9 +234,9 @@ fn every_file_can_be_read_at_once() {
     let mut faults = Vec::new();
     for path in rust_files(&root().join("src")) {
         let lines = fs::read_to_string(&path).unwrap().lines().count();
-        if lines > MOST_LINES {
+        if lines > MAX_LINES {
             let at = shown(&path);
-            faults.push(format!("{at}: {lines} lines, more than {MOST_LINES}"));
+            faults.push(format!("{at}: {lines} lines, more than {MAX_LINES}"));
         }
     }
 
@@ -243,25 +278,17 @@ fn mentions(line: &str, word: &str) -> bool {
 
 #[test]
 fn every_watch_says_how_large_its_pages_are() {
-    let watch = root().join("src/watch.rs");
+    let watch = root().join("src/kubernetes/watch.rs");
     for path in rust_files(&root().join("src")).into_iter().filter(|path| *path != watch) {
         let text = fs::read_to_string(&path).unwrap();
         let own = code(&text).find(|(_, line)| mentions(line, "watcher::Config"));
         assert!(
             own.is_none(),
-            "{}: use small_pages() or large_pages() of src/watch.rs: a page of 500 objects that tenants \
+            "{}: use small_pages() or large_pages() of src/kubernetes/watch.rs: a page of 500 objects that tenants \
              write can have 700 MB: {own:?}",
             shown(&path)
         );
     }
-}
-
-/// The file of a module and those of the modules in it.
-fn files_of(module: &str) -> Vec<PathBuf> {
-    let src = root().join("src");
-    let mut files = rust_files(&src.join(module));
-    files.extend(Some(src.join(format!("{module}.rs"))).filter(|path| path.exists()));
-    files
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
@@ -288,7 +315,7 @@ fn root() -> PathBuf {
 }
 
 /// What fits in a head, and in a review.
-const MOST_LINES: usize = 400;
+const MAX_LINES: usize = 400;
 
 const VAGUE: &[&str] =
     &["utils", "util", "common", "helpers", "helper", "misc", "types", "manager"];

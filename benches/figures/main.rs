@@ -28,17 +28,19 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use support::control_plane::{ControlPlane, Options};
 use technical_user_operator::api::condition::ConditionStatus;
-use technical_user_operator::api::schema::crds;
+use technical_user_operator::api::crds::crds;
 use technical_user_operator::api::technical_user::TechnicalUser;
-use technical_user_operator::controller::kubernetes::ConditionalClient;
-use technical_user_operator::controller::leader_election::LeaderElector;
-use technical_user_operator::controller::metrics::Metrics;
 use technical_user_operator::controller::runtime::Synced;
+use technical_user_operator::controller::runtime::leader_election::LeaderElector;
+use technical_user_operator::controller::runtime::metrics::Metrics;
 use technical_user_operator::controller::technical_user;
 use technical_user_operator::controller::{Context, Settings, TokenLimits};
-use technical_user_operator::domain::client_secret::{ClientSecret, CredentialId, Verifier};
-use technical_user_operator::domain::delivered_secret::Endpoints;
+use technical_user_operator::domain::crypto::client_secret::{
+    ClientSecret, CredentialId, Verifier,
+};
+use technical_user_operator::domain::technical_user::delivered_secret::Endpoints;
 use technical_user_operator::environment::System;
+use technical_user_operator::kubernetes::client::ConditionalClient;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 

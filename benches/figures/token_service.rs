@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::control_plane::{ControlPlane, Options};
-use technical_user_operator::domain::public_key::{Algorithm, KeyType};
+use technical_user_operator::domain::crypto::public_key::{Algorithm, KeyType};
 use technical_user_operator::environment::System;
 use technical_user_operator::environment::private_key::{KeyPairs as _, PrivateKey};
 use tokio::task::block_in_place;

@@ -7,13 +7,13 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::Instant;
 
-use super::kubernetes::{ApiError, ConditionalClient, ObjectRef};
 use super::{Context, Error};
 use crate::api::installation::Installation;
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
-use crate::codec::version_of;
 use crate::domain::installation::{ClaimDecision, Presence, claim_decision, presence};
+use crate::kubernetes::client::{ApiError, ConditionalClient, ObjectRef};
+use crate::kubernetes::codec::version_of;
 
 /// What the operator knows of its own installation and of others in the cluster.
 #[derive(Debug, Default)]

@@ -3,8 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::api::GROUP;
-use crate::codec::controller_of;
 use crate::domain::object::Belongs;
+use crate::kubernetes::codec::controller_of;
 
 /// Who controls an object.
 #[derive(Clone, Debug, PartialEq, Eq)]

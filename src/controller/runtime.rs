@@ -17,22 +17,28 @@ use tokio::sync;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::cache::CacheState;
+use self::cache::CacheState;
+use self::metrics::Stats;
+use self::stats::Totals;
+use self::workqueue::{Trigger, WorkQueue, jitter};
 use super::installation::{self, REFRESH_INTERVAL};
-use super::metrics::Stats;
-use super::stats::Totals;
-use super::workqueue::{Trigger, WorkQueue, jitter};
 use super::{Context, Error, Retry};
 use crate::domain::schedule::Now;
 
 use self::follower_limiter::FollowerLimiter;
 use self::periodic_tasks::PeriodicTasks;
 use self::reconcile::reconcile;
-pub(super) use super::workqueue::Action;
+pub(super) use self::workqueue::Action;
 
+pub(crate) mod cache;
+pub mod events;
 mod follower_limiter;
+pub mod leader_election;
+pub mod metrics;
 mod periodic_tasks;
 mod reconcile;
+pub(crate) mod stats;
+pub(crate) mod workqueue;
 
 /// One kind of resource, as the engine drives it.
 pub(super) trait Reconciler: Send + Sized + 'static {
@@ -140,7 +146,7 @@ pub(super) async fn run<C: Reconciler>(
 
 struct ControllerRuntime<C: Reconciler> {
     context: Arc<Context>,
-    leadership: super::leader_election::Leadership,
+    leadership: leader_election::Leadership,
     controller: C,
     queue: WorkQueue<C::Key>,
     running: JoinSet<Reconciled<C>>,

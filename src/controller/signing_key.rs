@@ -17,18 +17,19 @@ use self::status_writer::{
     ledger_changed, ledger_made, record_event, report, report_failure, report_invalid_spec,
 };
 use super::installation::{ClaimOutcome, ensure_claimed};
-use super::kubernetes::{ApiError, ApiErrorKind, ObjectRef, Redacted};
 use super::runtime::{self, Action, Synced};
 use super::{Context, Error};
-use crate::codec::SecretNames;
-use crate::domain::blocked_reason::BlockedReason;
+use crate::domain::conditions::blocked_reason::BlockedReason;
+use crate::domain::crypto::public_key::PublicKey;
 use crate::domain::object::Version;
-use crate::domain::public_key::PublicKey;
 use crate::domain::signing_key::{self, Change, Publication, Series, Step, Write};
+use crate::kubernetes::client::{ApiError, ApiErrorKind, ObjectRef, Redacted};
+use crate::kubernetes::codec::SecretNames;
 
 mod bodies;
 mod cache;
 pub mod observation;
+mod observed_config_map;
 mod placement;
 mod publish;
 mod reconciler;

@@ -14,17 +14,17 @@ use self::issue::issue_secret;
 use self::status_writer::{
     record_changed, record_event, refreshed, report, report_failure, report_invalid_spec,
 };
-use super::kubernetes::{ApiError, ApiErrorKind, ConditionalPatch, ObjectRef};
 use super::runtime::{self, Synced};
+use crate::kubernetes::client::{ApiError, ApiErrorKind, ConditionalPatch, ObjectRef};
 
 use super::installation::{ClaimOutcome, ensure_claimed};
-use super::workqueue::Action;
+use super::runtime::workqueue::Action;
 use super::{Context, Error};
 use crate::api;
 use crate::api::technical_user::TechnicalUser;
-use crate::domain::client_secret::verifier_record::{Owner, Version};
-use crate::domain::delivered_secret::Mutability;
 use crate::domain::object::Belongs;
+use crate::domain::technical_user::delivered_secret::Mutability;
+use crate::domain::technical_user::verifier_record::{Owner, Version};
 use crate::domain::technical_user::{
     self, ClientIdReservation, Holder, Observed, Step, User, Write,
 };

@@ -9,10 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::domain::client_secret::verifier_record::{Entry, Owner, Record};
-use crate::domain::client_secret::{ClientId, CredentialId, Verifier};
+use crate::domain::crypto::client_secret::{ClientId, CredentialId, Verifier};
 use crate::domain::oauth::Client;
-use crate::watch::{Store, WatchEvent};
+use crate::domain::technical_user::verifier_record::{Entry, Owner, Record};
+use crate::kubernetes::watch::{Store, WatchEvent};
 
 pub(super) use self::user::User;
 

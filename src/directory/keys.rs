@@ -10,18 +10,18 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use crate::api;
 use crate::api::signing_key::SigningKey;
-use crate::codec::{SecretNames, algorithm_of, config_map_name, controller_of};
+use crate::domain::crypto::jwks::{self, Jwks};
+use crate::domain::crypto::public_key::{Algorithm, Kid, PublicKey};
 use crate::domain::installation::is_served;
-use crate::domain::jwks::{self, Jwks};
 use crate::domain::oauth;
-use crate::domain::public_key::{Algorithm, Kid, PublicKey};
-use crate::domain::signer::{
+use crate::domain::oauth::signer::{
     Aged, SignerInputs, SigningState, SigningUnavailable, check_settings, signer,
 };
 use crate::domain::signing_key::Ledger;
 use crate::domain::signing_key::ledger::SharedSettings;
 use crate::environment::private_key::{Pkcs8, PrivateKey};
-use crate::watch::{Store, WatchEvent};
+use crate::kubernetes::codec::{SecretNames, algorithm_of, config_map_name, controller_of};
+use crate::kubernetes::watch::{Store, WatchEvent};
 
 /// A key that signs, with the header of its tokens.
 #[derive(Debug)]

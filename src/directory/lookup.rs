@@ -16,8 +16,8 @@ use tokio::sync::{Semaphore, oneshot};
 use super::clients::{RegisteredClient, User, Verifiers};
 use super::{Directory, read, write};
 use crate::api::technical_user::TechnicalUser;
-use crate::codec;
-use crate::domain::client_secret::{ClientId, CredentialId};
+use crate::domain::crypto::client_secret::{ClientId, CredentialId};
+use crate::kubernetes::codec;
 
 /// Looks clients up, a few at a time.
 pub struct ClientLookup {

@@ -16,9 +16,9 @@ use super::{Directory, write};
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
-use crate::codec;
 use crate::domain::signing_key::Ledger;
-use crate::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
+use crate::kubernetes::codec;
+use crate::kubernetes::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
 
 /// What a watch told of which kind.
 enum Update {

@@ -9,14 +9,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::client_secret::ClientId;
+use super::crypto::client_secret::ClientId;
+use super::crypto::public_key::PublicKey;
 use super::policy::{Allowed, Policy};
-use super::public_key::PublicKey;
 
 pub use crate::api::technical_user::AccessTokenType;
 
 pub mod client_authentication;
 pub mod form;
+pub mod signer;
 
 /// A client as the token service knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,7 +247,7 @@ impl Serialize for Scope<'_> {
 impl Claims<'_> {
     /// When the token ends.
     pub fn expires_at(&self) -> Timestamp {
-        super::schedule::saturating_add(self.issued_at, self.client.lifetime)
+        crate::domain::schedule::saturating_add(self.issued_at, self.client.lifetime)
     }
 
     /// Appends what is signed: header and claims, each in base64url, with a dot between (RFC 7515

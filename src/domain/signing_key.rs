@@ -17,11 +17,11 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::blocked_reason::BlockedReason;
-use super::jwks::Jwks;
+use super::conditions::blocked_reason::BlockedReason;
+use super::crypto::jwks::Jwks;
+use super::crypto::public_key::{Kid, PublicKey};
 use super::object::{GC_TIME, Version, gc_had_time};
-use super::public_key::{Kid, PublicKey};
-use super::schedule::{ClockState, Now, TOLERANCE, saturating_add};
+use super::schedule::{ClockState, Now, saturating_add};
 
 pub mod dropped;
 mod fallback;
@@ -29,6 +29,7 @@ pub mod ledger;
 mod observed;
 pub mod orphans;
 mod requests;
+mod retention;
 mod scope;
 pub mod status;
 mod step;
@@ -42,31 +43,9 @@ pub use self::observed::{
     StaleCopy,
 };
 use self::requests::{revocation_of_all_requested, revocation_requested};
+pub use self::retention::{HANDOVER, SKEW, retention};
 pub use self::status::Outcome;
 pub use self::step::{Change, Done, Publication, Step, Write};
-
-/// How long the clocks of two machines that are in order may differ.
-pub const SKEW: SignedDuration = TOLERANCE;
-
-/// How far two machines can be apart, one ahead and the other behind.
-const APART: SignedDuration = SKEW.saturating_mul(2);
-
-/// How long the former key may still sign after the next one begins: room for a server that cannot
-/// use the new one yet.
-pub const HANDOVER: SignedDuration = SignedDuration::from_mins(10);
-
-/// The time a key stays in the JWKS after it can have signed last (K2).
-///
-/// `view_age` is how old the views of a server may be for it to sign, `token_lifetime` how long a
-/// token lives at most.
-pub fn retention(
-    grace: SignedDuration,
-    view_age: SignedDuration,
-    token_lifetime: SignedDuration,
-) -> SignedDuration {
-    let needed = view_age.saturating_add(token_lifetime).saturating_add(APART);
-    grace.max(needed)
-}
 
 /// Decides the next step.
 ///

@@ -18,17 +18,19 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::client_secret::ClientId;
-use super::client_secret::verifier_record::{EntryState, Owner, Record, Unreadable, Version};
-use super::delivered_secret::{DesiredSecret, ObservedSecret};
+use self::delivered_secret::{DesiredSecret, ObservedSecret};
+use self::verifier_record::{EntryState, Owner, Record, Unreadable, Version};
+use super::crypto::client_secret::ClientId;
 use super::object::{Belongs, gc_had_time};
 use super::policy::Excess;
 use super::schedule::{ClockState, Now, due_at, saturating_add};
 
+pub mod delivered_secret;
 mod pacing;
 pub mod status;
 mod step;
 mod upkeep;
+pub mod verifier_record;
 
 use self::pacing::{losses_are_paced, record_is_full, secret_is_empty};
 pub use self::status::{InvalidField, Outcome};

@@ -1,6 +1,6 @@
 //! What every message has to be like, for the tables of both kinds.
 
-use super::blocked_reason::{BlockedReason, Operation};
+use super::conditions::blocked_reason::{BlockedReason, Operation};
 
 /// Fails unless the message names the object by kind and name, is made of sentences, and fits into
 /// an Event.

@@ -18,7 +18,7 @@ use aws_lc_rs::signature::{
 use zeroize::Zeroizing;
 
 use super::System;
-use crate::domain::public_key::{Algorithm, KeyType, PublicKey, PublicKeyParameters};
+use crate::domain::crypto::public_key::{Algorithm, KeyType, PublicKey, PublicKeyParameters};
 
 /// Makes key pairs.
 pub trait KeyPairs: fmt::Debug + Send + Sync {

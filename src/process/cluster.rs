@@ -13,8 +13,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tower::{BoxError, ServiceBuilder};
 
-use super::proxy::{ProxyError, ProxyVariables, proxy_for};
+use super::proxy::{ProxyError, proxy_for};
 use super::tunnel::Tunnel;
+use crate::cli::ProxyVariables;
 use crate::cli::proxy_variables;
 
 /// Why there is no way to a cluster.

@@ -8,16 +8,7 @@ use std::net::IpAddr;
 
 use http::Uri;
 
-/// What the environment says of proxies.
-#[derive(Clone, Default)]
-pub struct ProxyVariables {
-    /// For an API server with https.
-    pub https: Option<String>,
-    /// For an API server with http.
-    pub http: Option<String>,
-    /// Hosts and networks without a proxy, separated by commas.
-    pub none_for: Option<String>,
-}
+use crate::cli::ProxyVariables;
 
 /// Why a proxy cannot be used; the field is where its URL stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
-use super::rate_limit::Rate;
+use super::http::rate_limit::Rate;
 use crate::directory::{Recorded, RegisteredClient};
 
 pub use log_file::LogFile;

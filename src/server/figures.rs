@@ -9,8 +9,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::listener::Listener;
-use super::service::TokenEndpoint;
+use super::http::listener::Listener;
+use super::oauth::service::TokenEndpoint;
 
 /// A figure, or one for each of a few things.
 pub struct Figure {

@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::audit::Records;
-use super::error::OAuthError;
+use super::oauth::error::OAuthError;
 use crate::domain::oauth::client_authentication::ClientAuthMethod;
 
 /// The metrics of the token service.

@@ -13,7 +13,7 @@ use support::control_plane::User;
 use support::faults::{FaultPlan, Point};
 use technical_user_operator::api::REVOKE_REQUESTED_AT;
 use technical_user_operator::api::signing_key::SigningKey;
-use technical_user_operator::domain::client_secret::{ClientId, CredentialId};
+use technical_user_operator::domain::crypto::client_secret::{ClientId, CredentialId};
 use tokio::time::Instant;
 
 use crate::figures::{is_thorough, keep, say};

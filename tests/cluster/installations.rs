@@ -6,7 +6,7 @@ use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
 use support::control_plane::{ControlPlane, Options};
 use technical_user_operator::api::technical_user::TechnicalUser;
-use technical_user_operator::domain::client_secret::{ClientId, ClientSecret};
+use technical_user_operator::domain::crypto::client_secret::{ClientId, ClientSecret};
 
 use crate::namespace::Namespace;
 use crate::operator::{ISSUER, lines_with};

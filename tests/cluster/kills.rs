@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use support::control_plane::Options;
-use technical_user_operator::domain::client_secret::verifier_record::EntryState;
+use technical_user_operator::domain::technical_user::verifier_record::EntryState;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

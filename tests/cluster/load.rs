@@ -13,7 +13,9 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 use technical_user_operator::api::technical_user::TechnicalUser;
 use technical_user_operator::api::{ROTATE_REQUESTED_AT, TECHNICAL_USER};
-use technical_user_operator::domain::client_secret::{ClientId, ClientSecret, CredentialId};
+use technical_user_operator::domain::crypto::client_secret::{
+    ClientId, ClientSecret, CredentialId,
+};
 use tokio::time::Instant;
 
 use crate::namespace::{Namespace, accepts, client_id, now, record, shown};

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use technical_user_operator::api::condition::{Condition, ConditionStatus};
 use technical_user_operator::api::technical_user::TechnicalUser;
 use technical_user_operator::api::{RECORD_FIELD, ROTATE_REQUESTED_AT};
-use technical_user_operator::domain::client_secret::verifier_record::Record;
-use technical_user_operator::domain::client_secret::{ClientId, ClientSecret};
+use technical_user_operator::domain::crypto::client_secret::{ClientId, ClientSecret};
+use technical_user_operator::domain::technical_user::verifier_record::Record;
 use technical_user_operator::environment::{Clock, System};
 
 use crate::rights;

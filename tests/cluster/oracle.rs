@@ -10,8 +10,10 @@ use kube::ResourceExt;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watcher};
 use serde_json::json;
-use technical_user_operator::domain::client_secret::verifier_record::EntryState;
-use technical_user_operator::domain::client_secret::{ClientId, ClientSecret, CredentialId};
+use technical_user_operator::domain::crypto::client_secret::{
+    ClientId, ClientSecret, CredentialId,
+};
+use technical_user_operator::domain::technical_user::verifier_record::EntryState;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::namespace::{Namespace, accepts, shown};

@@ -7,7 +7,7 @@ use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use technical_user_operator::api::schema::crds;
+use technical_user_operator::api::crds::crds;
 
 use crate::world::SYSTEM;
 

@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 use serde_json::json;
 use technical_user_operator::api::{REVOKE_REQUESTED_AT, ROTATE_REQUESTED_AT};
-use technical_user_operator::domain::client_secret::verifier_record::EntryState;
 use technical_user_operator::domain::schedule::saturating_add;
+use technical_user_operator::domain::technical_user::verifier_record::EntryState;
 
 use crate::namespace::{Namespace, accepts, condition, now};
 use crate::world::{shared, until};

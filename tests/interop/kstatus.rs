@@ -8,24 +8,24 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use technical_user_operator::api::technical_user::SecretTemplate;
 use technical_user_operator::api::{signing_key as sk, technical_user as tu};
-use technical_user_operator::domain::blocked_reason::{BlockedReason, Operation};
-use technical_user_operator::domain::client_secret::verifier_record::{
-    self, EntryState, Owner, Record,
-};
-use technical_user_operator::domain::client_secret::verifier_record::{Unreadable, Version};
-use technical_user_operator::domain::delivered_secret::{DesiredSecret, Endpoints};
+use technical_user_operator::domain::conditions::blocked_reason::{BlockedReason, Operation};
+use technical_user_operator::domain::crypto::public_key::{KeyType, PublicKey};
 use technical_user_operator::domain::policy::Policy;
-use technical_user_operator::domain::public_key::{KeyType, PublicKey};
 use technical_user_operator::domain::schedule::{ClockMonitor, Now};
 use technical_user_operator::domain::signing_key::ledger::{Entry, SharedSettings};
 use technical_user_operator::domain::signing_key::{
     self, ConfigMapRef, ConfigMapState, KeyPair, Ledger, LedgerState, Origin, Published, Scope,
     Series, StaleCopy, ledger,
 };
+use technical_user_operator::domain::technical_user::delivered_secret::{DesiredSecret, Endpoints};
 use technical_user_operator::domain::technical_user::status::{
     ReferredKey, SigningKeyState, StatusInputs,
 };
 use technical_user_operator::domain::technical_user::status::{invalid_spec, status};
+use technical_user_operator::domain::technical_user::verifier_record::{
+    self, EntryState, Owner, Record,
+};
+use technical_user_operator::domain::technical_user::verifier_record::{Unreadable, Version};
 use technical_user_operator::domain::technical_user::{
     ClientIdReservation, Delivery, InvalidField, Observed, Outcome, User,
 };

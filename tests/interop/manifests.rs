@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use technical_user_operator::api::schema::crds;
+use technical_user_operator::api::crds::crds;
 
 use crate::languages::{KUBECONFORM, PYTHON, run};
 

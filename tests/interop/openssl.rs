@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use technical_user_operator::api::signing_key::Algorithm;
-use technical_user_operator::domain::public_key::KeyType;
+use technical_user_operator::domain::crypto::public_key::KeyType;
 use technical_user_operator::environment::private_key::Pkcs8;
 
 use crate::cases::{Case, Cases, Verdict};

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use technical_user_operator::domain::jwks::{self, Jwks};
+use technical_user_operator::domain::crypto::jwks::{self, Jwks};
+use technical_user_operator::domain::crypto::public_key::{Algorithm, KeyType, PublicKey};
+use technical_user_operator::domain::oauth::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::object::Version;
 use technical_user_operator::domain::policy::Policy;
-use technical_user_operator::domain::public_key::{Algorithm, KeyType, PublicKey};
 use technical_user_operator::domain::schedule::{ClockMonitor, Now};
-use technical_user_operator::domain::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::signing_key::ledger::{self, Withdrawal};
 use technical_user_operator::domain::signing_key::{
     self, Change, ConfigMapState, KeyPair, LedgerState, Observed, Origin, Publication, Published,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
-use technical_user_operator::domain::jwks::Jwks;
+use technical_user_operator::domain::crypto::jwks::Jwks;
 use technical_user_operator::domain::object::Version;
 use technical_user_operator::domain::schedule::Now;
 use technical_user_operator::domain::signing_key::ledger::Entry;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use technical_user_operator::domain::public_key::Kid;
+use technical_user_operator::domain::crypto::public_key::Kid;
 use technical_user_operator::domain::signing_key::ledger::Entry;
 
 use crate::servers::{History, Ledgers, VIEW_AGE, token_life};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use technical_user_operator::domain::jwks::{Jwks, kids_of};
-use technical_user_operator::domain::signer::{Aged, SignerInputs, SigningState, signer};
+use technical_user_operator::domain::crypto::jwks::{Jwks, kids_of};
+use technical_user_operator::domain::oauth::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::environment::Clock as _;
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
-use technical_user_operator::domain::public_key::KeyType;
+use technical_user_operator::domain::crypto::public_key::KeyType;
 use technical_user_operator::environment::System;
 use technical_user_operator::environment::private_key::{KeyError, KeyPairs, Pkcs8};
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use technical_user_operator::domain::public_key::Kid;
-use technical_user_operator::domain::signer::{Aged, SignerInputs, SigningState, signer};
+use technical_user_operator::domain::crypto::public_key::Kid;
+use technical_user_operator::domain::oauth::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::signing_key::{Ledger, SKEW};
 
 /// What a view showed since when, from the oldest that a server may still hold.

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use support::fake_api_server::View;
-use technical_user_operator::domain::signer::SigningState;
+use technical_user_operator::domain::oauth::signer::SigningState;
 use technical_user_operator::domain::signing_key::Ledger;
 
 use crate::servers::Ledgers;

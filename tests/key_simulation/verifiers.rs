@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use technical_user_operator::domain::public_key::Kid;
+use technical_user_operator::domain::crypto::public_key::Kid;
 
 /// The ids of a key set.
 pub(crate) type Keys = Arc<BTreeSet<Kid>>;

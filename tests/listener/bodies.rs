@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use technical_user_operator::server::bounded_body::BodyBounds;
-use technical_user_operator::server::listener::ListenerLimits;
+use technical_user_operator::server::http::bounded_body::BodyBounds;
+use technical_user_operator::server::http::listener::ListenerLimits;
 use tokio::net::TcpStream;
 
 use crate::given::{Answer, SHORT, Served, multiplexed, serve, text, within};

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use crate::given::{SHORT, get_multiplexed, multiplexed, served, until, within};
-use technical_user_operator::server::listener::ListenerLimits;
+use technical_user_operator::server::http::listener::ListenerLimits;
 use tokio::net::TcpStream;
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What metrics tell of a listener.
 
-use technical_user_operator::server::bounded_body::BodyBounds;
-use technical_user_operator::server::listener::ListenerLimits;
+use technical_user_operator::server::http::bounded_body::BodyBounds;
+use technical_user_operator::server::http::listener::ListenerLimits;
 
 use crate::given::{SHORT, serve, served, until};
 

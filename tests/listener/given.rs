@@ -16,9 +16,9 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use technical_user_operator::server::bounded_body::{BodyBounds, bounded_body};
 use technical_user_operator::server::figures;
-use technical_user_operator::server::listener::{
+use technical_user_operator::server::http::bounded_body::{BodyBounds, bounded_body};
+use technical_user_operator::server::http::listener::{
     Certificates, Listener, ListenerLimits, OpenConnections,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};

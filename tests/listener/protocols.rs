@@ -1,7 +1,7 @@
 //! HTTP/1.1 and HTTP/2 in the clear.
 
 use crate::given::{get_multiplexed, multiplexed, served, within};
-use technical_user_operator::server::listener::ListenerLimits;
+use technical_user_operator::server::http::listener::ListenerLimits;
 use tokio::net::TcpStream;
 
 #[tokio::test]

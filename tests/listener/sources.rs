@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use http::Request;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use technical_user_operator::server::listener::{Handler, Listener, ListenerLimits};
+use technical_user_operator::server::http::listener::{Handler, Listener, ListenerLimits};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::given::{Raw, SHORT, get_multiplexed, multiplexed, served, text, until, within};

@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use technical_user_operator::server::bounded_body::BodyBounds;
-use technical_user_operator::server::listener::ListenerLimits;
+use technical_user_operator::server::http::bounded_body::BodyBounds;
+use technical_user_operator::server::http::listener::ListenerLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::given::{Raw, serve, status_and_length, within};

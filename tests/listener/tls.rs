@@ -11,8 +11,8 @@ use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd, generate_si
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore};
-use technical_user_operator::server::bounded_body::BodyBounds;
-use technical_user_operator::server::listener::{Certificates, ListenerLimits};
+use technical_user_operator::server::http::bounded_body::BodyBounds;
+use technical_user_operator::server::http::listener::{Certificates, ListenerLimits};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;

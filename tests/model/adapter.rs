@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use technical_user_operator::api;
 use technical_user_operator::api::technical_user::SecretTemplate;
-use technical_user_operator::domain::client_secret::verifier_record::{
-    self, EntryState, HandledRequests, Owner,
-};
-use technical_user_operator::domain::client_secret::{ClientId, CredentialId, Verifier};
-use technical_user_operator::domain::delivered_secret::{
-    DesiredSecret, Endpoints, ManagedFields, Mutability, ObservedSecret, SECRET_FIELDS,
-};
+use technical_user_operator::domain::crypto::client_secret::{ClientId, CredentialId, Verifier};
 use technical_user_operator::domain::object::Belongs;
 use technical_user_operator::domain::schedule::Now;
+use technical_user_operator::domain::technical_user::delivered_secret::{
+    DesiredSecret, Endpoints, ManagedFields, Mutability, ObservedSecret, SECRET_FIELDS,
+};
+use technical_user_operator::domain::technical_user::verifier_record::{
+    self, EntryState, HandledRequests, Owner,
+};
 use technical_user_operator::domain::technical_user::{
     self as decision, Change, ClientIdReservation, Delivery, Holder, Observed, Step, Write,
 };
@@ -147,13 +147,13 @@ impl Adapter {
             self::placeholder(placeholder),
             Self::now(),
         );
-        small_record(&more, verifier_record.version, verifier_record.owner)
+        small_record(&more, record.version, record.owner)
     }
 
     /// The record without that verifier, as the operator takes it back after a refused reveal.
     pub(crate) fn taken_back(&self, record: &Record, id: u8) -> Record {
         let less = self.record(record).without(&credential_id(id));
-        small_record(&less, verifier_record.version, verifier_record.owner)
+        small_record(&less, record.version, record.owner)
     }
 
     /// The record with that verifier current, as the operator promotes it after a reveal.
@@ -161,7 +161,7 @@ impl Adapter {
         let before = self.record(record);
         let promoted = before.promote(&credential_id(id), OVERLAP, Self::now());
         let promoted = Wrong::promote(wrong, &before, promoted);
-        small_record(&promoted, verifier_record.version, verifier_record.owner)
+        small_record(&promoted, record.version, record.owner)
     }
 
     fn user(&self, user: User) -> decision::User {
@@ -206,12 +206,12 @@ impl Adapter {
             (credential_id(entry.id), entry_)
         };
         verifier_record::Record {
-            client_id: client_id(verifier_record.owner),
-            owner: owner_of(verifier_record.owner),
-            serial: i64::from(verifier_record.serial),
-            entries: verifier_record.entries.iter().map(entry).collect(),
-            rotated: handled("rotate", verifier_record.rotated),
-            revoked: handled("revoke", verifier_record.revoked),
+            client_id: client_id(record.owner),
+            owner: owner_of(record.owner),
+            serial: i64::from(record.serial),
+            entries: record.entries.iter().map(entry).collect(),
+            rotated: handled("rotate", record.rotated),
+            revoked: handled("revoke", record.revoked),
             revoked_at: None,
             unknown: UnknownFields::default(),
         }
@@ -277,10 +277,10 @@ fn small_record(record: &verifier_record::Record, version: Version, owner: u8) -
     Record {
         version,
         owner,
-        serial: verifier_record.serial.try_into().unwrap(),
-        rotated: bits("rotate", &verifier_record.rotated),
-        revoked: bits("revoke", &verifier_record.revoked),
-        entries: verifier_record.entries.iter().map(entry).collect(),
+        serial: record.serial.try_into().unwrap(),
+        rotated: bits("rotate", &record.rotated),
+        revoked: bits("revoke", &record.revoked),
+        entries: record.entries.iter().map(entry).collect(),
     }
 }
 

@@ -3,12 +3,12 @@
 //! Those that err in the decision wrap the production code and change what it sees or says; those
 //! that err in the execution are asked for by name in [`crate::replica`].
 
-use technical_user_operator::domain::client_secret::verifier_record::{
-    EntryState, Record, Version,
-};
-use technical_user_operator::domain::delivered_secret::SECRET_FIELDS;
 use technical_user_operator::domain::object::Belongs;
 use technical_user_operator::domain::schedule::{Now, saturating_add};
+use technical_user_operator::domain::technical_user::delivered_secret::SECRET_FIELDS;
+use technical_user_operator::domain::technical_user::verifier_record::{
+    EntryState, Record, Version,
+};
 use technical_user_operator::domain::technical_user::{
     self, Cause, Change, ClientIdReservation, Issue, Observed, Step, Write,
 };

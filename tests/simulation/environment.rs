@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
-use technical_user_operator::domain::client_secret::{ClientSecret, CredentialId};
+use technical_user_operator::domain::crypto::client_secret::{ClientSecret, CredentialId};
 use technical_user_operator::environment::{Entropy, EntropyError};
 
 /// Bytes that depend on nothing but the seed, the label and how often it was asked for.

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use support::fake_api_server::{Change, View};
-use technical_user_operator::domain::client_secret::{ClientSecret, Verifier};
+use technical_user_operator::domain::crypto::client_secret::{ClientSecret, Verifier};
 use technical_user_operator::environment::Clock as _;
 
 use crate::clock::WallClock;

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
 use technical_user_operator::domain::oauth::ClaimsProfile;
-use technical_user_operator::server::rate_limit::Rate;
+use technical_user_operator::server::http::rate_limit::Rate;
 
 use crate::world::{Credential, GRANT, RATES, TOKEN, TokenServer, World, basic, until};
 

@@ -7,7 +7,7 @@ use axum::http::request::Builder;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use technical_user_operator::domain::oauth::ClaimsProfile;
-use technical_user_operator::server::rate_limit::Rate;
+use technical_user_operator::server::http::rate_limit::Rate;
 use tokio::time::Instant;
 
 use crate::world::{Answer, Credential, GRANT, RATES, TOKEN, World, basic};

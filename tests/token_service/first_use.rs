@@ -7,10 +7,10 @@ use std::time::Duration;
 use axum::http::{Request, StatusCode};
 use futures::future::join_all;
 use serde_json::{Value, json};
-use technical_user_operator::domain::client_secret::{ClientSecret, CredentialId};
+use technical_user_operator::domain::crypto::client_secret::{ClientSecret, CredentialId};
 use technical_user_operator::domain::oauth::ClaimsProfile;
-use technical_user_operator::server::authenticator::Rates;
-use technical_user_operator::server::rate_limit::Rate;
+use technical_user_operator::server::http::rate_limit::Rate;
+use technical_user_operator::server::oauth::authenticator::Rates;
 
 use crate::world::{
     Answer, Credential, GRANT, RATES, TOKEN, TokenServer, UNLIMITED, World, basic, until,

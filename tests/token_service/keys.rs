@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use technical_user_operator::domain::crypto::public_key::{Algorithm, PublicKey};
 use technical_user_operator::domain::oauth::ClaimsProfile;
-use technical_user_operator::domain::public_key::{Algorithm, PublicKey};
 
 use crate::world::{SYSTEM, World, until};
 

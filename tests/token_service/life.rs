@@ -3,8 +3,8 @@
 use axum::http::StatusCode;
 use serde_json::json;
 use technical_user_operator::domain::oauth::ClaimsProfile;
-use technical_user_operator::server::authenticator::Rates;
-use technical_user_operator::server::rate_limit::Rate;
+use technical_user_operator::server::http::rate_limit::Rate;
+use technical_user_operator::server::oauth::authenticator::Rates;
 
 use crate::world::{Credential, RATES, TokenServer, World, until};
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use technical_user_operator::codec::SecretNames;
-use technical_user_operator::domain::client_secret::ClientId;
+use technical_user_operator::domain::crypto::client_secret::ClientId;
 use technical_user_operator::domain::oauth::ClaimsProfile;
-use technical_user_operator::server::authenticator::Rates;
-use technical_user_operator::server::rate_limit::Rate;
+use technical_user_operator::kubernetes::codec::SecretNames;
+use technical_user_operator::server::http::rate_limit::Rate;
+use technical_user_operator::server::oauth::authenticator::Rates;
 
 use crate::world::{Credential, RATES, SYSTEM, TokenServer, VIEW_AGE, World, until};
 

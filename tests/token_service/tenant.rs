@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use technical_user_operator::domain::client_secret::ClientId;
+use technical_user_operator::domain::crypto::client_secret::ClientId;
 use technical_user_operator::domain::oauth::ClaimsProfile;
 
 use crate::world::{Credential, SYSTEM, TokenServer, World, until};

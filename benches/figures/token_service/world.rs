@@ -14,11 +14,11 @@ use serde_json::json;
 use technical_user_operator::api as names;
 use technical_user_operator::api::signing_key::SigningKey;
 use technical_user_operator::api::technical_user::TechnicalUser;
-use technical_user_operator::domain::client_secret::verifier_record::{
-    Entry, EntryState, Owner, Record,
-};
-use technical_user_operator::domain::client_secret::{
+use technical_user_operator::domain::crypto::client_secret::{
     ClientId, ClientSecret, CredentialId, Verifier,
+};
+use technical_user_operator::domain::technical_user::verifier_record::{
+    Entry, EntryState, Owner, Record,
 };
 use tokio::net::TcpStream;
 use tokio::time::Instant;

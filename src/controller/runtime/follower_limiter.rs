@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::cache::CacheState;
+use super::workqueue::Trigger;
 use super::{ControllerRuntime, MAX_CONCURRENT_RECONCILES, Reconciler};
-use crate::controller::cache::CacheState;
-use crate::controller::workqueue::Trigger;
 
 /// Who waits to follow which object.
 #[derive(Debug)]

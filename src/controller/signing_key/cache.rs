@@ -11,10 +11,9 @@ use super::observation;
 use super::placement::{self, Namespaces, ObservedConfigMap, placed};
 use crate::api;
 use crate::api::signing_key::SigningKey;
-use crate::codec::{self, SecretNames};
 use crate::controller::Settings;
-use crate::controller::cache::{CacheState, prune_metadata};
 use crate::controller::installation::{Claimable as _, HeldBy, Installations};
+use crate::controller::runtime::cache::{CacheState, prune_metadata};
 use crate::domain::object::Version;
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::Unreadable;
@@ -22,7 +21,8 @@ use crate::domain::signing_key::{
     ConfigMapRef, ConfigMapState, KeyPair, Ledger, LedgerState, Observed, Scope, Series, StaleCopy,
     Step, decide, status,
 };
-use crate::watch::{Store, WatchEvent};
+use crate::kubernetes::codec::{self, SecretNames};
+use crate::kubernetes::watch::{Store, WatchEvent};
 
 /// Everything that the watches told.
 #[derive(Debug, Default)]

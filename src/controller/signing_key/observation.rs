@@ -9,12 +9,10 @@ use super::Memory;
 use super::placement::{Placement, placement};
 use crate::api;
 use crate::api::signing_key::SigningKey;
-use crate::codec::{SecretNames, config_map_name, ledger, private_key, version_of};
-use crate::controller::kubernetes::ObjectRef as At;
 use crate::controller::{Context, Error, Settings};
+use crate::domain::crypto::public_key::{Algorithm, KeyType, PublicKey};
 use crate::domain::invalid_field::InvalidField;
 use crate::domain::object::Version;
-use crate::domain::public_key::{Algorithm, KeyType, PublicKey};
 use crate::domain::request::{ignored, requested};
 use crate::domain::schedule::parse_duration;
 use crate::domain::signing_key::ledger::SharedSettings;
@@ -22,6 +20,8 @@ use crate::domain::signing_key::{
     ConfigMapRef, ConfigMapState, FIRST, KeyPair, LedgerState, Observed, Origin, Scope, Series,
     retention,
 };
+use crate::kubernetes::client::ObjectRef as At;
+use crate::kubernetes::codec::{SecretNames, config_map_name, ledger, private_key, version_of};
 
 /// What was looked at, and the object that its status goes to.
 #[derive(Debug)]

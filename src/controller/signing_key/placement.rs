@@ -7,23 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Selector;
 
 use super::Memory;
-use crate::api;
+pub(super) use super::observed_config_map::ObservedConfigMap;
 use crate::api::signing_key::SigningKey;
-use crate::codec::version_of;
-use crate::controller::kubernetes::{ApiError, ApiErrorKind, ObjectRef as At, Operation};
-use crate::controller::ownership::Ownership;
 use crate::controller::{Context, Error};
-use crate::domain::blocked_reason::BlockedReason;
-use crate::domain::jwks::{self, Jwks};
-use crate::domain::object::Belongs;
-use crate::domain::signing_key::{
-    ConfigMapRef, ConfigMapState, Published, Scope, Series, StaleCopy,
-};
+use crate::domain::signing_key::{ConfigMapRef, ConfigMapState, Scope, Series, StaleCopy};
+use crate::kubernetes::client::{ApiError, ApiErrorKind, ObjectRef as At, Operation};
 
 /// What a look found of the JWKS.
 #[derive(Debug)]
@@ -280,128 +272,6 @@ pub(super) fn selector(object: &SigningKey) -> Option<Selector> {
     let selector = LabelSelector::from(object.spec.jwks.namespace_selector.as_ref()?);
     selector.try_into().ok()
 }
-
-// === reading objects ===
-
-/// A ConfigMap that may be the JWKS of a series, in its small form.
-#[derive(Debug)]
-pub(super) struct ObservedConfigMap {
-    pub(super) place: ConfigMapRef,
-    ownership: Option<Ownership>,
-    /// The series that its labels name, if they say that the operator made it.
-    labelled: Option<String>,
-    is_going: bool,
-    published: Published,
-}
-
-impl ObservedConfigMap {
-    /// With what it holds.
-    fn of(map: &ConfigMap) -> Option<Self> {
-        let found = Self::of_metadata(&map.metadata)?;
-        let (digest, kids) = content(map, found.labelled.is_some() && found.ownership.is_some());
-        let fields = map.data.iter().flat_map(BTreeMap::keys);
-        let surplus = fields.filter(|field| !FIELDS.contains(&field.as_str())).cloned();
-        let Published { version, .. } = found.published;
-        let published = Published { version, digest, kids, surplus_fields: surplus.collect() };
-        Some(Self { published, ..found })
-    }
-
-    /// By its metadata alone: what it holds is not known.
-    pub(super) fn of_metadata(metadata: &ObjectMeta) -> Option<Self> {
-        let place =
-            ConfigMapRef { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
-        let ownership = Ownership::of("SigningKey", metadata);
-        let label = |name: &str| metadata.labels.as_ref()?.get(name);
-        let is_managed = label(api::MANAGED).is_some_and(|it| it == "true");
-        let labelled = label(api::SIGNING_KEY).filter(|_| is_managed).cloned();
-        let owner = ownership.as_ref().and_then(|it| it.name.as_ref());
-        let labelled = labelled.filter(|series| owner.is_none_or(|owner| owner == series));
-        let published = Published {
-            version: version_of(metadata)?,
-            digest: None,
-            kids: BTreeSet::new(),
-            surplus_fields: BTreeSet::new(),
-        };
-        let is_going = metadata.deletion_timestamp.is_some();
-        Some(Self { place, ownership, labelled, is_going, published })
-    }
-
-    /// Whether a `SigningKey` owns it.
-    pub(super) fn is_of_a_series(&self) -> bool {
-        self.ownership.as_ref().is_some_and(|it| it.name.is_some())
-    }
-
-    /// With what a look found in it, if it still has that version.
-    pub(super) fn with(&self, contents: &BTreeMap<ConfigMapRef, Published>) -> Self {
-        let content = contents.get(&self.place);
-        let content = content.filter(|it| it.version == self.published.version);
-        let Self { place, ownership, labelled, is_going, published } = self;
-        Self {
-            place: place.clone(),
-            ownership: ownership.clone(),
-            labelled: labelled.clone(),
-            is_going: *is_going,
-            published: content.unwrap_or(published).clone(),
-        }
-    }
-
-    /// Without the ids of its keys, where digests alone are compared.
-    fn small(mut self) -> Self {
-        self.published.kids = BTreeSet::new();
-        self
-    }
-
-    /// What it is to that series.
-    pub(super) fn seen_by(&self, series: &Series) -> ConfigMapState {
-        let Some(ownership) = &self.ownership else {
-            // In its own namespace the operator knows its own labels: owners get lost when a
-            // SigningKey is deleted without what it owns, or in a restore.
-            let is_home = self.place.namespace == series.operator_namespace;
-            let is_ours = is_home && self.labelled.as_ref() == Some(&series.name);
-            return match (is_ours, self.is_going) {
-                (true, false) => ConfigMapState::Owned(self.published.clone()),
-                (true, true) => self.contended(),
-                (false, _) => ConfigMapState::Conflict,
-            };
-        };
-        match ownership.relation_to(&series.uid, &series.name) {
-            Belongs::Ours if self.is_going => self.contended(),
-            Belongs::Ours => ConfigMapState::Owned(self.published.clone()),
-            Belongs::Predecessor if self.is_going => {
-                let object = self.place.config_map();
-                ConfigMapState::Unwritable(
-                    BlockedReason::AwaitingGarbageCollection { object },
-                    BTreeSet::new(),
-                )
-            }
-            Belongs::Predecessor => ConfigMapState::Orphaned(self.published.version.clone()),
-            Belongs::Foreign => ConfigMapState::Conflict,
-        }
-    }
-
-    /// Ours, and being deleted by another program.
-    fn contended(&self) -> ConfigMapState {
-        let object = Some(self.place.config_map());
-        ConfigMapState::Unwritable(
-            BlockedReason::WriteConflict { object },
-            self.published.kids.clone(),
-        )
-    }
-}
-
-/// The digest of a key set that is exactly as the operator writes it, and the keys in it.
-fn content(map: &ConfigMap, is_marked: bool) -> (Option<String>, BTreeSet<jwks::Kid>) {
-    let data = map.data.clone().unwrap_or_default();
-    let field = data.get(api::JWKS_FIELD).map(String::as_str).unwrap_or_default();
-    let kids = jwks::kids_of(field);
-    let is_exact = is_marked
-        && data.len() == FIELDS.len()
-        && data.get(api::JWKS_FILE).map(String::as_str) == Some(field)
-        && map.binary_data.as_ref().is_none_or(BTreeMap::is_empty);
-    (is_exact.then(|| Jwks::digest_of(field)), kids)
-}
-
-const FIELDS: [&str; 2] = [api::JWKS_FIELD, api::JWKS_FILE];
 
 /// So many ConfigMaps are read at once.
 const CONCURRENCY: usize = 8;

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 use super::Memory;
 use super::bodies::{JwksMap, jwks_patch};
-use crate::controller::kubernetes::{ApiError, ApiErrorKind, ConditionalPatch, ObjectRef};
 use crate::controller::{Context, Error};
-use crate::domain::blocked_reason::BlockedReason;
-use crate::domain::jwks::Jwks;
+use crate::domain::conditions::blocked_reason::BlockedReason;
+use crate::domain::crypto::jwks::Jwks;
 use crate::domain::object::Version;
 use crate::domain::signing_key::{self, Publication, Series};
+use crate::kubernetes::client::{ApiError, ApiErrorKind, ConditionalPatch, ObjectRef};
 
 /// What came of one publication.
 enum Outcome {
@@ -365,7 +365,7 @@ mod tests {
     }
 
     fn failure(kind: ApiErrorKind) -> ApiError {
-        let operation = crate::controller::kubernetes::Operation {
+        let operation = crate::kubernetes::client::Operation {
             verb: "create",
             resource: "configmaps",
             namespace: "shop".to_owned(),

@@ -14,14 +14,14 @@ use super::sweep::sweep;
 use super::watches::{self, Update};
 use super::{Hints, Memory, reconcile};
 use crate::api::signing_key::SigningKey;
-use crate::controller::cache::CacheState;
 use crate::controller::installation::Installations;
-use crate::controller::kubernetes::ApiError;
+use crate::controller::runtime::cache::CacheState;
+use crate::controller::runtime::stats::{ObjectStats, ReadyState, Totals};
 use crate::controller::runtime::{Action, Affected, Reconciler};
-use crate::controller::stats::{ObjectStats, ReadyState, Totals};
 use crate::controller::{Context, Error, Settings};
 use crate::domain::schedule::Now;
-use crate::watch::{Store, WatchEvent};
+use crate::kubernetes::client::ApiError;
+use crate::kubernetes::watch::{Store, WatchEvent};
 
 /// The controller of signing keys.
 #[derive(Debug)]

@@ -3,13 +3,13 @@
 use super::observation::{self, Observation};
 use crate::api::condition::ConditionStatus;
 use crate::api::signing_key::{SigningKey, SigningKeyStatus};
-use crate::codec::version_of;
-use crate::controller::events::{self, Regarding};
-use crate::controller::kubernetes::ApiErrorKind;
+use crate::controller::runtime::events::{self, Regarding};
 use crate::controller::runtime::{Action, requeue_at};
 use crate::controller::{Context, Error};
-use crate::domain::events::Event;
+use crate::domain::conditions::events::Event;
 use crate::domain::signing_key::{Change, Done, Ledger, LedgerState, Outcome, Series, status};
+use crate::kubernetes::client::ApiErrorKind;
+use crate::kubernetes::codec::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
 pub(super) async fn report(

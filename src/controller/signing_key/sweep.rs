@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::api;
-use crate::codec::{uid_of, version_of};
-use crate::controller::kubernetes::{ApiErrorKind, ConditionalPatch, ObjectRef};
 use crate::controller::{Context, Error};
 use crate::domain::signing_key::orphans::{OrphanAction, orphan_action};
 use crate::domain::signing_key::retention;
+use crate::kubernetes::client::{ApiErrorKind, ConditionalPatch, ObjectRef};
+use crate::kubernetes::codec::{uid_of, version_of};
 
 /// Looks at each of those Secrets and at all `SigningKeys`, and marks or deletes what nobody owns.
 ///

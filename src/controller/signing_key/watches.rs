@@ -15,7 +15,7 @@ use super::placement::ObservedConfigMap;
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
-use crate::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
+use crate::kubernetes::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
 
 /// What a watch told of which kind.
 pub(super) enum Update {

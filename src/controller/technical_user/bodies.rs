@@ -7,11 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::api;
-use crate::controller::kubernetes::Redacted;
-use crate::domain::client_secret::verifier_record::Record;
-use crate::domain::client_secret::{ClientSecret, CredentialId};
-use crate::domain::delivered_secret::Refresh;
+use crate::domain::crypto::client_secret::{ClientSecret, CredentialId};
 use crate::domain::technical_user::User;
+use crate::domain::technical_user::delivered_secret::Refresh;
+use crate::domain::technical_user::verifier_record::Record;
+use crate::kubernetes::client::Redacted;
 
 pub(super) fn record_secret(record: &Record) -> Value {
     json!({

@@ -10,20 +10,20 @@ use self::memory_budget::MemoryBudget;
 use super::{UserRef, observation};
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
-use crate::codec::client_id;
 use crate::controller::Settings;
-use crate::controller::cache::{CacheState, prune_metadata};
 use crate::controller::installation::{Claimable as _, HeldBy, Installations};
 use crate::controller::ownership::Ownership;
-use crate::domain::client_secret::verifier_record::{Owner, Record, Unreadable, Version};
-use crate::domain::delivered_secret::ObservedSecret;
+use crate::controller::runtime::cache::{CacheState, prune_metadata};
 use crate::domain::object::Belongs;
 use crate::domain::schedule::Now;
+use crate::domain::technical_user::delivered_secret::ObservedSecret;
 use crate::domain::technical_user::status::{self, SigningKeyState, StatusInputs};
+use crate::domain::technical_user::verifier_record::{Owner, Record, Unreadable, Version};
 use crate::domain::technical_user::{
     ClientIdReservation, Holder, Observed, Step, User, decide, needs_namespace,
 };
-use crate::watch::{Store, WatchEvent};
+use crate::kubernetes::codec::client_id;
+use crate::kubernetes::watch::{Store, WatchEvent};
 
 mod chosen_names;
 mod memory_budget;

@@ -6,13 +6,13 @@ use jiff::SignedDuration;
 
 use super::bodies::{delivery_patch, record_secret, whole};
 use super::status_writer::record_event;
-use crate::codec::version_of;
-use crate::controller::kubernetes::{ConditionalPatch, ObjectRef};
 use crate::controller::{Context, Error};
-use crate::domain::client_secret::verifier_record::Version;
-use crate::domain::client_secret::{ClientSecret, CredentialId, Verifier};
+use crate::domain::crypto::client_secret::{ClientSecret, CredentialId, Verifier};
 use crate::domain::schedule::Now;
+use crate::domain::technical_user::verifier_record::Version;
 use crate::domain::technical_user::{Issue, User, status};
+use crate::kubernetes::client::{ConditionalPatch, ObjectRef};
+use crate::kubernetes::codec::version_of;
 
 /// Registers, reveals, promotes. Each step is taken only after a 2xx of the one before; whatever
 /// else happens, the client secret is forgotten and the next look tells how far it came.

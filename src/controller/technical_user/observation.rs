@@ -7,17 +7,19 @@ use serde_json::Value;
 
 use crate::api;
 use crate::api::technical_user::{DeliveryMode, OnDeleted, TechnicalUser};
-use crate::codec::{client_id, version_of};
 use crate::controller::Settings;
 use crate::controller::ownership::Ownership;
-use crate::domain::delivered_secret::{DesiredSecret, ManagedFields, Mutability, ObservedSecret};
 use crate::domain::object::Belongs;
 use crate::domain::request::{ignored, requested};
 use crate::domain::schedule::parse_duration;
+use crate::domain::technical_user::delivered_secret::{
+    DesiredSecret, ManagedFields, Mutability, ObservedSecret,
+};
 use crate::domain::technical_user::status::{ReferredKey, SigningKeyState};
 use crate::domain::technical_user::{Delivery, InvalidField, User};
+use crate::kubernetes::codec::{client_id, version_of};
 
-pub use crate::codec::{owner, record};
+pub use crate::kubernetes::codec::{owner, record};
 
 /// Reads a `TechnicalUser`; nothing when it cannot be read although it passed admission.
 pub fn user(object: &TechnicalUser, settings: &Settings) -> Option<User> {

@@ -12,14 +12,14 @@ use super::cache::Cache;
 use super::watches::{self, Update};
 use super::{UserRef, reconcile, sweep};
 use crate::api::technical_user::TechnicalUser;
-use crate::controller::cache::CacheState;
 use crate::controller::installation::Installations;
+use crate::controller::runtime::cache::CacheState;
+use crate::controller::runtime::stats::{ObjectStats, ReadyState, Totals};
 use crate::controller::runtime::{Action, Affected, Reconciler};
-use crate::controller::stats::{ObjectStats, ReadyState, Totals};
 use crate::controller::{Context, Error, Settings};
 use crate::domain::schedule::Now;
 use crate::domain::technical_user::status::SigningKeyState;
-use crate::watch::WatchEvent;
+use crate::kubernetes::watch::WatchEvent;
 
 /// The controller of technical users.
 #[derive(Debug)]

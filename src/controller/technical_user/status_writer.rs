@@ -2,20 +2,20 @@
 
 use super::{Observation, observation};
 use crate::api::technical_user::TechnicalUser;
-use crate::codec::version_of;
-use crate::controller::events::{self, Regarding};
-use crate::controller::kubernetes::{ApiErrorKind, ObjectRef};
+use crate::controller::runtime::events::{self, Regarding};
 use crate::controller::runtime::{Action, requeue_at};
 use crate::controller::{Context, Error};
-use crate::domain::blocked_reason::BlockedReason;
-use crate::domain::client_secret::verifier_record::{Owner, Record};
-use crate::domain::delivered_secret::Refresh;
-use crate::domain::events::Event;
-use crate::domain::readiness::Progress;
+use crate::domain::conditions::blocked_reason::BlockedReason;
+use crate::domain::conditions::events::Event;
+use crate::domain::conditions::readiness::Progress;
+use crate::domain::technical_user::delivered_secret::Refresh;
 use crate::domain::technical_user::status::{SigningKeyState, StatusInputs};
+use crate::domain::technical_user::verifier_record::{Owner, Record};
 use crate::domain::technical_user::{
     Change, ClientIdReservation, Done, Observed, Outcome, User, status,
 };
+use crate::kubernetes::client::{ApiErrorKind, ObjectRef};
+use crate::kubernetes::codec::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
 pub(super) async fn report(

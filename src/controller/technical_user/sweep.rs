@@ -2,9 +2,9 @@
 //! would have it collected; without its user it is refused by every server anyway.
 
 use super::{holder, observation};
-use crate::controller::kubernetes::{ApiErrorKind, ObjectRef};
 use crate::controller::{Context, Error};
 use crate::domain::technical_user::Holder;
+use crate::kubernetes::client::{ApiErrorKind, ObjectRef};
 
 /// Deletes the record of that name if no user of exactly its owner's uid lives.
 ///

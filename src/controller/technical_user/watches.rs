@@ -20,7 +20,7 @@ use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
 use crate::controller::installation::Installations;
 use crate::domain::technical_user::status::SigningKeyState;
-use crate::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
+use crate::kubernetes::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
 
 /// What a watch told of which kind.
 pub(super) enum Update {

@@ -6,18 +6,18 @@ use jiff::SignedDuration;
 
 use super::Verifiers;
 use crate::api::technical_user::TechnicalUser;
-use crate::codec;
 use crate::domain::installation::is_served;
 use crate::domain::oauth::Client;
 use crate::domain::schedule::parse_duration;
+use crate::kubernetes::codec;
 
 /// A client without its tenant, and the uid of the installation that holds the user.
 #[derive(Clone, Debug)]
-pub(in crate::directory) struct User(pub(super) Client, pub(super) Option<Arc<str>>);
+pub(crate) struct User(pub(super) Client, pub(super) Option<Arc<str>>);
 
 impl User {
     /// Reads a user with its place; nothing when it is on its way out or cannot be read.
-    pub(in crate::directory) fn read(object: &TechnicalUser, most: SignedDuration) -> Option<Self> {
+    pub(crate) fn read(object: &TechnicalUser, most: SignedDuration) -> Option<Self> {
         let metadata = &object.metadata;
         if metadata.deletion_timestamp.is_some() {
             return None;
@@ -42,12 +42,12 @@ impl User {
     }
 
     /// Whether the installation with that uid serves this user.
-    pub(in crate::directory) fn is_served_by(&self, own: Option<&str>) -> bool {
+    pub(crate) fn is_served_by(&self, own: Option<&str>) -> bool {
         is_served(self.1.as_deref(), own)
     }
 
     /// Whether the record is of this very user.
-    pub(in crate::directory) fn owns(&self, record: &Verifiers) -> bool {
+    pub(crate) fn owns(&self, record: &Verifiers) -> bool {
         record.owner.uid == self.0.uid && record.client_id == self.0.id
     }
 }

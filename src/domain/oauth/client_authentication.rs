@@ -5,7 +5,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
 use super::form::Form;
-use crate::domain::client_secret::{ClientId, ClientSecret};
+use crate::domain::crypto::client_secret::{ClientId, ClientSecret};
 
 /// What a client presented, well-formed.
 #[derive(Debug)]
@@ -151,7 +151,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::client_secret::CredentialId;
+    use crate::domain::crypto::client_secret::CredentialId;
 
     fn secret() -> String {
         let id = CredentialId::draw(&[7; 10]).unwrap();

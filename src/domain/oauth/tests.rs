@@ -118,7 +118,7 @@ fn a_token_is_header_claims_and_signature_in_base64url() {
     let profile = ClaimsProfile::Cloud;
     let claims = Claims { issuer, client: &client, granted: &granted, profile, issued_at, id };
     let point = [vec![4], vec![1; 64]].concat();
-    let key = PublicKey::ec(crate::domain::public_key::Algorithm::ES256, &point).unwrap();
+    let key = PublicKey::ec(crate::domain::crypto::public_key::Algorithm::ES256, &point).unwrap();
 
     let mut token = String::new();
     let headers = Headers::of(&key);
@@ -135,7 +135,7 @@ fn a_token_is_header_claims_and_signature_in_base64url() {
 #[test]
 fn the_header_says_the_type_that_verifiers_look_for() {
     let point = [vec![4], vec![1; 64]].concat();
-    let key = PublicKey::ec(crate::domain::public_key::Algorithm::ES256, &point).unwrap();
+    let key = PublicKey::ec(crate::domain::crypto::public_key::Algorithm::ES256, &point).unwrap();
     let decoded = URL_SAFE_NO_PAD.decode(Headers::of(&key).of_type(AccessTokenType::AtJwt));
 
     let header: Value = serde_json::from_slice(&decoded.unwrap()).unwrap();

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::ledger::{Entry, Withdrawal};
 use super::{ConfigMapState, FIRST, HANDOVER, Ledger, Observed};
-use crate::domain::public_key::PublicKey;
+use crate::domain::crypto::public_key::PublicKey;
 use crate::domain::schedule::{Now, saturating_add};
 
 /// Finds a key to sign in place of one that was revoked: rather one that signed before, which every

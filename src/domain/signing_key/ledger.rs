@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::FIRST;
 use super::dropped::Dropped;
+use crate::domain::crypto::public_key::PublicKey;
 use crate::domain::policy::Policy;
-use crate::domain::public_key::PublicKey;
 use crate::domain::request::HandledRequests;
 use crate::domain::schedule::saturating_add;
 use crate::domain::unknown_fields::UnknownFields;

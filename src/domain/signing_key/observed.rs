@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Ledger;
 use super::ledger::{Entry, SharedSettings, Unreadable};
-use super::{APART, Ledger};
-use crate::domain::blocked_reason::BlockedReason;
+use super::retention::APART;
+use crate::domain::conditions::blocked_reason::BlockedReason;
+use crate::domain::crypto::public_key::{Algorithm, KeyType, Kid, PublicKey};
 use crate::domain::object::Version;
-use crate::domain::public_key::{Algorithm, KeyType, Kid, PublicKey};
 use crate::domain::schedule::due_at;
 
 /// What live reads showed: the `SigningKey`, then every JWKS, then the ledger, then the key pairs.

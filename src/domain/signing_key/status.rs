@@ -5,11 +5,11 @@
 use super::ledger::{Entry, Withdrawal};
 use super::{ConfigMapState, Ledger, LedgerState, Observed, Origin, Scope, Series, StaleCopy};
 use crate::api::signing_key::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
-use crate::domain::blocked_reason::BlockedReason;
-use crate::domain::events::Event;
+use crate::domain::conditions::blocked_reason::BlockedReason;
+use crate::domain::conditions::events::Event;
+use crate::domain::conditions::readiness::{Conditions, clock_condition, seconds, time};
+use crate::domain::crypto::public_key::Kid;
 use crate::domain::invalid_field::InvalidField;
-use crate::domain::public_key::Kid;
-use crate::domain::readiness::{Conditions, clock_condition, seconds, time};
 use crate::domain::request::ignored_message;
 use crate::domain::schedule::Now;
 

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::step::{Change, Step, Write};
 use super::upkeep::secret_has_drifted;
+use super::verifier_record::Record;
 use super::{Cause, ClockState, Context, ObservedSecret, Outcome, done, recheck};
-use crate::domain::client_secret::verifier_record::Record;
 use crate::domain::schedule::saturating_add;
 
 /// A Secret that is deleted or altered again and again is replaced at a measured pace. Requested and

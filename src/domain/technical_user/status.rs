@@ -4,13 +4,13 @@
 
 use jiff::Timestamp;
 
+use super::verifier_record::{EntryState, Owner, Record};
 use super::{ClientIdReservation, Observed, User};
 use crate::api::technical_user::{Binding, CredentialState, CredentialStatus, TechnicalUserStatus};
-use crate::domain::client_secret::verifier_record::{EntryState, Owner, Record};
-use crate::domain::events::Event;
+use crate::domain::conditions::events::Event;
+use crate::domain::conditions::readiness::{Conditions, clock_condition, seconds, time};
 use crate::domain::invalid_field::quoted;
 use crate::domain::object::Belongs;
-use crate::domain::readiness::{Conditions, clock_condition, seconds, time};
 use crate::domain::request::ignored_message;
 use crate::domain::schedule::{Now, due_at};
 

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::Outcome;
-use crate::domain::client_secret::verifier_record::{Record, Version};
-use crate::domain::delivered_secret::Refresh;
+use super::delivered_secret::Refresh;
+use super::verifier_record::{Record, Version};
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]

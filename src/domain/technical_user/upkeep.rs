@@ -1,9 +1,9 @@
 //! What is kept true in the Secret without a client secret, and whether its data can be changed.
 
+use super::delivered_secret::{Mutability, ObservedSecret};
 use super::pacing::secret_is_empty;
 use super::step::{Step, Write};
 use super::{Context, Outcome, done, recheck};
-use crate::domain::delivered_secret::{Mutability, ObservedSecret};
 
 /// Nothing can be delivered into an immutable Secret.
 pub(super) fn secret_is_immutable(view: &Context<'_>) -> Option<Step> {

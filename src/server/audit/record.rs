@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::directory::RegisteredClient;
+use crate::domain::crypto::public_key::Kid;
 use crate::domain::oauth::client_authentication::ClientAuthMethod;
 use crate::domain::oauth::{Claims, TokenId};
-use crate::domain::public_key::Kid;
-use crate::server::error::OAuthError;
+use crate::server::oauth::error::OAuthError;
 
 /// A token that was issued.
 #[derive(Clone, Debug, Serialize)]
-pub(in crate::server) struct Issued<'a> {
+pub(crate) struct Issued<'a> {
     time: Timestamp,
     event: &'static str,
     #[serde(flatten)]
@@ -35,7 +35,7 @@ type Via = (ClientAuthMethod, Option<IpAddr>);
 
 /// A request that was refused.
 #[derive(Clone, Debug, Serialize)]
-pub(in crate::server) struct Refused<'a> {
+pub(crate) struct Refused<'a> {
     time: Timestamp,
     event: &'static str,
     #[serde(flatten)]
@@ -52,7 +52,7 @@ pub(in crate::server) struct Refused<'a> {
 
 /// An introspection that was answered.
 #[derive(Clone, Debug, Serialize)]
-pub(in crate::server) struct Introspected<'a> {
+pub(crate) struct Introspected<'a> {
     time: Timestamp,
     event: &'static str,
     #[serde(flatten)]
@@ -80,7 +80,7 @@ struct AuditedClient<'a> {
 }
 
 impl<'a> Issued<'a> {
-    pub(in crate::server) fn of(
+    pub(crate) fn of(
         client: &'a RegisteredClient,
         claims: &Claims<'a>,
         kid: &'a Kid,
@@ -102,7 +102,7 @@ impl<'a> Issued<'a> {
 }
 
 impl<'a> Refused<'a> {
-    pub(in crate::server) fn of(
+    pub(crate) fn of(
         (time, event): (Timestamp, &'static str),
         client: Option<&'a RegisteredClient>,
         (method, source): Via,
@@ -129,7 +129,7 @@ impl<'a> Refused<'a> {
 impl<'a> Introspected<'a> {
     /// `token` is the client id and the id of a token that is active: only then were they signed by
     /// us, and are no text of the request.
-    pub(in crate::server) fn of(
+    pub(crate) fn of(
         time: Timestamp,
         client: &'a RegisteredClient,
         (method, source): Via,

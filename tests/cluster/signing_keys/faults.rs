@@ -16,7 +16,7 @@ use technical_user_operator::api::signing_key::KeyState::{
     self, Active, Grace, Published, Retired, Revoked,
 };
 use technical_user_operator::api::{REVOKE_REQUESTED_AT, ROTATE_REQUESTED_AT};
-use technical_user_operator::codec::SecretNames;
+use technical_user_operator::kubernetes::codec::SecretNames;
 use tokio::time::Instant;
 
 use super::oracle::{Materials, contradiction};

@@ -10,7 +10,7 @@ use technical_user_operator::api::signing_key::{Algorithm, KeyState, SigningKey}
 use technical_user_operator::api::{
     JWKS_FIELD, KEY_PAIR_FIELD, KEY_PAIR_TYPE, LEDGER_TYPE, MANAGED, SIGNING_KEY,
 };
-use technical_user_operator::codec::SecretNames;
+use technical_user_operator::kubernetes::codec::SecretNames;
 use tokio::task::JoinSet;
 
 use super::series::{Series, condition, field, is_well_formed, states};

@@ -5,7 +5,7 @@ use kube::api::{DeleteParams, PropagationPolicy};
 use serde_json::{Value, json};
 use technical_user_operator::api::ROTATE_REQUESTED_AT;
 use technical_user_operator::api::signing_key::KeyState::{Active, Grace, Published};
-use technical_user_operator::codec::SecretNames;
+use technical_user_operator::kubernetes::codec::SecretNames;
 
 use super::series::{Series, selecting};
 use crate::world::{SYSTEM, World, shared, until};

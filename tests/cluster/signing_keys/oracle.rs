@@ -16,13 +16,13 @@ use support::control_plane::User;
 use support::faults::FaultPlan;
 use technical_user_operator::api::signing_key::Algorithm;
 use technical_user_operator::api::{JWKS_FIELD, JWKS_FILE, KEY_INDEX, KEY_PAIR_FIELD, SIGNING_KEY};
-use technical_user_operator::codec::SecretNames;
-use technical_user_operator::domain::jwks::{Jwks, kids_of};
-use technical_user_operator::domain::public_key::{KeyType, Kid};
+use technical_user_operator::domain::crypto::jwks::{Jwks, kids_of};
+use technical_user_operator::domain::crypto::public_key::{KeyType, Kid};
 use technical_user_operator::domain::schedule::saturating_add;
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::environment::System;
 use technical_user_operator::environment::private_key::{KeyPairs, PrivateKey};
+use technical_user_operator::kubernetes::codec::SecretNames;
 use tokio::task::JoinHandle;
 
 use super::replicas::LIMITS;

@@ -1,6 +1,6 @@
 //! What of a private key must never be seen: the numbers of PKCS#8 that are in no public key.
 
-use technical_user_operator::domain::public_key::{Algorithm, PublicKeyParameters};
+use technical_user_operator::domain::crypto::public_key::{Algorithm, PublicKeyParameters};
 use technical_user_operator::environment::private_key::PrivateKey;
 
 /// The secret numbers of a private key in DER (RFC 5208, RFC 8017 appendix A.1.2, RFC 5915, RFC 8410).
@@ -70,7 +70,7 @@ const SHORTEST: usize = 24;
 
 #[cfg(test)]
 mod tests {
-    use technical_user_operator::domain::public_key::KeyType;
+    use technical_user_operator::domain::crypto::public_key::KeyType;
     use technical_user_operator::environment::System;
     use technical_user_operator::environment::private_key::KeyPairs;
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use technical_user_operator::api::{
     JWKS_FIELD, JWKS_FILE, MANAGED, REVOKE_REQUESTED_AT, ROTATE_REQUESTED_AT, SIGNING_KEY,
 };
-use technical_user_operator::domain::jwks::kids_of;
+use technical_user_operator::domain::crypto::jwks::kids_of;
 
 use super::series::{Series, condition, field, is_well_formed, namespaces, selecting};
 use crate::rights;

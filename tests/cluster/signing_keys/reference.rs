@@ -5,7 +5,7 @@ use serde_json::json;
 use support::control_plane::Options;
 use technical_user_operator::api::condition::ConditionStatus;
 use technical_user_operator::api::signing_key::SigningKey;
-use technical_user_operator::domain::public_key::KeyType;
+use technical_user_operator::domain::crypto::public_key::KeyType;
 
 use super::series::Series;
 use crate::namespace::Namespace;

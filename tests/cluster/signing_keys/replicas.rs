@@ -14,8 +14,8 @@ use support::faults::FaultPlan;
 use technical_user_operator::api::ROTATE_REQUESTED_AT;
 use technical_user_operator::api::signing_key::Algorithm;
 use technical_user_operator::api::signing_key::KeyState::{Active, Grace, Published, Retired};
-use technical_user_operator::codec::SecretNames;
 use technical_user_operator::controller::TokenLimits;
+use technical_user_operator::kubernetes::codec::SecretNames;
 
 use super::oracle::{Materials, contradiction};
 use super::series::{Series, condition, selecting};

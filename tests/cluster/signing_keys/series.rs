@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use technical_user_operator::api::condition::{Condition, ConditionStatus};
 use technical_user_operator::api::signing_key::{KeyState, SigningKey};
 use technical_user_operator::api::{JWKS_FIELD, JWKS_FILE, KEY_PAIR_FIELD};
-use technical_user_operator::codec::{self, SecretNames};
-use technical_user_operator::domain::jwks::kids_of;
-use technical_user_operator::domain::public_key::{Kid, PublicKey};
+use technical_user_operator::domain::crypto::jwks::kids_of;
+use technical_user_operator::domain::crypto::public_key::{Kid, PublicKey};
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::environment::private_key::{PrivateKey, verify};
+use technical_user_operator::kubernetes::codec::{self, SecretNames};
 
 use crate::rights;
 use crate::world::{SYSTEM, World, until};

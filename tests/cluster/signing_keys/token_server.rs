@@ -9,14 +9,14 @@ use jiff::SignedDuration;
 use kube::api::ListParams;
 use technical_user_operator::api::signing_key::SigningKey;
 use technical_user_operator::api::{KEY_PAIR_FIELD, KEY_PAIR_TYPE, SIGNING_KEY};
-use technical_user_operator::codec::{self, SecretNames};
 use technical_user_operator::controller::TokenLimits;
-use technical_user_operator::domain::jwks::kids_of;
-use technical_user_operator::domain::public_key::{Kid, PublicKey};
+use technical_user_operator::domain::crypto::jwks::kids_of;
+use technical_user_operator::domain::crypto::public_key::{Kid, PublicKey};
+use technical_user_operator::domain::oauth::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::schedule::saturating_add;
-use technical_user_operator::domain::signer::{Aged, SignerInputs, SigningState, signer};
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::environment::private_key::{PrivateKey, verify};
+use technical_user_operator::kubernetes::codec::{self, SecretNames};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use support::control_plane::Options;
 use technical_user_operator::api::ROTATE_REQUESTED_AT;
-use technical_user_operator::domain::client_secret::ClientSecret;
+use technical_user_operator::domain::crypto::client_secret::ClientSecret;
 use tokio::task::JoinSet;
 
 use super::server::{Launch, TokenServer, verified};

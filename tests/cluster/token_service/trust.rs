@@ -8,7 +8,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 use support::control_plane::{ControlPlane, Options, User};
 use support::recipes;
-use technical_user_operator::domain::client_secret::ClientSecret;
+use technical_user_operator::domain::crypto::client_secret::ClientSecret;
 
 use super::server::Launch;
 use crate::namespace::Namespace;

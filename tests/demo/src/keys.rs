@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::ensure;
-use technical_user_operator::domain::jwks::{Kid, kids_of};
+use technical_user_operator::domain::crypto::jwks::{Kid, kids_of};
 
 use crate::kubectl::{Kubectl, seconds};
 use crate::screen::{self, meaning, title};

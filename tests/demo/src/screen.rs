@@ -1,7 +1,7 @@
 //! What the demonstration looks like: readable without colours, and never a client secret in the clear.
 
 use anstream::{eprintln, println};
-use technical_user_operator::domain::client_secret::ClientSecret;
+use technical_user_operator::domain::crypto::client_secret::ClientSecret;
 
 use crate::world::World;
 

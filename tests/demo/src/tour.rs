@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
-use technical_user_operator::domain::client_secret::verifier_record::Record;
-use technical_user_operator::domain::client_secret::{ClientId, ClientSecret};
+use technical_user_operator::domain::crypto::client_secret::{ClientId, ClientSecret};
+use technical_user_operator::domain::technical_user::verifier_record::Record;
 use technical_user_operator::environment::{Clock as _, System};
 
 use crate::kubectl::{Kubectl, seconds};

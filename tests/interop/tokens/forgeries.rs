@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::{Value, json};
 use technical_user_operator::api::signing_key::Algorithm;
-use technical_user_operator::domain::public_key::KeyType;
+use technical_user_operator::domain::crypto::public_key::KeyType;
 use technical_user_operator::environment::System;
 use technical_user_operator::environment::private_key::{KeyPairs, PrivateKey};
 

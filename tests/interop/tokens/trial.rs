@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use technical_user_operator::domain::client_secret::ClientSecret;
+use technical_user_operator::domain::crypto::client_secret::ClientSecret;
 
 use super::forgeries::{Forgery, forgeries};
 use super::peer::{Bearer, FAILED, Peer, Request};

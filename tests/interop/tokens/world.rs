@@ -19,7 +19,7 @@ use technical_user_operator::api::technical_user::TechnicalUser;
 use technical_user_operator::api::{
     KEY_PAIR_FIELD, KEY_PAIR_TYPE, REVOKE_REQUESTED_AT, ROTATE_REQUESTED_AT, SIGNING_KEY,
 };
-use technical_user_operator::domain::client_secret::ClientSecret;
+use technical_user_operator::domain::crypto::client_secret::ClientSecret;
 use technical_user_operator::environment::private_key::PrivateKey;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;

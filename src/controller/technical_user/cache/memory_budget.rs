@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::delivered_secret::ObservedSecret;
+use crate::domain::technical_user::delivered_secret::ObservedSecret;
 
 /// What the Secrets of each namespace take, and how many users each has.
 #[derive(Debug, Default)]

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::controller::TokenLimits;
 use crate::controller::technical_user::cache::{read_record, read_secret, read_user};
-use crate::domain::client_secret::ClientId;
-use crate::domain::delivered_secret::Endpoints;
+use crate::domain::crypto::client_secret::ClientId;
 use crate::domain::policy::Policy;
+use crate::domain::technical_user::delivered_secret::Endpoints;
 
 const EVERYBODY: usize = 10;
 

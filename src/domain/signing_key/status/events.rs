@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::{Outcome, named};
 use crate::api::condition::Condition;
 use crate::api::signing_key::{KeyState, KeyStatus, SigningKeyStatus};
-use crate::domain::events::{Event, condition_events, was_not_ready};
-use crate::domain::public_key::{Algorithm, Kid, PublicKey};
+use crate::domain::conditions::events::{Event, condition_events, was_not_ready};
+use crate::domain::crypto::public_key::{Algorithm, Kid, PublicKey};
 use crate::domain::signing_key::observed::object;
 use crate::domain::signing_key::{Ledger, Observed, Series};
 

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 
 use super::scheduled;
 use crate::api::condition::ConditionStatus;
-use crate::domain::blocked_reason::BlockedReason;
+use crate::domain::conditions::blocked_reason::BlockedReason;
+use crate::domain::conditions::readiness::{Progress, Readiness, ready_status, seconds};
+use crate::domain::crypto::public_key::Kid;
 use crate::domain::invalid_field::InvalidField;
-use crate::domain::public_key::Kid;
-use crate::domain::readiness::{Progress, Readiness, ready_status, seconds};
 use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::{Entry, Unreadable};
 use crate::domain::signing_key::observed::object;

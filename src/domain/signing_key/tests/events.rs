@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::given::{HOUR, key, kid, rotated, signing};
 use crate::api::signing_key::KeyState;
-use crate::domain::blocked_reason::{BlockedReason, Operation};
+use crate::domain::conditions::blocked_reason::{BlockedReason, Operation};
 use crate::domain::schedule::ClockMonitor;
 use crate::domain::signing_key::*;
 

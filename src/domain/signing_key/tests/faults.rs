@@ -2,9 +2,10 @@
 
 use super::given::{HOUR, kid, nothing, rotated, signing};
 use crate::domain::schedule::ClockMonitor;
+use crate::domain::signing_key::retention::APART;
 use std::collections::BTreeSet;
 
-use crate::domain::blocked_reason::{BlockedReason, Operation};
+use crate::domain::conditions::blocked_reason::{BlockedReason, Operation};
 use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::*;
 

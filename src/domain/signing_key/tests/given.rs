@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::signing_key::SigningKeyStatus;
+use crate::domain::crypto::public_key::{Algorithm, KeyType, Kid};
 use crate::domain::policy::Policy;
-use crate::domain::public_key::{Algorithm, KeyType, Kid};
 use crate::domain::signing_key::ledger::SharedSettings;
 use crate::domain::signing_key::*;
 
@@ -196,7 +196,7 @@ impl Given {
     fn publish(&mut self, jwks: &str, publication: Publication) {
         self.jwks_writes += 1;
         let version = self.version();
-        let kids = crate::domain::jwks::kids_of(jwks);
+        let kids = crate::domain::crypto::jwks::kids_of(jwks);
         assert!(!kids.is_empty(), "an empty key set");
         let digest = Some(Jwks::digest_of(jwks));
         let published = Published { version, digest, kids, surplus_fields: BTreeSet::new() };

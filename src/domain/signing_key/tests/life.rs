@@ -3,8 +3,8 @@
 use super::given::{HOUR, key, kid, nothing, rotated, signing};
 use std::collections::BTreeSet;
 
-use crate::domain::blocked_reason::BlockedReason;
-use crate::domain::public_key::{Algorithm, KeyType, PublicKey};
+use crate::domain::conditions::blocked_reason::BlockedReason;
+use crate::domain::crypto::public_key::{Algorithm, KeyType, PublicKey};
 use crate::domain::signing_key::*;
 
 #[test]

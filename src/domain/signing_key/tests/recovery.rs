@@ -3,7 +3,7 @@
 use super::given::{HOUR, key, kid, rotated, signing};
 use std::collections::BTreeSet;
 
-use crate::domain::public_key::Kid;
+use crate::domain::crypto::public_key::Kid;
 use crate::domain::signing_key::*;
 
 #[test]

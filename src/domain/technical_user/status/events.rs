@@ -2,8 +2,8 @@
 
 use super::{Outcome, StatusInputs, secret_of};
 use crate::api::technical_user::{CredentialState, TechnicalUserStatus};
-use crate::domain::events::{Event, condition_events, was_not_ready};
-use crate::domain::readiness::{Progress, Readiness};
+use crate::domain::conditions::events::{Event, condition_events, was_not_ready};
+use crate::domain::conditions::readiness::{Progress, Readiness};
 use crate::domain::technical_user::{Cause, Observed, User};
 
 /// What is worth an Event once `present` has taken the place of `former`.

@@ -5,7 +5,7 @@ use super::referred_key::{ReferredKey, SigningKeyState};
 use super::{ends, works};
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::technical_user::TechnicalUserStatus;
-use crate::domain::readiness::{Progress, Readiness};
+use crate::domain::conditions::readiness::{Progress, Readiness};
 use crate::domain::schedule::{Now, saturating_add};
 use crate::domain::technical_user::{ClientIdReservation, Delivery, Observed};
 

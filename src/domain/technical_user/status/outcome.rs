@@ -4,11 +4,11 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::condition::ConditionStatus;
-use crate::domain::blocked_reason::BlockedReason;
-use crate::domain::client_secret::verifier_record::{Owner, Unreadable};
+use crate::domain::conditions::blocked_reason::BlockedReason;
+use crate::domain::conditions::readiness::{Progress, Readiness, ready_status, seconds};
 use crate::domain::invalid_field::InvalidField;
 use crate::domain::policy::Excess;
-use crate::domain::readiness::{Progress, Readiness, ready_status, seconds};
+use crate::domain::technical_user::verifier_record::{Owner, Unreadable};
 
 /// How things stand when there is nothing to do, or nothing can be done.
 #[derive(Clone, Debug, PartialEq, Eq)]

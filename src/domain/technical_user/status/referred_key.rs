@@ -4,7 +4,7 @@
 
 use crate::api::condition::Condition;
 use crate::api::signing_key::SigningKey;
-use crate::domain::client_secret::verifier_record::Owner;
+use crate::domain::technical_user::verifier_record::Owner;
 
 /// The `SigningKey` that `spec.signingKeyRef` names.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use super::given::{
     OVERLAP, altered, at, cause, current, entry, hours, id, issued, now, observed, old, outcome,
     pending, placeholder, put, record, record_version, rests, showing, step, user, version,
 };
-use crate::domain::client_secret::verifier_record::{EntryState, Record, Unreadable};
-use crate::domain::delivered_secret::{Mutability, ObservedSecret};
 use crate::domain::object::Belongs;
 use crate::domain::schedule::saturating_add;
+use crate::domain::technical_user::delivered_secret::{Mutability, ObservedSecret};
+use crate::domain::technical_user::verifier_record::{EntryState, Record, Unreadable};
 use crate::domain::technical_user::{
     Cause, Change, ClientIdReservation, Holder, Outcome, Step, User, Write, decide, needs_namespace,
 };

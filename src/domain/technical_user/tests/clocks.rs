@@ -7,8 +7,8 @@ use super::given::{
     OVERLAP, altered, at, current, hours, id, issued, observed, old, outcome, pending, placeholder,
     put, record, rests, showing, user,
 };
-use crate::domain::client_secret::verifier_record::EntryState;
 use crate::domain::schedule::{ClockMonitor, Now, saturating_add};
+use crate::domain::technical_user::verifier_record::EntryState;
 use crate::domain::technical_user::{Cause, Change, Delivery, Outcome, Step, User, Write, decide};
 
 const YEAR: i64 = 365 * 24;

@@ -6,7 +6,7 @@ use super::given::{at, current, hours, now, observed, old, record, showing, user
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUserStatus;
-use crate::domain::blocked_reason::{BlockedReason, Operation};
+use crate::domain::conditions::blocked_reason::{BlockedReason, Operation};
 use crate::domain::schedule::{ClockMonitor, Now};
 use crate::domain::technical_user::status::{self, ReferredKey, SigningKeyState, StatusInputs};
 use crate::domain::technical_user::{Delivery, Observed, Outcome, User};

@@ -6,13 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api;
 use crate::api::technical_user::SecretTemplate;
-use crate::domain::client_secret::CredentialId;
-use crate::domain::client_secret::verifier_record::{Entry, EntryState, Owner, Record, Version};
-use crate::domain::delivered_secret::{
-    DesiredSecret, Endpoints, ManagedFields, Mutability, ObservedSecret, Refresh, SECRET_FIELDS,
-};
+use crate::domain::crypto::client_secret::CredentialId;
 use crate::domain::object::Belongs;
 use crate::domain::schedule::{Now, saturating_add};
+use crate::domain::technical_user::delivered_secret::{
+    DesiredSecret, Endpoints, ManagedFields, Mutability, ObservedSecret, Refresh, SECRET_FIELDS,
+};
+use crate::domain::technical_user::verifier_record::{Entry, EntryState, Owner, Record, Version};
 use crate::domain::technical_user::{
     Cause, Change, ClientIdReservation, Delivery, Observed, Step, User, Write,
 };

@@ -4,7 +4,7 @@ use super::given::{
     altered, at, cause, created, current, hours, id, issued, now, observed, old, outcome, pending,
     placeholder, put, record, rests, showing, step, user, version,
 };
-use crate::domain::delivered_secret::{ManagedFields, ObservedSecret};
+use crate::domain::technical_user::delivered_secret::{ManagedFields, ObservedSecret};
 use crate::domain::technical_user::{
     Cause, Change, ClientIdReservation, Delivery, Outcome, Step, User, Write, decide,
 };

@@ -4,8 +4,8 @@ use super::given::{
     altered, at, cause, current, hours, id, issued, now, old, outcome, pending, placeholder, put,
     record, rests, showing, step, user, version,
 };
-use crate::domain::delivered_secret::{Mutability, ObservedSecret};
 use crate::domain::object::Belongs;
+use crate::domain::technical_user::delivered_secret::{Mutability, ObservedSecret};
 use crate::domain::technical_user::{Cause, Change, Delivery, Outcome, Step, User, Write};
 
 fn revoking() -> User {

@@ -9,10 +9,10 @@ use super::given::{
     OVERLAP, altered, at, entry, hours, id, now, placeholder, record, record_version, refreshed,
     showing, user, version,
 };
-use crate::domain::client_secret::CredentialId;
-use crate::domain::client_secret::verifier_record::{Entry, EntryState, Record};
-use crate::domain::delivered_secret::{Mutability, ObservedSecret};
+use crate::domain::crypto::client_secret::CredentialId;
 use crate::domain::object::Belongs;
+use crate::domain::technical_user::delivered_secret::{Mutability, ObservedSecret};
+use crate::domain::technical_user::verifier_record::{Entry, EntryState, Record};
 use crate::domain::technical_user::{
     Change, ClientIdReservation, Delivery, Done, Issue, Observed, Outcome, Step, User, Write,
     decide,

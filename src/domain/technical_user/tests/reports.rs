@@ -1,20 +1,17 @@
 //! What the status says.
 
-use super::given::{
-    altered, at, current, hours, id, now, observed, old, pending, placeholder, record, showing,
-    user,
-};
+use super::given::*;
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::technical_user::{CredentialState, TechnicalUserStatus};
-use crate::domain::blocked_reason::{BlockedReason, Operation};
-use crate::domain::client_secret::verifier_record::Unreadable;
-use crate::domain::delivered_secret::ObservedSecret;
+use crate::domain::conditions::blocked_reason::{BlockedReason, Operation};
 use crate::domain::object::Belongs;
 use crate::domain::policy::Policy;
 use crate::domain::schedule::Now;
+use crate::domain::technical_user::delivered_secret::ObservedSecret;
 use crate::domain::technical_user::status::{
     self, ReferredKey, SigningKeyState, StatusInputs, is_same, works,
 };
+use crate::domain::technical_user::verifier_record::Unreadable;
 use crate::domain::technical_user::{
     ClientIdReservation, InvalidField, Observed, Outcome, Step, User, decide,
 };

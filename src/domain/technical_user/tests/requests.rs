@@ -3,7 +3,7 @@
 use super::given::{
     at, current, id, issued, outcome, pending, placeholder, put, record, showing, step, user,
 };
-use crate::domain::client_secret::verifier_record::Record;
+use crate::domain::technical_user::verifier_record::Record;
 use crate::domain::technical_user::{Cause, Change, Outcome, User};
 
 fn rotating(token: &str) -> User {

@@ -7,11 +7,11 @@ use super::given::{
     record, rests, showing, step, user, version,
 };
 use crate::api::technical_user::{CredentialField, SecretTemplate};
-use crate::domain::client_secret::verifier_record::{Entry, EntryState};
-use crate::domain::delivered_secret::{
+use crate::domain::schedule::saturating_add;
+use crate::domain::technical_user::delivered_secret::{
     DesiredSecret, Endpoints, ManagedFields, Mutability, ObservedSecret,
 };
-use crate::domain::schedule::saturating_add;
+use crate::domain::technical_user::verifier_record::{Entry, EntryState};
 use crate::domain::technical_user::{Cause, Change, Outcome, Step, User, Write};
 
 #[test]

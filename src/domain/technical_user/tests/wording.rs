@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::given::{at, current, hours, now, observed, old, record, showing, user};
 use crate::api::condition::Condition;
-use crate::domain::blocked_reason::BlockedReason;
-use crate::domain::client_secret::verifier_record::Unreadable;
-use crate::domain::events::Event;
+use crate::domain::conditions::blocked_reason::BlockedReason;
+use crate::domain::conditions::events::Event;
 use crate::domain::invalid_field::InvalidField;
 use crate::domain::policy::Policy;
 use crate::domain::schedule::ClockMonitor;
 use crate::domain::technical_user::status::{self, ReferredKey, SigningKeyState, StatusInputs};
+use crate::domain::technical_user::verifier_record::Unreadable;
 use crate::domain::technical_user::{Cause, Observed, Outcome, User};
 use crate::domain::wording::{assert_worded, every_blocked_reason};
 

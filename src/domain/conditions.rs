@@ -1,0 +1,5 @@
+//! Conditions and Events: what a user reads about an object.
+
+pub mod blocked_reason;
+pub mod events;
+pub mod readiness;

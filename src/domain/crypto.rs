@@ -1,0 +1,5 @@
+//! Client secrets, public keys and key sets.
+
+pub mod client_secret;
+pub mod jwks;
+pub mod public_key;

@@ -1,0 +1,6 @@
+//! What both the controllers and the directory need of the API server.
+
+pub mod client;
+pub mod codec;
+pub(crate) mod store;
+pub(crate) mod watch;

@@ -1,0 +1,174 @@
+//! Answers in the form that OAuth clients read: JSON always, also for what is no OAuth error (RFC
+//! 6749 section 5.2).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::reason::{AuthFailureReason, Reason};
+
+/// Why a request is refused. None of the texts quotes the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OAuthError {
+    /// 400 `invalid_request`.
+    InvalidRequest(Cow<'static, str>),
+    /// 400 `unsupported_grant_type`.
+    UnsupportedGrantType,
+    /// 400 `invalid_scope`.
+    InvalidScope,
+    /// 400 `invalid_target` (RFC 8707).
+    InvalidTarget(&'static str),
+    /// 400 `unauthorized_client`: nothing that the client asks for can make it a token.
+    UnauthorizedClient(Reason),
+    /// `invalid_client`: 401 with that challenge, or 400 when there is none.
+    InvalidClient(Cow<'static, str>, AuthFailureReason, Option<HeaderValue>),
+    /// 404.
+    NotFound,
+    /// 405.
+    MethodNotAllowed,
+    /// 415.
+    UnsupportedMediaType,
+    /// 429: too many.
+    SlowDown(Reason, Duration),
+    /// 503: not now.
+    Unavailable(Reason, Duration),
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: &'static str,
+    error_description: &'a str,
+}
+
+impl OAuthError {
+    /// The error code, as metrics count it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_)
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::UnsupportedMediaType => "invalid_request",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget(_) => "invalid_target",
+            Self::UnauthorizedClient(_) => "unauthorized_client",
+            Self::InvalidClient(..) => "invalid_client",
+            Self::SlowDown(..) => "slow_down",
+            Self::Unavailable(..) => "temporarily_unavailable",
+        }
+    }
+
+    /// What a code that has many reasons came from, as metrics count it; empty for the others.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::UnauthorizedClient(reason)
+            | Self::SlowDown(reason, _)
+            | Self::Unavailable(reason, _) => reason.name(),
+            Self::InvalidRequest(_)
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::InvalidTarget(_)
+            | Self::InvalidClient(..)
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::UnsupportedMediaType => "",
+        }
+    }
+
+    /// The same for audit records, which also tell why a client is not authenticated.
+    pub(crate) fn audit_reason(&self) -> &'static str {
+        if let Self::InvalidClient(_, reason, _) = self { reason.name() } else { self.reason() }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidRequest(_)
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::InvalidTarget(_)
+            | Self::UnauthorizedClient(_)
+            | Self::InvalidClient(.., None) => StatusCode::BAD_REQUEST,
+            Self::InvalidClient(.., Some(_)) => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::SlowDown(..) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable(..) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn description(&self) -> &str {
+        match self {
+            Self::InvalidRequest(text) | Self::InvalidClient(text, ..) => text,
+            Self::InvalidTarget(text) => text,
+            Self::UnauthorizedClient(reason)
+            | Self::SlowDown(reason, _)
+            | Self::Unavailable(reason, _) => reason.text(),
+            Self::UnsupportedGrantType => "grant_type must be client_credentials",
+            Self::InvalidScope => {
+                "the scope names a role that this client does not have, or that the installation \
+                 does not allow"
+            }
+            Self::NotFound => "there is nothing at this path",
+            Self::MethodNotAllowed => "this path does not take this method",
+            Self::UnsupportedMediaType => {
+                "the body must be of type application/x-www-form-urlencoded"
+            }
+        }
+    }
+}
+
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        let body = Body { error: self.code(), error_description: self.description() };
+        let mut response = no_store(self.status(), &body);
+        let headers = response.headers_mut();
+        match self {
+            Self::InvalidClient(.., Some(challenge)) => {
+                headers.insert(WWW_AUTHENTICATE, challenge);
+            }
+            Self::SlowDown(_, wait) | Self::Unavailable(_, wait) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(seconds(wait)));
+            }
+            Self::InvalidRequest(_)
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::InvalidTarget(_)
+            | Self::UnauthorizedClient(_)
+            | Self::InvalidClient(.., None)
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::UnsupportedMediaType => {}
+        }
+        response
+    }
+}
+
+/// JSON that nobody may keep.
+pub fn no_store(status: StatusCode, body: &impl Serialize) -> Response {
+    no_store_bytes(status, serde_json::to_vec(body).unwrap_or_default())
+}
+
+/// The same of JSON that is written already.
+pub(crate) fn no_store_bytes(status: StatusCode, body: Vec<u8>) -> Response {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (PRAGMA, HeaderValue::from_static("no-cache")),
+    ];
+    (status, headers, body).into_response()
+}
+
+/// The challenge of RFC 7617 for this issuer.
+pub fn challenge(issuer: &str) -> HeaderValue {
+    let text = format!(r#"Basic realm="{issuer}", charset="UTF-8""#);
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Basic"))
+}
+
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+}
