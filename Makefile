@@ -20,7 +20,7 @@ ifeq ($(CLUSTER),current)
 	$(say) 'the operator: 3 to 5 minutes to build once'
 	@cargo build --locked --package technical-user-operator --package demo
 else
-	$(say) 'the operator and a control plane, side by side: 6 to 10 minutes to build once, on 2 cores'
+	$(say) 'the operator and a control plane, side by side: 4 to 10 minutes to build once, on 2 cores'
 	@tests/control-plane/build.sh >/dev/null & control_plane=$$!; \
 	  trap 'kill $$control_plane 2>/dev/null || true' EXIT; \
 	  cargo build --locked --package technical-user-operator --package demo && wait $$control_plane
@@ -29,24 +29,24 @@ endif
 
 .PHONY: test
 test: control-plane check ## Everything that must be green: `make check` and all tests, also against a real API server
-	$(say) 'tests: 3 to 10 minutes, and as long again to build them once'
-	@KUBEBUILDER_ASSETS=$$($(assets)) cargo test --workspace --locked
+	$(say) 'tests: 10 to 15 minutes on 2 cores, and a minute to build them once'
+	@KUBEBUILDER_ASSETS=$$($(assets)) RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((3 * $$(nproc)))} cargo test --workspace --locked
 
 .PHONY: check
 check: ## Formatting, clippy and documentation without a warning, generated files up to date
 	$(say) 'formatting'
 	@cargo fmt --all --check
-	$(say) 'clippy: a minute, 5 the first time'
-	@cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+	$(say) 'clippy: a minute, 3 the first time'
+	@cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(say) 'documentation: a minute, 3 the first time'
-	@RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps --locked
-	$(say) 'generated files and layers: 2 minutes the first time'
-	@cargo test --quiet --locked --test crds --test layers
+	@RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+	$(say) 'generated files, layers and public names: 2 minutes the first time'
+	@cargo test --locked --test crds --test layers --test public_names
 
 .PHONY: build
 build: ## Build the operator: target/debug/technical-user-operator
-	$(say) 'the operator: 3 to 6 minutes to build once, seconds after that'
-	@cargo build --quiet --locked
+	$(say) 'the operator: 2 to 3 minutes to build once, seconds after that'
+	@cargo build --locked
 
 .PHONY: prove
 prove: control-plane ## The long runs: the whole model, every fault and pairs of them, long comparisons with a real API server

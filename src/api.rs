@@ -86,5 +86,5 @@ pub const KEY_PAIR_TYPE: &str = "iam.cyoda.com/signing-key-pair";
 pub const KEY_PAIR_FIELD: &str = "private-key.der";
 /// The field of a JWKS ConfigMap that Envoy Gateway reads.
 pub const JWKS_FIELD: &str = "jwks";
-/// The same bytes for whoever mounts the ConfigMap as files.
+/// The same bytes for workloads that mount the ConfigMap as files.
 pub const JWKS_FILE: &str = "jwks.json";

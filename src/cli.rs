@@ -84,7 +84,7 @@ pub struct Installation {
     #[arg(long, env = "TECHNICAL_USER_MAX_ACCESS_TOKEN_TTL", default_value = "24h", value_parser = at_least_one_second, value_name = "DURATION")]
     pub max_access_token_ttl: SignedDuration,
 
-    /// How long a token service may be out of touch with the API server and still sign. A key stays
+    /// How long a token service may be disconnected from the API server and still sign. A key stays
     /// in the JWKS that much longer; the operator and the token service need the same value.
     #[arg(long, env = "TECHNICAL_USER_MAX_STALENESS", default_value = "1h", value_parser = at_least_one_second, value_name = "DURATION")]
     pub max_staleness: SignedDuration,
@@ -155,7 +155,7 @@ pub struct ServiceArguments {
     )]
     pub listen: SocketAddr,
 
-    /// A file with the certificate chain in PEM, for TLS. It is read anew when it changes. Without it
+    /// A file with the certificate chain in PEM, for TLS. It is read again when it changes. Without it
     /// the token service speaks HTTP, for a proxy that ends TLS.
     #[arg(
         long,

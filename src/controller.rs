@@ -1,6 +1,6 @@
-//! The operator: looks, has the domain decide, writes, looks again.
+//! The operator: observe, decide in the domain, write, observe again.
 //!
-//! Only this layer writes to Kubernetes. Watches tell it where to look and never what to do: every
+//! Only this layer writes to Kubernetes. Watches say which object to reconcile and never what to do: every
 //! decision rests on live reads.
 
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub struct Context {
     pub entropy: Arc<dyn Entropy>,
     /// Where key pairs come from.
     pub key_pairs: Arc<dyn KeyPairs>,
-    /// What the operator was told at its start.
+    /// The settings of the operator.
     pub settings: Settings,
     /// Whether this replica is the one that works. For cost and calm, never for safety.
     pub leadership: Leadership,
@@ -49,7 +49,7 @@ pub struct Context {
     pub installations: Arc<Installations>,
 }
 
-/// What the operator was told at its start.
+/// The settings of the operator.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The operator's own namespace, where verifier records live.
@@ -75,7 +75,7 @@ pub struct Settings {
 /// What the operator and the token service agree upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenLimits {
-    /// S: how old the views of a server may be for it to sign.
+    /// S: how old the watches of a token server may be for it to sign.
     pub max_staleness: SignedDuration,
     /// How long a token lives at most.
     pub token_lifetime: SignedDuration,
@@ -99,8 +99,8 @@ pub enum Error {
     /// Another replica leads.
     #[error("another replica leads")]
     NotLeading,
-    /// Somebody keeps changing what the operator writes.
-    #[error("did not come to rest: somebody else keeps changing the same objects")]
+    /// Another program keeps changing what the operator writes.
+    #[error("not converged: another program keeps changing the same objects")]
     NotConverged,
     /// The operator's own namespace does not exist.
     #[error("namespace {0} of the operator does not exist: create it, or correct --namespace")]
@@ -126,7 +126,7 @@ pub(crate) enum Retry {
     Backoff,
     /// The server said when.
     After(Duration),
-    /// When another object finds that the obstacle is gone, or in its turn: a person has to act.
+    /// When a probe finds that the blocked reason is gone, or in its turn: a person has to act.
     Blocked(Barrier),
     /// Not before something changes.
     OnChange,

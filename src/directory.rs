@@ -1,7 +1,7 @@
 //! What the token service knows: every client with its verifiers, and every key. It is fed by
 //! watches only, so that it answers while no operator runs and while the API server is away.
 //!
-//! Readers get a snapshot and hold nothing. Each view knows when a watch last told something, by the
+//! Readers get a snapshot and hold nothing. Each store knows when a watch last received something, by the
 //! clock that saw more time pass since: past the bound S nothing is signed any more.
 
 use std::collections::BTreeSet;
@@ -53,7 +53,7 @@ pub struct Settings {
     pub controller_name: String,
     /// Where users are served; everywhere when empty.
     pub watch_namespaces: Vec<String>,
-    /// S: how old the views may be for anything to be signed.
+    /// S: how old the watches may be for anything to be signed.
     pub max_staleness: Duration,
     /// How long a token lives at most, whatever a user asks for.
     pub token_lifetime: SignedDuration,
@@ -63,7 +63,7 @@ pub struct Settings {
     pub policy: Policy,
 }
 
-/// When each watch last told something.
+/// When each watch last received something.
 #[derive(Debug)]
 struct Heartbeats {
     /// One for each namespace that is watched, or one for all.
@@ -100,8 +100,8 @@ impl Directory {
 
     /// The key that signs for that client at `now`.
     ///
-    /// Nothing is signed for a client whose views are too old: if it was deleted, suspended or revoked
-    /// meanwhile, it would get tokens for ever.
+    /// Nothing is signed for a client whose watches are too old: if it was deleted, suspended or revoked
+    /// meanwhile, it would get tokens without end.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl Directory {
         self.signer_at(&known.client.signing_key, &moment)
     }
 
-    /// The key that signs for the `SigningKey` of that name at `now`, whoever the client is.
+    /// The key that signs for the `SigningKey` of that name at `now`, for any client.
     ///
     /// # Errors
     ///
@@ -158,7 +158,7 @@ impl Directory {
         waiting.extend(read(&self.keys).not_synced());
         if !waiting.is_empty() {
             let waiting = waiting.join(", ");
-            return Err(format!("the watches of {waiting} have not told everything yet"));
+            return Err(format!("the watches of {waiting} are not synced yet"));
         }
         if self.published().is_none() {
             let text = "there is no SigningKey with a published key: create one, or start the operator, which creates `default`";
@@ -214,8 +214,8 @@ impl Directory {
         read(&self.clients).count()
     }
 
-    /// The age of the oldest view. One that never was there is as old as the directory, so that an
-    /// alert on the age fires for a server that was never in touch as well.
+    /// The age of the oldest watch. One that never was synced is as old as the directory, so that an
+    /// alert on the age fires for a server that was never connected as well.
     pub fn staleness(&self) -> Duration {
         let now = Moment::of(&*self.clock);
         let never = now.since(&self.began_at);
@@ -283,7 +283,7 @@ impl Heartbeats {
 
 const USERS: &str = "the technical users";
 
-/// A panic while writing leaves a view as it was or with one more change: both can be read.
+/// A panic while writing leaves the data as it was or with one more change: both can be read.
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }

@@ -57,7 +57,7 @@ pub enum ProcessError {
     #[error(transparent)]
     Entropy(#[from] EntropyError),
     /// A part of the process ended that never should.
-    #[error("{0} ended, which it never should: the process stops, so that it is started anew")]
+    #[error("task {0} stopped unexpectedly; exiting so that Kubernetes restarts the pod")]
     Ended(&'static str),
 }
 

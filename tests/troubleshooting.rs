@@ -90,10 +90,8 @@ fn root() -> PathBuf {
 }
 
 /// Where conditions and Events are worded.
-const REASONS: [&str; 10] = [
-    "domain/events.rs",
-    "domain/blocked_reason.rs",
-    "domain/readiness.rs",
+const REASONS: [&str; 8] = [
+    "domain/conditions",
     "domain/request.rs",
     "domain/technical_user/status.rs",
     "domain/technical_user/status",

@@ -152,16 +152,16 @@ pub struct KeyRotation {
     pub period: String,
 
     /// How long a key is published before it signs, at most `720h`; less than `20m` only with
-    /// `acceptOutage`. It has to cover how long the slowest verifier keeps its copy of the JWKS, and
-    /// how old the answer may be that it copies: from a token service that is out of touch as old as
-    /// `--max-staleness`, from an HTTP cache 5 minutes more. Default: `1h`, too short for Kafka.
+    /// `acceptOutage`. Set it longer than the longest JWKS cache of your verifiers (Istio `20m`, Kafka
+    /// `60m`: use `90m`). A token server that loses the API server serves a JWKS as old as
+    /// `--max-staleness`: docs/signing-keys.md has the sum. Default: `1h`, too short for Kafka.
     #[serde(default = "default_pre_publish")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = duration_between("rotation.prePublish", "0s", "720h"))]
     pub pre_publish: String,
 
-    /// How long a key stays published after it signed last, at most `8760h`. Never less than its
-    /// tokens live and a token service may have been out of touch, whatever is written here.
+    /// How long a key stays published after its last signature, at most `8760h`. The operator keeps it
+    /// at least as long as its tokens live and a token server may be disconnected (`--max-staleness`).
     /// Default: `1h`.
     #[serde(default = "default_grace")]
     #[schemars(length(max = 32))]

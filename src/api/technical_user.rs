@@ -185,7 +185,7 @@ pub struct SecretTemplate {
     /// Further fields of the delivered Secret, at most 32, each a copy of one that is always there:
     /// `client_id`, `client_secret`, `token_url`, `issuer` or `jwks_uri`. For example
     /// `CLIENT_ID: client_id` for `envFrom`. A further field for the client secret itself
-    /// appears with the next client secret, since nobody holds the present one any more.
+    /// appears with the next client secret, since the operator does not hold the present one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     #[x_kube(

@@ -59,12 +59,12 @@ pub(super) trait Claimable {
     async fn claim(&self, own: Installation, cluster: &ConditionalClient) -> Result<(), ApiError>;
 }
 
-/// What became of an object whose holder was looked at.
+/// The outcome for an object whose holder was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClaimOutcome {
     /// It belongs to this installation: go on.
     Ours,
-    /// It was claimed just now: look again.
+    /// It was claimed just now: read it again.
     Claimed,
     /// It belongs to another installation: write nothing.
     Left,

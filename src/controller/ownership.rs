@@ -6,7 +6,7 @@ use crate::api::GROUP;
 use crate::domain::object::Belongs;
 use crate::kubernetes::codec::controller_of;
 
-/// Who controls an object.
+/// The controller of an object, by its owner reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ownership {
     /// The uid of the owner.
@@ -17,7 +17,7 @@ pub(super) struct Ownership {
 }
 
 impl Ownership {
-    /// Who controls the object; `kind` is one of ours.
+    /// The controller of the object; `kind` is one of ours.
     pub(super) fn of(kind: &str, metadata: &ObjectMeta) -> Option<Self> {
         let controller = controller_of(metadata)?;
         let OwnerReference { uid, name, .. } = controller;

@@ -1,6 +1,6 @@
-//! Runs the controllers: watches tell where to look, the queue says when, tasks look.
+//! Runs the controllers: watches name objects, the work queue says when, tasks reconcile.
 //!
-//! One task owns the views and the queue, so nothing is locked. At rest it does nothing: a change
+//! One task owns the caches and the queue, so nothing is locked. In steady state it does nothing: a change
 //! that leaves an object as it should be costs a comparison in memory, and no request.
 
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ pub(super) trait Reconciler: Send + Sized + 'static {
     type Key: Clone + Debug + Display + Ord + Send + Sync + 'static;
     /// What a watch tells.
     type Event: Send + 'static;
-    /// What a look leaves behind for the checks that follow it.
+    /// What a reconcile keeps for the cache checks that follow it.
     type Memory: Send + 'static;
 
     /// The word for metrics and logs.
@@ -58,7 +58,7 @@ pub(super) trait Reconciler: Send + Sized + 'static {
         context: &Context,
     ) -> (Self, SelectAll<BoxStream<'static, Self::Event>>);
 
-    /// Whether every watch has told everything once.
+    /// Whether every watch is synced.
     fn is_synced(&self) -> bool;
 
     /// The keys of all resources.
@@ -76,32 +76,32 @@ pub(super) trait Reconciler: Send + Sized + 'static {
     /// How they stand, by their statuses.
     fn totals(&self) -> Totals;
 
-    /// Takes in what a watch told.
+    /// Applies an event of a watch.
     fn on_event(&mut self, update: Self::Event) -> Affected<Self::Key>;
 
-    /// Compares in memory: whether the resource is at rest as far as the watches know.
+    /// Compares in memory: whether the resource has converged as far as the watches know.
     fn check_cache(&self, key: &Self::Key, now: Now) -> CacheState;
 
-    /// Looks at the API server, writes and looks again until the resource is at rest.
+    /// Reads from the API server, writes and reads again until the resource has converged.
     fn reconcile(
         &self,
         key: Self::Key,
         context: Arc<Context>,
     ) -> BoxFuture<'static, Result<(Action, Self::Memory), Error>>;
 
-    /// Keeps what a look left behind.
+    /// Keeps what a reconcile returned.
     fn keep(&mut self, key: &Self::Key, memory: Self::Memory);
 
     /// What is to be done beside the resources, at start and every 10 minutes.
     fn periodic_tasks(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>>;
 }
 
-/// What news touched.
+/// The keys that an event affects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Affected<K> {
     /// Whom to check.
     pub(super) keys: Vec<K>,
-    /// Whether a watch has just told everything once more: the API server is there.
+    /// Whether a watch has just relisted: the API server answers.
     pub(super) is_relisted: bool,
     /// Whether there is a chore to be done soon.
     pub(super) needs_periodic_tasks: bool,
@@ -136,7 +136,7 @@ pub(super) async fn run<C: Reconciler>(
         pace: FollowerLimiter::default(),
     };
     tokio::pin!(stop);
-    // Before anything is compared: every object at rest would look like one of somebody else.
+    // Before anything is compared: every converged object would look like one of another installation.
     tokio::select! {
         () = &mut stop => return,
         () = installation::refresh(&engine.context) => {}
@@ -157,7 +157,7 @@ struct ControllerRuntime<C: Reconciler> {
     pace: FollowerLimiter<C::Key>,
 }
 
-/// What a look at a key came to.
+/// The outcome of a reconcile.
 struct Reconciled<C: Reconciler>(C::Key, Result<(Action, C::Memory), Retry>);
 
 // === impl Engine ===
@@ -220,7 +220,7 @@ impl<C: Reconciler> ControllerRuntime<C> {
         let now = Instant::now();
         let idle = now + IDLE;
         if !self.was_leading {
-            // A lease that runs out says nothing: look when it does.
+            // A Lease that expires sends no event: check when it does.
             return self.leadership.until().map_or(idle, |until| until.max(now + TICK)).min(idle);
         }
         let is_full = self.running.len() >= MAX_CONCURRENT_RECONCILES;
@@ -273,7 +273,7 @@ impl<C: Reconciler> ControllerRuntime<C> {
         self.keys.insert(task.id(), key);
     }
 
-    /// Compares in memory; what is at rest costs nothing but a timer.
+    /// Compares in memory; a converged object costs only a timer.
     fn is_up_to_date(&mut self, key: &C::Key) -> bool {
         let now = self.context.cluster.now();
         match self.controller.check_cache(key, now) {
@@ -364,22 +364,22 @@ pub(super) fn requeue_at(at: Timestamp, now: Now) -> Duration {
     Duration::try_from(wait).unwrap_or_default()
 }
 
-/// As many looks at once: more would only queue at the API server.
+/// So many reconciles at once: more would only queue at the API server.
 const MAX_CONCURRENT_RECONCILES: usize = 32;
 
-/// How long running looks may take to end at shutdown.
+/// How long running reconciles may take to end at shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How soon a lease that runs out is looked at.
+/// How often a Lease that expires is checked.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long the engine sleeps when nothing at all is due.
 const IDLE: Duration = Duration::from_hours(1);
 
-/// How long an object at rest is left alone: 10 to 12 hours, spread by its name.
+/// How long a converged object is left alone: 10 to 12 hours, with jitter by its name.
 const RESYNC_INTERVAL: Duration = Duration::from_hours(10);
 
-/// How often what is at rest is compared in memory: the clocks may have been put right.
+/// How often converged objects are compared in memory: the clocks may have been put right.
 const CACHE_CHECK_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Over how long those that failed come back once the API server does.

@@ -1,4 +1,4 @@
-//! Carries out what the domain decides about a `SigningKey`: look, write, look again.
+//! Reconciles a `SigningKey`: observe, decide in the domain, write, observe again.
 //!
 //! A private key exists in one function, between its generation and the one request that carries it,
 //! and while a key pair is read that the ledger does not have: the next one, or each when the ledger
@@ -56,9 +56,9 @@ pub async fn run(
 pub(super) struct Memory {
     /// Namespaces whose JWKS could not be written.
     blocked: BTreeMap<String, BlockedReason>,
-    /// Namespaces where the operator may not look, with what to tell of it.
+    /// Namespaces that the operator may not read, with the blocked reason.
     hidden: BTreeMap<String, BlockedReason>,
-    /// ConfigMaps of the name of the JWKS that are somebody else's.
+    /// ConfigMaps with the name of the JWKS that belong to another owner.
     foreign: BTreeSet<signing_key::ConfigMapRef>,
     /// What was in each ConfigMap, which the watch on metadata cannot tell.
     contents: BTreeMap<signing_key::ConfigMapRef, signing_key::Published>,
@@ -75,7 +75,7 @@ pub(super) struct Memory {
     undeletable: BTreeMap<signing_key::ConfigMapRef, BlockedReason>,
 }
 
-/// What the watches and the former reconcile know. It says where to look, and never what is true.
+/// What the watches and the former reconcile know. It says what to read, and never what is true.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hints {
     /// ConfigMaps that the series seems to own where none shall be.
@@ -84,7 +84,7 @@ pub(super) struct Hints {
     pub(super) slow: BTreeSet<String>,
 }
 
-/// Brings one series to its desired state and returns when to look again.
+/// Brings one `SigningKey` to its desired state and returns when to reconcile again.
 ///
 /// # Guarantees
 ///
@@ -138,7 +138,7 @@ async fn converge(
             report_invalid_spec(&object, context).await?;
             return Ok(Action::default());
         };
-        // What goes wrong from here on is told in the status of this object.
+        // An error from here on is reported in the status of this object.
         let look = last.insert(Observation::begun(object, series));
         let condition = look.complete(known, memory, context).await?;
         let now = context.cluster.now();
@@ -149,7 +149,7 @@ async fn converge(
                 }
                 let settled = report(look, &rest, context).await?;
                 memory.next = look.next();
-                // A JWKS or a status that alone was wrong is what somebody else keeps writing.
+                // If the JWKS or the status alone was wrong, another program keeps writing it.
                 has_repaired = !has_written && (has_repaired || settled.has_repaired);
                 return Ok(Action { has_repaired, ..settled });
             }
@@ -171,7 +171,7 @@ async fn converge(
     Err(Error::NotConverged)
 }
 
-/// Whether the write undoes what somebody else keeps writing; nothing for a write of the protocol.
+/// Whether the write undoes a change of another program; nothing for a write of the protocol.
 fn is_repair(write: &Write) -> Option<bool> {
     match write {
         Write::Publish(_, all) => Some(all.iter().any(undoes)),
@@ -184,7 +184,7 @@ fn is_repair(write: &Write) -> Option<bool> {
     }
 }
 
-/// Whether it may undo what somebody else did. A namespace that is new wants a JWKS and is no quarrel.
+/// Whether it may undo a change of another program. A namespace that is new wants a JWKS and is no quarrel.
 fn undoes(publication: &Publication) -> bool {
     match publication {
         Publication::Create(_) => false,
@@ -192,7 +192,7 @@ fn undoes(publication: &Publication) -> bool {
     }
 }
 
-/// Whether the world merely moved on: then look again at once, but not for ever.
+/// Whether an object merely changed meanwhile: then reconcile again at once, a bounded number of times.
 fn is_conflict(failure: &ApiError, setbacks: usize) -> bool {
     let is_outdated = matches!(failure.kind, ApiErrorKind::Conflict | ApiErrorKind::NotFound);
     is_outdated && setbacks < MAX_CONFLICTS
@@ -254,8 +254,8 @@ async fn stage(index: u32, series: &Series, context: &Context) -> Result<(), Err
     Ok(())
 }
 
-/// More rounds than any way to rest takes, with a few setbacks: each key that is gone takes one.
+/// More rounds than any way to convergence takes, with a few conflicts: each dropped key takes one.
 const MAX_ROUNDS: usize = 96;
 
-/// Whoever loses that often in a row is fighting somebody.
+/// A writer that loses that often in a row has a rival.
 const MAX_CONFLICTS: usize = 3;

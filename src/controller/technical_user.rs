@@ -1,4 +1,4 @@
-//! Carries out what the domain decides about a `TechnicalUser`: look, one write, look again.
+//! Reconciles a `TechnicalUser`: observe, decide in the domain, one write, observe again.
 //!
 //! Plaintext exists in one function, between the draw and the one request that carries it.
 
@@ -67,7 +67,7 @@ pub async fn run(
     runtime::run::<reconciler::TechnicalUsers>(client, context, synced, stop).await;
 }
 
-/// Brings one technical user to its desired state and returns when to look again.
+/// Brings one technical user to its desired state and returns when to reconcile again.
 ///
 /// # Guarantees
 ///
@@ -118,7 +118,7 @@ async fn converge(
         let write = match technical_user::decide(&look.observed, now) {
             Step::Done(rest) => {
                 let settled = report(look, &rest, context).await?;
-                // A status that alone was wrong is what somebody else keeps writing.
+                // If the status alone was wrong, another program keeps writing it.
                 has_repaired |= settled.has_repaired && !has_written;
                 return Ok(Action { has_repaired, ..settled });
             }
@@ -142,18 +142,18 @@ async fn converge(
     Err(Error::NotConverged)
 }
 
-/// What a look at a user came to.
+/// The result of an observation.
 #[derive(Debug)]
 enum Observe {
     /// The user is ours, or gone.
     Observed(Box<Observation>),
-    /// The user was claimed just now: look again.
+    /// The user was claimed just now: observe again.
     Claimed,
     /// Another installation holds the user.
     HeldByOther,
 }
 
-/// What was looked at, and the object that its status goes to.
+/// The observed state, and the object whose status is written.
 #[derive(Debug)]
 struct Observation {
     observed: Observed,
@@ -177,11 +177,11 @@ impl Observation {
     }
 }
 
-/// Whether the world merely moved on: then look again at once, but not for ever.
+/// Whether an object merely changed meanwhile: then reconcile again at once, a bounded number of times.
 fn is_conflict(failure: &ApiError, setbacks: usize) -> bool {
     match failure.kind {
         ApiErrorKind::Conflict | ApiErrorKind::NotFound => setbacks < MAX_CONFLICTS,
-        // Another uid, or an object that will never be valid: one more look tells.
+        // Another uid, or an object that will never be valid: one more observation shows which.
         ApiErrorKind::Invalid => setbacks < 1,
         ApiErrorKind::NoAnswer
         | ApiErrorKind::InvalidResponse
@@ -199,7 +199,7 @@ fn is_conflict(failure: &ApiError, setbacks: usize) -> bool {
 
 // === observe ===
 
-/// Looks at the user, then at what will be swapped, then at what the swap rests upon.
+/// Reads the user, then the objects that may be replaced, then the objects that the write depends on.
 async fn observe(key: &UserRef, context: &Context) -> Result<Observe, Error> {
     let cluster = &context.cluster;
     let at = ObjectRef { namespace: &key.namespace, name: &key.name };
@@ -272,8 +272,8 @@ async fn claim(user: &User, context: &Context) -> Result<ClientIdReservation, Er
     }
 }
 
-/// Whether a user of exactly that uid exists. Who may not look takes it to live, unless its namespace
-/// is gone, and the right to look with it.
+/// Whether a user of exactly that uid exists. On 403 it is assumed to exist, unless its namespace
+/// is gone.
 pub(super) async fn holder(owner: &Owner, context: &Context) -> Result<Holder, Error> {
     let at = ObjectRef { namespace: &owner.namespace, name: &owner.name };
     match context.cluster.technical_user(at).await {
@@ -316,7 +316,7 @@ async fn apply(write: Write, look: &Observation, context: &Context) -> Result<()
             cluster.patch_secret(secret_at, ConditionalPatch::new(patch, &version)).await?;
         }
         Write::Issue(issue) => return issue_secret(*issue, user, context).await,
-        // Its answer is needed by the next look.
+        // Its answer is needed by the next observation.
         Write::ClearImmutable(_) => {}
         Write::Refresh(version, refresh) => {
             let patch = ConditionalPatch::new(refresh_patch(&refresh), &version);
@@ -356,8 +356,8 @@ async fn clear_immutable(
     }
 }
 
-/// More rounds than any way from nothing to rest takes, with a few setbacks.
+/// More rounds than any way to convergence takes, with a few conflicts.
 const MAX_ROUNDS: usize = 16;
 
-/// Whoever loses that often in a row is fighting somebody.
+/// A writer that loses that often in a row has a rival.
 const MAX_CONFLICTS: usize = 3;

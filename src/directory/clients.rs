@@ -63,7 +63,7 @@ pub struct VerifiedSecretCache {
     turn: OnceLock<Arc<Mutex<()>>>,
 }
 
-/// Everything that the watches told of clients.
+/// Everything that the watches received of clients.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     users: Store<Key, User>,
@@ -110,13 +110,13 @@ impl RegisteredClient {
         entry.is_accepted(now).then_some((&entry.verifier, verified))
     }
 
-    /// Whether it has the newest client secret of a former view of the same client.
+    /// Whether it has the newest client secret of a former state of the same client.
     fn is_as_new_as(&self, former: &Self) -> bool {
         let newest = former.verifiers.iter().max_by_key(|(_, entry, _)| entry.serial);
         newest.is_none_or(|(newest, ..)| self.verifiers.iter().any(|(id, ..)| id == newest))
     }
 
-    /// Somebody to look at in place of a client that there is not, so that this takes as long.
+    /// A dummy in place of an unknown client, so that both take the same time.
     pub fn dummy() -> Self {
         let client = Client {
             id: ClientId::derived_from("nobody"),
@@ -183,7 +183,7 @@ impl VerifiedSecretCache {
 
     /// Remembers the right client secret by its keyed hash.
     pub fn remember(&self, proof: [u8; 32]) {
-        // Whoever was first remembered the same.
+        // The first one has remembered the same.
         let _ = self.proof.set(proof);
     }
 }
@@ -197,7 +197,7 @@ impl Verifiers {
 
     /// The uid of the namespace that the record belongs to, unless the namespace of that name has
     /// another uid: a name that was used again is another tenant. A record of an earlier version has no
-    /// uid, and belongs to the namespace of its name until the operator has looked at it again.
+    /// uid, and belongs to the namespace of its name until the operator has reconciled it again.
     pub(super) fn tenant<'a>(&self, namespace_uid: &'a str) -> Option<&'a str> {
         let recorded = self.owner.namespace_uid.as_deref();
         recorded.is_none_or(|uid| uid == namespace_uid).then_some(namespace_uid)
@@ -220,7 +220,7 @@ impl From<Record> for Verifiers {
 // === impl Clients ===
 
 impl Clients {
-    /// Expects the watches: one of users for each of these namespaces, or one for all. `home` is the
+    /// Registers the watches: one of users for each of these namespaces, or one for all. `operator_namespace` is the
     /// namespace of this installation.
     pub(super) fn register_watches(&mut self, scopes: &[String], operator_namespace: &str) {
         operator_namespace.clone_into(&mut self.operator_namespace);
@@ -256,7 +256,7 @@ impl Clients {
         self.known.len()
     }
 
-    /// The kinds that were not told completely yet.
+    /// The kinds that are not synced yet.
     pub(super) fn not_synced(&self) -> Vec<&'static str> {
         let kinds = [
             ("technicalusers", self.users.is_synced()),

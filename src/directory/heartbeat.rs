@@ -2,7 +2,7 @@
 //! which kube keeps to itself. So the bytes of each watch are seen on their way.
 //!
 //! Ages are the larger of two distances. The monotonic clock stands still while a machine sleeps, and
-//! the wall clock can be set back; a view is as old as the clock that saw more time pass says.
+//! the wall clock can be set back; the age is the larger of both distances.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -99,7 +99,7 @@ impl WatchHeartbeat {
 /// A client like `client`, whose watches make `pulse` beat.
 ///
 /// An answer that was on its way while the machine slept fails: its bytes may have waited here all
-/// the time, so that they would pass for news.
+/// the time, so that they would pass for new ones.
 pub(super) fn with_heartbeat(
     client: &Client,
     pulse: &WatchHeartbeat,
@@ -149,7 +149,7 @@ impl Service<Request<Body>> for HeartbeatService {
     }
 }
 
-/// More than clocks of one machine differ when none of them jumps, and little beside a view that may
+/// More than clocks of one machine differ when none of them jumps, and little beside the age that a watch may
 /// be minutes old.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
 

@@ -45,7 +45,7 @@ pub struct Published {
     pub algorithms: BTreeSet<Algorithm>,
 }
 
-/// The ages of the views that a signer looks at.
+/// The ages of the watches that a signer depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ages {
     pub(super) series: Duration,
@@ -54,7 +54,7 @@ pub(super) struct Ages {
     pub(super) key_pairs: Duration,
 }
 
-/// Everything that the watches told of keys.
+/// Everything that the watches received of keys.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     series: Store<String, Series>,
@@ -151,7 +151,7 @@ impl Keys {
         self.maps.register_watch(0);
     }
 
-    /// The kinds that were not told completely yet.
+    /// The kinds that are not synced yet.
     pub(super) fn not_synced(&self) -> Vec<&'static str> {
         let kinds = [
             ("signingkeys", self.series.is_synced()),
@@ -186,7 +186,7 @@ impl Keys {
         }
     }
 
-    /// The series of that name, once all there is was told.
+    /// The series of that name, once the watches are synced.
     pub(super) fn signing(&self, name: &str) -> Result<Arc<Signing>, SigningUnavailable> {
         let unknown = || {
             self.not_synced()
@@ -220,7 +220,7 @@ impl Keys {
         self.compose();
     }
 
-    /// Puts everything together anew: there are few series, and they change rarely.
+    /// Rebuilds everything: there are few series, and they change rarely.
     fn compose(&mut self) {
         if !self.not_synced().is_empty() {
             return;
@@ -285,7 +285,7 @@ impl Keys {
 
     /// What verifiers shall find of one series: its ConfigMap, and what the ledger has, should the
     /// ConfigMap be away for a moment; never what has left. A key of the ConfigMap alone counts only
-    /// with its private half in view: whoever may write ConfigMaps must not make tokens valid.
+    /// with its private half in the store: the right to write ConfigMaps must not make tokens valid.
     fn public_keys(
         &self,
         series: &Series,

@@ -19,7 +19,7 @@ use crate::api::technical_user::TechnicalUser;
 use crate::domain::crypto::client_secret::{ClientId, CredentialId};
 use crate::kubernetes::codec;
 
-/// Looks clients up, a few at a time.
+/// Reads clients from the API server, a few at a time.
 pub struct ClientLookup {
     client: Client,
     directory: Arc<Directory>,
@@ -83,7 +83,7 @@ struct RemoveOnDrop {
 // === impl Live ===
 
 impl ClientLookup {
-    /// Looks up at the API server behind `client`, for what `directory` does not know.
+    /// Reads from the API server behind `client` the clients that `directory` does not know.
     pub fn new(client: Client, directory: Arc<Directory>) -> Self {
         let places = || Arc::new(Semaphore::new(CONCURRENCY));
         let (first, repeated) = (places(), places());
@@ -246,7 +246,7 @@ async fn observe(
     Ok(Some(known))
 }
 
-/// The uid of this installation, from the view if it is there.
+/// The uid of this installation, from the watch if it is there.
 async fn own(client: &Client, directory: &Directory) -> Result<String, LookupError> {
     let known = read(&directory.clients).own().map(str::to_owned);
     if let Some(known) = known {
@@ -258,7 +258,7 @@ async fn own(client: &Client, directory: &Directory) -> Result<String, LookupErr
     metadata.and_then(|it| it.metadata.uid).ok_or(LookupError::NoNamespace)
 }
 
-/// The uid of the namespace that the record belongs to. The view is asked first, and believed only when
+/// The uid of the namespace that the record belongs to. The watch is asked first, and believed only when
 /// it says what the record says: it may be of a former namespace of that name.
 async fn tenant(
     client: &Client,

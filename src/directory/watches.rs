@@ -20,7 +20,7 @@ use crate::domain::signing_key::Ledger;
 use crate::kubernetes::codec;
 use crate::kubernetes::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
 
-/// What a watch told of which kind.
+/// The events of the watches, by kind.
 enum Update {
     User(usize, WatchEvent<Key, Option<User>>),
     Record(WatchEvent<String, Option<Verifiers>>),
@@ -31,7 +31,7 @@ enum Update {
     Map(WatchEvent<String, Map>),
 }
 
-/// Feeds the directory, for ever.
+/// Feeds the directory, without end.
 ///
 /// # Guarantees
 ///

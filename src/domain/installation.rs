@@ -23,7 +23,7 @@ pub enum ClaimDecision {
     Ours,
     /// Write its own installation into the status.
     Claim,
-    /// Look whether the namespace of the holder exists.
+    /// Read whether the namespace of the holder exists.
     CheckHolder,
     /// Leave the object alone.
     Skip,

@@ -97,17 +97,17 @@ pub enum ScopeError {
 /// The claims of one access token.
 #[derive(Clone, Copy, Debug)]
 pub struct Claims<'a> {
-    /// Who says so.
+    /// `iss`.
     pub issuer: &'a str,
-    /// Of whom.
+    /// The client: `sub` and `client_id`.
     pub client: &'a Client,
-    /// What.
+    /// The granted roles, scope and audiences.
     pub granted: &'a Grant<'a>,
-    /// In which words.
+    /// The claim that carries the roles.
     pub profile: ClaimsProfile,
-    /// Since when.
+    /// `iat`, in seconds.
     pub issued_at: Timestamp,
-    /// What tells this token from every other one.
+    /// `jti`.
     pub id: TokenId,
 }
 

@@ -20,9 +20,9 @@ pub struct Version {
 pub enum Belongs {
     /// To the resource at hand.
     Ours,
-    /// To a resource of the same kind and name that is gone for certain, and to nobody else.
+    /// To a resource of the same kind and name that is gone for certain.
     Predecessor,
-    /// To somebody else, or to nobody.
+    /// To another owner, or to none.
     Foreign,
 }
 
@@ -30,7 +30,7 @@ pub enum Belongs {
 /// resource left: that one was gone when the resource was made.
 ///
 /// Nothing is unsafe if it comes too early, so that it goes by clocks that are not trusted, too; and
-/// where they went back since, nobody waits for them.
+/// where they went back since, nothing waits for them.
 pub fn gc_had_time(created_at: Timestamp, now: Now) -> bool {
     now.likely().duration_since(created_at).abs() >= GC_TIME
 }

@@ -134,7 +134,7 @@ impl Allowed {
         }
         let values = text.split(',').map(str::trim);
         let valid = |value: &str| {
-            // Beside others it is no wildcard, and somebody may take it for one.
+            // Beside others it is no wildcard, although it looks like one.
             let is_good = value != ANY && is_valid(value);
             if is_good { Ok(value.to_owned()) } else { Err(value.to_owned()) }
         };

@@ -40,7 +40,7 @@ pub const STABLE_AFTER: Duration = Duration::from_mins(10);
 // === impl Now ===
 
 impl Now {
-    /// An instant that nobody doubts.
+    /// An instant of a trusted clock.
     pub fn at(instant: Timestamp) -> Self {
         let trust = ClockState::Trusted;
         Self { earliest: instant, latest: instant, likely: instant, trust, still_for: None }
@@ -79,7 +79,7 @@ impl Now {
 
     /// Whether `instant` is over for certain, and no jump of the clocks within `span` has made it so.
     ///
-    /// Of a jump before this process began nobody knows.
+    /// A jump before this process started is unknown.
     pub fn has_passed_on_stable_clock(&self, instant: Timestamp, span: SignedDuration) -> bool {
         self.has_passed(instant) && self.passed_on_stable_clock_at(span) <= self.earliest
     }
@@ -93,7 +93,7 @@ impl Now {
     }
 }
 
-/// Compares the clocks from look to look.
+/// Compares the clocks from sample to sample.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ClockMonitor {
     last: Option<ClockSample>,
@@ -107,7 +107,7 @@ struct ClockSample {
 }
 
 impl ClockMonitor {
-    /// Looks at the clocks: `local` of this machine, `served` of the API server as its last answer
+    /// Samples the clocks: `local` of this machine, `served` of the API server as its last answer
     /// showed it, corrected by the time since then, and `elapsed`, which cannot jump.
     pub fn sample(
         &mut self,

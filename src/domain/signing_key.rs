@@ -11,7 +11,7 @@
 //! A key is in every JWKS for the whole `prePublish` before it signs, and stays there until the last
 //! token of its own has expired; the ledger says when, and servers sign by the ledger. [`decide`]
 //! looks at all of it and returns writes that the API server refuses if what they rest upon has
-//! changed; whoever carried them out, or died, looks again.
+//! changed; a replica that carried them out, or crashed, reconciles again.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ pub use self::step::{Change, Done, Publication, Step, Write};
 ///
 /// # Guarantees
 ///
-/// Safe to carry out whatever happened since the look: every write is refused when what it rests
+/// Safe to carry out whatever happened since the observation: every write is refused when what it rests
 /// upon has changed. From every state, repeated decisions reach rest once faults stop.
 pub fn decide(observed: &Observed, now: Now) -> Step {
     let Some(series) = &observed.series else {
@@ -92,7 +92,7 @@ const CHECKS: &[fn(&Context<'_>) -> Option<Step>] = &[
     published_differs, // publish, heal, unpublish: a pure projection of ledger and key pairs
     key_is_published,  // schedule, with the end of the former key
     end_was_seen,      // drain counts from when a live read showed the end
-    key_is_drained,    // remove; the next look unpublishes
+    key_is_drained,    // remove; the next reconcile unpublishes
     key_pair_is_superfluous, // delete, after no JWKS has it any more
     settings_differ,   // say which settings token servers have to share
     key_is_needed,     // stage, last: where nothing can be made, all the rest still happens
@@ -127,7 +127,7 @@ fn key_is_needed(view: &Context<'_>) -> Option<Step> {
     (!exists && view.needs_a_key()).then_some(Step::Write(Write::Stage(index)))
 }
 
-/// A write that gives a key its time can arrive late, when the key pair is gone and a look has not
+/// A delayed ledger write may still schedule a key whose key pair is gone, when an observation has not
 /// seen that time. The ledger changes first, so that such a write is refused from then on.
 fn key_has_vanished(view: &Context<'_>) -> Option<Step> {
     let Some(ConfigMapState::Owned(operator_namespace)) =
@@ -138,7 +138,7 @@ fn key_has_vanished(view: &Context<'_>) -> Option<Step> {
     let next = view.next().map(|(_, key)| key.kid());
     let known = view.ledger.entries.values().map(|entry| entry.key.kid()).chain(next);
     let known: BTreeSet<&Kid> = known.collect();
-    // As many as are remembered: whoever writes more of them into a JWKS is not answered for ever.
+    // As many as are remembered: more of them in a JWKS are ignored.
     let vanished =
         operator_namespace.kids.iter().filter(|kid| !known.contains(kid)).take(Dropped::REMEMBERED);
     let mut ledger = view.ledger.clone();
@@ -172,7 +172,7 @@ fn published_differs(view: &Context<'_>) -> Option<Step> {
             | ConfigMapState::Unwritable(..) => None,
         })
         .collect();
-    // Where another is to take its place, the former goes after a look has shown that one.
+    // Where another is to take its place, the former goes after an observation has shown that one.
     let is_replaced = |place: &ConfigMapRef| match view.observed.targets.get(&place.namespace) {
         None => true,
         Some(ConfigMapState::Owned(published)) => published.digest.as_ref() == Some(&digest),
@@ -202,7 +202,7 @@ fn key_is_published(view: &Context<'_>) -> Option<Step> {
         return None;
     }
     let activate_at = if is_first {
-        // No token is out there, or none that is still meant to verify: nobody has to wait.
+        // No token exists, or none that should still verify: there is nothing to wait for.
         view.now.earliest()
     } else {
         saturating_add(view.now.latest(), view.series.activation_delay())
@@ -241,7 +241,7 @@ fn end_was_seen(view: &Context<'_>) -> Option<Step> {
 fn key_is_drained(view: &Context<'_>) -> Option<Step> {
     let mut ledger = view.ledger.clone();
     for entry in ledger.entries.values_mut().filter(|entry| entry.withdrawal.is_none()) {
-        // After a jump of all clocks a server out of touch signs on, and its tokens live by the new time.
+        // After a jump of all clocks a disconnected server signs on, and its tokens live by the new time.
         let is_over = |at| view.now.has_passed_on_stable_clock(at, view.series.retention);
         if entry.removal_at(view.series.retention).is_some_and(is_over) {
             entry.withdrawal = Some(Withdrawal::Drained);
@@ -262,7 +262,7 @@ fn key_pair_is_superfluous(view: &Context<'_>) -> Option<Step> {
     })
 }
 
-// === impl View ===
+// === impl Context ===
 
 impl Context<'_> {
     /// The next key pair with its public half, if it exists and is not in the ledger yet.

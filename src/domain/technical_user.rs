@@ -14,7 +14,7 @@
 //! successor is shown, and a delivery that may still be in flight is made impossible (the fence)
 //! before another is tried. The fence of a PATCH is a new version. The fence of a CREATE is a Secret
 //! without a client secret, which is made only if the answer to the CREATE was lost. [`decide`] looks at the three objects and returns one conditional write;
-//! whoever carried it out, or died, looks again.
+//! a replica that carried it out, or crashed, reconciles again.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -95,20 +95,20 @@ pub enum Delivery {
 /// The state of the claim to a client id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientIdReservation {
-    /// Nobody holds it.
+    /// It is free.
     Free,
     /// This user does.
     Held(Version, Box<Record>),
     /// Another does. The last field tells whether that other lives.
     Taken(Version, Owner, Holder),
-    /// Somebody does, but who cannot be read.
+    /// It is held, and its record cannot be read.
     Unreadable(Unreadable),
 }
 
 /// Whether the holder of a claim still exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// A `TechnicalUser` of that uid exists, or nobody could tell.
+    /// A `TechnicalUser` of that uid exists, or it is unknown.
     Exists,
     /// There is none of that uid.
     Gone,
@@ -133,7 +133,7 @@ pub fn needs_namespace(user: &User, record: &ClientIdReservation) -> bool {
 ///
 /// # Guarantees
 ///
-/// Safe to carry out whatever happened since the look: every write is refused when what it rests
+/// Safe to carry out whatever happened since the observation: every write is refused when what it rests
 /// upon has changed. From every state, repeated decisions reach rest once faults stop.
 pub fn decide(observed: &Observed, now: Now) -> Step {
     let Some(user) = &observed.user else {
@@ -170,7 +170,7 @@ const CHECKS: &[fn(&Context<'_>) -> Option<Step>] = &[
     pending_is_shown,        // the client secret was revealed: its verifier becomes current
     secret_is_immutable,     // nothing can be delivered into it
     delivery_may_be_in_flight, // fence before replace
-    losses_are_paced,        // whoever deletes the Secret again and again is a loop
+    losses_are_paced,        // a Secret that is deleted again and again has a loop
     record_is_full,          // wait rather than forget
     client_secret_is_needed, // register, then reveal
     read_once_is_over,       // a one-time Secret goes
@@ -281,7 +281,7 @@ fn record_needs_pruning(view: &Context<'_>) -> Option<Step> {
     (tidy != *view.record).then(|| view.put(tidy, Change::Prune))
 }
 
-// === impl View ===
+// === impl Context ===
 
 impl Context<'_> {
     /// Why a new client secret is needed, if it is.
@@ -304,7 +304,7 @@ impl Context<'_> {
         let is_lenient = self.user.delivery != Delivery::Retained;
         match self.delivered {
             None => (!is_lenient).then_some(Cause::Deleted),
-            // One without a client secret was made anew, or late for a delivery that is over.
+            // A Secret without a client secret was made again, or late for a delivery that is over.
             Some(delivered) if delivered.credential_id.is_none() => {
                 (!is_lenient).then_some(Cause::Deleted)
             }
@@ -392,7 +392,7 @@ fn recheck(now: Now) -> Timestamp {
 
 const RECHECK: SignedDuration = SignedDuration::from_secs(30);
 
-/// The garbage collector of Kubernetes usually needs less; it is told by the watch.
+/// The garbage collector of Kubernetes usually needs less; an event of the watch shows it.
 const GC_RECHECK: SignedDuration = SignedDuration::from_secs(2);
 
 #[cfg(test)]

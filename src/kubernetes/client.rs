@@ -36,7 +36,7 @@ mod redacted;
 mod request;
 mod resources;
 
-/// The API server, as far as the controllers may touch it.
+/// The API server, with conditional writes alone.
 #[derive(Debug)]
 pub struct ConditionalClient {
     client: DebuglessClient,
@@ -192,7 +192,7 @@ impl ConditionalClient {
 
     /// Applies the status of a `TechnicalUser` at exactly that version.
     ///
-    /// The API server does not look at the uid of a status, so that the resourceVersion alone keeps
+    /// The API server does not compare the uid of a status, so that the resourceVersion alone keeps
     /// the status of one user off another of the same name.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ pub fn version_of(metadata: &ObjectMeta) -> Option<Version> {
     Some(Version { uid, resource_version })
 }
 
-/// Who an object is, without the uid of its namespace, which its metadata does not have.
+/// The identity of an object, without the uid of its namespace, which its metadata does not have.
 pub fn owner(metadata: &ObjectMeta) -> Option<Owner> {
     Some(Owner {
         uid: metadata.uid.clone()?,
@@ -149,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    /// The CRD refuses it as well, unless somebody weakened it.
+    /// The CRD refuses it as well, unless it was weakened.
     #[test]
     fn a_chosen_client_id_of_the_derived_form_is_none() {
         let uid = "0f0e0d0c-0b0a-4908-8706-050403020100";

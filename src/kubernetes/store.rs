@@ -1,4 +1,4 @@
-//! What the watches told, in the smallest form that is of use.
+//! The objects that the watches received, in the smallest form that is of use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ impl<K: Ord + Clone, V> Store<K, V> {
             .insert(watch, Watch { is_synced: false, is_refused: false, keys, listed: None });
     }
 
-    /// Whether every watch has told everything once, but for those that may not: a namespace whose
+    /// Whether every watch is synced, except those that are forbidden: a namespace whose
     /// rights are gone does not hold up the others.
     pub(crate) fn is_synced(&self) -> bool {
         let mut watches = self.watches.values();
@@ -61,7 +61,7 @@ impl<K: Ord + Clone, V> Store<K, V> {
         self.objects.get(key)
     }
 
-    /// Takes in what one watch told. Returns the keys that may have changed.
+    /// Applies an event of one watch. Returns the keys that may have changed.
     ///
     /// A list that was cut short changes nothing: what it lacks is gone only once it is complete.
     pub(crate) fn apply_event(&mut self, watch: usize, event: WatchEvent<K, V>) -> Vec<K> {
@@ -105,14 +105,14 @@ impl<K: Ord + Clone, V> Store<K, V> {
     }
 }
 
-/// What a watch told, with the object in its small form.
+/// An event of a watch, with the object in its small form.
 #[derive(Debug)]
 pub(crate) enum WatchEvent<K, V> {
     Init,
     Apply(K, V),
     Delete(K),
     InitDone,
-    /// The API server says that a right is missing. What was told before stays.
+    /// The API server says that a right is missing. The objects in the store stay.
     Forbidden,
 }
 

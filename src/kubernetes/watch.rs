@@ -1,4 +1,4 @@
-//! How a watch is kept alive: opened anew when its list hangs, patient when it fails.
+//! How a watch is kept alive: reopened when its list hangs, with backoff when it fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 pub(crate) use super::store::{Store, WatchEvent};
 
-/// Watches one kind of object, for ever.
+/// Watches one kind of object, without end.
 ///
 /// `of` is what the log calls it. `open` begins the watch; it is called again when a list hangs, for
 /// which kube has no deadline. `read` brings an object into its small form, or says that it is no
-/// business of ours. Trouble is logged, and the watch goes on.
+/// business of ours. An error is logged, and the watch goes on.
 pub(crate) fn watch<T, K, V, S>(
     of: impl Into<String>,
     open: impl Fn() -> S + Send + 'static,
@@ -37,7 +37,7 @@ where
             }
             let event = if course.lists {
                 let Ok(event) = tokio::time::timeout(LIST_TIMEOUT, watch.next()).await else {
-                    tracing::warn!(of = &*hung, "a list hung and is asked for anew");
+                    tracing::warn!(of = &*hung, "a list hung and is requested again");
                     return Some((None, (None, course.listing())));
                 };
                 event?
@@ -96,7 +96,7 @@ fn is_forbidden(error: &watcher::Error) -> bool {
     status.code == 403 && status.reason == "Forbidden"
 }
 
-/// The kind of trouble: the message of an error can quote an object.
+/// The kind of an error: its message can quote an object.
 fn error_kind(error: &watcher::Error) -> String {
     let source = match error {
         watcher::Error::InitialListFailed(source)

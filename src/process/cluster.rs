@@ -59,7 +59,7 @@ pub(crate) fn cluster() -> Result<Config, ClusterError> {
     }
 }
 
-/// The current context of a kubeconfig file, as kube reads it, but for the proxy: kube compares `NO_PROXY`
+/// The current context of a kubeconfig file, as kube reads it, except for the proxy: kube compares `NO_PROXY`
 /// with the proxy instead of the API server, and ends at an empty entry.
 fn of_file(kubeconfig: Kubeconfig, variables: &ProxyVariables) -> Result<Config, ClusterError> {
     let wrong = |text: &str| ClusterError::Kubeconfig(text.to_owned());

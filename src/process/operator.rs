@@ -1,7 +1,7 @@
 //! The process: builds the real world around the controllers and ends when any part of it does.
 //!
 //! The lease and the health endpoints have a runtime of their own, so that hashing never costs the
-//! lease, and the process ends when the lease task does: a controller that nobody elects must not
+//! lease, and the process ends when the lease task does: a controller without leader election must not
 //! look alive.
 
 use std::sync::{Arc, Mutex};
@@ -50,7 +50,7 @@ pub fn run(
     let installation = &arguments.installation;
     let issuer = installation.checked_issuer()?;
     keep_memory_private();
-    // An error means that somebody chose a provider already.
+    // An error means that a provider was installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let settings = Settings {
         namespace: installation.namespace.clone(),
@@ -245,7 +245,7 @@ impl LeaseThread {
 // === the parts ===
 
 /// The namespace and the CRDs, for those who try the operator out. What exists is left as it is, and
-/// whoever gives the operator no right to look has made them.
+/// an installation without the right to look has made them.
 async fn ensure_installed(client: &Client, namespace: &str) -> Result<(), ProcessError> {
     let wanted = Namespace {
         metadata: ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() },
@@ -273,7 +273,7 @@ async fn ensure_installed(client: &Client, namespace: &str) -> Result<(), Proces
 enum Ensured {
     /// It is there.
     Exists,
-    /// The operator may not look, or not make it.
+    /// The operator may not read it, or not create it.
     Forbidden,
 }
 
@@ -294,7 +294,10 @@ where
         }
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(Ensured::Exists),
         Err(kube::Error::Api(status)) if status.code == 403 => {
-            tracing::info!(name, "not looked for, which takes a right: whoever installs makes it");
+            tracing::info!(
+                name,
+                "not checked, since the ServiceAccount may not read it: create it with the installation"
+            );
             Ok(Ensured::Forbidden)
         }
         Err(kube::Error::Api(status)) => {
@@ -320,7 +323,7 @@ fn readiness(
         if names.is_empty() {
             return tokens.as_ref().map_or(Ok(()), |tokens| tokens());
         }
-        Err(format!("the watches of {} have not told everything yet", names.join(" and ")))
+        Err(format!("the watches of {} are not synced yet", names.join(" and ")))
     })
 }
 

@@ -1,5 +1,5 @@
 //! The proxy on the way to the API server, chosen as kubectl chooses it: the `proxy-url` of the kubeconfig
-//! file, or else the variables of the environment, but for what `NO_PROXY` excepts.
+//! file, or else the variables of the environment, except for the hosts of `NO_PROXY`.
 //!
 //! The URL of a proxy can hold a password: no error and no `Debug` shows one.
 

@@ -148,14 +148,14 @@ mod tests {
 
     #[test]
     fn a_panic_is_logged_with_its_reason_and_without_its_data() {
-        let child = ["--exact", "--ignored", "--nocapture", "telemetry::tests::panicking"];
+        let child = ["--exact", "--ignored", "--nocapture", "process::telemetry::tests::panicking"];
         let output = Command::new(std::env::current_exe().unwrap()).args(child).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8(text).unwrap();
 
         assert!(text.contains("\"reason\":\"no literal: the secret is ...\""), "{text}");
         assert!(text.contains("\"reason\":\"Overlapping method route."), "{text}");
-        assert!(text.contains("src/telemetry.rs:"), "{text}");
+        assert!(text.contains("src/process/telemetry.rs:"), "{text}");
         assert!(!text.contains("hunter"), "{text}");
     }
 

@@ -43,7 +43,7 @@ use crate::server::oauth::token_ids::TokenIds;
 pub fn run(arguments: &TokenServerArguments) -> Result<(), ProcessError> {
     let issuer = arguments.installation.checked_issuer()?;
     keep_memory_private();
-    // An error means that somebody chose a provider already.
+    // An error means that a provider was installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let works = Builder::new_multi_thread().enable_all().build()?;
     works.block_on(operate(arguments, issuer))

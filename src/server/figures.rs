@@ -57,8 +57,8 @@ pub fn of_service(service: &Arc<TokenEndpoint>) -> Vec<Figure> {
         }),
         Figure::one(
             "technical_user_watch_staleness_seconds",
-            "Time since the most silent watch last told something, or since the start for one that \
-                never did: beyond --max-staleness nothing is signed that rests upon it.",
+            "Time since the watch that was silent the longest last received something, or since the start for one that \
+                never did: beyond --max-staleness nothing is signed that depends on it.",
             move || Some(age.staleness().as_secs_f64()),
         ),
         Figure::one(
@@ -104,7 +104,7 @@ pub fn of_listener(listener: &Listener) -> Vec<Figure> {
     );
     let responses = Figure {
         name: "technical_user_http_responses",
-        help: "Answers by status code, whoever gave them.",
+        help: "Responses by status code.",
         source: Value::Counted("code", Box::new(move || responses.counts())),
     };
     let certificate = listener.certificate().map(|certificate| {

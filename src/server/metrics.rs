@@ -1,4 +1,4 @@
-//! What the token service counts. No label is taken from a request, so that nobody can make more
+//! The metrics of the token service. No label comes from a request, so that a client cannot make more
 //! series.
 
 use std::time::Duration;

@@ -33,7 +33,7 @@ enum Line {
     },
     Case {
         case: String,
-        outcome: Verdict,
+        verdict: Verdict,
     },
 }
 
@@ -69,8 +69,8 @@ impl Judgement {
                     assert_eq!(wrong, None, "{library}: thumbprints that are not the kids");
                     judgement.library = library;
                 }
-                Line::Case { case, outcome } => {
-                    judgement.outcomes.insert(case, outcome);
+                Line::Case { case, verdict } => {
+                    judgement.outcomes.insert(case, verdict);
                 }
             }
         }

@@ -56,7 +56,7 @@ async fn who_was_out_of_touch_for_too_long_signs_nothing_and_says_so() {
     let answer = server.token(&who).await;
 
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.text.contains("out of touch"), "{}", answer.text);
+    assert!(answer.text.contains("disconnected"), "{}", answer.text);
     assert!(server.directory.signing().unwrap_err().contains("too old"));
     assert_eq!(server.directory.readiness(), Ok(()), "the JWKS is served");
     assert_eq!(server.get("/.well-known/jwks.json").await.status, StatusCode::OK);
@@ -108,7 +108,7 @@ async fn a_namespace_that_is_out_of_touch_stops_its_own_clients_alone() {
     assert_eq!(server.token(&near).await.status, StatusCode::OK);
     let answer = server.token(&lost).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.text.contains("out of touch"), "{}", answer.text);
+    assert!(answer.text.contains("disconnected"), "{}", answer.text);
     assert_eq!(server.directory.signing(), Ok(()));
     assert!(server.directory.staleness() > VIEW_AGE);
     world.lose(None);
@@ -202,7 +202,7 @@ async fn a_machine_that_slept_for_days_signs_nothing_before_it_is_in_touch_again
     let asleep = server.token(&who).await;
 
     assert_eq!(asleep.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(asleep.text.contains("out of touch"), "{}", asleep.text);
+    assert!(asleep.text.contains("disconnected"), "{}", asleep.text);
     assert!(server.directory.staleness() > VIEW_AGE);
     world.set_away(false);
     until("the news", || server.directory.count() == 0).await;

@@ -1,6 +1,6 @@
 //! What a check in memory comes to.
 //!
-//! A view never decides. It answers one question: would a decision on what is known here come to
+//! A cache never decides. It answers one question: would a decision on the cached objects come to
 //! rest, with the status that is already written? If not, the API server is asked.
 
 use jiff::Timestamp;

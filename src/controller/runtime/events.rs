@@ -15,7 +15,7 @@ use crate::kubernetes::client::{ConditionalClient, ObjectRef};
 /// Something that happened to a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRecord {
-    /// Whether a person should look.
+    /// `Normal` or `Warning`.
     pub type_: EventType,
     /// One word for machines.
     pub reason: &'static str,
@@ -23,17 +23,17 @@ pub struct EventRecord {
     pub note: String,
 }
 
-/// Whether a person should look.
+/// `Normal` or `Warning`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventType {
     /// All is well.
     Normal,
-    /// A person should look.
+    /// A person should act or check.
     Warning,
 }
 
 impl EventType {
-    /// Whether a person should look at what came to this.
+    /// The type of an Event about this progress.
     pub fn of(progress: Progress) -> Self {
         match progress {
             Progress::Done => Self::Normal,

@@ -9,7 +9,7 @@ use super::cache::CacheState;
 use super::workqueue::Trigger;
 use super::{ControllerRuntime, MAX_CONCURRENT_RECONCILES, Reconciler};
 
-/// Who waits to follow which object.
+/// The keys that wait to follow an object.
 #[derive(Debug)]
 pub(super) struct FollowerLimiter<K> {
     leaders: BTreeMap<String, Followers<K>>,
@@ -40,7 +40,7 @@ impl<K: Clone + Ord> FollowerLimiter<K> {
         }
     }
 
-    /// When somebody may go.
+    /// When the next key may go.
     pub(super) fn next_at(&self) -> Option<Instant> {
         let waiting = self.leaders.values().filter(|it| !it.line.is_empty());
         waiting.map(|it| it.free_at).min()
@@ -48,7 +48,7 @@ impl<K: Clone + Ord> FollowerLimiter<K> {
 
     /// The first in line that may go now, with the object that it follows.
     fn next(&mut self, now: Instant) -> Option<(String, K)> {
-        // Once nobody waits and the pace is kept, nothing has to be remembered.
+        // Once no key waits and the interval is over, nothing has to be remembered.
         self.leaders.retain(|_, it| !it.line.is_empty() || it.free_at > now);
         let (leader, followers) =
             self.leaders.iter_mut().find(|(_, it)| it.free_at <= now && !it.line.is_empty())?;
@@ -79,7 +79,7 @@ impl<K> Followers<K> {
 // === impl Engine ===
 
 impl<C: Reconciler> ControllerRuntime<C> {
-    /// Looks at those that follow an object, as fast as the pace allows. Who has nothing to follow any
+    /// Starts the followers of an object, as fast as the limiter allows. A key that has nothing to follow any
     /// more costs a comparison in memory.
     pub(super) fn start_followers(&mut self) {
         let now = Instant::now();
@@ -87,7 +87,7 @@ impl<C: Reconciler> ControllerRuntime<C> {
             let Some((leader, key)) = self.pace.next(now) else {
                 return;
             };
-            // A look that runs is compared once it ends.
+            // A running reconcile is compared once it ends.
             if self.queue.is_running(&key) {
                 continue;
             }

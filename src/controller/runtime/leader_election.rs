@@ -35,7 +35,7 @@ pub struct LeaderElector {
 #[derive(Clone, Debug)]
 pub struct Leadership(watch::Receiver<Option<Instant>>);
 
-/// What the lease looked like, and since when it has looked like that.
+/// The last observed Lease, and since when it is unchanged.
 #[derive(Debug)]
 struct ObservedRecord {
     resource_version: Option<String>,
@@ -68,7 +68,7 @@ impl Leadership {
         }
     }
 
-    /// Until when the lease is held, if nobody renews it.
+    /// Until when the Lease is held without a renewal.
     pub fn until(&self) -> Option<Instant> {
         *self.0.borrow()
     }
@@ -112,7 +112,7 @@ impl LeaderElector {
         self
     }
 
-    /// Tries for ever. Dropping the future lets the lease run out.
+    /// Tries without end. Dropping the future lets the lease run out.
     pub async fn run(&self) {
         let mut sighting =
             ObservedRecord { resource_version: None, since: Instant::now(), mine: None };
@@ -151,8 +151,9 @@ impl LeaderElector {
                 tracing::warn!(
                     error,
                     lease = self.name,
-                    "nothing is done without the lease, and it cannot be had: with 403 or 404, look \
-                     for the namespace of --namespace and the operator's Role in it"
+                    "leader election failed: cannot get or update the Lease. The operator writes nothing \
+                     until it has the Lease. With 403 or 404, check that the namespace of --namespace \
+                     exists and that config/rbac.yaml is applied there"
                 );
             }
             condition = error;
@@ -191,7 +192,7 @@ impl LeaderElector {
     ) -> kube::Result<bool> {
         let now = self.clock.now();
         if let Some(mine) = sighting.mine.take() {
-            // Nobody else has written it, as a rule: one request instead of two.
+            // Usually no other replica has written it: one request instead of two.
             let lease = self.lease(Some(&mine), now);
             match self.leases.replace(&self.name, &PostParams::default(), &lease).await {
                 Ok(renewed) => return Ok(sighting.is_acquired(renewed)),
@@ -332,7 +333,7 @@ mod tests {
         tokio::spawn(async move { blocked.run().await });
         leads(&leadership).await;
 
-        // From now on nobody polls the part, and the thread of the lease goes on.
+        // From now on the part is not polled, and the thread of the Lease goes on.
         let (other, other_leadership) = candidate(&server, "other");
         let began = Instant::now();
         let taking_over = tokio::spawn(async move { other.run().await });

@@ -122,9 +122,9 @@ impl EncodeLabelValue for Trigger {
 /// What a controller has to do at the moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Stats {
-    /// Looks that are running.
+    /// Reconciles that are running.
     pub(crate) active: usize,
-    /// Objects that wait for a look.
+    /// Objects that wait for a reconcile.
     pub(crate) depth: usize,
     /// Objects that there are.
     pub(crate) objects: usize,
@@ -204,7 +204,7 @@ impl Metrics {
     fn register_objects(&self, registry: &mut Registry) {
         registry.register(
             "technical_user_operator_objects",
-            "Objects that the watches told of",
+            "Objects that the watches received",
             self.objects.clone(),
         );
         registry.register(

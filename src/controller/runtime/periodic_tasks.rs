@@ -1,4 +1,4 @@
-//! The chores of a controller: one run at a time, beside the looks, however often they are asked for.
+//! The periodic tasks of a controller: one run at a time, beside the reconciles, however often they are requested.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ impl PeriodicTasks {
 /// How often they are done without being asked for.
 const INTERVAL: Duration = Duration::from_mins(10);
 
-/// How soon they follow the news of something to do.
+/// How soon they follow a request.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

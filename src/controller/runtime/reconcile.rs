@@ -1,4 +1,4 @@
-//! One look at one object: its deadline, its figures and its log line.
+//! One reconcile of one object: its timeout, its metrics and its log line.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::{Action, Reconciler};
 use crate::controller::{Context, Error, Retry};
 use crate::domain::schedule::ClockState;
 
-/// One look with its deadline; a look that hangs is dropped as in a crash.
+/// One reconcile with its timeout; a reconcile that hangs is dropped as in a crash.
 pub(super) async fn reconcile<C: Reconciler>(
     key: C::Key,
     looking: BoxFuture<'static, Result<(Action, C::Memory), Error>>,
@@ -42,5 +42,5 @@ fn skew_seconds(trust: ClockState) -> f64 {
     }
 }
 
-/// How long a look may take in all.
+/// How long a reconcile may take in all.
 const RECONCILE_TIMEOUT: Duration = Duration::from_mins(1);

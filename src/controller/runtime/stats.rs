@@ -1,4 +1,4 @@
-//! How resources stand, as their statuses say: kept as the watches tell, so that nobody ever has to
+//! How resources stand, as their statuses say: kept up to date by the watches, so that no scrape has to
 //! go through all of them.
 
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ impl<K: Clone + Ord> ObjectStats<K> {
         if let Some(mut present) = present {
             self.ready = self.ready.saturating_add(usize::from(present.is_ready));
             if let Some(reason) = present.reason.take() {
-                // Whoever may write a status could write any word into it.
+                // Anyone who may write a status could write any word into it.
                 let is_known =
                     self.reasons.contains_key(&reason) || self.reasons.len() < MAX_REASONS;
                 let reason = if is_known { reason } else { "Other".to_owned() };

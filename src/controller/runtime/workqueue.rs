@@ -1,7 +1,7 @@
-//! When to look at whom.
+//! A delaying work queue with a backoff for each key.
 //!
 //! Pure and deterministic: instants come in as arguments, and keys that are due together come out
-//! in order. One key is never looked at twice at the same time.
+//! in order. One key never has two reconciles at the same time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -23,7 +23,7 @@ pub(crate) struct WorkQueue<K> {
     due: BTreeSet<(Instant, K)>,
     tasks: BTreeMap<K, Task>,
     barriers: Barriers<K>,
-    /// Objects in trouble that no watch will tell the end of.
+    /// Failing objects whose recovery no watch event will show.
     troubled: BTreeSet<K>,
 }
 
@@ -46,37 +46,37 @@ struct Task {
     failures: u32,
     failed_with: Option<Discriminant<Retry>>,
     barrier: Option<Barrier>,
-    /// What its users asked when the last look began.
+    /// The hash of its spec and requests when the last reconcile started.
     observed_spec: Option<u32>,
     repairs: u32,
-    /// Looks that succeeded since the watches last showed it at rest.
+    /// Successful reconciles since the watches last showed it converged.
     unconverged: u32,
     backoff_until: Option<Instant>,
 }
 
-/// What a look came to.
+/// The outcome of a reconcile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Action {
-    /// When to look again.
+    /// When to reconcile again.
     pub(crate) requeue_after: Option<Duration>,
-    /// Whether it had to undo what somebody else did to labels, annotations, URLs, a JWKS or the
+    /// Whether it had to undo a change of another program to labels, annotations, URLs, a JWKS or the
     /// status.
     pub(crate) has_repaired: bool,
-    /// Whether something is in the way that the operator can only look at again.
+    /// Whether it is blocked by something that only another reconcile can see end.
     pub(crate) is_blocked: bool,
 }
 
-/// How to look.
+/// What starts a reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// At what the watches know, and only if that is not at rest at the API server.
+    /// A check of the cache, and a live reconcile only if the cache has not converged.
     CacheCheck,
     /// At the API server.
     LiveReconcile,
 }
 
 impl<K: Clone + Display + Ord> WorkQueue<K> {
-    /// Looks at `key` at `at`, or earlier if that was asked for already.
+    /// Schedules `key` at `at`, or earlier if it is scheduled earlier already.
     pub(crate) fn add(&mut self, key: &K, need: Trigger, at: Instant) {
         let task = self.tasks.entry(key.clone()).or_default();
         let former = task.due_at();
@@ -118,7 +118,7 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// A look at `key` begins: nothing else is begun for it until [`Queue::finish`].
+    /// A reconcile of `key` starts: no other one starts for it until [`WorkQueue::done`].
     pub(crate) fn start(&mut self, key: &K, demand: Option<u32>) {
         let Some(task) = self.tasks.get_mut(key) else {
             return;
@@ -130,13 +130,13 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
         self.enter(key, former, None);
     }
 
-    /// Whether a look at `key` is running.
+    /// Whether a reconcile of `key` is running.
     pub(crate) fn is_running(&self, key: &K) -> bool {
         self.tasks.get(key).is_some_and(|task| task.is_running)
     }
 
     /// Whether `key` waits behind a barrier and its users ask what they asked before: then events tell of
-    /// what the operator wrote itself, and another look would be refused as well.
+    /// what the operator wrote itself, and another reconcile would be refused as well.
     pub(crate) fn holds(&self, key: &K, demand: Option<u32>) -> bool {
         let task = self.tasks.get(key);
         task.is_some_and(|it| {
@@ -144,14 +144,14 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
         })
     }
 
-    /// The watches show `key` at rest.
+    /// The watches show that `key` has converged.
     pub(crate) fn reset_backoff(&mut self, key: &K) {
         if let Some(task) = self.tasks.get_mut(key) {
             task.unconverged = 0;
         }
     }
 
-    /// Checks `key` once the watches have caught up with a look: ever more rarely where they do
+    /// Checks `key` once the watches have caught up with a reconcile: ever more rarely where they do
     /// not, since they may stand still, or never tell of what is in the way.
     pub(crate) fn schedule_cache_check(&mut self, key: &K, now: Instant) {
         let Some(task) = self.tasks.get_mut(key) else {
@@ -162,7 +162,7 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
         self.add(key, Trigger::CacheCheck, now + wait);
     }
 
-    /// How long an object in trouble waits for its next look, if that is longer than `wait`: the looks at
+    /// How long a failing object waits for its next reconcile, if that is longer than `wait`: the reconciles of
     /// all of them take a bounded rate.
     pub(crate) fn paced(&self, key: &K, wait: Duration) -> Duration {
         if self.troubled.contains(key) { wait.max(self.pace()) } else { wait }
@@ -172,7 +172,7 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
         RELEASE_INTERVAL.saturating_mul(u32::try_from(self.troubled.len()).unwrap_or(u32::MAX))
     }
 
-    /// A look at `key` ended. What the watches told meanwhile is checked once they have caught up.
+    /// A reconcile of `key` ended. Events that arrived meanwhile are checked once the watches have caught up.
     pub(crate) fn done(&mut self, key: &K, outcome: &Result<Action, Retry>, now: Instant) {
         if outcome.as_ref().is_ok_and(|settled| settled.is_blocked) {
             self.troubled.insert(key.clone());
@@ -203,7 +203,7 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
                 let kind = discriminant(retry);
                 let is_same = task.failed_with.replace(kind) == Some(kind);
                 task.failures = if is_same { task.failures.saturating_add(1) } else { 1 };
-                // What was told while it failed is mostly what it wrote itself.
+                // Events that arrived while it failed are mostly those of its own writes.
                 task.check_at = None;
                 delay(retry, task.failures, key)
             }
@@ -357,7 +357,7 @@ pub(crate) fn jitter(key: &impl Display, within: Duration) -> Duration {
     within / 1000 * thousandths
 }
 
-/// Who failed, or repairs the same object over and over, does not jump at every event.
+/// An object that failed, or is repaired over and over, does not react to every event.
 fn min_interval(times: u32) -> Duration {
     doubled(BASE_DELAY, times, Duration::from_secs(10))
 }
@@ -372,8 +372,8 @@ const BASE_DELAY: Duration = Duration::from_millis(250);
 /// How long the waits grow to.
 const MAX_DELAY: Duration = Duration::from_mins(5);
 
-/// How often an object that is blocked tries by itself, whoever tries for it meanwhile: what stops it may
-/// be its own. As often as an object at rest is looked at.
+/// How often an object that is blocked tries by itself, whatever the probes of others find: its own reason may
+/// be its own. As often as a converged object is reconciled.
 const RETRY_BLOCKED: Duration = Duration::from_hours(10);
 
 /// Repairs in a row that are nothing unusual.

@@ -22,7 +22,7 @@ pub(super) struct JwksMap {
 impl JwksMap {
     pub(super) fn of(jwks: &str, series: &Series) -> Self {
         let labels = labels(series, "jwks", Map::new());
-        // Envoy Gateway reads the one, whoever mounts the ConfigMap the other.
+        // Envoy Gateway reads the one, workloads that mount the ConfigMap the other.
         let data = [api::JWKS_FIELD, api::JWKS_FILE].map(|field| (field.to_owned(), json!(jwks)));
         let data = Map::from_iter(data);
         let owners = owner_references(series);
@@ -34,7 +34,7 @@ impl JwksMap {
     }
 }
 
-/// What brings a ConfigMap of ours back to what it shall be; labels of others survive. At home it
+/// The patch that restores a ConfigMap of ours; labels of others survive. In the operator's namespace it
 /// gets its owner back as well.
 pub(super) fn jwks_patch(map: &JwksMap, surplus: &BTreeSet<String>, is_home: bool) -> Value {
     let mut data: Map<String, Value> =

@@ -1,4 +1,4 @@
-//! What the watches told of signing keys, their ledgers, key pairs and JWKS, and of namespaces.
+//! What the watches received of signing keys, their ledgers, key pairs and JWKS, and of namespaces.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ use crate::domain::signing_key::{
 use crate::kubernetes::codec::{self, SecretNames};
 use crate::kubernetes::watch::{Store, WatchEvent};
 
-/// Everything that the watches told.
+/// Everything that the watches received.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     pub(super) series: Store<String, Box<SigningKey>>,
@@ -67,7 +67,7 @@ pub(super) struct Namespace {
 
 /// The series without what only the API server needs.
 pub(super) fn read_series(mut series: SigningKey) -> Option<(String, Box<SigningKey>)> {
-    // Who wrote the algorithm says whether somebody has declared it.
+    // The field manager of the algorithm says whether a user has declared it.
     let fields = series.metadata.managed_fields.take();
     prune_metadata(&mut series.metadata);
     series.metadata.managed_fields = fields;
@@ -91,7 +91,7 @@ pub(super) fn read_key_pair(metadata: &ObjectMeta) -> Option<(String, Belonging)
 }
 
 /// The ConfigMap by the series that its label names, and its place. Anybody may set that label: what
-/// no `SigningKey` owns matters at home alone.
+/// no `SigningKey` owns matters in the operator's namespace alone.
 pub(super) fn read_map(
     metadata: &ObjectMeta,
     operator_namespace: &str,
@@ -114,10 +114,10 @@ fn labelled(metadata: &ObjectMeta) -> Option<String> {
     metadata.labels.as_ref()?.get(api::SIGNING_KEY).cloned()
 }
 
-// === impl Views ===
+// === impl Cache ===
 
 impl Cache {
-    /// Whether every watch has told everything once.
+    /// Whether every watch is synced.
     pub(super) fn are_synced(&self) -> bool {
         self.series.is_synced()
             && self.ledgers.is_synced()
@@ -126,7 +126,7 @@ impl Cache {
             && self.namespaces.is_synced()
     }
 
-    /// Whether the series is at rest as far as the watches know.
+    /// Whether the `SigningKey` has converged as far as the watches know.
     pub(super) fn check(
         &self,
         name: &String,
@@ -169,7 +169,7 @@ impl Cache {
         }
     }
 
-    /// Takes in what a watch told of a ConfigMap; returns the series that its label names, and the
+    /// Applies an event of a ConfigMap; returns the series that its label names, and the
     /// one that it named before.
     pub(super) fn apply_config_map(
         &mut self,
@@ -229,7 +229,7 @@ impl Cache {
         self.series.get(&name.to_owned()).is_some()
     }
 
-    /// Secrets of series that the watches do not know: the sweep looks whether they are gone.
+    /// Secrets of series that the watches do not know: the sweep reads whether they are gone.
     pub(super) fn leftovers(&self) -> Vec<String> {
         let uids = self.series.iter().filter_map(|(_, it)| it.metadata.uid.as_deref());
         let uids: BTreeSet<&str> = uids.collect();
@@ -252,7 +252,7 @@ impl Cache {
     }
 
     /// ConfigMaps that the series of that name seems to own where none shall be: a few for each
-    /// namespace, since anybody can make some there that look so.
+    /// namespace, since users can create some there that look so.
     pub(super) fn surplus(
         &self,
         name: &str,
@@ -332,15 +332,15 @@ impl Cache {
     }
 }
 
-/// So many ConfigMaps a look reads that shall not be there, in all and in each namespace. The next look
+/// So many unwanted ConfigMaps a reconcile reads, in all and in each namespace. The next reconcile
 /// has others.
 const MAX_HINTS: usize = 64;
 const MAX_HINTS_PER_NAMESPACE: usize = 4;
 
-/// More than there are series in any cluster: whoever makes more of them gains nothing.
+/// More than there are series in any cluster: to make more of them has no effect.
 const MAX_PER_NAMESPACE: usize = 256;
 
-/// Whether the mistake in the spec has been told.
+/// Whether the status reports the mistake in the spec.
 fn invalid(object: &SigningKey, now: Now) -> CacheState {
     let generation = object.metadata.generation.unwrap_or_default();
     let name = object.metadata.name.as_deref().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! From the objects of the API server to what a decision looks at.
+//! From the objects of the API server to the input of a decision.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ use crate::domain::signing_key::{
 use crate::kubernetes::client::ObjectRef as At;
 use crate::kubernetes::codec::{SecretNames, config_map_name, ledger, private_key, version_of};
 
-/// What was looked at, and the object that its status goes to.
+/// The observed state, and the object whose status is written.
 #[derive(Debug)]
 pub(super) struct Observation {
     pub(super) observed: Observed,
@@ -32,7 +32,7 @@ pub(super) struct Observation {
 }
 
 impl Observation {
-    /// A look that knows the series and nothing else yet.
+    /// An observation that knows the `SigningKey` and nothing else yet.
     pub(super) fn begun(object: SigningKey, series: Series) -> Self {
         let observed = Observed {
             series: Some(series.clone()),
@@ -45,8 +45,8 @@ impl Observation {
         Self { observed, object, series }
     }
 
-    /// Looks at every JWKS, which will be swapped, then at the ledger, which will be swapped as
-    /// well, then at what both rest upon. Returns why only the JWKS at home was read, if so.
+    /// Reads every JWKS, then the ledger, since both may be replaced by resourceVersion,
+    /// then the objects that both depend on. Returns why only the JWKS of the operator's namespace was read, if so.
     pub(super) async fn complete(
         &mut self,
         known: &BTreeSet<ConfigMapRef>,

@@ -61,7 +61,7 @@ impl ObservedConfigMap {
         self.ownership.as_ref().is_some_and(|it| it.name.is_some())
     }
 
-    /// With what a look found in it, if it still has that version.
+    /// With the contents that were read, if it still has that version.
     pub(super) fn with(&self, contents: &BTreeMap<ConfigMapRef, Published>) -> Self {
         let content = contents.get(&self.place);
         let content = content.filter(|it| it.version == self.published.version);

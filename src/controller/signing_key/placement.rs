@@ -17,21 +17,21 @@ use crate::controller::{Context, Error};
 use crate::domain::signing_key::{ConfigMapRef, ConfigMapState, Scope, Series, StaleCopy};
 use crate::kubernetes::client::{ApiError, ApiErrorKind, ObjectRef as At, Operation};
 
-/// What a look found of the JWKS.
+/// The JWKS that were read.
 #[derive(Debug)]
 pub(super) struct Placement {
     pub(super) targets: BTreeMap<String, ConfigMapState>,
     pub(super) surplus: BTreeMap<ConfigMapRef, StaleCopy>,
     pub(super) sight: Scope,
-    /// Why only the JWKS at home was read.
+    /// Why only the JWKS in the operator's namespace was read.
     pub(super) condition: Option<Error>,
 }
 
-/// Reads the JWKS at home, and then all others. `known` are ConfigMaps where the watch shows too many.
+/// Reads the JWKS in the operator's namespace, and then all others. `known` are ConfigMaps where the watch shows too many.
 ///
 /// # Errors
 ///
-/// The one at home could not be read. Trouble with the others is part of the answer.
+/// The one in the operator's namespace could not be read. Errors of the others are part of the result.
 pub(super) async fn placement(
     object: &SigningKey,
     series: &Series,
@@ -73,7 +73,7 @@ pub(super) async fn placement(
     Ok(Placement { targets, surplus, sight, condition })
 }
 
-/// The ConfigMaps beside the one at home, and the namespaces that shall have one.
+/// The ConfigMaps of other namespaces, and the namespaces that should have one.
 async fn elsewhere(
     (object, series): (&SigningKey, &Series),
     known: &BTreeSet<ConfigMapRef>,
@@ -267,7 +267,7 @@ pub(super) fn place_in(namespace: &str, series: &Series) -> ConfigMapRef {
     ConfigMapRef { namespace: namespace.to_owned(), name: series.config_map_name.clone() }
 }
 
-/// The selector of namespaces, if the JWKS is to be anywhere but at home.
+/// The selector of namespaces, if the JWKS is published in other namespaces.
 pub(super) fn selector(object: &SigningKey) -> Option<Selector> {
     let selector = LabelSelector::from(object.spec.jwks.namespace_selector.as_ref()?);
     selector.try_into().ok()
@@ -277,7 +277,7 @@ pub(super) fn selector(object: &SigningKey) -> Option<Selector> {
 const CONCURRENCY: usize = 8;
 
 /// How long reading the other namespaces may take. A reconcile has a minute, and what is revoked must
-/// leave the JWKS at home within it.
+/// leave the JWKS in the operator's namespace within it.
 const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Nothing that etcd takes is larger, not even as JSON with every character escaped.

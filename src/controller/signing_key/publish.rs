@@ -21,11 +21,11 @@ enum Outcome {
     Untried,
 }
 
-/// Writes to every place, to the one at home first: the token service serves that one.
+/// Writes to every namespace, to the operator's namespace first: the token service serves that one.
 ///
 /// # Errors
 ///
-/// The JWKS at home could not be written, or the API server takes no write at all. Any other place
+/// The JWKS in the operator's namespace could not be written, or the API server accepts no write at all. Any other place
 /// that could not be written is noted in `memory`.
 pub(super) async fn publish_all(
     jwks: &str,
@@ -131,7 +131,7 @@ fn elsewhere(
     Ok(())
 }
 
-/// Whether the object changed since it was read, so that the next look decides again.
+/// Whether the object changed since it was read, so that the next reconcile decides again.
 fn is_moved_on(kind: &ApiErrorKind) -> bool {
     matches!(kind, ApiErrorKind::Conflict | ApiErrorKind::NotFound)
 }
@@ -160,7 +160,7 @@ fn is_last_word(kind: &ApiErrorKind) -> bool {
 
 impl Memory {
     /// The publications that are worth a write, those of namespaces that hung before last. A
-    /// namespace that needs the same JWKS again and again has somebody else who writes it.
+    /// namespace that needs the same JWKS again and again has another writer.
     fn without_conflicts(
         &mut self,
         publications: Vec<Publication>,
@@ -206,8 +206,8 @@ fn place_of(publication: &Publication, name: &str) -> signing_key::ConfigMapRef 
     }
 }
 
-/// Whether the API server takes no write at all: it does when it refuses to make the JWKS at home,
-/// which is there already.
+/// Probes for an outage: a create of the ConfigMap in the operator's namespace must answer 409,
+/// since it exists; anything else means that writes fail.
 async fn is_outage(map: &JwksMap, series: &Series, context: &Context) -> bool {
     let at_home = Publication::Create(series.operator_namespace.clone());
     let outcome = publish_one(&at_home, map, series, context).await;
@@ -252,7 +252,7 @@ async fn publish_one(
     }
 }
 
-/// Somebody made it immutable: it is deleted at exactly that version, and made anew.
+/// It was made immutable: it is deleted at exactly that version, and created again.
 async fn replace_immutable(
     at: ObjectRef<'_>,
     version: &Version,

@@ -161,7 +161,7 @@ impl Reconciler for SigningKeys {
 }
 
 impl SigningKeys {
-    /// The operator may look into the namespace of that watch: forgets that it might not, and returns
+    /// The operator may read the namespace of that watch: forgets that it might not, and returns
     /// the series of which that was remembered.
     fn unhide(&mut self, watch: usize) -> Vec<String> {
         let scopes = self.settings.scopes_of_jwks();
@@ -196,7 +196,7 @@ fn standing(series: &SigningKey) -> ReadyState {
     ReadyState::of(status.map(|it| (it.conditions.as_slice(), it.next_rotation_time.as_ref())))
 }
 
-/// Takes in what a watch told; returns the series that an object named before and names now, and
+/// Applies an event of a watch; returns the series that an object named before and names now, and
 /// nothing for objects that vanished with a list: any series may miss those.
 fn owners<V>(
     view: &mut Store<String, V>,

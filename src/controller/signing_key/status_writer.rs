@@ -87,7 +87,7 @@ async fn write_status(
     let Some(version) = version_of(&object.metadata) else { return Ok(false) };
     match context.cluster.apply_signing_key_status(&series.name, &version, &status).await {
         Ok(()) => {}
-        // The series went, or came anew, in the meantime: the watch will tell.
+        // The SigningKey was deleted or made again meanwhile: an event of the watch will follow.
         Err(failure) if matches!(failure.kind, ApiErrorKind::NotFound | ApiErrorKind::Conflict) => {
             return Ok(false);
         }
@@ -101,7 +101,7 @@ async fn write_status(
 pub(super) async fn ledger_made(look: &Observation, ledger: &Ledger, context: &Context) {
     let series = &look.series;
     if let Some(events) = status::ledger_made(&look.observed, ledger) {
-        tracing::warn!(name = series.name, "ledger made anew from the key pairs");
+        tracing::warn!(name = series.name, "ledger recovered from the key pairs");
         record_event(series, events, context).await;
         return;
     }

@@ -10,7 +10,7 @@ use crate::domain::signing_key::retention;
 use crate::kubernetes::client::{ApiErrorKind, ConditionalPatch, ObjectRef};
 use crate::kubernetes::codec::{uid_of, version_of};
 
-/// Looks at each of those Secrets and at all `SigningKeys`, and marks or deletes what nobody owns.
+/// Reads each of those Secrets and all `SigningKeys`, and marks or deletes Secrets without an owner.
 ///
 /// # Errors
 ///
@@ -22,7 +22,7 @@ pub(super) async fn sweep(names: &[String], context: &Context) -> Result<(), Err
     for name in names {
         match sweep_one(name, context).await {
             Ok(()) => {}
-            // Somebody else was faster.
+            // Another replica was faster.
             Err(Error::Api(failure))
                 if matches!(failure.kind, ApiErrorKind::Conflict | ApiErrorKind::NotFound) => {}
             Err(error) => return Err(error),

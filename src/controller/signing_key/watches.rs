@@ -17,7 +17,7 @@ use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
 use crate::kubernetes::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
 
-/// What a watch told of which kind.
+/// The events of the watches, by kind.
 pub(super) enum Update {
     Series(WatchEvent<String, Box<SigningKey>>),
     Ledger(WatchEvent<String, Box<Readable>>),
@@ -27,7 +27,7 @@ pub(super) enum Update {
 }
 
 impl Update {
-    /// Whether a watch has just told everything once more.
+    /// Whether a watch has just relisted.
     pub(super) fn ends_a_list(&self) -> bool {
         matches!(
             self,
@@ -40,7 +40,7 @@ impl Update {
     }
 }
 
-/// Opens the watches, and tells the views to expect them.
+/// Starts the watches, and registers them in the cache.
 pub(super) fn watches(
     client: &Client,
     settings: &Settings,

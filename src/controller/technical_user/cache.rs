@@ -1,4 +1,4 @@
-//! What the watches told of technical users, their records and their Secrets.
+//! What the watches received of technical users, their records and their Secrets.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ use crate::kubernetes::watch::{Store, WatchEvent};
 mod chosen_names;
 mod memory_budget;
 
-/// Everything that the watches told.
+/// Everything that the watches received.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     pub(super) users: Store<UserRef, Box<TechnicalUser>>,
@@ -90,17 +90,17 @@ pub(super) fn read_secret(metadata: &ObjectMeta) -> Option<(UserRef, Option<Cach
 }
 
 impl CachedSecret {
-    /// The user that has to be looked at when this Secret changes.
+    /// The user that is checked when this Secret changes.
     pub(super) fn user(&self) -> Option<UserRef> {
         let name = self.ownership.as_ref()?.name.clone()?;
         Some(UserRef { namespace: self.namespace.clone(), name })
     }
 }
 
-// === impl Views ===
+// === impl Cache ===
 
 impl Cache {
-    /// Whether every watch has told everything once. That of signing keys holds up nobody: until it
+    /// Whether every watch is synced. The watch of signing keys holds up no user: until it
     /// has, a status keeps what it says of them.
     pub(super) fn are_synced(&self) -> bool {
         self.users.is_synced() && self.records.is_synced() && self.secrets.is_synced()
@@ -124,7 +124,7 @@ impl Cache {
     }
 
     /// Takes in a verifier record, and returns whom to check: its former and its present owner. One that
-    /// names nobody may be that of any user with its client id.
+    /// names no user may be that of any user with its client id.
     pub(super) fn apply_record(&mut self, event: WatchEvent<String, Readable>) -> Vec<UserRef> {
         let name = event.key().cloned();
         let former = name.as_ref().and_then(|name| self.owner_of(name));
@@ -136,7 +136,7 @@ impl Cache {
 
     /// Takes in a delivered Secret, and returns whom to check: its former and its present owner, and the
     /// users whose delivered Secret has its name. Tenants write labelled Secrets as they like, so one of
-    /// them concerns nobody else.
+    /// them concerns no other user.
     pub(super) fn apply_secret(
         &mut self,
         watch: usize,
@@ -174,11 +174,11 @@ impl Cache {
             .map(|name| UserRef { namespace: place.namespace.clone(), name: name.to_owned() });
         let default = default.filter(|key| !self.chosen.has(key));
         let touched: BTreeSet<UserRef> = owners.chain(default).collect();
-        // The news of a user that comes later wakes it as well.
+        // A later event of the user wakes it as well.
         touched.into_iter().filter(|key| self.users.get(key).is_some()).collect()
     }
 
-    /// Whether the user is at rest as far as the watches know.
+    /// Whether the user has converged as far as the watches know.
     pub(super) fn check(
         &self,
         key: &UserRef,
@@ -248,7 +248,7 @@ impl Cache {
         self.users.iter().map(|(key, _)| key.clone()).collect()
     }
 
-    /// What vanished with a list names nobody any more: anybody may miss it.
+    /// A Secret that vanished with a list names no user: any user may miss it.
     fn keys_if(&self, has_lost: bool) -> Vec<UserRef> {
         if has_lost { self.keys() } else { Vec::new() }
     }
@@ -269,7 +269,7 @@ impl Cache {
         users.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Records of users that the watches do not know: the sweep looks whether they are gone.
+    /// Records of users that the watches do not know: the sweep reads whether they are gone.
     pub(super) fn ownerless(&self) -> Vec<(String, Owner)> {
         let records = self.records.iter();
         let owned = records.filter_map(|(name, it)| Some((name, &it.as_ref().ok()?.1.owner)));
@@ -307,7 +307,7 @@ impl Cache {
     }
 }
 
-/// Whether the mistake in the spec has been told.
+/// Whether the status reports the mistake in the spec.
 fn invalid(object: &TechnicalUser, now: Now) -> CacheState {
     let Some(owner) = observation::owner(&object.metadata) else {
         return CacheState::UpToDate(None);

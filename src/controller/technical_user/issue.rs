@@ -15,7 +15,7 @@ use crate::kubernetes::client::{ConditionalPatch, ObjectRef};
 use crate::kubernetes::codec::version_of;
 
 /// Registers, reveals, promotes. Each step is taken only after a 2xx of the one before; whatever
-/// else happens, the client secret is forgotten and the next look tells how far it came.
+/// else happens, the client secret is forgotten and the next observation shows how far it came.
 pub(super) async fn issue_secret(
     issue: Issue,
     user: &User,
@@ -50,7 +50,7 @@ pub(super) async fn issue_secret(
         let is_unseen =
             failure.kind.is_refusal() && is_untouched(secret_at, untouched, context).await;
         if is_unseen {
-            // Else each look would leave another one behind. What fails here is left to the fence.
+            // Else each reconcile would leave another one behind. What fails here is left to the fence.
             let record = record_secret(&record.without(&id));
             let _ = cluster.replace_secret(record_at, &registered, &record).await;
             // What stays blocked leaves no Secret without a client secret behind.
@@ -81,7 +81,7 @@ fn has_paused(before: Now, after: Now) -> bool {
 }
 
 /// Whether the Secret is still what was to be written over, or absent if it was to be created. A
-/// refusal alone does not tell: a proxy may have sent the request twice, and a policy looks before
+/// refusal alone does not show it: a proxy may have sent the request twice, and a policy is checked before
 /// the version is compared.
 async fn is_untouched(at: ObjectRef<'_>, placeholder: Option<&Version>, context: &Context) -> bool {
     match (context.cluster.secret_metadata(at).await, placeholder) {

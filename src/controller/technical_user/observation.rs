@@ -1,4 +1,4 @@
-//! From the objects of the API server to what a decision looks at.
+//! From the objects of the API server to the input of a decision.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -125,7 +125,7 @@ fn mutability(entries: &[ManagedFieldsEntry]) -> Mutability {
     if may_be_set { Mutability::Unknown } else { Mutability::Mutable }
 }
 
-/// Who owns a delivered Secret.
+/// The owner of a delivered Secret.
 pub(super) fn ownership(metadata: &ObjectMeta) -> Option<Ownership> {
     Ownership::of("TechnicalUser", metadata)
 }
@@ -141,7 +141,7 @@ fn written(entries: &[ManagedFieldsEntry]) -> ManagedFields {
     }
 }
 
-/// Fields that somebody else wrote last, with a word for who and when.
+/// Fields that another manager wrote last, with that manager and the time.
 fn foreign_fields(
     entries: &[ManagedFieldsEntry],
     ours: &BTreeSet<String>,

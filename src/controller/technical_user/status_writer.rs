@@ -36,7 +36,7 @@ pub(super) async fn report_failure(look: &Observation, error: &Error, context: &
     let Some(blocked_reason) = error.blocked_reason() else {
         return;
     };
-    // Who cannot be asked about the object cannot be asked about its key.
+    // If the object cannot be read, its key cannot be read either.
     let ability = if blocked_reason == BlockedReason::ApiServerUnavailable {
         SigningKeyState::Unknown
     } else {
@@ -121,7 +121,7 @@ async fn write_status(
     let Some(version) = version_of(&object.metadata) else { return Ok(false) };
     match context.cluster.apply_status(at, &version, &status).await {
         Ok(()) => {}
-        // The user went, or came anew, in the meantime: the watch will tell.
+        // The user was deleted or made again meanwhile: an event of the watch will follow.
         Err(failure) if matches!(failure.kind, ApiErrorKind::NotFound | ApiErrorKind::Conflict) => {
             return Ok(false);
         }
@@ -132,7 +132,7 @@ async fn write_status(
     Ok(true)
 }
 
-/// Tells what the record says now that it did not say when it was looked at.
+/// Reports what the record says now and did not say when it was read.
 pub(super) async fn record_changed(
     change: Change,
     observed: &Observed,
@@ -175,7 +175,7 @@ pub(super) async fn refreshed(refresh: &Refresh, user: &User, context: &Context)
     record_event(user, status::refreshed(user), context).await;
 }
 
-/// Whoever revealed it died, or never heard that it did, and took the reason along.
+/// The replica that delivered it crashed or lost the response; its cause is unknown.
 async fn found_issued(is_first: bool, user: &User, serial: i64, context: &Context) {
     tracing::info!(
         namespace = user.owner.namespace,

@@ -10,7 +10,7 @@ use crate::kubernetes::client::{ApiErrorKind, ObjectRef};
 ///
 /// # Guarantees
 ///
-/// The record goes at exactly the version that was read before its owner was looked for, so one
+/// The record goes at exactly the version that was read before its owner was read, so one
 /// that a new user has taken over stays. A record that cannot be read stays.
 ///
 /// # Errors

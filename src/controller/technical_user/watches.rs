@@ -22,7 +22,7 @@ use crate::controller::installation::Installations;
 use crate::domain::technical_user::status::SigningKeyState;
 use crate::kubernetes::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
 
-/// What a watch told of which kind.
+/// The events of the watches, by kind.
 pub(super) enum Update {
     User(usize, WatchEvent<UserRef, Box<TechnicalUser>>),
     Record(WatchEvent<String, Readable>),
@@ -31,7 +31,7 @@ pub(super) enum Update {
 }
 
 impl Update {
-    /// Whether a watch has just told everything once more.
+    /// Whether a watch has just relisted.
     pub(super) fn ends_a_list(&self) -> bool {
         matches!(
             self,
@@ -43,7 +43,7 @@ impl Update {
     }
 }
 
-/// Opens the watches, and tells the views to expect them.
+/// Starts the watches, and registers them in the cache.
 pub(super) fn watches(
     client: &Client,
     (settings, installations): (&Settings, &Arc<Installations>),

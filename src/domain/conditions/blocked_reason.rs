@@ -60,14 +60,14 @@ pub enum BlockedReason {
     },
     /// The API server cannot be reached, is overloaded, or failed.
     ApiServerUnavailable,
-    /// Somebody changes what the operator writes, again and again.
+    /// Another program changes what the operator writes, again and again.
     WriteConflict {
         /// The kind, namespace and name of what is changed, unless it is one of several objects.
         object: Option<String>,
     },
 }
 
-// === impl Obstacle ===
+// === impl BlockedReason ===
 
 impl BlockedReason {
     /// Whether waiting helps.

@@ -12,7 +12,7 @@ pub struct Event {
     pub reason: &'static str,
     /// One sentence for people.
     pub message: String,
-    /// Whether a person should look.
+    /// `Normal` or `Warning`.
     pub progress: Progress,
 }
 
@@ -29,7 +29,7 @@ impl Event {
         Self { reason, message, progress: Progress::Done }
     }
 
-    /// Something that a person should look at.
+    /// An Event of type `Warning`.
     pub(crate) fn warning(reason: &'static str, message: String) -> Self {
         Self { reason, message, progress: Progress::Reconciling }
     }
@@ -51,14 +51,14 @@ pub fn condition_events(object: &str, former: &[Condition], present: &[Condition
     NEGATIVE_CONDITIONS.iter().filter_map(turn).collect()
 }
 
-/// Whether trouble was told of, so that its end is worth telling, too.
+/// Whether a fault was reported, so that its end is reported, too.
 pub fn was_not_ready(former: &[Condition]) -> bool {
     let is_there = |type_| find(former, type_).is_some();
     let ready = find(former, "Ready");
     ready.is_some_and(|ready| ready.status == ConditionStatus::False)
         || is_there("Reconciling")
         || is_there("Stalled")
-        // Nobody was in trouble then, but nothing worked either: its end is worth telling.
+        // A suspended object had no fault, but did not work either: its end is reported.
         || is_there("Suspended")
 }
 
@@ -66,7 +66,7 @@ fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     conditions.iter().find(|condition| condition.type_ == type_)
 }
 
-/// A condition that is there only while it is true, and what is told when it is so no more.
+/// A condition that is present only while it is true, and the Event of its end.
 struct NegativeCondition {
     type_: &'static str,
     cleared_reason: &'static str,
@@ -84,12 +84,12 @@ const NEGATIVE_CONDITIONS: &[NegativeCondition] = &[
     NegativeCondition {
         type_: "JWKSIncomplete",
         cleared_reason: "JWKSComplete",
-        cleared_message: "the JWKS is up to date in every namespace where it shall be.",
+        cleared_message: "the JWKS is up to date in every selected namespace.",
     },
     NegativeCondition {
         type_: "JWKSOrphaned",
         cleared_reason: "JWKSOrphanDeleted",
-        cleared_message: "no JWKS is left where none is wanted.",
+        cleared_message: "every unwanted copy of the JWKS was deleted.",
     },
     NegativeCondition {
         type_: "RevokedKeyPublished",
@@ -99,12 +99,12 @@ const NEGATIVE_CONDITIONS: &[NegativeCondition] = &[
     NegativeCondition {
         type_: "RevocationRequestInvalid",
         cleared_reason: "RevocationRequestResolved",
-        cleared_message: "the annotation iam.cyoda.com/revoke-requested-at names no unknown kid any more.",
+        cleared_message: "the invalid revocation request is gone.",
     },
     NegativeCondition {
         type_: "RequestIgnored",
         cleared_reason: "RequestNoLongerEmpty",
-        cleared_message: "no annotation of a request is empty any more.",
+        cleared_message: "every request annotation has a value.",
     },
 ];
 

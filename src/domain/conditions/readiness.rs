@@ -15,7 +15,7 @@ pub struct Readiness {
     pub reason: &'static str,
     /// One sentence for people.
     pub message: String,
-    /// Whether somebody is working on it, or a person has to.
+    /// Whether the operator works on it, or a person has to.
     pub progress: Progress,
 }
 
@@ -31,14 +31,14 @@ pub enum Progress {
 }
 
 impl Readiness {
-    /// Whether the conditions of before do not say so yet: the same words again are no news.
+    /// Whether the former conditions do not say so yet: the same again is no Event.
     pub fn is_change(&self, former: &[Condition]) -> bool {
         let ready = former.iter().find(|it| it.type_ == "Ready");
         ready.is_none_or(|ready| ready.reason != self.reason)
     }
 }
 
-/// The status of `Ready` while something that works is in trouble.
+/// The status of `Ready` while something that works has a fault.
 pub(crate) fn ready_status(works: bool) -> ConditionStatus {
     if works { ConditionStatus::True } else { ConditionStatus::False }
 }
@@ -60,7 +60,7 @@ pub(crate) fn clock_condition(trust: ClockState) -> Option<(&'static str, &'stat
     }
 }
 
-/// The conditions of a resource, as one look found them.
+/// The conditions of a resource, as one reconcile found them.
 pub(crate) struct Conditions {
     generation: i64,
     now: Now,
@@ -68,7 +68,7 @@ pub(crate) struct Conditions {
 }
 
 impl Conditions {
-    /// `Ready`, and whether somebody is working on it.
+    /// `Ready`, and whether the operator works on it.
     pub(crate) fn of(readiness: Readiness, generation: i64, now: Now) -> Self {
         let Readiness { status, reason, message, progress } = readiness;
         let mut conditions = Self { generation, now, all: Vec::new() };

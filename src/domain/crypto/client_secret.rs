@@ -35,7 +35,7 @@ pub enum MalformedCredential {
     /// Not of the form of a client secret.
     #[error("a client secret has 62 letters and digits and starts with `tus`")]
     ClientSecret,
-    /// Of the form of a client secret, but nobody issued it.
+    /// Of the form of a client secret, but never issued.
     #[error("the checksum of the client secret is wrong")]
     Checksum,
     /// Not 1 to 100 letters and digits.
@@ -162,7 +162,7 @@ impl ClientId {
         &self.0
     }
 
-    /// Whether it has the form of a derived client id, so that nobody may choose it.
+    /// Whether it has the form of a derived client id, so that no user may choose it.
     pub fn looks_derived(&self) -> bool {
         let digits = self.0.strip_prefix("tu").unwrap_or_default();
         digits.len() == 24 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'v'))

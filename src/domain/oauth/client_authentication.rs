@@ -10,7 +10,7 @@ use crate::domain::crypto::client_secret::{ClientId, ClientSecret};
 /// What a client presented, well-formed.
 #[derive(Debug)]
 pub struct ClientCredentials {
-    /// Who it says it is.
+    /// The client id that it names.
     pub client_id: ClientId,
     /// What is to prove it.
     pub secret: ClientSecret,
@@ -25,7 +25,7 @@ pub enum ClientAuthMethod {
     Basic,
     /// `client_secret_post`.
     Post,
-    /// None, or one that nobody knows.
+    /// None, or an unknown one.
     None,
 }
 
@@ -80,7 +80,7 @@ impl ClientCredentials {
         Self::parsed(&id, &secret, ClientAuthMethod::Basic)
     }
 
-    /// Who a request says it is, whatever it proves; nothing when that is no client id by its form.
+    /// The client id that a request names, without proof; `None` if it has not the form of a client id.
     pub fn client_id(authorization: Option<&[u8]>, form: &Form<'_>) -> Option<ClientId> {
         let Some(authorization) = authorization else {
             return form.client_id.as_deref()?.parse().ok();

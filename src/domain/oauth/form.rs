@@ -38,7 +38,7 @@ pub enum InvalidForm {
 }
 
 impl<'a> Form<'a> {
-    /// Reads a body of type `application/x-www-form-urlencoded`. Parameters that nobody knows are
+    /// Reads a body of type `application/x-www-form-urlencoded`. Unknown parameters are
     /// ignored (RFC 6749 section 3.2).
     ///
     /// # Errors

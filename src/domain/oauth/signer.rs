@@ -1,7 +1,7 @@
-//! Which key signs now, given what a server has in view.
+//! Which key signs now, given what a server has cached.
 //!
 //! A token service signs by the ledger alone, and only with a key that it sees published: a server
-//! whose views are too old to know better refuses rather than sign what nobody can verify.
+//! whose caches are too old refuses rather than sign a token that no verifier accepts.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::domain::crypto::public_key::Kid;
 use crate::domain::signing_key::Ledger;
 use crate::domain::signing_key::ledger::Entry;
 
-/// What a server has in view of one series, each with its age: the time since a watch last told
+/// What a server has cached of one series, each with its age: the time since a watch last received
 /// something, by a clock that cannot jump.
 #[derive(Clone, Copy, Debug)]
 pub struct SignerInputs<'a> {
@@ -26,12 +26,12 @@ pub struct SignerInputs<'a> {
     pub private: Aged<&'a BTreeSet<Kid>>,
 }
 
-/// Something in view, and how old that view may be.
+/// A cached value, and how old it may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Aged<T> {
-    /// What is in view.
+    /// The value.
     pub seen: T,
-    /// The time since the view was known to be current.
+    /// The time since the value was known to be current.
     pub age: Duration,
 }
 
@@ -47,11 +47,11 @@ pub enum SigningState {
 /// Why nothing is signed. A server says 503 then, and means all of them to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SigningUnavailable {
-    /// A view is not there yet.
-    #[error("the watches of {0} have not told everything yet")]
+    /// A watch is not synced yet.
+    #[error("the watches of {0} are not synced yet")]
     NotSynced(&'static str),
-    /// A view is too old.
-    #[error("the view of {0} is too old to sign by")]
+    /// A watch is too old.
+    #[error("the watch of {0} is too old to sign by")]
     Stale(&'static str),
     /// There is no such `SigningKey`.
     #[error("there is no such SigningKey")]
@@ -59,8 +59,8 @@ pub enum SigningUnavailable {
     /// It is suspended.
     #[error("the SigningKey is suspended")]
     Suspended,
-    /// No ledger is in view.
-    #[error("the ledger of the SigningKey is not in view")]
+    /// No ledger is cached.
+    #[error("the ledger of the SigningKey is not there")]
     NoLedger,
     /// The operator runs with other settings, by which keys would leave the JWKS too early.
     #[error(
@@ -75,7 +75,7 @@ pub enum SigningUnavailable {
 /// The key that signs at `now`: the newest that may, that the JWKS has, and whose private half is at
 /// hand (K1, K3).
 ///
-/// `most_age` is the bound on the age of every view, S: a key leaves the JWKS only when no server
+/// `most_age` is the bound on the age of every watch, S: a key leaves the JWKS only when no server
 /// within that bound can sign with it any more.
 ///
 /// # Errors

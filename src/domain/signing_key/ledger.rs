@@ -39,7 +39,7 @@ pub struct Ledger {
     /// Keys that leave the JWKS without having had their time, since their pair is gone.
     #[serde(default)]
     pub vanished: Dropped,
-    /// No key gets a lower index: a ledger made anew may not know the keys between its last entry and
+    /// No key gets a lower index: a recovered ledger may not know the keys between its last entry and
     /// the next.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub next_from: u32,
@@ -55,7 +55,7 @@ pub struct Ledger {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SharedSettings {
-    /// How old the views of a server may be for it to sign, in seconds.
+    /// How old the watches of a token server may be for it to sign, in seconds.
     pub view_age_seconds: i64,
     /// How long a token lives at most, in seconds.
     pub token_lifetime_seconds: i64,
@@ -126,7 +126,7 @@ pub struct Entry {
 pub enum Withdrawal {
     /// Its last token has expired.
     Drained,
-    /// Somebody asked for it.
+    /// A request asked for it.
     Revoked,
 }
 

@@ -1,4 +1,4 @@
-//! What a decision looks at.
+//! The input of a decision.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,14 +29,14 @@ pub struct Observed {
     pub key_pairs: BTreeMap<u32, KeyPair>,
 }
 
-/// Which JWKS ConfigMaps a look has read.
+/// Which JWKS ConfigMaps were read.
 ///
 /// The namespaces are a list that users can grow. A revocation must not wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Those of every namespace.
     AllNamespaces,
-    /// The one at home alone: the others could not be read.
+    /// The one of the operator's namespace alone: the others could not be read.
     OperatorNamespace,
 }
 
@@ -84,11 +84,11 @@ pub struct Series {
 /// Whose object a `SigningKey` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Somebody declared it: its algorithm is immutable.
+    /// A user declared it: its algorithm is immutable.
     Declared,
-    /// The operator made it, and nobody has said which algorithm it shall have.
+    /// The operator made it, and no user has set its algorithm.
     Bootstrapped,
-    /// The operator made it, and somebody has said since which algorithm it shall have.
+    /// The operator made it, and a user has set its algorithm since.
     Claimed,
 }
 
@@ -101,7 +101,7 @@ pub enum ConfigMapState {
     Owned(Published),
     /// What a series of the same name left that is gone for certain.
     Orphaned(Version),
-    /// Something of somebody else: left alone.
+    /// It belongs to another owner: left alone.
     Conflict,
     /// It cannot be written, or is on its way out; with the keys that verifiers still find in it.
     Unwritable(BlockedReason, BTreeSet<Kid>),
@@ -147,7 +147,7 @@ pub enum LedgerState {
     Ledger(Version, Box<Ledger>),
     /// There is something that cannot be read. It is never written over.
     Unreadable(Unreadable),
-    /// The look failed before it was read.
+    /// The observation failed before it was read.
     Unread,
 }
 
@@ -156,7 +156,7 @@ pub enum LedgerState {
 pub struct KeyPair {
     /// The version of its Secret.
     pub version: Version,
-    /// Its public half, if its private half was looked at and is of this series.
+    /// Its public half, if its private half was read and is of this `SigningKey`.
     pub public: Option<PublicKey>,
 }
 

@@ -1,7 +1,7 @@
 //! What becomes of a ledger or a key pair whose `SigningKey` is gone.
 //!
 //! The garbage collector deletes what a `SigningKey` owned. What was orphaned, or restored without its
-//! owner, is left to the operator: a private key must not stay for ever, and a restore of the
+//! owner, is left to the operator: a private key must not stay, and a restore of the
 //! `SigningKey` itself may still be under way.
 
 use jiff::{SignedDuration, Timestamp};

@@ -35,7 +35,7 @@ pub(super) fn revocation_requested(view: &Context<'_>) -> Option<Step> {
             found.revoke(view.now.latest());
             promote_previous(&mut ledger, view.observed, view.now);
         }
-        // It signs no more: nobody has to take its place.
+        // It signs no more: no other key has to take its place.
         Some(Withdrawal::Drained | Withdrawal::Revoked) => {
             found.withdrawal = Some(Withdrawal::Revoked);
         }

@@ -16,7 +16,7 @@ pub const HANDOVER: SignedDuration = SignedDuration::from_mins(10);
 
 /// The time a key stays in the JWKS after it can have signed last (K2).
 ///
-/// `max_staleness` is how long a token server may sign without news of its watches, `token_lifetime` how
+/// `max_staleness` is how long a token server may sign without an event of its watches, `token_lifetime` how
 /// long a token lives at most.
 pub fn retention(
     grace: SignedDuration,

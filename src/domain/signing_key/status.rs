@@ -1,4 +1,4 @@
-//! What a user is told: the state and the times of every key, and one sentence for how things stand.
+//! The status: the state and the times of every key, and one sentence for the outcome.
 //!
 //! Status is never an input of a decision. Whatever is lost of it is written again.
 
@@ -44,7 +44,7 @@ pub fn status(
         ..SigningKeyStatus::default()
     };
     let LedgerState::Ledger(_, ledger) = &observed.ledger else {
-        // What is known of the keys stays: nobody can say that it is not so any more.
+        // The status of the keys stays: nothing shows that it is wrong.
         let former = former.cloned().unwrap_or_default();
         let SigningKeyStatus { observed_generation, jwks, conditions, .. } = blank;
         let jwks = former.jwks.clone().or(jwks);
@@ -85,7 +85,7 @@ fn is_bootstrapped(series: &Series, ledger: &Ledger) -> bool {
     }
 }
 
-/// Where the JWKS is. A look at home alone does not count the namespaces again.
+/// Where the JWKS is. An observation of the operator's namespace alone does not count the namespaces again.
 fn jwks(observed: &Observed, series: &Series, former: Option<&SigningKeyStatus>) -> JwksStatus {
     let published =
         observed.targets.values().filter(|it| matches!(it, ConfigMapState::Owned(_))).count();
@@ -220,9 +220,9 @@ fn conditions(observed: &Observed, series: &Series, outcome: &Outcome, now: Now)
     conditions
 }
 
-/// The conditions of which this look can tell nothing, since it was cut short: those stay.
+/// The conditions that this observation cannot judge, since it was cut short: those stay.
 fn unseen<'a>(observed: &Observed, series: &Series) -> impl Iterator<Item = &'a str> + use<'a> {
-    // There is always one target, at home.
+    // There is always one target, in the operator's namespace.
     let is_cut_short = observed.targets.is_empty() || observed.sight == Scope::OperatorNamespace;
     let targets = is_cut_short.then_some(["JWKSIncomplete", "JWKSOrphaned"]);
     let is_asked = series.revoke_request.is_some();
@@ -306,7 +306,8 @@ fn named(names: Vec<&str>) -> String {
     shown.join(", ") + &more
 }
 
-/// The revoked keys that verifiers still find at home: the other namespaces are listed for themselves.
+/// The revoked keys that verifiers still find in the operator's namespace. Other namespaces have a condition of
+/// their own.
 fn revoked_but_published(observed: &Observed, series: &Series) -> Option<String> {
     let LedgerState::Ledger(_, ledger) = &observed.ledger else {
         return None;
@@ -320,9 +321,9 @@ fn revoked_but_published(observed: &Observed, series: &Series) -> Option<String>
     }
     let (object, map) = (series.object(), series.place_in(&series.operator_namespace).config_map());
     Some(format!(
-        "These revoked keys of {object} are still in {map}, so that their tokens verify: {}. They \
-         leave it once it can be written and has another key in their place: the condition Ready \
-         says what is in the way. Remove that, or delete {object}, and its JWKS with it.",
+        "These revoked keys of {object} are still in {map}: {}. Verifiers still accept their tokens. \
+         The operator removes the keys once it can write {map} with another key. The condition \
+         Ready names what prevents this: resolve it, or delete {object} together with its JWKS.",
         named(exposed)
     ))
 }

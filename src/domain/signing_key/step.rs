@@ -10,7 +10,7 @@ use crate::domain::object::Version;
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Conditional writes, then look again.
+    /// Conditional writes, then observe again.
     Write(Write),
     /// Nothing, until something changes or the instant comes.
     Done(Done),
@@ -21,7 +21,7 @@ pub enum Step {
 pub struct Done {
     /// What to tell the user.
     pub outcome: Outcome,
-    /// When to look again, if time alone can change the answer.
+    /// When to reconcile again, if time alone can change the outcome.
     pub requeue_at: Option<Timestamp>,
 }
 
@@ -79,6 +79,6 @@ pub enum Change {
     Agree,
     /// No write that was decided before can give its time to a key whose pair is gone.
     Fence,
-    /// The ledger was lost and is made anew from the key pairs.
+    /// The ledger was lost and is rebuilt from the key pairs.
     Recover,
 }

@@ -1,4 +1,4 @@
-//! What the delivered Secret shall look like, and what can be told of it from its metadata alone.
+//! The desired delivered Secret, and what its metadata alone shows of the present one.
 //!
 //! The operator never receives the data of a delivered Secret. Who wrote which field last is in the
 //! metadata (`managedFields`), so a foreign hand shows without anybody reading a value.
@@ -35,10 +35,10 @@ pub struct DesiredSecret {
 
 /// Whether the data of a Secret can be changed, as far as is known.
 ///
-/// Metadata names the field `immutable` when somebody set it, but not its value.
+/// Metadata names the field `immutable` when a manager set it, but not its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutability {
-    /// Nobody set `immutable`, or it is `false`.
+    /// No manager set `immutable`, or it is `false`.
     Mutable,
     /// `immutable` may be `true`. A write that clears the field shows it.
     Unknown,
@@ -74,9 +74,9 @@ pub struct ObservedSecret {
     pub has_applied_copy: bool,
     /// What the operator wrote last, by `managedFields`.
     pub ours: ManagedFields,
-    /// Who else wrote a field of data last, and when.
+    /// The other manager that wrote a field of data last, and when.
     pub foreign_fields: BTreeMap<String, String>,
-    /// Fields of data of which `managedFields` proves that somebody else wrote them last. A manager
+    /// Fields of data of which `managedFields` proves that another manager wrote them last. A manager
     /// that only took over an older account, or that created the Secret from a copy, is no proof.
     pub rewritten_fields: BTreeSet<String>,
 }
@@ -163,8 +163,8 @@ impl DesiredSecret {
 
     /// What has to change in the Secret, or nothing when it is as it should be.
     ///
-    /// A field that somebody else wrote last is written over once for each time they wrote it: the
-    /// digest names them, so a value that already was right is not written for ever.
+    /// A field that another manager wrote last is written over once for each of its writes: the
+    /// digest names them, so a value that already was right is written once.
     pub fn refresh(&self, delivered: &ObservedSecret) -> Option<Refresh> {
         let mut refresh = Refresh {
             labels: difference(&self.labels, &delivered.labels, &delivered.ours.labels),
@@ -273,7 +273,7 @@ impl Refresh {
 // === impl Delivered ===
 
 impl ObservedSecret {
-    /// Whether it is proved that somebody else wrote a field that carries the client secret, or
+    /// Whether it is proved that another manager wrote a field that carries the client secret, or
     /// removed it.
     ///
     /// `managedFields` that were reset, merged or lost in a restore prove nothing.

@@ -38,7 +38,7 @@ impl Context<'_> {
     /// Rests until then, once all that needs no new client secret is done.
     fn waiting(&self, outcome: Outcome, until: Option<Timestamp>) -> Step {
         let tidy = self.pruned(self.record);
-        // Dead entries get their end first: without one they would fill the record for ever.
+        // Entries that can be pruned get their end first: without one they would fill the record.
         if tidy != *self.record {
             return self.put(tidy, Change::Prune);
         }

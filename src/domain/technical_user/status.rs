@@ -1,4 +1,4 @@
-//! What a user is told: one sentence for each way a decision can rest, and the status around it.
+//! The status: one sentence for each outcome of a decision, and the fields around it.
 //!
 //! Status is never an input of a decision. Whatever is lost of it is written again.
 
@@ -187,7 +187,7 @@ fn conditions(
     let aliases = observed.delivered.as_ref().map(|it| user.content.pending_aliases(it));
     if let Some(aliases) = aliases.filter(|aliases| !aliases.is_empty()) {
         let message = format!(
-            "The field {} of {} appears with the next client secret of {object}: nobody holds the \
+            "The field {} of {} appears with the next client secret of {object}: the operator does not hold the \
              present one any more. To have it now, set the annotation \
              iam.cyoda.com/rotate-requested-at to a new value.",
             aliases.join(", "),

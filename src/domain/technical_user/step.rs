@@ -9,7 +9,7 @@ use super::verifier_record::{Record, Version};
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// One conditional write, then look again.
+    /// One conditional write, then observe again.
     Write(Write),
     /// Nothing, until something changes or the instant comes.
     Done(Done),
@@ -20,7 +20,7 @@ pub enum Step {
 pub struct Done {
     /// What to tell the user.
     pub outcome: Outcome,
-    /// When to look again, if time alone can change the answer.
+    /// When to reconcile again, if time alone can change the outcome.
     pub requeue_at: Option<Timestamp>,
 }
 
@@ -67,7 +67,7 @@ pub enum Change {
 /// Everything that an issue needs but the client secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issue {
-    /// The version of the record that was looked at.
+    /// The version of the record that was read.
     pub record_version: Version,
     /// The record as it shall be, still without the new verifier.
     pub record: Record,
@@ -91,7 +91,7 @@ pub enum Cause {
     Requested,
     /// The delivered Secret is gone.
     Deleted,
-    /// Somebody changed the client secret in the delivered Secret.
+    /// Another manager changed the client secret in the delivered Secret.
     Altered,
     /// The delivered Secret carries a client secret that is not the current one.
     Unknown,

@@ -1,7 +1,7 @@
 //! The verifier record: what the operator keeps of a client's secrets.
 //!
 //! One record per client id. It never holds a client secret, and what it holds of verifiers cannot
-//! be printed. Every change is a function from record to record; none forgets an entry that somebody
+//! be printed. Every change is a function from record to record; none forgets an entry that a workload
 //! may still use.
 
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ pub struct Owner {
     /// The name.
     pub name: String,
     /// The uid of the namespace, from live reads that prove that it is the one of this
-    /// `TechnicalUser`. A record of an earlier version has none until the next look.
+    /// `TechnicalUser`. A record of an earlier version has none until the next reconcile.
     #[serde(rename = "namespaceUID", default, skip_serializing_if = "Option::is_none")]
     pub namespace_uid: Option<String>,
 }
@@ -302,7 +302,7 @@ impl Entry {
         }
     }
 
-    /// Whether it is pending, cannot be revealed now, and is not what the Secret shows. Somebody may
+    /// Whether it is pending, cannot be revealed now, and is not what the Secret shows. A workload may
     /// have seen it all the same, before the Secret was deleted or altered.
     pub fn can_prune(&self, id: &CredentialId, shown: Option<DeliveredCredential<'_>>) -> bool {
         let EntryState::Pending(placeholder) = &self.state else {

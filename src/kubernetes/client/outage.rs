@@ -28,7 +28,7 @@ impl Outage {
     }
 }
 
-/// A small API server has its roles after a few seconds; a right that is missing is told this late.
+/// A small API server has its roles after a few seconds; a missing right is reported this late.
 const RECOVERY: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ impl ConditionalClient {
         absent_as_none(self.object(call.request(Method::GET), &call).await)
     }
 
-    /// Makes a `SigningKey` by server-side apply of one label and an empty spec. So whoever declares
+    /// Makes a `SigningKey` by server-side apply of one label and an empty spec. So a manifest that declares
     /// the same object later meets no conflict. One that exists gets the label and nothing else.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl ConditionalClient {
     ) -> Result<Version, ApiError> {
         let call = ApiRequest::on(SIGNING_KEYS, ObjectRef { namespace: "", name }, "patch")
             .metadata_only();
-        // The default is left out: nobody else can want another one.
+        // The default is left out: no other manifest can want another one.
         let spec = match controller_name {
             api::CONTROLLER_NAME => json!({}),
             other => json!({"controllerName": other}),
@@ -274,7 +274,7 @@ impl ConditionalClient {
                     next.clear();
                     continue;
                 }
-                // Whoever may write such objects may make them large.
+                // Anyone who may write such objects may make them large.
                 Err(ApiError { kind: ApiErrorKind::Oversized, .. }) if page > 1 => {
                     page = page.div_euclid(SMALLER).max(1);
                     continue;

@@ -1,5 +1,5 @@
-//! A file that somebody may rotate: once its path leads to another file, or to none, what is written
-//! goes to that path again. Nobody has to send a signal.
+//! A file that may be rotated: once its path leads to another file, or to none, records
+//! go to that path again. No signal is needed.
 
 use std::fs::{File, OpenOptions, metadata};
 use std::io::{self, ErrorKind, Write};
@@ -36,7 +36,7 @@ impl LogFile {
         })
     }
 
-    /// How often the path is looked at: once a second while there is something to write, unless said
+    /// How often the path is checked: once a second while there is something to write, unless set
     /// here.
     #[must_use]
     pub fn with_check_interval(mut self, every: Duration) -> Self {
@@ -52,14 +52,14 @@ impl LogFile {
             Ok(file) => {
                 self.file = file;
                 self.is_in_trouble = false;
-                tracing::info!(file = %self.path.display(), "audit log opened anew");
+                tracing::info!(file = %self.path.display(), "audit log reopened");
             }
             Err(error) if !self.is_in_trouble => {
                 self.is_in_trouble = true;
                 tracing::error!(
                     %error,
                     file = %self.path.display(),
-                    "the audit log was moved away and cannot be opened anew: records go on into the \
+                    "the audit log was moved away and cannot be reopened: records go on into the \
                      file before"
                 );
             }
@@ -97,7 +97,7 @@ fn opened(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
-/// A look costs two system calls.
+/// A check costs two system calls.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ impl BodyBounds {
     }
 }
 
-/// Reads what nobody wants, up to a bound.
+/// Discards the rest of a body, up to a bound.
 async fn discard(mut rest: Body) {
     let mut bytes = 0;
     while let Some(Ok(frame)) = rest.frame().await {

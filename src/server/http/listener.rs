@@ -56,7 +56,7 @@ impl Listener {
         self
     }
 
-    /// The certificate that is shown, if it speaks TLS, to be looked at any time.
+    /// The certificate of the listener, if it speaks TLS.
     pub fn certificate(&self) -> Option<CurrentCertificate> {
         self.certificates.as_ref().map(Certificates::current)
     }
@@ -75,7 +75,7 @@ impl Listener {
     ///
     /// # Guarantees
     ///
-    /// After `stop`, nothing is accepted, each client is told to go (`Connection: close`, GOAWAY),
+    /// After `stop`, no connection is accepted, each client is asked to close (`Connection: close`, GOAWAY),
     /// and what still runs after [`Limits::drain`] is cut. No connection outlives the future, also when
     /// it is dropped.
     ///
@@ -246,7 +246,7 @@ fn is_of_the_client(error: &io::Error) -> bool {
 const MAX_CONNECTIONS: usize = 1 << 28;
 /// Long enough not to spin, short enough not to be noticed.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-/// How often the crowd is searched for room while somebody waits.
+/// How often the tracker is searched for room while a connection waits.
 const FULL_BACKOFF: Duration = Duration::from_millis(50);
 /// Less than any balancer keeps a silent connection: Azure's 4 min are the least.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_mins(1);

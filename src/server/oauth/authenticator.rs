@@ -74,7 +74,7 @@ pub enum AuthError {
     Invalid(AuthFailureReason),
     /// Too many wrong client secrets.
     TooOften(Duration),
-    /// Nobody could say.
+    /// The check was not possible.
     Unchecked(Reason, Duration),
 }
 
@@ -83,7 +83,7 @@ pub enum AuthError {
 pub struct AuthFailure {
     /// Why.
     pub reason: AuthError,
-    /// Who it says it is, when there is such a client.
+    /// The client that it names, if that client exists.
     pub known: Option<Arc<RegisteredClient>>,
 }
 
@@ -121,7 +121,7 @@ impl Authenticator {
     /// # Errors
     ///
     /// [`Failed`]. Whether the client exists makes no difference, neither in the answer nor in its
-    /// time: it is looked for once, and whoever is not there has a stand-in.
+    /// time: one lookup, and a dummy client for an unknown one.
     pub async fn authenticate(
         &self,
         presented: &ClientCredentials,
@@ -330,7 +330,7 @@ const MAX_NEGATIVE: usize = 10_000;
 /// How long to wait for a turn: a few hashes.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Who is looked up in vain is told so after a whole number of these: longer than most lookups take.
+/// Failed lookups answer at multiples of this, so that timing does not reveal whether a client exists.
 const RESPONSE_QUANTUM: Duration = Duration::from_millis(50);
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -148,7 +148,7 @@ impl IntoResponse for OAuthError {
     }
 }
 
-/// JSON that nobody may keep.
+/// JSON with `Cache-Control: no-store`.
 pub fn no_store(status: StatusCode, body: &impl Serialize) -> Response {
     no_store_bytes(status, serde_json::to_vec(body).unwrap_or_default())
 }

@@ -52,7 +52,7 @@ async fn answer(service: &Arc<TokenEndpoint>, posted: &FormRequest) -> Response 
         let rejected = Rejection { refusal, method: request.method, client: Some(request.known) };
         return refused(service, REFUSED, posted.source, rejected);
     };
-    // Of any other token nothing is told, not even why (RFC 7662 section 2.2).
+    // The response says nothing about any other token, not even why (RFC 7662 section 2.2).
     let claims = service.active(token);
     let (client, way) = (&*request.known, (request.method, posted.source));
     service.audit.introspected(client, service.clock.elapsed(), || {

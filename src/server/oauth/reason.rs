@@ -1,5 +1,5 @@
 //! Why a request that may well be right is refused for now: the one word for metrics and audit records,
-//! and the words for whoever asked.
+//! and the words for the caller.
 
 use crate::directory::LookupError;
 use crate::domain::oauth::signer::SigningUnavailable;
@@ -14,7 +14,7 @@ pub enum AuthFailureReason {
     UnknownMethod,
     /// The credentials do not have the form of a client id and a client secret.
     Malformed,
-    /// No such client is in view, and the API server has none with that client secret.
+    /// The directory has no such client, and the API server has none with that client secret.
     UnknownClient,
     /// The client has no client secret of that id: it has ended, was revoked, or was never issued.
     SecretEnded,
@@ -48,7 +48,7 @@ pub enum Reason {
     TotalRate,
     /// Too many wrong client secrets of one client cost a hash.
     Guesses,
-    /// Too many clients failed, whoever they are.
+    /// Too many failures of all clients together.
     Failures,
     /// A lookup at the API server was not possible, or said nothing.
     Lookup(LookupError),
@@ -99,7 +99,7 @@ impl Reason {
         }
     }
 
-    /// The sentence for whoever asked.
+    /// The sentence for the caller.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::ClientRate | Self::TotalRate | Self::Guesses | Self::Failures => {
@@ -112,7 +112,7 @@ impl Reason {
                 "the token service does not know enough yet to sign"
             }
             Self::Signer(SigningUnavailable::Stale(_)) => {
-                "the token service has been out of touch for too long to sign"
+                "the token service has been disconnected from the API server for too long to sign"
             }
             Self::Signer(SigningUnavailable::Absent) => {
                 "the SigningKey that this client names does not exist"

@@ -30,7 +30,7 @@ use crate::server::metrics::Metrics;
 pub struct TokenEndpoint {
     /// What is known.
     pub directory: Arc<Directory>,
-    /// Who is who.
+    /// Clients and keys.
     pub authenticator: Authenticator,
     /// What tokens say, and where they are to be had.
     pub issuer: Issuer,
@@ -44,7 +44,7 @@ pub struct TokenEndpoint {
     pub entropy: Arc<dyn Entropy>,
     /// What is counted.
     pub metrics: Metrics,
-    /// Who got which token.
+    /// The audit record of each token.
     pub audit: Audit,
 }
 
@@ -112,13 +112,13 @@ pub(crate) struct Authenticated<'a> {
 pub(crate) struct Rejection {
     pub(crate) refusal: OAuthError,
     pub(crate) method: ClientAuthMethod,
-    /// Who it says it is, when there is such a client.
+    /// The client that it names, if that client exists.
     pub(crate) client: Option<Arc<RegisteredClient>>,
 }
 
 impl TokenEndpoint {
-    /// Reads the form, and makes sure whose it is. Whether the request itself makes sense is looked
-    /// at afterwards: nobody learns anything without a client secret.
+    /// Reads the form and authenticates the client. Whether the request itself is valid is checked
+    /// at afterwards: a request without a client secret learns nothing.
     pub(crate) async fn authenticated<'a>(
         &self,
         posted: &'a FormRequest,
@@ -190,7 +190,7 @@ impl TokenEndpoint {
         }
     }
 
-    /// A failure, counted: too many of them are told to slow down.
+    /// A failure, counted: beyond the limit it is answered with `slow_down`.
     fn failed(
         &self,
         text: Cow<'static, str>,

@@ -79,7 +79,7 @@ impl TokenEndpoint {
         let input = answer.get(begin..).unwrap_or_default();
         let signature = signer.key.sign(input.as_bytes()).map_err(|_| signing_failed())?;
         append_signature(&signature, &mut answer);
-        // Told when it is not what was asked for: some clients take another one for an error.
+        // `scope` is present only if it differs from the request: some clients take it for an error.
         let is_asked = form.scope.as_deref().is_some_and(|scope| granted.is_scope(scope));
         let scope = (!is_asked && !granted.roles.is_empty()).then(|| granted.scope());
         let lifetime = claims.expires_at().as_second() - issued_at.as_second();

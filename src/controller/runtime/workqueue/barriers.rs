@@ -1,7 +1,7 @@
-//! Obstacles that stop many objects: a quota, a policy, a missing right.
+//! Blocked reasons that stop many objects: a quota, a policy, a missing right.
 //!
-//! One of the objects that an obstacle stops tries for all of them, each in its turn. Its success wakes
-//! a few others, and so does each of theirs: an obstacle that is gone frees everybody within seconds,
+//! One of the blocked objects probes for all of them, each in its turn. Its success wakes
+//! a few others, and so does each of theirs: a blocked reason that is gone frees all objects within seconds,
 //! and one that stops some objects only costs a few requests for each object that comes free.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::kubernetes::client::{ApiError, Operation};
 
-/// An obstacle in one namespace.
+/// A blocked reason in one namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Barrier {
     /// The call and the reason why it is refused. It is the same text in every namespace.
@@ -26,7 +26,7 @@ impl Barrier {
     }
 }
 
-/// The objects that wait behind each obstacle.
+/// The objects that wait behind each barrier.
 #[derive(Debug)]
 pub(super) struct Barriers<K> {
     groups: BTreeMap<Barrier, Group<K>>,
@@ -50,7 +50,7 @@ pub(super) struct Probe<K> {
 }
 
 impl Barrier {
-    /// The barrier of an obstacle, as a text that is the same for everybody whom it stops, in a
+    /// The barrier of a blocked reason, as a text that is the same for all objects that it stops, in a
     /// namespace.
     pub(in crate::controller) fn new(blocked_reason: String, namespace: String) -> Self {
         Self { blocked_reason, namespace }
@@ -91,7 +91,7 @@ impl<K: Clone + Ord> Barriers<K> {
         group.is_some_and(|it| it.waiting.contains(key) && it.scout.as_ref() != Some(key))
     }
 
-    /// The next try, unless one is scheduled or nobody waits.
+    /// The next probe, unless one is scheduled or no object waits.
     pub(super) fn next_probe(&mut self, barrier: &Barrier) -> Option<Probe<K>> {
         // However many namespaces are blocked, the tries of all of them take a bounded rate.
         let crowded =
@@ -107,7 +107,7 @@ impl<K: Clone + Ord> Barriers<K> {
     }
 
     /// An object got past the barrier: returns some of those that wait, who may try at once. They wait
-    /// no more. So does one of each of a few other namespaces with the same obstacle.
+    /// no more. So does one of each of a few other namespaces with the same blocked reason.
     pub(super) fn release(&mut self, barrier: &Barrier) -> Vec<K> {
         let mut freed = Vec::new();
         if let Some(group) = self.groups.get_mut(barrier) {
@@ -132,7 +132,7 @@ impl<K: Clone + Ord> Barriers<K> {
         self.groups.clear();
     }
 
-    /// An object of each of the next few namespaces with the same obstacle.
+    /// An object of each of the next few namespaces with the same blocked reason.
     fn siblings(&mut self, barrier: &Barrier) -> Vec<K> {
         let after = (Bound::Excluded(barrier.clone()), Bound::Unbounded);
         let next = self.groups.range_mut(after).take(PROBES_AT_ONCE);
@@ -174,7 +174,7 @@ const FIRST_PROBE: Duration = Duration::from_secs(15);
 /// The time between two tries, so that one a minute is certain.
 pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(45);
 
-/// The time that one try takes of the tries of all: five a second, where very many are in trouble.
+/// The time that one try takes of the tries of all: five a second, where very many fail.
 pub(super) const RELEASE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How many others a success wakes.

@@ -1,4 +1,4 @@
-//! When who is looked at, in virtual time.
+//! When each key is reconciled, in virtual time.
 
 use super::*;
 
@@ -126,7 +126,7 @@ async fn the_return_of_the_api_server_hastens_those_that_failed() {
     assert_eq!(queue.get(now + Duration::from_secs(1)), None);
 }
 
-/// Looks whenever something is due, for as long as `during`, and returns how often.
+/// Reconciles whenever a key is due, for as long as `during`, and returns how often.
 fn play(
     queue: &mut WorkQueue<String>,
     began: Instant,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::UserRef;
 
-/// The users that chose the name of their delivered Secret, by that name: no news of a Secret has to
+/// The users that chose the name of their delivered Secret, by that name: no event of a Secret has to
 /// search all users for it.
 #[derive(Debug, Default)]
 pub(super) struct ChosenNames {

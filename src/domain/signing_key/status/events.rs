@@ -21,7 +21,7 @@ pub fn events(
     let known = |kid: &str| former.and_then(|former| former.keys.iter().find(|it| it.kid == kid));
     let keys = present.keys.iter().rev().filter_map(|key| turn(known(&key.kid), key, name));
     let is_told = match outcome {
-        // A key that begins is told as such; one that signs again ends the trouble that was told.
+        // A new key gets its own Event; a key that signs again ends the fault that was reported.
         Outcome::Signing(kid) => {
             let is_former = known(kid.as_str()).is_some_and(|it| it.state == KeyState::Active);
             is_former && (was_not_ready(conditions) || was_suspended(conditions))
@@ -54,7 +54,7 @@ fn turn(known: Option<&KeyStatus>, key: &KeyStatus, name: &str) -> Option<Event>
         return None;
     }
     let subject = format!("Key {} of {}", key.kid, object(name));
-    // One that waits for its time is told once it has it.
+    // A key that waits for its time is reported once it has it.
     let at = key.activation_time.as_ref()?.0;
     let (reason, message) = match key.state {
         KeyState::Published => {
@@ -68,7 +68,7 @@ fn turn(known: Option<&KeyStatus>, key: &KeyStatus, name: &str) -> Option<Event>
         KeyState::Retired => {
             ("KeyRetired", format!("{subject} left the JWKS: its last token has expired."))
         }
-        // Told when it was done, a revocation loudly.
+        // Reported when it was done, a revocation as a warning.
         KeyState::Staged | KeyState::Revoked => return None,
     };
     Some(Event::done(reason, message))

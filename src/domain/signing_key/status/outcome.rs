@@ -19,7 +19,7 @@ use crate::domain::signing_key::{
 /// How things stand when there is nothing to do, or nothing can be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The series is gone: there is nobody to tell.
+    /// The series is gone: there is no status to write.
     Gone,
     /// This key signs.
     Signing(Kid),
@@ -45,7 +45,7 @@ pub enum Outcome {
         /// Why.
         reason: Unreadable,
     },
-    /// This ConfigMap has the name of the JWKS and belongs to somebody else.
+    /// This ConfigMap has the name of the JWKS and belongs to another owner.
     JwksConflict(ConfigMapRef),
     /// The spec passed admission but cannot be read.
     InvalidSpec(InvalidField),

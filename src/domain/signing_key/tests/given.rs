@@ -132,12 +132,12 @@ impl Given {
         }
     }
 
-    /// What is written once all is at rest.
+    /// The status once all has converged.
     pub(super) fn status(&self, former: Option<&SigningKeyStatus>) -> SigningKeyStatus {
         status::status(&self.observed(), &self.outcome(), former, Now::at(self.now)).unwrap()
     }
 
-    /// What is written for that verdict.
+    /// The status for that outcome.
     pub(super) fn status_at_rest(&self, outcome: &Outcome) -> SigningKeyStatus {
         status::status(&self.observed(), outcome, None, Now::at(self.now)).unwrap()
     }

@@ -133,7 +133,7 @@ fn every_condition_and_its_event_and_its_end_name_the_signing_key() {
     }
 }
 
-/// A series in each trouble that has a condition of its own.
+/// A `SigningKey` with each fault that has a condition of its own.
 fn troubled() -> Vec<(Given, Now)> {
     let mut all = Vec::new();
     let mut add = |change: fn(&mut Given)| {

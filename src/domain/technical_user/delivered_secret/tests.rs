@@ -1,4 +1,4 @@
-//! What is told of a delivered Secret from its metadata, and what is corrected in it.
+//! The state of a delivered Secret by its metadata, and what is corrected in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

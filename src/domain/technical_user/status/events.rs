@@ -16,7 +16,7 @@ pub fn events(
     let Some(user) = &observed.user else { return Vec::new() };
     let conditions = former.map(|former| former.conditions.as_slice()).unwrap_or_default();
     let readiness = situation.readiness(observed, former);
-    // A first client secret is told when it is issued; afterwards, only a return from trouble is.
+    // A first client secret has its Event when it is issued; afterwards, only the end of a fault has one.
     let is_told = |readiness: &Readiness| {
         let is_first =
             readiness.progress == Progress::Done && *situation.outcome == Outcome::Delivered;

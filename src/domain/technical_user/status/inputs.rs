@@ -1,4 +1,4 @@
-//! What `Ready` says: the verdict of the decision, and whether the tokens of the client can be signed.
+//! The inputs of `Ready`: the outcome of the decision, and whether the tokens of the client can be signed.
 
 use super::outcome::{Names, Outcome};
 use super::referred_key::{ReferredKey, SigningKeyState};
@@ -18,7 +18,7 @@ pub struct StatusInputs<'a> {
     pub signing_key: &'a ReferredKey,
     /// The operator's namespace.
     pub operator_namespace: &'a str,
-    /// The instant of the look.
+    /// The instant of the observation.
     pub now: Now,
 }
 
@@ -31,9 +31,9 @@ impl StatusInputs<'_> {
     ) -> Option<Readiness> {
         let user = observed.user.as_ref()?;
         let ready = former.and_then(ready_of);
-        // Nobody can have a token while the client is suspended, whatever its key does.
+        // A suspended client gets no token, whatever its key does.
         let fault = self.signing_key.fault(&user.owner, ready).filter(|_| !user.is_suspended);
-        // A key that nobody looked at may be what made the user unready before.
+        // A key that was not read may have made the user unready before.
         let is_in_doubt = self.signing_key.ability == SigningKeyState::Unknown
             && ready.is_some_and(|ready| ready.status == ConditionStatus::False);
         let record = format!("{}/{}", self.operator_namespace, user.client_id.record_name());
@@ -58,7 +58,7 @@ impl StatusInputs<'_> {
         Some(Readiness { status: ConditionStatus::False, reason, message, progress })
     }
 
-    /// The verdict with what only a status remembers: whether a Secret that was to be read once was
+    /// The outcome with what only a status remembers: whether a Secret that was to be read once was
     /// still there when its time was over.
     fn refined(&self, observed: &Observed, former: Option<&TechnicalUserStatus>) -> Outcome {
         let (Some(user), ClientIdReservation::Held(_, record)) = (&observed.user, &observed.record)

@@ -13,7 +13,7 @@ use crate::domain::technical_user::verifier_record::{Owner, Unreadable};
 /// How things stand when there is nothing to do, or nothing can be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The user is gone: there is nobody to tell.
+    /// The user is gone: there is no status to write.
     Gone,
     /// The client secret is in the Secret and works.
     Delivered,
@@ -42,7 +42,7 @@ pub enum Outcome {
     Unreadable(Unreadable),
     /// The Secret of a predecessor is still there.
     AwaitingGarbageCollection,
-    /// A Secret of that name belongs to somebody else.
+    /// A Secret of that name belongs to another owner.
     SecretConflict,
     /// The Secret is being deleted and waits for a finalizer.
     SecretTerminating,
@@ -76,7 +76,7 @@ pub(super) struct Names<'a> {
     pub(super) first_end: Option<Timestamp>,
 }
 
-// === impl Verdict ===
+// === impl Outcome ===
 
 impl Outcome {
     /// The words for it. `works` tells whether a delivered client secret works meanwhile.

@@ -18,7 +18,7 @@ pub struct ReferredKey {
 /// Whether a `SigningKey` can sign, by its own status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SigningKeyState {
-    /// Nobody has looked: the status keeps what it says of the key.
+    /// The key was not read: the status keeps what it says of the key.
     Unknown,
     /// One of its keys signs.
     Signs,
@@ -42,11 +42,11 @@ pub(super) struct KeyProblem {
 // === impl Ability ===
 
 impl SigningKeyState {
-    /// What can happen to a key that was looked at.
+    /// What can happen to a key that was read.
     pub const SEEN: [Self; 5] =
         [Self::Signs, Self::Missing, Self::Suspended, Self::Elsewhere, Self::NotReady];
 
-    /// The ability of a key that was looked at.
+    /// The state of a key that was read.
     pub fn of(key: Option<&SigningKey>) -> Self {
         let Some(key) = key.filter(|key| key.metadata.deletion_timestamp.is_none()) else {
             return Self::Missing;

@@ -23,7 +23,7 @@ fn event(seen: &Observed, outcome: &Outcome) -> TechnicalUserStatus {
     tell(seen, (outcome, SigningKeyState::Signs), None, now()).status
 }
 
-/// What is written and told at `now` once `former` stands.
+/// The status and the Events at `now` after `former`.
 fn tell(
     seen: &Observed,
     (outcome, ability): (&Outcome, SigningKeyState),

@@ -142,7 +142,7 @@ pub(super) fn showing(letter: char, user: &User) -> ObservedSecret {
     delivered
 }
 
-/// The same after somebody else wrote the client secret.
+/// The same after another manager wrote the client secret.
 pub(super) fn altered(letter: char, user: &User) -> ObservedSecret {
     let mut delivered = showing(letter, user);
     delivered.ours.fields.remove(SECRET_FIELDS[0]);

@@ -96,7 +96,7 @@ fn an_altered_one_time_secret_is_left_until_its_time_is_over() {
 
 #[test]
 fn a_one_time_client_secret_that_was_never_promoted_is_replaced() {
-    // Its reader was quicker than the operator, which then died: nobody can tell whether it was read.
+    // Its reader was quicker than the operator, which then died: it is unknown whether it was read.
     let step = step(once(), record([('a', pending("6", 1))]), placeholder());
 
     let (record, cause) = issued(&step).unwrap();

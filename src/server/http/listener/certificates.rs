@@ -1,7 +1,7 @@
-//! The certificate of a listener, read anew when it changes.
+//! The certificate of a listener, reloaded when it changes.
 //!
 //! Kubernetes swaps a mounted Secret by a symlink, other tools write one file after the other. So
-//! nobody is asked for notice: what the files hold is compared every few seconds, and taken when
+//! no signal is needed: the contents of the files are compared every few seconds, and used when
 //! certificate and private key belong together.
 
 use std::io;
@@ -27,7 +27,7 @@ pub enum CertificateError {
     #[error("{0} cannot be read: {1}. TLS needs a file with {2}, readable by this process")]
     Unreadable(PathBuf, io::Error, &'static str),
     /// Not PEM, or cut short.
-    #[error("{0} is not well-formed PEM: write {1} into it anew")]
+    #[error("{0} is not well-formed PEM: write {1} into it")]
     NotPem(PathBuf, &'static str),
     /// No certificate.
     #[error(
@@ -42,14 +42,14 @@ pub enum CertificateError {
          -----BEGIN RSA PRIVATE KEY-----"
     )]
     NoPrivateKey(PathBuf),
-    /// A private key that nobody here can use.
+    /// A private key that is not supported.
     #[error(
         "the private key in {0} cannot be used: make an ECDSA key on P-256, P-384 or P-521, an Ed25519 \
          key, or an RSA key of 2048 bits or more"
     )]
     UnusablePrivateKey(PathBuf),
     /// The first certificate is not one.
-    #[error("the first certificate in {0} cannot be read: issue it anew")]
+    #[error("the first certificate in {0} cannot be read: issue it again")]
     UnusableCertificate(PathBuf),
     /// They do not belong together.
     #[error(
@@ -93,14 +93,14 @@ impl Certificates {
         Ok(Self { files, current, settings: Arc::new(settings), first, every: CHECK_INTERVAL })
     }
 
-    /// How often the files are looked at: every 10 seconds, unless said here.
+    /// How often the files are checked: every 10 seconds by default.
     #[must_use]
     pub fn with_check_interval(mut self, every: Duration) -> Self {
         self.every = every;
         self
     }
 
-    /// The certificate that new connections are shown, to be looked at any time.
+    /// The certificate that new connections get.
     pub(super) fn current(&self) -> CurrentCertificate {
         CurrentCertificate(Arc::clone(&self.current))
     }
@@ -127,7 +127,7 @@ impl Certificates {
                     taken = seen;
                     tracing::info!(file = %self.files.certificate.display(), "certificate renewed");
                 }
-                // Perhaps only one of the files was written yet: look again before anyone is told.
+                // Perhaps only one of the files was written yet: read both again before the log says so.
                 Some(Err(_)) if suspected != Some(seen) => suspected = Some(seen),
                 Some(Err(error)) => {
                     tracing::warn!(%error, "a new certificate was refused, the one before stays");

@@ -1,4 +1,4 @@
-//! One connection: HTTP/1.1 or HTTP/2, until it ends, has to, or is told to.
+//! One connection: HTTP/1.1 or HTTP/2, until it ends or is shut down.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -90,7 +90,7 @@ impl ConnectionServer {
                     }
                     Deadline::Abort => return Poll::Ready(()),
                 };
-                // A later instant is looked at when the earlier one has come: requests do not pay
+                // A later deadline is read when the earlier one has come: requests do not pay
                 // for it.
                 if at < clock.deadline() {
                     clock.as_mut().reset(at);
@@ -179,7 +179,7 @@ impl HttpBody for TrackedBody {
     }
 }
 
-/// What a client may send into a stream before somebody reads it: a body of the largest size.
+/// What a client may send into a stream before the server reads it: a body of the largest size.
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same for a connection: what one client can make us keep.
 const CONNECTION_WINDOW: u32 = 256 * 1024;

@@ -26,7 +26,7 @@ pub struct ListenerLimits {
     /// How long a connection may stay without a request. Longer than load balancers keep theirs (Google's
     /// 600 s), since who closes second never sends a request into a closing connection.
     pub idle: Duration,
-    /// How long no request of a connection may begin or end while one is running: whoever does not
+    /// How long no request of a connection may begin or end while one is running: a client that does not
     /// read answers has the connection closed.
     pub request: Duration,
     /// After what time a connection is asked to end, so that clients spread over the replicas that

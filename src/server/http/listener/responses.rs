@@ -45,7 +45,7 @@ impl Responses {
     }
 }
 
-/// The answer to a request beyond those that a source may have at once. Nobody reads the body of the
+/// The response to a request beyond the limit of its source. The server does not read the body of the
 /// request, so that an HTTP/1.1 connection ends.
 pub(super) fn too_many(protocol: Protocol) -> Response<Body> {
     let headers = [

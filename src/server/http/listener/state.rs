@@ -1,7 +1,7 @@
 //! What a connection is doing, until when it may, and what it was asked to do.
 //!
 //! hyper's own deadline for a head also runs while no request is awaited, so that it cannot tell a
-//! client that waits from one that dawdles. Here the two are told apart.
+//! client that waits from one that dawdles. Here the two are distinguished.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -190,7 +190,7 @@ impl ConnectionState {
         }
     }
 
-    /// Whether the client may still be sending what nobody will read.
+    /// Whether the client may still send bytes that the server will not read.
     pub(super) fn is_unread(&self) -> bool {
         let phase = self.phase();
         let is_cut_short = phase.awaits == Awaits::Head || phase.is_unread;
@@ -216,7 +216,7 @@ impl ConnectionState {
         }
     }
 
-    /// Since when there has been no request, if there is none and nobody asked it to end.
+    /// Since when there has been no request, if there is none and no shutdown was requested.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         let phase = self.phase();
         let is_free = phase.running == 0 && !phase.is_leaving;
@@ -251,7 +251,7 @@ impl ConnectionState {
     }
 }
 
-/// A request, until its answer has been handed over or nobody wants it any more.
+/// A request, until its response was handed over or the client is gone.
 #[derive(Debug)]
 pub(super) struct RequestGuard(Arc<ConnectionState>);
 
