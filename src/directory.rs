@@ -105,7 +105,7 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// [`NoSigner`]: nothing is signed now, which passes.
+    /// [`SigningUnavailable`]: nothing is signed now, which passes.
     pub fn signer_of(
         &self,
         known: &RegisteredClient,
@@ -122,7 +122,7 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// [`NoSigner`]: nothing is signed now, which passes.
+    /// [`SigningUnavailable`]: nothing is signed now, which passes.
     pub fn signer(&self, series: &str, now: Timestamp) -> Result<Arc<Signer>, SigningUnavailable> {
         self.signer_at(series, &Moment { elapsed: self.clock.elapsed(), wall: now })
     }
@@ -136,7 +136,7 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// [`NoSigner::Absent`] when there is none of that name, another one while that is not known.
+    /// [`SigningUnavailable::Absent`] when there is none of that name, another one while that is not known.
     pub fn published_of(&self, series: &str) -> Result<Option<Arc<Published>>, SigningUnavailable> {
         Ok(read(&self.keys).signing(series)?.published())
     }

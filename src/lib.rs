@@ -2,7 +2,7 @@
 //!
 //! In reading order: what users write ([`api`]), what is decided ([`domain`]), the doors to time
 //! and randomness ([`environment`]), who carries it out ([`controller`]), what is served
-//! ([`server`]), and how it all becomes a process ([`args`], [`telemetry`], [`operator`]).
+//! ([`server`]), and how it all becomes a process ([`cli`], [`process`]).
 
 pub mod api;
 pub mod domain;

@@ -101,7 +101,7 @@ impl ClientLookup {
     ///
     /// # Errors
     ///
-    /// [`CannotCheck`].
+    /// [`LookupError`].
     pub async fn client(
         &self,
         sought: &LookupKey,

@@ -142,7 +142,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Excessive`] when the request asks for more than that, or when the policy leaves no role or
+    /// [`ScopeError`] when the request asks for more than that, or when the policy leaves no role or
     /// does not allow an audience of the client. Nothing that is asked for is left out in silence: some
     /// clients take a narrower scope for an error of their own.
     pub fn grant(

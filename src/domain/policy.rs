@@ -103,7 +103,7 @@ impl Allowed {
     ///
     /// # Errors
     ///
-    /// [`BadList::Role`].
+    /// [`InvalidList::Role`].
     pub fn roles(text: &str) -> Result<Self, InvalidList> {
         Self::read(text, is_role).map_err(InvalidList::Role)
     }
@@ -112,7 +112,7 @@ impl Allowed {
     ///
     /// # Errors
     ///
-    /// [`BadList::Audience`].
+    /// [`InvalidList::Audience`].
     pub fn audiences(text: &str) -> Result<Self, InvalidList> {
         if text.trim().is_empty() {
             return Ok(Self::none());

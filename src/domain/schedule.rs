@@ -27,7 +27,7 @@ pub enum ClockState {
     Trusted,
     /// The clock of this machine and that of the API server differ by more than [`TOLERANCE`].
     Apart(SignedDuration),
-    /// The clocks jumped together; they are believed once they hold still for [`SETTLE`].
+    /// The clocks jumped together; they are believed once they hold still for [`STABLE_AFTER`].
     Jumped,
 }
 

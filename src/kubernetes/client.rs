@@ -98,7 +98,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// As every method here: [`Failure`], without anything of a body. A missing object is `None`.
+    /// As every method here: [`ApiError`], without anything of a body. A missing object is `None`.
     pub async fn technical_user(
         &self,
         at: ObjectRef<'_>,
@@ -111,7 +111,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`].
+    /// [`ApiError`].
     pub async fn own_secret(&self, at: ObjectRef<'_>) -> Result<Option<Secret>, ApiError> {
         let call = ApiRequest::on(SECRETS, at, "get");
         absent_as_none(self.object(call.request(Method::GET), &call).await)
@@ -121,7 +121,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`].
+    /// [`ApiError`].
     pub async fn secret_metadata(&self, at: ObjectRef<'_>) -> Result<Option<ObjectMeta>, ApiError> {
         let call = ApiRequest::on(SECRETS, at, "get").metadata_only();
         absent_as_none(self.metadata(call.request(Method::GET), &call).await)
@@ -131,7 +131,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`].
+    /// [`ApiError`].
     pub async fn create_secret(
         &self,
         at: ObjectRef<'_>,
@@ -146,7 +146,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
+    /// [`ApiError`]; [`ApiErrorKind::Conflict`] when it has another version by now.
     pub async fn replace_secret(
         &self,
         at: ObjectRef<'_>,
@@ -161,11 +161,11 @@ impl ConditionalClient {
     /// Merges a patch into a Secret at exactly that version.
     ///
     /// `patch` is made by the caller, who may have put a client secret into it, together with the
-    /// version: [`Conditional::new`] does that.
+    /// version: [`ConditionalPatch::new`] does that.
     ///
     /// # Errors
     ///
-    /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
+    /// [`ApiError`]; [`ApiErrorKind::Conflict`] when it has another version by now.
     pub async fn patch_secret(
         &self,
         at: ObjectRef<'_>,
@@ -180,7 +180,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
+    /// [`ApiError`]; [`ApiErrorKind::Conflict`] when it has another version by now.
     pub async fn delete_secret(
         &self,
         at: ObjectRef<'_>,
@@ -197,7 +197,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
+    /// [`ApiError`]; [`ApiErrorKind::Conflict`] when it has another version by now.
     pub async fn apply_status(
         &self,
         at: ObjectRef<'_>,
@@ -226,7 +226,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`]. Callers go on: an Event is a courtesy.
+    /// [`ApiError`]. Callers go on: an Event is a courtesy.
     pub async fn create_event(&self, at: ObjectRef<'_>, event: &Value) -> Result<(), ApiError> {
         let call = ApiRequest::on(EVENTS, at, "create");
         let body = Bytes::from(event.to_string());

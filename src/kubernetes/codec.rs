@@ -43,7 +43,7 @@ pub(crate) fn client_id(object: &TechnicalUser, uid: &str) -> Option<ClientId> {
 ///
 /// # Errors
 ///
-/// [`record::Unreadable`] when it is none; the caller leaves it alone.
+/// [`verifier_record::Unreadable`] when it is none; the caller leaves it alone.
 pub fn record(
     secret: &Secret,
     client_id: Option<&ClientId>,

@@ -150,13 +150,13 @@ impl Collector for Figure {
 
 impl fmt::Debug for Figure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Reading").field("name", &self.name).finish_non_exhaustive()
+        formatter.debug_struct("Figure").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Value {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Source")
+        formatter.write_str("Value")
     }
 }
 

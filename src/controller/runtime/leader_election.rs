@@ -47,7 +47,7 @@ struct ObservedRecord {
 impl std::fmt::Debug for LeaderElector {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
-            .debug_struct("Candidate")
+            .debug_struct("LeaderElector")
             .field("identity", &self.identity)
             .finish_non_exhaustive()
     }

@@ -198,7 +198,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// [`Malformed::Cost`] when bcrypt does not know the cost.
+    /// [`MalformedCredential::Cost`] when bcrypt does not know the cost.
     pub fn of(
         secret: &ClientSecret,
         cost: u32,

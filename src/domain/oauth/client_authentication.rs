@@ -57,7 +57,7 @@ impl ClientCredentials {
     ///
     /// # Errors
     ///
-    /// [`Unproven`].
+    /// [`ClientAuthError`].
     pub fn read(authorization: Option<&[u8]>, form: &Form<'_>) -> Result<Self, ClientAuthError> {
         let Some(authorization) = authorization else {
             return Self::of_body(form);

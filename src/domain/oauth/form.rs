@@ -43,7 +43,7 @@ impl<'a> Form<'a> {
     ///
     /// # Errors
     ///
-    /// [`Faulty`].
+    /// [`InvalidForm`].
     pub fn read(body: &'a [u8]) -> Result<Self, InvalidForm> {
         let mut form = Self::default();
         for (number, (name, value)) in form_urlencoded::parse(body).enumerate() {

@@ -80,7 +80,7 @@ pub enum SigningUnavailable {
 ///
 /// # Errors
 ///
-/// [`NoSigner`]: the request can be repeated later, no token is signed now.
+/// [`SigningUnavailable`]: the request can be repeated later, no token is signed now.
 pub fn signer<'a>(
     views: &SignerInputs<'a>,
     now: Timestamp,
@@ -115,7 +115,7 @@ pub fn signer<'a>(
 ///
 /// # Errors
 ///
-/// [`NoSigner::Settings`] names the setting that is larger.
+/// [`SigningUnavailable::Settings`] names the setting that is larger.
 pub fn check_settings(
     ledger: &Ledger,
     view_age: Duration,

@@ -39,7 +39,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// As every method here: [`Failure`], without anything of a body. A missing object is `None`.
+    /// As every method here: [`ApiError`], without anything of a body. A missing object is `None`.
     pub async fn signing_key(&self, name: &str) -> Result<Option<SigningKey>, ApiError> {
         let call = ApiRequest::on(SIGNING_KEYS, ObjectRef { namespace: "", name }, "get");
         absent_as_none(self.object(call.request(Method::GET), &call).await)
@@ -50,7 +50,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`].
+    /// [`ApiError`].
     pub async fn apply_signing_key(
         &self,
         name: &str,
@@ -75,7 +75,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`].
+    /// [`ApiError`].
     pub async fn signing_keys(&self) -> Result<Vec<SigningKey>, ApiError> {
         let call = ApiRequest::on(SIGNING_KEYS, ObjectRef { namespace: "", name: "" }, "list");
         self.whole_list(&call, ("labelSelector", "")).await
@@ -85,7 +85,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`].
+    /// [`ApiError`].
     pub async fn signing_key_uids(&self) -> Result<BTreeSet<String>, ApiError> {
         let call = ApiRequest::on(SIGNING_KEYS, ObjectRef { namespace: "", name: "" }, "list");
         let all = self.metadata_list(&call.metadata_list(), ("labelSelector", "")).await?;
@@ -96,7 +96,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
+    /// [`ApiError`]; [`ApiErrorKind::Conflict`] when it has another version by now.
     pub async fn apply_signing_key_status(
         &self,
         name: &str,
@@ -111,7 +111,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`].
+    /// [`ApiError`].
     pub async fn namespace(&self, name: &str) -> Result<Option<ObjectMeta>, ApiError> {
         let call =
             ApiRequest::on(NAMESPACES, ObjectRef { namespace: "", name }, "get").metadata_only();
@@ -126,7 +126,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`].
+    /// [`ApiError`].
     pub async fn has_namespace(&self, name: &str) -> Result<bool, ApiError> {
         self.namespace(name).await.map(|metadata| metadata.is_some())
     }
@@ -135,7 +135,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`].
+    /// [`ApiError`].
     pub async fn namespaces(&self, selector: &str) -> Result<Vec<ObjectMeta>, ApiError> {
         let at = ObjectRef { namespace: "", name: "" };
         let call = ApiRequest::on(NAMESPACES, at, "list").metadata_list();
@@ -146,7 +146,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`].
+    /// [`ApiError`].
     pub async fn secrets_of_type(
         &self,
         namespace: &str,
@@ -162,7 +162,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`]; [`Kind::Oversized`] when it is larger: anybody may fill a ConfigMap.
+    /// [`ApiError`]; [`ApiErrorKind::Oversized`] when it is larger: anybody may fill a ConfigMap.
     pub async fn config_map(
         &self,
         at: ObjectRef<'_>,
@@ -180,7 +180,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`].
+    /// [`ApiError`].
     pub async fn config_map_metadata(
         &self,
         at: ObjectRef<'_>,
@@ -193,7 +193,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`]; [`Kind::Outdated`] when it exists.
+    /// [`ApiError`]; [`ApiErrorKind::Conflict`] when it exists.
     pub async fn create_config_map(&self, at: ObjectRef<'_>, map: &Value) -> Result<(), ApiError> {
         let call = ApiRequest::on(CONFIG_MAPS, at, "create").metadata_only();
         let body = call.created(map);
@@ -204,7 +204,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
+    /// [`ApiError`]; [`ApiErrorKind::Conflict`] when it has another version by now.
     pub async fn patch_config_map(
         &self,
         at: ObjectRef<'_>,
@@ -219,7 +219,7 @@ impl ConditionalClient {
     ///
     /// # Errors
     ///
-    /// [`Failure`]; [`Kind::Outdated`] when it has another version by now.
+    /// [`ApiError`]; [`ApiErrorKind::Conflict`] when it has another version by now.
     pub async fn delete_config_map(
         &self,
         at: ObjectRef<'_>,

@@ -76,7 +76,7 @@ impl Listener {
     /// # Guarantees
     ///
     /// After `stop`, no connection is accepted, each client is asked to close (`Connection: close`, GOAWAY),
-    /// and what still runs after [`Limits::drain`] is cut. No connection outlives the future, also when
+    /// and what still runs after [`ListenerLimits::drain`] is cut. No connection outlives the future, also when
     /// it is dropped.
     ///
     /// # Errors

@@ -120,7 +120,7 @@ impl Authenticator {
     ///
     /// # Errors
     ///
-    /// [`Failed`]. Whether the client exists makes no difference, neither in the answer nor in its
+    /// [`AuthFailure`]. Whether the client exists makes no difference, neither in the answer nor in its
     /// time: one lookup, and a dummy client for an unknown one.
     pub async fn authenticate(
         &self,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Bounds of a listener. [`Limits::default`] suits a server that anyone can reach.
+/// Bounds of a listener. [`ListenerLimits::default`] suits a server that anyone can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenerLimits {
     /// How many connections are served at once. The next one waits until another ends, and those
