@@ -260,10 +260,10 @@ pub enum ClaimsProfile {
 /// The `typ` in the header of access tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TokenType {
-    /// What every verifier accepts.
+    /// Every verifier accepts it.
     #[value(name = "JWT")]
     Jwt,
-    /// What RFC 9068 demands.
+    /// RFC 9068 requires it.
     #[value(name = "at+jwt")]
     AtJwt,
 }
@@ -282,7 +282,7 @@ impl Arguments {
     ///
     /// # Errors
     ///
-    /// What is wrong with them, or what was asked to be printed.
+    /// The error of a flag, or the text of `--help` and `--version`.
     pub fn read() -> Result<Self, clap::Error> {
         let command = Self::command().mut_subcommands(without_empty_variables);
         Self::from_arg_matches(&command.try_get_matches()?)
@@ -307,7 +307,7 @@ impl Installation {
         check_issuer(&self.issuer, self.allow_insecure_issuer)
     }
 
-    /// What access tokens may say.
+    /// The allowed roles and audiences of access tokens.
     pub fn policy(&self) -> Policy {
         Policy { roles: self.allowed_roles.clone(), audiences: self.allowed_audiences.clone() }
     }

@@ -43,7 +43,7 @@ pub struct Context {
     pub leadership: Leadership,
     /// Room on the blocking pool: bcrypt and RSA must leave a core to everything else.
     pub hashing: Arc<Semaphore>,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Metrics,
     /// Whose the objects are.
     pub installations: Arc<Installations>,
@@ -58,9 +58,9 @@ pub struct Settings {
     pub controller_name: String,
     /// Where users are served; everywhere when empty.
     pub watch_namespaces: Vec<String>,
-    /// What delivered Secrets say of the token service.
+    /// The URLs of the token service in delivered Secrets.
     pub endpoints: Endpoints,
-    /// What access tokens may say: the token service enforces it, the operator reports it.
+    /// The allowed roles and audiences: the token service enforces them, the operator reports them.
     pub policy: Policy,
     /// The cost of new verifiers.
     pub bcrypt_cost: u32,
@@ -72,7 +72,7 @@ pub struct Settings {
     pub bootstrap_signing_key: bool,
 }
 
-/// What the operator and the token service agree upon.
+/// The settings that the operator and the token service share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenLimits {
     /// S: how old the watches of a token server may be for it to sign.
@@ -227,7 +227,7 @@ impl Error {
         }
     }
 
-    /// What to tell the user about it, if it is any business of theirs.
+    /// The blocked reason for the status, if the user can act on it.
     pub fn blocked_reason(&self) -> Option<BlockedReason> {
         let failure = match self {
             Self::Api(failure) => failure,

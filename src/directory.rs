@@ -1,4 +1,5 @@
-//! What the token service knows: every client with its verifiers, and every key. It is fed by
+//! The clients and keys that the token service knows: every client with its verifiers, and every key. It
+//! is fed by
 //! watches only, so that it answers while no operator runs and while the API server is away.
 //!
 //! Readers get a snapshot and hold nothing. Each store knows when a watch last received something, by the
@@ -31,7 +32,7 @@ mod keys;
 mod lookup;
 mod watches;
 
-/// What the servers know.
+/// The clients and keys of a token server.
 #[derive(Debug)]
 pub struct Directory {
     clients: RwLock<Clients>,
@@ -44,7 +45,7 @@ pub struct Directory {
     logged: RwLock<BTreeSet<SettingMismatch>>,
 }
 
-/// What a directory covers, and for how long it may be believed.
+/// The scope of a directory, and its maximum staleness.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The operator's namespace.
@@ -59,7 +60,7 @@ pub struct Settings {
     pub token_lifetime: SignedDuration,
     /// The issuer of the tokens.
     pub issuer: String,
-    /// What access tokens may say.
+    /// The allowed roles and audiences of access tokens.
     pub policy: Policy,
 }
 
@@ -274,7 +275,7 @@ impl Heartbeats {
         [("the verifier records", &self.records), ("the namespaces", &self.namespaces)]
     }
 
-    /// Those that every token rests upon.
+    /// The watches that every token depends on.
     fn shared(&self) -> impl Iterator<Item = &WatchHeartbeat> {
         let of_keys = [&self.series, &self.ledgers, &self.key_pairs, &self.jwks];
         self.of_all_clients().into_iter().map(|(_, pulse)| pulse).chain(of_keys)

@@ -1,4 +1,4 @@
-//! What every process of this program needs: signals, listeners, a client, and an end with a
+//! The shared part of every process: signals, listeners, a client, and an end with a
 //! sentence that says what to do.
 
 use std::future::pending;

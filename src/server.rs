@@ -1,4 +1,4 @@
-//! What the process serves over HTTP. It never sees Kubernetes: what it says comes as values.
+//! The HTTP servers of the process. They never see Kubernetes: their data comes as values.
 
 pub mod audit;
 pub mod figures;

@@ -15,7 +15,7 @@ use crate::domain::installation::{ClaimDecision, Presence, claim_decision, prese
 use crate::kubernetes::client::{ApiError, ConditionalClient, ObjectRef};
 use crate::kubernetes::codec::version_of;
 
-/// What the operator knows of its own installation and of others in the cluster.
+/// The own installation and the known others in the cluster.
 #[derive(Debug, Default)]
 pub struct Installations(Mutex<State>);
 
@@ -33,7 +33,7 @@ struct Other {
     objects: BTreeMap<&'static str, BTreeSet<String>>,
 }
 
-/// What the watches can say about whose an object is.
+/// The holder of an object, as far as the watches show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeldBy {
     /// It belongs to this installation.
@@ -143,7 +143,7 @@ fn key(metadata: &ObjectMeta) -> String {
 // === impl Installations ===
 
 impl Installations {
-    /// What the watches can say. One object for each other installation is sent to the API server a
+    /// The holder, as far as the watches show it. One object for each other installation is read live a
     /// minute, so that its end is noticed and thousands of objects cost one request.
     pub(super) fn held_by<T: Claimable>(&self, object: &T) -> HeldBy {
         let Some(holder) = object.holder() else { return HeldBy::Unknown };

@@ -30,7 +30,7 @@ impl Ownership {
         })
     }
 
-    /// What the object is to the resource of that uid and name.
+    /// The relation of the object to the resource of that uid and name.
     ///
     /// The owner of another uid is a predecessor only if the name has the uid of the resource still,
     /// after the object was read: else it is the successor.

@@ -42,11 +42,11 @@ pub(crate) mod workqueue;
 
 /// One kind of resource, as the engine drives it.
 pub(super) trait Reconciler: Send + Sized + 'static {
-    /// What names a resource.
+    /// The key of a resource.
     type Key: Clone + Debug + Display + Ord + Send + Sync + 'static;
-    /// What a watch tells.
+    /// An event of one of its watches.
     type Event: Send + 'static;
-    /// What a reconcile keeps for the cache checks that follow it.
+    /// The data of a reconcile for the cache checks that follow it.
     type Memory: Send + 'static;
 
     /// The word for metrics and logs.
@@ -64,7 +64,7 @@ pub(super) trait Reconciler: Send + Sized + 'static {
     /// The keys of all resources.
     fn keys(&self) -> Vec<Self::Key>;
 
-    /// What users ask of the resource: it differs when they have changed something. Without it every
+    /// A hash of the spec and the requests: it differs after a change by a user. Without it every
     /// event of the resource counts, those of the operator's own writes too.
     fn spec_hash(&self, _key: &Self::Key) -> Option<u32> {
         None
@@ -92,7 +92,7 @@ pub(super) trait Reconciler: Send + Sized + 'static {
     /// Keeps what a reconcile returned.
     fn keep(&mut self, key: &Self::Key, memory: Self::Memory);
 
-    /// What is to be done beside the resources, at start and every 10 minutes.
+    /// The periodic tasks, at start and every 10 minutes.
     fn periodic_tasks(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>>;
 }
 

@@ -51,7 +51,7 @@ pub async fn run(
     runtime::run::<reconciler::SigningKeys>(client, context, synced, stop).await;
 }
 
-/// What one reconcile learnt of namespaces that the watches cannot tell.
+/// The facts of namespaces that a reconcile read and no watch shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Memory {
     /// Namespaces whose JWKS could not be written.
@@ -60,7 +60,7 @@ pub(super) struct Memory {
     hidden: BTreeMap<String, BlockedReason>,
     /// ConfigMaps with the name of the JWKS that belong to another owner.
     foreign: BTreeSet<signing_key::ConfigMapRef>,
-    /// What was in each ConfigMap, which the watch on metadata cannot tell.
+    /// The contents of each ConfigMap, which the watch on metadata does not show.
     contents: BTreeMap<signing_key::ConfigMapRef, signing_key::Published>,
     /// How often the JWKS of a namespace could not be written in this reconcile alone.
     failures: BTreeMap<String, usize>,
@@ -75,7 +75,7 @@ pub(super) struct Memory {
     undeletable: BTreeMap<signing_key::ConfigMapRef, BlockedReason>,
 }
 
-/// What the watches and the former reconcile know. It says what to read, and never what is true.
+/// Hints of the watches and of the former reconcile: which objects to read. A hint is never a fact.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hints {
     /// ConfigMaps that the series seems to own where none shall be.

@@ -25,14 +25,14 @@ pub struct RegisteredClient {
     pub client: Client,
     /// Its `TechnicalUser`.
     pub owner: Arc<Owner>,
-    /// What requests left behind.
+    /// The counters of its requests.
     pub traces: Arc<ClientCounters>,
     /// Which of the watches of users tells of it.
     pub(super) scope: usize,
     verifiers: Box<[(CredentialId, Entry, Arc<VerifiedSecretCache>)]>,
 }
 
-/// What requests of one client left behind. It outlives every change of the client but its end.
+/// The counters of the requests of one client. They survive every change of the client except its end.
 #[derive(Debug, Default)]
 pub struct ClientCounters {
     /// Wrong client secrets that cost a hash, as a limiter counts them.
@@ -48,7 +48,7 @@ pub struct ClientCounters {
 /// Audit records of one sort, within a bound.
 #[derive(Debug, Default)]
 pub struct Recorded {
-    /// Those that were kept, as a limiter counts them.
+    /// The requests in the window, as a limiter counts them.
     pub kept: AtomicU64,
     /// How many were left out since the last that was kept.
     pub left_out: AtomicU64,
@@ -100,7 +100,7 @@ pub(super) struct Verifiers {
 // === impl Known ===
 
 impl RegisteredClient {
-    /// What a client secret of that id is checked against, unless it has ended.
+    /// The verifier of the client secret of that id, unless it has ended.
     pub fn verifier(
         &self,
         id: &CredentialId,
@@ -220,7 +220,8 @@ impl From<Record> for Verifiers {
 // === impl Clients ===
 
 impl Clients {
-    /// Registers the watches: one of users for each of these namespaces, or one for all. `operator_namespace` is the
+    /// Registers the watches: one of users for each of these namespaces, or one for all.
+    /// `operator_namespace` is the
     /// namespace of this installation.
     pub(super) fn register_watches(&mut self, scopes: &[String], operator_namespace: &str) {
         operator_namespace.clone_into(&mut self.operator_namespace);

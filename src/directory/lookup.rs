@@ -54,7 +54,7 @@ pub enum LookupError {
     /// object.
     #[error("the API server answered with an error")]
     Failed,
-    /// What is stored of the client secret makes no sense.
+    /// The stored verifier is malformed.
     #[error("the verifier record cannot be read")]
     Unreadable,
     /// The namespace of the client is not there, which is its tenant.

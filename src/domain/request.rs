@@ -67,7 +67,8 @@ impl From<HandledRequests> for Stored {
 /// The annotations of an object.
 pub type Annotations = BTreeMap<String, String>;
 
-/// The value of an annotation that asks for something, in its brief form. A blank value asks for nothing: a script whose
+/// The value of an annotation that asks for something, in its brief form. A blank value asks for
+/// nothing: a script whose
 /// variable is empty writes one.
 pub fn requested(annotations: Option<&Annotations>, name: &str) -> Option<String> {
     annotations?.get(name).filter(|value| !is_blank(value)).map(|value| shortened(value))

@@ -13,7 +13,8 @@
 //! The verifier is stored before the client secret is shown, an old one ends only after its
 //! successor is shown, and a delivery that may still be in flight is made impossible (the fence)
 //! before another is tried. The fence of a PATCH is a new version. The fence of a CREATE is a Secret
-//! without a client secret, which is made only if the answer to the CREATE was lost. [`decide`] looks at the three objects and returns one conditional write;
+//! without a client secret, which is made only if the answer to the CREATE was lost. [`decide`] looks at
+//! the three objects and returns one conditional write;
 //! a replica that carried it out, or crashed, reconciles again.
 
 use jiff::{SignedDuration, Timestamp};

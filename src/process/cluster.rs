@@ -119,7 +119,7 @@ fn unusable(error: kube::Error) -> ClusterError {
     #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of kube that grows")]
     match error {
         kube::Error::InferKubeconfig(error) => ClusterError::Kubeconfig(text(&error)),
-        // What a login plugin wrote can be in its text.
+        // The text can contain the output of a login plugin.
         kube::Error::Auth(_) => ClusterError::Login,
         kube::Error::RustlsTls(error) => ClusterError::Unusable(error.to_string()),
         _ => ClusterError::Unusable("a client cannot be made of its configuration".to_owned()),

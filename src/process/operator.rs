@@ -149,7 +149,7 @@ fn leader_elector(
     Ok((candidate.with_heartbeats(heartbeats.clone()), leadership))
 }
 
-/// What belongs to other installations.
+/// The objects of other installations.
 fn notes(context: &Arc<Context>) -> health::Notes {
     let installations = Arc::clone(&context.installations);
     Arc::new(move || installations.readiness_notes())
@@ -268,7 +268,7 @@ async fn ensure_installed(client: &Client, namespace: &str) -> Result<(), Proces
     Ok(())
 }
 
-/// What became of something that may be missing.
+/// The result of `ensure_exists`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ensured {
     /// It is there.

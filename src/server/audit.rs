@@ -31,12 +31,12 @@ pub struct Audit {
     of_strangers: Recorded,
 }
 
-/// What is counted of records that are not there.
+/// The counters of records that are missing.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
-    /// Those that could not be written.
+    /// Records that could not be written.
     pub lost: Counter,
-    /// Those of refusals and introspections that were too many.
+    /// Records of refusals and introspections beyond the rate.
     pub suppressed: Counter,
 }
 
@@ -186,7 +186,7 @@ fn write(records: &Receiver<Vec<u8>>, mut writer: impl Write, lost: &Counter) {
 /// A second of tokens, or a third with the fastest algorithm.
 const MAX_QUEUED: usize = 1 << 14;
 
-/// What a record takes, with a few roles and audiences.
+/// The size of a record with a few roles and audiences.
 const RECORD_CAPACITY: usize = 768;
 
 /// Records of refusals that each client has of its own: half a MB a day.

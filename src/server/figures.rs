@@ -16,7 +16,7 @@ use super::oauth::service::TokenEndpoint;
 pub struct Figure {
     /// Its name in the metrics.
     pub name: &'static str,
-    /// What it says.
+    /// Its help text.
     pub help: &'static str,
     /// Where it comes from.
     pub source: Value,
@@ -84,7 +84,7 @@ pub fn of_service(service: &Arc<TokenEndpoint>) -> Vec<Figure> {
     ]
 }
 
-/// What a listener is doing.
+/// The figures of a listener.
 pub fn of_listener(listener: &Listener) -> Vec<Figure> {
     let open = listener.open_connections();
     let closed = open.clone();

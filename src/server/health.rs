@@ -22,7 +22,7 @@ pub fn signing(readiness: Readiness) -> Router {
     Router::new().route("/readyz/sign", get(ready)).with_state(readiness)
 }
 
-/// What an operator who reads `/readyz` shall know, which is no reason for its status.
+/// Lines of `/readyz` that do not change its status.
 pub type Notes = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// `/livez` and `/readyz`, with `/healthz` and `/ready` for those who expect them. The process lives as

@@ -1,4 +1,4 @@
-//! What a check in memory comes to.
+//! The result of a check of the cache.
 //!
 //! A cache never decides. It answers one question: would a decision on the cached objects come to
 //! rest, with the status that is already written? If not, the API server is asked.
@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::api::SIGNING_KEY_REQUESTS;
 use crate::domain::request::shortened;
 
-/// What a check came to.
+/// The result of a check of the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CacheState {
     /// At rest, until time alone changes that.

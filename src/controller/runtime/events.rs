@@ -42,7 +42,7 @@ impl EventType {
     }
 }
 
-/// What an Event is about.
+/// The object of an Event, its `regarding`.
 #[derive(Clone, Copy, Debug)]
 pub struct Regarding<'a> {
     /// Its kind.

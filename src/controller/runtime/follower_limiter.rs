@@ -1,4 +1,4 @@
-//! Those that follow one object: thousands of them come to know at once, and go a few at a time.
+//! The followers of one object: an event of it concerns thousands of them, and they start a few at a time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

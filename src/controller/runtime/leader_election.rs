@@ -1,4 +1,4 @@
-//! Who works: a Lease, with the algorithm of client-go.
+//! Leader election by a Lease, with the algorithm of client-go.
 //!
 //! For cost and calm only. Every write of the controllers is conditional, so that two leaders waste
 //! work and break nothing. The lease has a client of its own, so that renewals never wait behind

@@ -1,4 +1,4 @@
-//! What is counted, under the names that controller-runtime made common where there is one.
+//! The metrics of the controllers, under the names of controller-runtime where it has one.
 //!
 //! No label is ever taken from a value that a user or a client chose, so that the number of series
 //! stays bounded.
@@ -119,7 +119,7 @@ impl EncodeLabelValue for Trigger {
     }
 }
 
-/// What a controller has to do at the moment.
+/// The present load of a controller.
 #[derive(Clone, Debug)]
 pub(crate) struct Stats {
     /// Reconciles that are running.

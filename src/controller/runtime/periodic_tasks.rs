@@ -1,4 +1,5 @@
-//! The periodic tasks of a controller: one run at a time, beside the reconciles, however often they are requested.
+//! The periodic tasks of a controller: one run at a time, beside the reconciles, however often they are
+//! requested.
 
 use std::time::Duration;
 

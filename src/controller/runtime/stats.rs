@@ -42,7 +42,7 @@ pub(crate) struct Totals {
 // === impl Standing ===
 
 impl ReadyState {
-    /// What a status says by its conditions and its next rotation; not ready without one.
+    /// The state by the conditions and the next rotation of a status; not ready without one.
     pub(crate) fn of(status: Option<(&[Condition], Option<&Time>)>) -> Self {
         let (conditions, next_rotation) = status.unwrap_or_default();
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready");

@@ -17,7 +17,7 @@ pub(crate) use self::barriers::Barrier;
 
 mod barriers;
 
-/// What is due.
+/// The due keys.
 #[derive(Debug)]
 pub(crate) struct WorkQueue<K> {
     due: BTreeSet<(Instant, K)>,
@@ -66,7 +66,7 @@ pub(crate) struct Action {
     pub(crate) is_blocked: bool,
 }
 
-/// What starts a reconcile.
+/// The trigger of a reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trigger {
     /// A check of the cache, and a live reconcile only if the cache has not converged.
@@ -162,7 +162,8 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
         self.add(key, Trigger::CacheCheck, now + wait);
     }
 
-    /// How long a failing object waits for its next reconcile, if that is longer than `wait`: the reconciles of
+    /// How long a failing object waits for its next reconcile, if that is longer than `wait`: the
+    /// reconciles of
     /// all of them take a bounded rate.
     pub(crate) fn paced(&self, key: &K, wait: Duration) -> Duration {
         if self.troubled.contains(key) { wait.max(self.pace()) } else { wait }

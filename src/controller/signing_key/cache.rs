@@ -1,4 +1,4 @@
-//! What the watches received of signing keys, their ledgers, key pairs and JWKS, and of namespaces.
+//! The cache of signing keys, their ledgers, key pairs and JWKS, and of namespaces.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -46,7 +46,8 @@ impl Observation {
     }
 
     /// Reads every JWKS, then the ledger, since both may be replaced by resourceVersion,
-    /// then the objects that both depend on. Returns why only the JWKS of the operator's namespace was read, if so.
+    /// then the objects that both depend on. Returns why only the JWKS of the operator's namespace was
+    /// read, if so.
     pub(super) async fn complete(
         &mut self,
         known: &BTreeSet<ConfigMapRef>,

@@ -27,7 +27,8 @@ pub(super) struct Placement {
     pub(super) condition: Option<Error>,
 }
 
-/// Reads the JWKS in the operator's namespace, and then all others. `known` are ConfigMaps where the watch shows too many.
+/// Reads the JWKS in the operator's namespace, and then all others. `known` are ConfigMaps where the
+/// watch shows too many.
 ///
 /// # Errors
 ///
@@ -119,7 +120,7 @@ enum Extent {
     Metadata,
 }
 
-/// What came of reading one ConfigMap.
+/// The result of reading one ConfigMap.
 enum Reading {
     Absent,
     Found(Box<ObservedConfigMap>),
@@ -169,7 +170,7 @@ async fn metadata(at: At<'_>, context: &Context) -> Result<Option<ObservedConfig
     Ok(metadata.and_then(|metadata| ObservedConfigMap::of_metadata(&metadata)))
 }
 
-/// What is said of namespaces that could not be read in time.
+/// The error of namespaces that could not be read in time.
 fn too_slow() -> ApiError {
     let (namespace, name) = (String::new(), String::new());
     let operation = Operation { verb: "list", resource: "configmaps", namespace, name };

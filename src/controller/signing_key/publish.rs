@@ -14,7 +14,7 @@ use crate::domain::object::Version;
 use crate::domain::signing_key::{self, Publication, Series};
 use crate::kubernetes::client::{ApiError, ApiErrorKind, ConditionalPatch, ObjectRef};
 
-/// What came of one publication.
+/// The result of one publication.
 enum Outcome {
     Done(Result<(), ApiError>),
     /// There was no time left for it.
@@ -25,7 +25,8 @@ enum Outcome {
 ///
 /// # Errors
 ///
-/// The JWKS in the operator's namespace could not be written, or the API server accepts no write at all. Any other place
+/// The JWKS in the operator's namespace could not be written, or the API server accepts no write at all.
+/// Any other place
 /// that could not be written is noted in `memory`.
 pub(super) async fn publish_all(
     jwks: &str,

@@ -34,7 +34,7 @@ pub(super) async fn sweep(names: &[String], context: &Context) -> Result<(), Err
 async fn sweep_one(name: &str, context: &Context) -> Result<(), Error> {
     let cluster = &context.cluster;
     let at = ObjectRef { namespace: &context.settings.namespace, name };
-    // What will be deleted is read first, what that rests upon afterwards.
+    // The object to delete is read first, the objects that it depends on afterwards.
     let Some(metadata) = cluster.secret_metadata(at).await? else { return Ok(()) };
     let Some(version) = version_of(&metadata) else { return Ok(()) };
     let lives = match uid_of(name) {

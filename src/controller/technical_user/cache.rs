@@ -1,4 +1,4 @@
-//! What the watches received of technical users, their records and their Secrets.
+//! The cache of technical users, their records and their Secrets.
 
 use std::collections::BTreeSet;
 

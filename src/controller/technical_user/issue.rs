@@ -53,14 +53,14 @@ pub(super) async fn issue_secret(
             // Else each reconcile would leave another one behind. What fails here is left to the fence.
             let record = record_secret(&record.without(&id));
             let _ = cluster.replace_secret(record_at, &registered, &record).await;
-            // What stays blocked leaves no Secret without a client secret behind.
+            // A blocked delivery leaves no Secret without a client secret behind.
             if let Some(empty) = untouched.filter(|_| issue.placeholder_is_empty) {
                 let _ = cluster.delete_secret(secret_at, empty).await;
             }
         }
         return Err(failure.into());
     }
-    // What a 2xx says was shown is current, even if its reader deletes the Secret right now.
+    // After a 2xx the client secret is current, even if its reader deletes the Secret right now.
     let record = record.promote(&id, user.overlap, cluster.now());
     cluster.replace_secret(record_at, &registered, &record_secret(&record)).await?;
     tracing::info!(

@@ -203,7 +203,7 @@ mod tests {
 
     const DATA: [&str; 2] = ["f:client_secret", "f:client-secret"];
 
-    /// What `manager` owns: the client secret, and our annotation with its id.
+    /// The fields that `manager` owns: the client secret, and our annotation with its id.
     fn entry(manager: &str, fields: &[&str], owns_annotation: bool) -> Value {
         let data: serde_json::Map<_, _> =
             fields.iter().map(|field| ((*field).to_owned(), json!({}))).collect();

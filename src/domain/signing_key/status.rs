@@ -306,7 +306,8 @@ fn named(names: Vec<&str>) -> String {
     shown.join(", ") + &more
 }
 
-/// The revoked keys that verifiers still find in the operator's namespace. Other namespaces have a condition of
+/// The revoked keys that verifiers still find in the operator's namespace. Other namespaces have a
+/// condition of
 /// their own.
 fn revoked_but_published(observed: &Observed, series: &Series) -> Option<String> {
     let LedgerState::Ledger(_, ledger) = &observed.ledger else {

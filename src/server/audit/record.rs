@@ -1,4 +1,4 @@
-//! What the lines of the audit log say.
+//! The records of the audit log.
 
 use std::net::IpAddr;
 

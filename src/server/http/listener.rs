@@ -76,7 +76,8 @@ impl Listener {
     /// # Guarantees
     ///
     /// After `stop`, no connection is accepted, each client is asked to close (`Connection: close`, GOAWAY),
-    /// and what still runs after [`ListenerLimits::drain`] is cut. No connection outlives the future, also when
+    /// and what still runs after [`ListenerLimits::drain`] is cut. No connection outlives the future,
+    /// also when
     /// it is dropped.
     ///
     /// # Errors
@@ -242,7 +243,7 @@ fn is_of_the_client(error: &io::Error) -> bool {
     )
 }
 
-/// What a semaphore can count here and be asked for at once.
+/// The largest number of permits of the semaphore.
 const MAX_CONNECTIONS: usize = 1 << 28;
 /// Long enough not to spin, short enough not to be noticed.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);

@@ -214,7 +214,7 @@ impl Authenticator {
             }
             Ok(_) => {
                 lock(&self.misses).insert(missing, elapsed);
-                // What the API server has takes it longer to say than that it has nothing.
+                // The API server needs longer for an object that exists than for a 404.
                 let took = self.clock.elapsed().saturating_sub(elapsed);
                 tokio::time::sleep(until_quantum(took)).await;
                 Err(AuthError::Invalid(AuthFailureReason::SecretEnded))

@@ -58,7 +58,7 @@ fn metadata_of(service: &TokenEndpoint, headers: &HeaderMap) -> Response {
         grant_types_supported: ["client_credentials"],
         token_endpoint_auth_methods_supported: METHODS,
         introspection_endpoint_auth_methods_supported: METHODS,
-        // What Kubernetes' own issuer says: there is no authorization endpoint.
+        // The value of Kubernetes' own issuer: there is no authorization endpoint.
         response_types_supported: ["id_token"],
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: algorithms,

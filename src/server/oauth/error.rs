@@ -62,7 +62,7 @@ impl OAuthError {
         }
     }
 
-    /// What a code that has many reasons came from, as metrics count it; empty for the others.
+    /// The reason of a code that has several, as metrics count it; empty for the others.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::UnauthorizedClient(reason)

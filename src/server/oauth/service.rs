@@ -1,4 +1,4 @@
-//! What the endpoints of the token service share.
+//! The shared part of the endpoints of the token service.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -32,9 +32,9 @@ pub struct TokenEndpoint {
     pub directory: Arc<Directory>,
     /// Clients and keys.
     pub authenticator: Authenticator,
-    /// What tokens say, and where they are to be had.
+    /// The issuer.
     pub issuer: Issuer,
-    /// What tokens say, and in which form.
+    /// The claims of tokens and their form.
     pub terms: TokenPolicy,
     /// How many tokens there may be.
     pub tokens: Tokens,
@@ -42,7 +42,7 @@ pub struct TokenEndpoint {
     pub clock: Arc<dyn Clock>,
     /// Random ids.
     pub entropy: Arc<dyn Entropy>,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Metrics,
     /// The audit record of each token.
     pub audit: Audit,
@@ -55,7 +55,7 @@ pub struct Tokens {
     pub of_one: Rate,
     /// Of all clients together.
     pub of_all: Rate,
-    /// Those of all clients together.
+    /// The rate of all clients together.
     pub count: AtomicU64,
     /// Ids for them.
     pub ids: TokenIds,

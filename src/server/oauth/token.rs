@@ -90,7 +90,7 @@ impl TokenEndpoint {
     }
 }
 
-/// What follows the token in its answer (RFC 6749 section 5.1). The token is written where it
+/// The members after the token in the response (RFC 6749 section 5.1). The token is written where it
 /// is sent, since to copy it with everything escaped that it cannot have takes a microsecond.
 fn append_rest(lifetime: i64, scope: Option<Scope<'_>>, answer: &mut String) -> fmt::Result {
     write!(answer, r#"","token_type":"Bearer","expires_in":{lifetime}"#)?;

@@ -1,11 +1,12 @@
-//! How much memory the delivered Secrets of one namespace may take: anyone who may write Secrets there can make
+//! How much memory the delivered Secrets of one namespace may take: anyone who may write Secrets there
+//! can make
 //! any number of them look delivered, each with a megabyte of labels.
 
 use std::collections::BTreeMap;
 
 use crate::domain::technical_user::delivered_secret::ObservedSecret;
 
-/// What the Secrets of each namespace take, and how many users each has.
+/// The bytes of the Secrets of each namespace, and the number of its users.
 #[derive(Debug, Default)]
 pub(super) struct MemoryBudget {
     taken: BTreeMap<String, usize>,

@@ -52,7 +52,7 @@ fn key(name: &str) -> UserRef {
     UserRef { namespace: "tenant".to_owned(), name: name.to_owned() }
 }
 
-/// What the watch tells of a labelled Secret of the tenant.
+/// The event of a labelled Secret of the tenant.
 fn secret(name: &str, owner: Option<&str>) -> Update {
     let owners = owner.map(|owner| {
         json!([{

@@ -153,7 +153,7 @@ fn settings(
     Ok(settings)
 }
 
-/// What new connections are shown.
+/// The certificate of new connections.
 #[derive(Debug)]
 struct Current(RwLock<Arc<CertifiedKey>>);
 
@@ -196,7 +196,7 @@ struct Files {
 }
 
 impl Files {
-    /// What the files hold now and, unless that is known already, whether it can be used.
+    /// The present contents of the files and, if they are new, whether they can be used.
     fn look(
         &self,
         known: &[Option<Fingerprint>],
@@ -251,7 +251,7 @@ impl Files {
     }
 }
 
-/// What was in the files.
+/// The contents of the files.
 struct Read {
     certificate: io::Result<Zeroizing<Vec<u8>>>,
     private_key: io::Result<Zeroizing<Vec<u8>>>,

@@ -22,7 +22,7 @@ use super::responses::too_many;
 use super::state::{ConnectionState, Deadline, Protocol, RequestGuard, Shutdown};
 use super::stream::MonitoredStream;
 
-/// What all connections of a listener share.
+/// The shared part of all connections of a listener.
 #[derive(Clone)]
 pub(super) struct ConnectionServer {
     builder: Builder<TokioExecutor>,
@@ -179,7 +179,7 @@ impl HttpBody for TrackedBody {
     }
 }
 
-/// What a client may send into a stream before the server reads it: a body of the largest size.
+/// The window of a stream: a body of the largest size.
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same for a connection: what one client can make us keep.
 const CONNECTION_WINDOW: u32 = 256 * 1024;

@@ -1,4 +1,4 @@
-//! What answers requests.
+//! The handler of requests.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use axum::{BoxError, Router};
 use futures::future::BoxFuture;
 use tower_service::Service as _;
 
-/// What answers requests whose bodies are `B`.
+/// A handler of requests with bodies `B`.
 pub trait Handler<B>: Send + Sync + 'static {
     /// The answer to one request that came from `source`. Whatever is wrong with the request, there
     /// is one.

@@ -1,4 +1,4 @@
-//! What one client may take from all others.
+//! The limits of a listener and of one client.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ pub struct ListenerLimits {
     /// connection those of the same source make room that have no request, or it is closed; one more
     /// request is answered with 429. An IPv6 source is a network of 64 bits.
     pub of_source: usize,
-    /// How many connections one IPv6 network of 48 bits may have: hosters give one machine as much, with 65,536
+    /// How many connections one IPv6 network of 48 bits may have: hosters give one machine as much, with
+    /// 65,536
     /// sources in it.
     pub of_site: usize,
     /// How long a TLS handshake may take.

@@ -61,7 +61,7 @@ pub(super) fn too_many(protocol: Protocol) -> Response<Body> {
     response
 }
 
-/// What is answered most comes first.
+/// The most frequent code comes first.
 const KNOWN: [StatusCode; 13] = [
     StatusCode::OK,
     StatusCode::UNAUTHORIZED,

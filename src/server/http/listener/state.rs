@@ -1,4 +1,4 @@
-//! What a connection is doing, until when it may, and what it was asked to do.
+//! The state of a connection, its deadline, and the shutdown that was requested.
 //!
 //! hyper's own deadline for a head also runs while no request is awaited, so that it cannot tell a
 //! client that waits from one that dawdles. Here the two are distinguished.
@@ -46,7 +46,7 @@ struct Phase {
     is_unread: bool,
 }
 
-/// What the client speaks, as far as known.
+/// The protocol of the client, as far as known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// HTTP/1.1, or not known yet.
@@ -63,7 +63,7 @@ enum Awaits {
     Anything,
 }
 
-/// What a connection was asked to do by others.
+/// A shutdown that was requested for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shutdown {
     /// End when the running requests have.
@@ -72,7 +72,7 @@ pub(super) enum Shutdown {
     Abort,
 }
 
-/// What a connection has to do by itself.
+/// The next deadline of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deadline {
     /// Nothing before that.
@@ -197,7 +197,7 @@ impl ConnectionState {
         phase.protocol == Protocol::OneByOne && is_cut_short
     }
 
-    /// What the connection has to do now, or when to ask again.
+    /// The deadline that has come, or the instant of the next one.
     pub(super) fn deadline(&self, limits: &ListenerLimits) -> Deadline {
         let now = Instant::now();
         let phase = self.phase();
@@ -228,7 +228,7 @@ impl ConnectionState {
         self.waker.wake();
     }
 
-    /// What was asked of the connection; its task is woken by the next order.
+    /// The requested shutdown; the next request wakes the task of the connection.
     pub(super) fn poll_shutdown(&self, context: &Context<'_>) -> Option<Shutdown> {
         self.waker.register(context.waker());
         let number = self.order.load(Ordering::Acquire);

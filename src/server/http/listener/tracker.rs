@@ -58,7 +58,7 @@ enum Network {
     Site(IpAddr),
 }
 
-/// What is connected from one network.
+/// The connections of one network.
 #[derive(Debug, Default)]
 struct Connected {
     /// The connections, without those that were asked to make room.
@@ -203,7 +203,7 @@ impl Connected {
     }
 }
 
-/// Those that were asked: a hundredth of all, the longest without a request first.
+/// Returns the connections that were closed: a hundredth of all, the longest without a request first.
 fn close_idle(activities: &BTreeMap<u64, Arc<ConnectionState>>) -> Vec<(u64, IpAddr)> {
     let free = activities
         .iter()
