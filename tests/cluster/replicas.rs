@@ -127,8 +127,7 @@ async fn a_lease_that_cannot_be_had_is_named() {
 
     until("words about the lease", || async {
         let log = std::fs::read_to_string(&launch.log).ok()?;
-        let warning =
-            log.lines().find(|line| line.contains("leader election failed"))?;
+        let warning = log.lines().find(|line| line.contains("leader election failed"))?;
         assert!(warning.contains("WARN") && warning.contains("403 Forbidden"), "{warning}");
         Some(())
     })
