@@ -283,7 +283,7 @@ impl Keys {
         map.filter(|map| map.owner == series.uid).map(|map| map.keys.as_slice()).unwrap_or_default()
     }
 
-    /// The public keys of one SigningKey: those of its ConfigMap, and those of the ledger, should the
+    /// The public keys of one `SigningKey`: those of its ConfigMap, and those of the ledger, should the
     /// ConfigMap be away for a moment; never what has left. A key of the ConfigMap alone counts only
     /// with its private half in the store: the right to write ConfigMaps must not make tokens valid.
     fn public_keys(

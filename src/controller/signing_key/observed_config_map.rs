@@ -81,7 +81,7 @@ impl ObservedConfigMap {
         self
     }
 
-    /// Its relation to that SigningKey.
+    /// Its relation to that `SigningKey`.
     pub(super) fn seen_by(&self, series: &Series) -> ConfigMapState {
         let Some(ownership) = &self.ownership else {
             // In its own namespace the operator knows its own labels: owners get lost when a
