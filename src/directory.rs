@@ -202,10 +202,9 @@ impl Directory {
     /// The settings of this token server that do not agree with those of the operator, which writes
     /// its own into the ledgers.
     pub fn mismatches(&self) -> BTreeSet<SettingMismatch> {
-        let Settings { max_staleness: view_age, token_lifetime, issuer, policy, .. } =
-            &self.settings;
-        let view_age = SignedDuration::try_from(*view_age).unwrap_or(SignedDuration::MAX);
-        let own = SharedSettings::of(view_age, *token_lifetime, issuer, policy);
+        let Settings { max_staleness, token_lifetime, issuer, policy, .. } = &self.settings;
+        let max_staleness = SignedDuration::try_from(*max_staleness).unwrap_or(SignedDuration::MAX);
+        let own = SharedSettings::of(max_staleness, *token_lifetime, issuer, policy);
         let agreements = read(&self.keys).shared_settings();
         agreements.iter().flat_map(|operator| operator.mismatches(&own)).collect()
     }
@@ -229,8 +228,8 @@ impl Directory {
             self.check_staleness(view, pulse, moment)?;
         }
         let signing = read(&self.keys).signing(series)?;
-        let Settings { max_staleness: view_age, token_lifetime, .. } = self.settings;
-        signing.signer(&self.ages(moment), moment.wall, view_age, token_lifetime)
+        let Settings { max_staleness, token_lifetime, .. } = self.settings;
+        signing.signer(&self.ages(moment), moment.wall, max_staleness, token_lifetime)
     }
 
     fn check_staleness(

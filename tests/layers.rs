@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use support::sources::{self, rust_files};
+
 /// Words of a layer that no `use` of this crate shows: who must not use them, and why.
 struct Forbidden {
     layer: &'static str,
@@ -132,13 +134,12 @@ fn module_of(path: &Path) -> String {
 /// The modules of this crate that a line of `module` names, as paths below `crate`.
 fn uses(line: &str, module: &str) -> Vec<String> {
     let mut absolute = line.replace("self::", &format!("crate::{module}::"));
-    let mut base = module;
-    while absolute.contains("super::") {
-        base = base.rsplit_once("::").map_or("", |(parent, _)| parent);
-        let own = if base.is_empty() { "crate::".to_owned() } else { format!("crate::{base}::") };
-        // A chain is resolved from its beginning: `super::super::` is `crate::parent::super::` first.
-        absolute =
-            absolute.replacen("super::", &own, 1).replace(&format!("{own}super::"), "super::");
+    let depth = module.split("::").count();
+    // The longest chain first: `super::super::` is no `super::` of `super::`.
+    for up in (1..=depth).rev() {
+        let ancestor: String =
+            module.split("::").take(depth - up).flat_map(|it| [it, "::"]).collect();
+        absolute = absolute.replace(&"super::".repeat(up), &format!("crate::{ancestor}"));
     }
     let line = absolute.as_str();
     let is_path = |c: char| c.is_ascii_lowercase() || c == '_' || c == ':' || c.is_ascii_digit();
@@ -256,13 +257,9 @@ fn files_are_named_after_what_they_hold() {
 
 // === how sources are read ===
 
-/// The lines that the compiler sees, numbered, up to the tests at the end of the file.
+/// The lines of code, without a comment at their end.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines()
-        .enumerate()
-        .take_while(|(_, line)| *line != "#[cfg(test)]")
-        .map(|(index, line)| (index + 1, line))
-        .map(|(number, line)| (number, line.split("//").next().unwrap_or_default()))
+    sources::code(text).map(|(number, line)| (number, line.split("//").next().unwrap_or_default()))
 }
 
 /// Whether the line has that word, not merely as the end or the beginning of a longer one.
@@ -289,20 +286,6 @@ fn every_watch_says_how_large_its_pages_are() {
             shown(&path)
         );
     }
-}
-
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let paths = entries.map(|entry| entry.unwrap().path());
-    paths
-        .flat_map(|path| match path.extension() {
-            None => rust_files(&path),
-            Some(extension) if extension == "rs" => vec![path],
-            Some(_) => Vec::new(),
-        })
-        .collect()
 }
 
 fn shown(path: &Path) -> String {

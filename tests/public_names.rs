@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
+use support::sources::{self, rust_files};
 use technical_user_operator::cli::Arguments;
 
 #[test]
@@ -74,7 +75,7 @@ fn flags() -> BTreeSet<String> {
 /// `name{label,label}` of every metric, from the code that registers it.
 fn metrics() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for file in sources(&root().join("src")) {
+    for file in rust_files(&root().join("src")) {
         let code = code(&file);
         let sets = label_sets(&code);
         for (at, name) in metric_names(&code) {
@@ -145,10 +146,7 @@ fn constants() -> BTreeSet<String> {
 /// The first column of the table below that heading of `docs/troubleshooting.md`, whose completeness is held
 /// by `tests/troubleshooting.rs`.
 fn documented(heading: &str) -> BTreeSet<String> {
-    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
-    let (_, rest) = page.split_once(heading).unwrap();
-    let table = rest.lines().skip_while(|line| !line.starts_with('|'));
-    let rows = table.take_while(|line| line.starts_with('|'));
+    let rows = table_below(heading).into_iter();
     let cells = rows.filter_map(|row| row.split('|').nth(1).map(str::to_owned));
     let cells = cells.filter(|cell| !cell.contains("a reason of"));
     cells
@@ -156,34 +154,24 @@ fn documented(heading: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The words after "reason" or "or" in the same table.
+/// The words in parentheses of the table of conditions.
 fn reasons_in_words() -> BTreeSet<String> {
-    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
-    let (_, rest) = page.split_once("\n## Conditions\n").unwrap();
-    let (table, _) = rest.split_once("\n## ").unwrap();
+    let table = table_below("\n## Conditions\n").join("\n");
     let after = ["(reason `", "(`"].iter().flat_map(|it| table.split(it).skip(1));
     after.filter_map(|text| text.split('`').next()).map(str::to_owned).collect()
 }
 
-/// The code of a file without its tests and comments.
-fn code(file: &Path) -> String {
-    let text = fs::read_to_string(file).unwrap();
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-    lines.collect::<Vec<_>>().join("\n")
+fn table_below(heading: &str) -> Vec<String> {
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
+    let (_, rest) = page.split_once(heading).unwrap();
+    let table = rest.lines().skip_while(|line| !line.starts_with('|'));
+    table.take_while(|line| line.starts_with('|')).map(str::to_owned).collect()
 }
 
-fn sources(place: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(place).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(sources(&path));
-        } else if path.extension().is_some_and(|it| it == "rs") {
-            files.push(path);
-        }
-    }
-    files
+/// The code of a file as one text.
+fn code(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    sources::code(&text).map(|(_, line)| line).collect::<Vec<_>>().join("\n")
 }
 
 fn root() -> PathBuf {

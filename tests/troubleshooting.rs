@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use support::sources::{self, rust_files};
+
 #[test]
 fn every_reason_condition_and_event_is_explained() {
     let page = page();
@@ -63,26 +65,15 @@ fn names(page: &str, word: &str) -> bool {
 /// The texts between quotes of the part of a file that is no test.
 fn literals(file: &Path) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap();
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let code = sources::code(&text).map(|(_, line)| line);
     code.flat_map(|line| line.split('"').skip(1).step_by(2).map(str::to_owned)).collect()
 }
 
+/// The Rust files of that place that are no tests.
 fn sources(place: &Path) -> Vec<PathBuf> {
-    if place.is_file() {
-        return vec![place.to_owned()];
-    }
-    let mut files = Vec::new();
-    for entry in fs::read_dir(place).unwrap() {
-        let path = entry.unwrap().path();
-        let is_test = path.file_stem().is_some_and(|name| name == "tests");
-        if path.is_dir() && !is_test {
-            files.extend(sources(&path));
-        } else if path.extension().is_some_and(|it| it == "rs") && !is_test {
-            files.push(path);
-        }
-    }
-    files
+    let is_test = |path: &PathBuf| path.iter().any(|it| it == "tests" || it == "tests.rs");
+    let below = |path: &PathBuf| path.strip_prefix(root().join("src")).unwrap().to_owned();
+    rust_files(place).into_iter().filter(|path| !is_test(&below(path))).collect()
 }
 
 fn root() -> PathBuf {

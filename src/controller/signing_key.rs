@@ -101,8 +101,8 @@ async fn reconcile(name: &str, hints: Hints, context: &Context) -> Result<(Actio
     match converge((name, &known), context, &mut memory, &mut last).await {
         Ok(settled) => Ok((settled, memory)),
         Err(error) => {
-            if let Some(look) = &last {
-                report_failure(look, &error, context).await;
+            if let Some(observation) = &last {
+                report_failure(observation, &error, context).await;
             }
             Err(error)
         }
@@ -139,16 +139,16 @@ async fn converge(
             return Ok(Action::default());
         };
         // An error from here on is reported in the status of this object.
-        let look = last.insert(Observation::begun(object, series));
-        let condition = look.complete(known, memory, context).await?;
+        let observation = last.insert(Observation::begun(object, series));
+        let condition = observation.complete(known, memory, context).await?;
         let now = context.cluster.now();
-        let write = match signing_key::decide(&look.observed, now) {
-            Step::Done(rest) => {
+        let write = match signing_key::decide(&observation.observed, now) {
+            Step::Done(done) => {
                 if let Some(condition) = condition {
                     return Err(condition);
                 }
-                let settled = report(look, &rest, context).await?;
-                memory.next = look.next();
+                let settled = report(observation, &done, context).await?;
+                memory.next = observation.next();
                 // If the JWKS or the status alone was wrong, another program keeps writing it.
                 has_repaired = !has_written && (has_repaired || settled.has_repaired);
                 return Ok(Action { has_repaired, ..settled });
@@ -159,7 +159,7 @@ async fn converge(
             return Err(Error::NotLeading);
         }
         let is_repair = is_repair(&write);
-        match apply(write, look, memory, context).await {
+        match apply(write, observation, memory, context).await {
             Ok(()) => match is_repair {
                 Some(is_repair) => has_repaired |= is_repair,
                 None => has_written = true,
@@ -202,11 +202,11 @@ fn is_conflict(failure: &ApiError, setbacks: usize) -> bool {
 
 async fn apply(
     write: Write,
-    look: &Observation,
+    observation: &Observation,
     memory: &mut Memory,
     context: &Context,
 ) -> Result<(), Error> {
-    let series = &look.series;
+    let series = &observation.series;
     let cluster = &context.cluster;
     let names = SecretNames::of(&series.uid);
     let ledger_name = names.ledger();
@@ -214,11 +214,11 @@ async fn apply(
     match write {
         Write::CreateLedger(ledger) => {
             cluster.create_secret(ledger_at, &ledger_secret(&ledger, series)).await?;
-            ledger_made(look, &ledger, context).await;
+            ledger_made(observation, &ledger, context).await;
         }
         Write::PutLedger(version, ledger, change) => {
             cluster.replace_secret(ledger_at, &version, &ledger_secret(&ledger, series)).await?;
-            ledger_changed(change, look, &ledger, context).await;
+            ledger_changed(change, observation, &ledger, context).await;
         }
         Write::Stage(index) => stage(index, series, context).await?,
         Write::Publish(jwks, publications) => {

@@ -86,8 +86,8 @@ pub(super) async fn reconcile(key: &UserRef, context: &Context) -> Result<Action
             Ok(Action::default())
         }
         Err(error) => {
-            if let Some(look) = &last {
-                report_failure(look, &error, context).await;
+            if let Some(observation) = &last {
+                report_failure(observation, &error, context).await;
             }
             Err(error)
         }
@@ -103,8 +103,8 @@ async fn converge(
     let (mut has_written, mut has_repaired) = (false, false);
     let mut tried = None;
     for _ in 0..MAX_ROUNDS {
-        let look = match observe(key, context).await {
-            Ok(Observe::Observed(look)) => last.insert(*look),
+        let observation = match observe(key, context).await {
+            Ok(Observe::Observed(observation)) => last.insert(*observation),
             Ok(Observe::Claimed) => continue,
             Ok(Observe::HeldByOther) => return Ok(Action::default()),
             Err(Error::Api(failure)) if is_conflict(&failure, setbacks) => {
@@ -113,11 +113,11 @@ async fn converge(
             }
             Err(error) => return Err(error),
         };
-        look.learn(tried.as_ref());
+        observation.learn(tried.as_ref());
         let now = context.cluster.now();
-        let write = match technical_user::decide(&look.observed, now) {
-            Step::Done(rest) => {
-                let settled = report(look, &rest, context).await?;
+        let write = match technical_user::decide(&observation.observed, now) {
+            Step::Done(done) => {
+                let settled = report(observation, &done, context).await?;
                 // If the status alone was wrong, another program keeps writing it.
                 has_repaired |= settled.has_repaired && !has_written;
                 return Ok(Action { has_repaired, ..settled });
@@ -129,9 +129,9 @@ async fn converge(
             return Err(Error::NotLeading);
         }
         let outcome = if let Write::ClearImmutable(version) = &write {
-            clear_immutable(version, look, context).await.map(|found| tried = found)
+            clear_immutable(version, observation, context).await.map(|found| tried = found)
         } else {
-            apply(write, look, context).await
+            apply(write, observation, context).await
         };
         match outcome {
             Ok(()) => has_written = true,
@@ -290,8 +290,8 @@ pub(super) async fn holder(owner: &Owner, context: &Context) -> Result<Holder, E
 
 // === apply ===
 
-async fn apply(write: Write, look: &Observation, context: &Context) -> Result<(), Error> {
-    let Some(user) = &look.observed.user else {
+async fn apply(write: Write, observation: &Observation, context: &Context) -> Result<(), Error> {
+    let Some(user) = &observation.observed.user else {
         return Ok(());
     };
     let cluster = &context.cluster;
@@ -308,7 +308,7 @@ async fn apply(write: Write, look: &Observation, context: &Context) -> Result<()
         }
         Write::PutRecord(version, record, change) => {
             cluster.replace_secret(record_at, &version, &record_secret(&record)).await?;
-            record_changed(change, &look.observed, &record, context).await;
+            record_changed(change, &observation.observed, &record, context).await;
         }
         Write::Fence(version, attempt) => {
             let annotations = json!({api::DELIVERY_ATTEMPT: attempt.to_string()});
@@ -339,10 +339,10 @@ async fn apply(write: Write, look: &Observation, context: &Context) -> Result<()
 /// Removes the field `immutable` and returns what the answer shows, for the version it holds for.
 async fn clear_immutable(
     version: &Version,
-    look: &Observation,
+    observation: &Observation,
     context: &Context,
 ) -> Result<Option<(Version, Mutability)>, Error> {
-    let Some(user) = &look.observed.user else {
+    let Some(user) = &observation.observed.user else {
         return Ok(None);
     };
     let at = ObjectRef { namespace: &user.owner.namespace, name: &user.secret_name };

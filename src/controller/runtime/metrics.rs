@@ -4,11 +4,10 @@
 //! stays bounded.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -88,35 +87,8 @@ struct LeaderName {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Rotation {
     kind: &'static str,
-    trigger: Trigger,
+    trigger: &'static str,
     result: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
-enum Trigger {
-    Initial,
-    Scheduled,
-    Requested,
-    Emergency,
-    Deleted,
-    Altered,
-    Unknown,
-    Recovered,
-}
-
-impl EncodeLabelValue for Trigger {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        encoder.write_str(match self {
-            Self::Initial => "initial",
-            Self::Scheduled => "scheduled",
-            Self::Requested => "requested",
-            Self::Emergency => "emergency",
-            Self::Deleted => "deleted",
-            Self::Altered => "altered",
-            Self::Unknown => "unknown",
-            Self::Recovered => "recovered",
-        })
-    }
 }
 
 /// The present load of a controller.
@@ -232,30 +204,30 @@ impl Metrics {
 
     pub(crate) fn issued(&self, cause: Cause) {
         let trigger = match cause {
-            Cause::Unissued => Trigger::Initial,
-            Cause::Due => Trigger::Scheduled,
-            Cause::Requested => Trigger::Requested,
-            Cause::Deleted => Trigger::Deleted,
-            Cause::Altered => Trigger::Altered,
-            Cause::Unknown => Trigger::Unknown,
+            Cause::Unissued => "initial",
+            Cause::Due => "scheduled",
+            Cause::Requested => "requested",
+            Cause::Deleted => "deleted",
+            Cause::Altered => "altered",
+            Cause::Unknown => "unknown",
         };
         self.rotated(TECHNICAL_USER, trigger);
     }
 
     pub(crate) fn found_issued(&self) {
-        self.rotated(TECHNICAL_USER, Trigger::Recovered);
+        self.rotated(TECHNICAL_USER, "recovered");
     }
 
     pub(crate) fn key_scheduled(&self, is_requested: bool) {
-        let trigger = if is_requested { Trigger::Requested } else { Trigger::Scheduled };
+        let trigger = if is_requested { "requested" } else { "scheduled" };
         self.rotated(SIGNING_KEY, trigger);
     }
 
     pub(crate) fn key_revoked(&self) {
-        self.rotated(SIGNING_KEY, Trigger::Emergency);
+        self.rotated(SIGNING_KEY, "emergency");
     }
 
-    fn rotated(&self, kind: &'static str, trigger: Trigger) {
+    fn rotated(&self, kind: &'static str, trigger: &'static str) {
         self.rotations.get_or_create(&Rotation { kind, trigger, result: "success" }).inc();
     }
 

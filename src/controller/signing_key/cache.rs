@@ -8,7 +8,8 @@ use kube::core::SelectorExt;
 
 use super::Memory;
 use super::observation;
-use super::placement::{self, Namespaces, ObservedConfigMap, placed};
+use super::observed_config_map::ObservedConfigMap;
+use super::placement::{self, Namespaces, placed};
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Selector;
 
 use super::Memory;
-pub(super) use super::observed_config_map::ObservedConfigMap;
+use super::observed_config_map::ObservedConfigMap;
 use crate::api::signing_key::SigningKey;
 use crate::controller::{Context, Error};
 use crate::domain::signing_key::{ConfigMapRef, ConfigMapState, Scope, Series, StaleCopy};

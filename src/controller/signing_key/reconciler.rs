@@ -26,8 +26,8 @@ use crate::kubernetes::watch::{Store, WatchEvent};
 /// The controller of signing keys.
 #[derive(Debug)]
 pub(super) struct SigningKeys {
-    views: Cache,
-    tally: ObjectStats<String>,
+    cache: Cache,
+    stats: ObjectStats<String>,
     memories: BTreeMap<String, Memory>,
     settings: Settings,
     installations: Arc<Installations>,
@@ -44,56 +44,56 @@ impl Reconciler for SigningKeys {
         client: &Client,
         context: &Context,
     ) -> (Self, SelectAll<BoxStream<'static, Update>>) {
-        let mut views = Cache::default();
-        let watches = watches::watches(client, &context.settings, &mut views);
+        let mut cache = Cache::default();
+        let watches = watches::watches(client, &context.settings, &mut cache);
         let settings = context.settings.clone();
-        let (tally, memories) = (ObjectStats::default(), BTreeMap::new());
+        let (stats, memories) = (ObjectStats::default(), BTreeMap::new());
         let installations = Arc::clone(&context.installations);
-        (Self { views, tally, memories, settings, installations }, watches)
+        (Self { cache, stats, memories, settings, installations }, watches)
     }
 
     fn is_synced(&self) -> bool {
-        self.views.are_synced()
+        self.cache.are_synced()
     }
 
     fn keys(&self) -> Vec<String> {
-        self.views.keys()
+        self.cache.keys()
     }
 
     fn count(&self) -> usize {
-        self.views.series.len()
+        self.cache.series.len()
     }
 
     fn totals(&self) -> Totals {
-        self.tally.totals()
+        self.stats.totals()
     }
 
     fn on_event(&mut self, update: Update) -> Affected<String> {
         let is_whole_list = update.ends_a_list();
-        let had_default = self.views.has(DEFAULT);
-        let views = &mut self.views;
+        let had_default = self.cache.has(DEFAULT);
+        let cache = &mut self.cache;
         let keys = match update {
             Update::Series(event) => {
-                let names = views.series.apply_event(0, event);
+                let names = cache.series.apply_event(0, event);
                 for name in &names {
-                    self.tally.record(name, views.series.get(name).map(|series| standing(series)));
+                    self.stats.record(name, cache.series.get(name).map(|series| standing(series)));
                 }
-                for gone in names.iter().filter(|name| views.series.get(name).is_none()) {
+                for gone in names.iter().filter(|name| cache.series.get(name).is_none()) {
                     self.memories.remove(gone);
                 }
                 names
             }
             Update::Ledger(event) => {
-                let touched = owners(&mut views.ledgers, event, |it| &it.series);
-                touched.unwrap_or_else(|| views.keys())
+                let touched = owners(&mut cache.ledgers, event, |it| &it.series);
+                touched.unwrap_or_else(|| cache.keys())
             }
             Update::KeyPair(event) => {
-                let touched = owners(&mut views.key_pairs, event, |it| &it.series);
-                touched.unwrap_or_else(|| views.keys())
+                let touched = owners(&mut cache.key_pairs, event, |it| &it.series);
+                touched.unwrap_or_else(|| cache.keys())
             }
             Update::Map(watch, event) => {
                 let is_whole = matches!(event, WatchEvent::InitDone);
-                let touched = views.apply_config_map(watch, event);
+                let touched = cache.apply_config_map(watch, event);
                 let seen = if is_whole { self.unhide(watch) } else { Vec::new() };
                 touched.into_iter().chain(seen).collect()
             }
@@ -101,25 +101,25 @@ impl Reconciler for SigningKeys {
                 // Namespaces change all the time; what matters is where and with which labels.
                 let is_same = match &event {
                     WatchEvent::Apply(name, namespace) => {
-                        views.namespaces.get(name) == Some(namespace)
+                        cache.namespaces.get(name) == Some(namespace)
                     }
                     WatchEvent::Delete(_)
                     | WatchEvent::Init
                     | WatchEvent::InitDone
                     | WatchEvent::Forbidden => false,
                 };
-                let touched = views.namespaces.apply_event(0, event);
-                if is_same || touched.is_empty() { Vec::new() } else { views.selecting() }
+                let touched = cache.namespaces.apply_event(0, event);
+                if is_same || touched.is_empty() { Vec::new() } else { cache.selecting() }
             }
         };
-        let is_chore = had_default && !self.views.has(DEFAULT);
+        let is_chore = had_default && !self.cache.has(DEFAULT);
         Affected { keys, is_relisted: is_whole_list, needs_periodic_tasks: is_chore }
     }
 
     fn check_cache(&self, key: &String, now: Now) -> CacheState {
         let none = Memory::default();
         let memory = self.memories.get(key).unwrap_or(&none);
-        self.views.check(key, memory, (&self.settings, &self.installations), now)
+        self.cache.check(key, memory, (&self.settings, &self.installations), now)
     }
 
     fn reconcile(
@@ -129,13 +129,13 @@ impl Reconciler for SigningKeys {
     ) -> BoxFuture<'static, Result<(Action, Memory), Error>> {
         let none = Memory::default();
         let memory = self.memories.get(&key).unwrap_or(&none);
-        let known = self.views.surplus(&key, memory, &self.settings);
+        let known = self.cache.surplus(&key, memory, &self.settings);
         let hints = Hints { known, slow: memory.slow.clone() };
         async move { reconcile(&key, hints, &context).await }.boxed()
     }
 
     fn keep(&mut self, key: &String, memory: Memory) {
-        if self.views.series.get(key).is_some() {
+        if self.cache.series.get(key).is_some() {
             self.memories.insert(key.clone(), memory);
         }
     }
@@ -143,8 +143,8 @@ impl Reconciler for SigningKeys {
     /// Makes the `SigningKey` that every `TechnicalUser` refers to by default, where it is missing,
     /// whatever others there are. Sweeps what `SigningKeys` left that are gone.
     fn periodic_tasks(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>> {
-        let is_missing = self.settings.bootstrap_signing_key && !self.views.has(DEFAULT);
-        let leftovers = self.views.leftovers();
+        let is_missing = self.settings.bootstrap_signing_key && !self.cache.has(DEFAULT);
+        let leftovers = self.cache.leftovers();
         if !is_missing && leftovers.is_empty() {
             return None;
         }

@@ -1,4 +1,4 @@
-//! Tells the user: the status, and an Event for every change of state.
+//! The report of a reconcile: the status, and an Event for every change of state.
 
 use super::observation::{self, Observation};
 use crate::api::condition::ConditionStatus;
@@ -13,30 +13,30 @@ use crate::kubernetes::codec::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
 pub(super) async fn report(
-    look: &Observation,
-    rest: &Done,
+    observation: &Observation,
+    done: &Done,
     context: &Context,
 ) -> Result<Action, Error> {
     let now = context.cluster.now();
-    let has_repaired = write_status(look, &rest.outcome, context).await?;
-    let wake_in = rest.requeue_at.map(|at| requeue_at(at, now));
-    Ok(Action { requeue_after: wake_in, has_repaired, is_blocked: false })
+    let has_repaired = write_status(observation, &done.outcome, context).await?;
+    let requeue_after = done.requeue_at.map(|at| requeue_at(at, now));
+    Ok(Action { requeue_after, has_repaired, is_blocked: false })
 }
 
 /// Says what is wrong, if the API server lets it be said.
-pub(super) async fn report_failure(look: &Observation, error: &Error, context: &Context) {
+pub(super) async fn report_failure(observation: &Observation, error: &Error, context: &Context) {
     let Some(blocked_reason) = error.blocked_reason() else {
         return;
     };
-    let signs = match &look.observed.ledger {
+    let signs = match &observation.observed.ledger {
         // Nothing says that the key which signs has stopped.
-        LedgerState::Unread => was_ready(look.object.status.as_ref()),
+        LedgerState::Unread => was_ready(observation.object.status.as_ref()),
         LedgerState::Absent | LedgerState::Ledger(..) | LedgerState::Unreadable(_) => {
-            status::signs(&look.series, &look.observed, context.cluster.now())
+            status::signs(&observation.series, &observation.observed, context.cluster.now())
         }
     };
     let outcome = Outcome::Blocked { blocked_reason, signs };
-    if let Err(failure) = write_status(look, &outcome, context).await {
+    if let Err(failure) = write_status(observation, &outcome, context).await {
         tracing::debug!(%failure, "status not written");
     }
 }
@@ -68,14 +68,14 @@ pub(super) async fn report_invalid_spec(
 
 /// Returns whether the status was written.
 async fn write_status(
-    look: &Observation,
+    observation: &Observation,
     outcome: &Outcome,
     context: &Context,
 ) -> Result<bool, Error> {
-    let (object, series) = (&look.object, &look.series);
+    let (object, series) = (&observation.object, &observation.series);
     let former = object.status.as_ref();
     let now = context.cluster.now();
-    let Some(status) = status::status(&look.observed, outcome, former, now) else {
+    let Some(status) = status::status(&observation.observed, outcome, former, now) else {
         return Ok(false);
     };
     if former.is_some_and(|former| status::is_same(former, &status)) {
@@ -98,9 +98,9 @@ async fn write_status(
     Ok(true)
 }
 
-pub(super) async fn ledger_made(look: &Observation, ledger: &Ledger, context: &Context) {
-    let series = &look.series;
-    if let Some(events) = status::ledger_made(&look.observed, ledger) {
+pub(super) async fn ledger_made(observation: &Observation, ledger: &Ledger, context: &Context) {
+    let series = &observation.series;
+    if let Some(events) = status::ledger_made(&observation.observed, ledger) {
         tracing::warn!(name = series.name, "ledger recovered from the key pairs");
         record_event(series, events, context).await;
         return;
@@ -121,15 +121,15 @@ pub(super) async fn ledger_made(look: &Observation, ledger: &Ledger, context: &C
 
 pub(super) async fn ledger_changed(
     change: Change,
-    look: &Observation,
+    observation: &Observation,
     ledger: &Ledger,
     context: &Context,
 ) {
-    let series = &look.series;
+    let series = &observation.series;
     match change {
         Change::Schedule => {
             tracing::info!(name = series.name, "next key scheduled");
-            let LedgerState::Ledger(_, former) = &look.observed.ledger else { return };
+            let LedgerState::Ledger(_, former) = &observation.observed.ledger else { return };
             context.metrics.key_scheduled(former.rotated != ledger.rotated);
             if let Some(events) = status::algorithm_changes(series, former, ledger) {
                 record_event(series, events, context).await;
@@ -140,18 +140,18 @@ pub(super) async fn ledger_changed(
             let kid = series.revoke_request.as_deref().unwrap_or_default();
             tracing::warn!(name = series.name, kid, "key revoked");
             context.metrics.key_revoked();
-            let events = status::revoked(series, kid, &look.observed, ledger);
+            let events = status::revoked(series, kid, &observation.observed, ledger);
             record_event(series, events, context).await;
         }
         Change::RevokeAll => {
             tracing::warn!(name = series.name, "all keys revoked");
             context.metrics.key_revoked();
-            if let LedgerState::Ledger(_, former) = &look.observed.ledger {
+            if let LedgerState::Ledger(_, former) = &observation.observed.ledger {
                 let events = status::all_revoked(series, former, ledger);
                 record_event(series, events, context).await;
             }
         }
-        Change::Recover => ledger_made(look, ledger, context).await,
+        Change::Recover => ledger_made(observation, ledger, context).await,
     }
 }
 

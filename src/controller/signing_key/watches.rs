@@ -11,7 +11,7 @@ use super::cache::{
     self, Belonging, Cache, MapKey, Readable, read_key_pair, read_ledger, read_map, read_namespace,
     read_series,
 };
-use super::placement::ObservedConfigMap;
+use super::observed_config_map::ObservedConfigMap;
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;

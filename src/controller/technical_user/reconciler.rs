@@ -24,8 +24,8 @@ use crate::kubernetes::watch::WatchEvent;
 /// The controller of technical users.
 #[derive(Debug)]
 pub(super) struct TechnicalUsers {
-    views: Cache,
-    tally: ObjectStats<UserRef>,
+    cache: Cache,
+    stats: ObjectStats<UserRef>,
     settings: Settings,
     installations: Arc<Installations>,
 }
@@ -33,22 +33,22 @@ pub(super) struct TechnicalUsers {
 impl TechnicalUsers {
     /// The users of every `SigningKey` whose ability to sign has changed.
     fn follow(&mut self, event: WatchEvent<String, SigningKeyState>) -> Vec<UserRef> {
-        let views = &mut self.views;
+        let cache = &mut self.cache;
         let before: BTreeMap<_, _> =
-            views.signing_keys.iter().map(|(name, it)| (name.clone(), *it)).collect();
-        let was_synced = views.signing_keys.is_synced();
-        let touched = views.signing_keys.apply_event(0, event);
-        if views.signing_keys.is_synced() != was_synced {
-            return views.keys();
+            cache.signing_keys.iter().map(|(name, it)| (name.clone(), *it)).collect();
+        let was_synced = cache.signing_keys.is_synced();
+        let touched = cache.signing_keys.apply_event(0, event);
+        if cache.signing_keys.is_synced() != was_synced {
+            return cache.keys();
         }
         let mut followers = Vec::new();
         for name in touched {
-            let ability = views.ability(&name);
+            let ability = cache.ability(&name);
             if before.get(&name) == Some(&ability) || !was_synced {
                 continue;
             }
             let known = followers.len();
-            followers.extend(views.followers(&name).cloned());
+            followers.extend(cache.followers(&name).cloned());
             let users = followers.len() - known;
             if ability == SigningKeyState::Signs {
                 tracing::info!(signing_key = name, users, "signing key of technical users signs");
@@ -81,59 +81,59 @@ impl Reconciler for TechnicalUsers {
         client: &Client,
         context: &Context,
     ) -> (Self, SelectAll<BoxStream<'static, Update>>) {
-        let mut views = Cache::default();
+        let mut cache = Cache::default();
         let watches =
-            watches::watches(client, (&context.settings, &context.installations), &mut views);
-        let tally = ObjectStats::default();
+            watches::watches(client, (&context.settings, &context.installations), &mut cache);
+        let stats = ObjectStats::default();
         let (settings, installations) =
             (context.settings.clone(), Arc::clone(&context.installations));
-        (Self { views, tally, settings, installations }, watches)
+        (Self { cache, stats, settings, installations }, watches)
     }
 
     fn is_synced(&self) -> bool {
-        self.views.are_synced()
+        self.cache.are_synced()
     }
 
     fn keys(&self) -> Vec<UserRef> {
-        self.views.keys()
+        self.cache.keys()
     }
 
     fn spec_hash(&self, key: &UserRef) -> Option<u32> {
-        let metadata = &self.views.users.get(key)?.metadata;
+        let metadata = &self.cache.users.get(key)?.metadata;
         let asked = (&metadata.uid, metadata.generation, &metadata.annotations);
         Some(crc32fast::hash(format!("{asked:?}").as_bytes()))
     }
 
     fn count(&self) -> usize {
-        self.views.users.len()
+        self.cache.users.len()
     }
 
     fn totals(&self) -> Totals {
-        self.tally.totals()
+        self.stats.totals()
     }
 
     fn on_event(&mut self, update: Update) -> Affected<UserRef> {
         let is_whole_list = update.ends_a_list();
         let mut is_chore = false;
-        let views = &mut self.views;
+        let cache = &mut self.cache;
         let keys = match update {
             Update::User(watch, event) => {
-                let keys = views.apply_user(watch, event);
+                let keys = cache.apply_user(watch, event);
                 for key in &keys {
-                    self.tally.record(key, views.users.get(key).map(|user| standing(user)));
+                    self.stats.record(key, cache.users.get(key).map(|user| standing(user)));
                 }
-                is_chore = keys.iter().any(|key| views.users.get(key).is_none());
+                is_chore = keys.iter().any(|key| cache.users.get(key).is_none());
                 keys
             }
-            Update::Record(event) => views.apply_record(event),
-            Update::Secret(watch, event) => views.apply_secret(watch, event),
+            Update::Record(event) => cache.apply_record(event),
+            Update::Secret(watch, event) => cache.apply_secret(watch, event),
             Update::SigningKey(event) => self.follow(event),
         };
         Affected { keys, is_relisted: is_whole_list, needs_periodic_tasks: is_chore }
     }
 
     fn check_cache(&self, key: &UserRef, now: Now) -> CacheState {
-        self.views.check(key, (&self.settings, &self.installations), now)
+        self.cache.check(key, (&self.settings, &self.installations), now)
     }
 
     fn reconcile(
@@ -148,7 +148,7 @@ impl Reconciler for TechnicalUsers {
 
     /// Sweeps the records of users that are gone.
     fn periodic_tasks(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>> {
-        let ownerless = self.views.ownerless().into_iter();
+        let ownerless = self.cache.ownerless().into_iter();
         let names: Vec<String> = ownerless
             .filter(|(_, owner)| self.serves(&owner.namespace))
             .map(|(name, _)| name)

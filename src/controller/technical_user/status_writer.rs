@@ -1,4 +1,4 @@
-//! Tells the user: the status, and an Event for every change of state.
+//! The report of a reconcile: the status, and an Event for every change of state.
 
 use super::{Observation, observation};
 use crate::api::technical_user::TechnicalUser;
@@ -19,20 +19,20 @@ use crate::kubernetes::codec::version_of;
 
 /// Brings the status up to date; the repair that it returns is one of the status.
 pub(super) async fn report(
-    look: &Observation,
-    rest: &Done,
+    observation: &Observation,
+    done: &Done,
     context: &Context,
 ) -> Result<Action, Error> {
     let now = context.cluster.now();
-    let ability = signing_key_state(look, context).await?;
-    let has_repaired = write_status(look, &rest.outcome, ability, context).await?;
-    let wake_in = rest.requeue_at.map(|at| requeue_at(at, now));
-    let is_in_trouble = rest.outcome.progress() != Progress::Done;
-    Ok(Action { requeue_after: wake_in, has_repaired, is_blocked: is_in_trouble })
+    let ability = signing_key_state(observation, context).await?;
+    let has_repaired = write_status(observation, &done.outcome, ability, context).await?;
+    let requeue_after = done.requeue_at.map(|at| requeue_at(at, now));
+    let is_blocked = done.outcome.progress() != Progress::Done;
+    Ok(Action { requeue_after, has_repaired, is_blocked })
 }
 
 /// Says what is wrong, if the API server lets it be said.
-pub(super) async fn report_failure(look: &Observation, error: &Error, context: &Context) {
+pub(super) async fn report_failure(observation: &Observation, error: &Error, context: &Context) {
     let Some(blocked_reason) = error.blocked_reason() else {
         return;
     };
@@ -40,10 +40,10 @@ pub(super) async fn report_failure(look: &Observation, error: &Error, context: &
     let ability = if blocked_reason == BlockedReason::ApiServerUnavailable {
         SigningKeyState::Unknown
     } else {
-        signing_key_state(look, context).await.unwrap_or(SigningKeyState::Unknown)
+        signing_key_state(observation, context).await.unwrap_or(SigningKeyState::Unknown)
     };
     let outcome = Outcome::Blocked(blocked_reason);
-    if let Err(failure) = write_status(look, &outcome, ability, context).await {
+    if let Err(failure) = write_status(observation, &outcome, ability, context).await {
         tracing::debug!(%failure, "status not written");
     }
 }
@@ -73,10 +73,10 @@ pub(super) async fn report_invalid_spec(
 
 /// Whether the `SigningKey` that the user refers to can sign, by a live read.
 async fn signing_key_state(
-    look: &Observation,
+    observation: &Observation,
     context: &Context,
 ) -> Result<SigningKeyState, Error> {
-    let Some(object) = &look.object else {
+    let Some(object) = &observation.object else {
         return Ok(SigningKeyState::Unknown);
     };
     let name = &object.spec.signing_key_ref.name;
@@ -90,15 +90,15 @@ async fn signing_key_state(
 
 /// Returns whether the status was written.
 async fn write_status(
-    look: &Observation,
+    observation: &Observation,
     outcome: &Outcome,
     ability: SigningKeyState,
     context: &Context,
 ) -> Result<bool, Error> {
-    let Some(object) = &look.object else {
+    let Some(object) = &observation.object else {
         return Ok(false);
     };
-    let Some(user) = &look.observed.user else {
+    let Some(user) = &observation.observed.user else {
         return Ok(false);
     };
     let former = object.status.as_ref();
@@ -108,7 +108,7 @@ async fn write_status(
         operator_namespace: &context.settings.namespace,
         now: context.cluster.now(),
     };
-    let Some(status) = status::status(&look.observed, &situation, former) else {
+    let Some(status) = status::status(&observation.observed, &situation, former) else {
         return Ok(false);
     };
     if former.is_some_and(|former| status::is_same(former, &status)) {
@@ -127,7 +127,7 @@ async fn write_status(
         }
         Err(failure) => return Err(failure.into()),
     }
-    let events = status::events(&look.observed, &situation, former, &status);
+    let events = status::events(&observation.observed, &situation, former, &status);
     events::record_all(&Regarding::from(&user.owner), events, context).await;
     Ok(true)
 }

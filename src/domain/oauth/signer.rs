@@ -118,13 +118,13 @@ pub fn signer<'a>(
 /// [`SigningUnavailable::Settings`] names the setting that is larger.
 pub fn check_settings(
     ledger: &Ledger,
-    view_age: Duration,
+    max_staleness: Duration,
     token_lifetime: SignedDuration,
 ) -> Result<(), SigningUnavailable> {
     let Some(agreement) = &ledger.agreement else { return Ok(()) };
     let is_within = |it: SignedDuration, most: i64| it <= SignedDuration::from_secs(most);
-    let view_age = SignedDuration::try_from(view_age).unwrap_or(SignedDuration::MAX);
-    if !is_within(view_age, agreement.view_age_seconds) {
+    let max_staleness = SignedDuration::try_from(max_staleness).unwrap_or(SignedDuration::MAX);
+    if !is_within(max_staleness, agreement.view_age_seconds) {
         return Err(SigningUnavailable::Settings("--max-staleness"));
     }
     if !is_within(token_lifetime, agreement.token_lifetime_seconds) {

@@ -248,13 +248,13 @@ impl Ledger {
 impl SharedSettings {
     /// The settings of one process.
     pub fn of(
-        view_age: SignedDuration,
+        max_staleness: SignedDuration,
         token_lifetime: SignedDuration,
         issuer: &str,
         policy: &Policy,
     ) -> Self {
         Self {
-            view_age_seconds: view_age.as_secs(),
+            view_age_seconds: max_staleness.as_secs(),
             token_lifetime_seconds: token_lifetime.as_secs(),
             issuer: issuer.to_owned(),
             allowed_roles: Some(policy.roles.to_string()),

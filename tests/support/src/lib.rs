@@ -16,6 +16,7 @@ pub mod faults;
 pub mod figures;
 pub mod leak;
 pub mod recipes;
+pub mod sources;
 
 /// Runs a story in virtual time: time passes when every task waits. What still runs at its end is dropped.
 pub fn in_virtual_time<T>(story: impl Future<Output = T>) -> T {

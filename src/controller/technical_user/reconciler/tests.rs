@@ -23,13 +23,13 @@ fn users() -> TechnicalUsers {
         limits: TokenLimits::default(),
         bootstrap_signing_key: false,
     };
-    let mut views = Cache::default();
-    views.users.register_watch(0);
-    views.secrets.register_watch(0);
-    views.records.register_watch(0);
-    views.signing_keys.register_watch(0);
-    let (tally, installations) = (ObjectStats::default(), Arc::default());
-    let mut users = TechnicalUsers { views, tally, settings, installations };
+    let mut cache = Cache::default();
+    cache.users.register_watch(0);
+    cache.secrets.register_watch(0);
+    cache.records.register_watch(0);
+    cache.signing_keys.register_watch(0);
+    let (stats, installations) = (ObjectStats::default(), Arc::default());
+    let mut users = TechnicalUsers { cache, stats, settings, installations };
     for number in 0..EVERYBODY {
         users.on_event(user("shop", &format!("user-{number}"), &json!({})));
     }
@@ -157,14 +157,14 @@ fn secrets_that_a_tenant_makes_take_a_bounded_memory_and_touch_their_users_all_t
     };
 
     assert_eq!(touched(&mut users, labelled(0, 50_000)), [key("plain")]);
-    assert_eq!(users.views.secrets.len(), 0);
+    assert_eq!(users.cache.secrets.len(), 0);
     for number in 0..10_000 {
         assert_eq!(touched(&mut users, labelled(number, 3)), [key("plain")]);
     }
-    let kept = users.views.secrets.len();
+    let kept = users.cache.secrets.len();
     assert!((500..1200).contains(&kept), "{kept}");
     users.on_event(labelled(0, 50_000));
-    assert_eq!(users.views.secrets.len(), kept - 1);
+    assert_eq!(users.cache.secrets.len(), kept - 1);
     users.on_event(secret("plain-credentials", Some("plain")));
-    assert_eq!(users.views.secrets.len(), kept);
+    assert_eq!(users.cache.secrets.len(), kept);
 }
