@@ -7,6 +7,7 @@ pub mod condition;
 pub mod crds;
 #[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
 pub mod installation;
+pub mod kind;
 mod schema;
 #[expect(unreachable_pub, reason = "KubeSchema derives a hidden twin of every struct")]
 pub mod signing_key;

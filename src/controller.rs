@@ -6,9 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use jiff::SignedDuration;
-use tokio::sync::Semaphore;
+use kube::Client;
+use tokio::sync::{Semaphore, watch};
 
+use crate::api::kind::Kind;
+use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::conditions::blocked_reason::BlockedReason;
 use crate::domain::policy::Policy;
@@ -23,6 +28,7 @@ pub mod signing_key;
 pub mod technical_user;
 
 use self::installation::Installations;
+use self::runtime::Synced;
 use self::runtime::leader_election::Leadership;
 use self::runtime::metrics::Metrics;
 use self::runtime::workqueue::Barrier;
@@ -47,6 +53,35 @@ pub struct Context {
     pub metrics: Metrics,
     /// Whose the objects are.
     pub installations: Arc<Installations>,
+}
+
+/// A controller, ready to run.
+pub(crate) struct Controller {
+    /// Its name as a part of the process.
+    pub(crate) name: &'static str,
+    /// The plural of its kind.
+    pub(crate) plural: &'static str,
+    /// Whether its watches are synced.
+    pub(crate) synced: watch::Receiver<Synced>,
+    /// Runs until it is stopped.
+    pub(crate) run: BoxFuture<'static, ()>,
+}
+
+/// The controllers of all kinds. They end once the sender of `stopping` is dropped.
+pub(crate) fn controllers(
+    client: &Client,
+    context: &Arc<Context>,
+    stopping: &watch::Receiver<()>,
+) -> Vec<Controller> {
+    let parts = (client, context, stopping);
+    vec![
+        Controller::of::<TechnicalUser, _>(
+            "the controller of TechnicalUsers",
+            technical_user::run,
+            parts,
+        ),
+        Controller::of::<SigningKey, _>("the controller of SigningKeys", signing_key::run, parts),
+    ]
 }
 
 /// The settings of the operator.
@@ -105,9 +140,6 @@ pub enum Error {
     /// The operator's own namespace does not exist.
     #[error("namespace {0} of the operator does not exist: create it, or correct --namespace")]
     NoNamespace(String),
-    /// The spec passed admission but cannot be read.
-    #[error("the spec cannot be read")]
-    InvalidSpec(Box<TechnicalUser>),
     /// No random bytes.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -130,6 +162,23 @@ pub(crate) enum Retry {
     Blocked(Barrier),
     /// Not before something changes.
     OnChange,
+}
+
+// === impl Controller ===
+
+impl Controller {
+    fn of<K: Kind, F: Future<Output = ()> + Send + 'static>(
+        name: &'static str,
+        run: impl FnOnce(Client, Arc<Context>, watch::Sender<Synced>, BoxFuture<'static, ()>) -> F,
+        (client, context, stopping): (&Client, &Arc<Context>, &watch::Receiver<()>),
+    ) -> Self {
+        let (sender, synced) = watch::channel(Synced(false));
+        let mut stopping = stopping.clone();
+        // It never changes; it ends.
+        let stop = async move { drop(stopping.changed().await) };
+        let run = run(client.clone(), Arc::clone(context), sender, stop.boxed());
+        Self { name, plural: K::PLURAL, synced, run: run.boxed() }
+    }
 }
 
 // === impl Settings ===
@@ -190,7 +239,6 @@ impl Error {
             Self::NotLeading => "not_leading",
             Self::NotConverged => "unsettled",
             Self::NoNamespace(_) => "no_namespace",
-            Self::InvalidSpec(_) => "invalid_spec",
             Self::Entropy(_) => "entropy",
             Self::Hashing => "hashing",
             Self::Generating => "generating",
@@ -223,7 +271,6 @@ impl Error {
             | Self::Entropy(_)
             | Self::Hashing
             | Self::Generating => Retry::Backoff,
-            Self::InvalidSpec(_) => Retry::OnChange,
         }
     }
 
@@ -234,7 +281,6 @@ impl Error {
             Self::NotConverged => return Some(BlockedReason::WriteConflict { object: None }),
             Self::NotLeading
             | Self::NoNamespace(_)
-            | Self::InvalidSpec(_)
             | Self::Entropy(_)
             | Self::Hashing
             | Self::Generating => {

@@ -1,6 +1,6 @@
 //! Decides, and does nothing.
 //!
-//! A decision takes what was observed and an instant, and returns one [`technical_user::Step`]: a
+//! A decision takes what was observed and an instant, and returns one [`step::Step`]: a
 //! conditional write, or rest. Nothing here awaits, logs, reads a clock or draws a random byte, so
 //! the operator, the model checker and the simulation run the same functions.
 
@@ -14,6 +14,7 @@ pub mod policy;
 pub mod request;
 pub mod schedule;
 pub mod signing_key;
+pub mod step;
 pub mod technical_user;
 pub mod unknown_fields;
 #[cfg(test)]

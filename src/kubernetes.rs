@@ -4,3 +4,4 @@ pub mod client;
 pub mod codec;
 pub(crate) mod store;
 pub(crate) mod watch;
+pub(crate) mod watches;

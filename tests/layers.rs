@@ -269,20 +269,21 @@ fn mentions(line: &str, word: &str) -> bool {
         let after = line[start + word.len()..].chars().next();
         let is_whole_at =
             |end: Option<char>| end.is_none_or(|it| !(it.is_alphanumeric() || it == '_'));
-        is_whole_at(before) && (word.ends_with(':') || is_whole_at(after))
+        is_whole_at(before) && (word.ends_with([':', '(']) || is_whole_at(after))
     })
 }
 
 #[test]
-fn every_watch_says_how_large_its_pages_are() {
-    let watch = root().join("src/kubernetes/watch.rs");
-    for path in rust_files(&root().join("src")).into_iter().filter(|path| *path != watch) {
+fn one_module_opens_watches_and_says_how_large_their_pages_are() {
+    let watches = root().join("src/kubernetes/watches.rs");
+    for path in rust_files(&root().join("src")).into_iter().filter(|path| *path != watches) {
         let text = fs::read_to_string(&path).unwrap();
-        let own = code(&text).find(|(_, line)| mentions(line, "watcher::Config"));
+        let opens = |line: &str| mentions(line, "watcher::Config") || mentions(line, "watcher(");
+        let own = code(&text).find(|(_, line)| opens(line));
         assert!(
             own.is_none(),
-            "{}: use small_pages() or large_pages() of src/kubernetes/watch.rs: a page of 500 objects that tenants \
-             write can have 700 MB: {own:?}",
+            "{}: open the watch in src/kubernetes/watches.rs. A page of 500 objects that tenants write can have \
+             700 MB: {own:?}",
             shown(&path)
         );
     }

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::CONTROLLER_NAME;
+use super::kind::Kind;
 use super::schema::{QUALIFIED_NAMES, compared, completed, duration_between};
 
 pub use self::status::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
@@ -330,4 +331,10 @@ fn default_pre_publish() -> String {
 
 fn default_grace() -> String {
     "1h".to_owned()
+}
+
+impl Kind for SigningKey {
+    const KIND: &'static str = "SigningKey";
+    const PLURAL: &'static str = "signingkeys";
+    const STATUS: &'static str = "signingkeys/status";
 }

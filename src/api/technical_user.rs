@@ -10,6 +10,7 @@ use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kind::Kind;
 use super::schema::{OBJECT_NAME, QUALIFIED_NAMES, compared, completed, duration_between};
 
 pub use self::status::{Binding, CredentialState, CredentialStatus, TechnicalUserStatus};
@@ -357,4 +358,10 @@ fn default_access_token_ttl() -> String {
 
 fn default_signing_key() -> String {
     "default".to_owned()
+}
+
+impl Kind for TechnicalUser {
+    const KIND: &'static str = "TechnicalUser";
+    const PLURAL: &'static str = "technicalusers";
+    const STATUS: &'static str = "technicalusers/status";
 }

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource as _;
+use kube::core::object::HasStatus as _;
 use tokio::time::Instant;
 
+use super::runtime::reconciler::Reconciler;
 use super::{Context, Error};
 use crate::api::installation::Installation;
+use crate::api::kind::{Kind, KindStatus as _};
 use crate::api::signing_key::SigningKey;
-use crate::api::technical_user::TechnicalUser;
 use crate::domain::installation::{ClaimDecision, Presence, claim_decision, presence};
-use crate::kubernetes::client::{ApiError, ConditionalClient, ObjectRef};
+use crate::kubernetes::client::{ConditionalClient, ObjectRef};
 use crate::kubernetes::codec::version_of;
 
 /// The own installation and the known others in the cluster.
@@ -44,21 +46,6 @@ pub(super) enum HeldBy {
     Unknown,
 }
 
-/// An object that an installation can hold.
-pub(super) trait Claimable {
-    /// The word for metrics and logs.
-    const CONTROLLER: &'static str;
-
-    /// Its metadata.
-    fn metadata(&self) -> &ObjectMeta;
-
-    /// The installation that its status names.
-    fn holder(&self) -> Option<&Installation>;
-
-    /// Writes the installation into the status at the version that was read.
-    async fn claim(&self, own: Installation, cluster: &ConditionalClient) -> Result<(), ApiError>;
-}
-
 /// The outcome for an object whose holder was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClaimOutcome {
@@ -87,18 +74,18 @@ pub(super) async fn refresh(context: &Context) {
 /// # Errors
 ///
 /// The namespace of an installation could not be read, or the claim was not written.
-pub(super) async fn ensure_claimed<T: Claimable>(
-    object: &T,
+pub(super) async fn ensure_claimed<R: Reconciler>(
+    object: &R::Resource,
     context: &Context,
 ) -> Result<ClaimOutcome, Error> {
     let (cluster, installations) = (&context.cluster, &context.installations);
     let own = installations.own(&context.settings.namespace, cluster).await?;
-    let holder = object.holder();
+    let holder = holder_of(object);
     let mut known = holder.and_then(|holder| installations.recent(holder));
     loop {
         match (claim_decision(holder, &own, known), holder) {
             (ClaimDecision::Ours, _) => {
-                installations.forget(T::CONTROLLER, &key(object.metadata()));
+                installations.forget(R::NAME, &key(object));
                 return Ok(ClaimOutcome::Ours);
             }
             (ClaimDecision::CheckHolder, Some(holder)) => {
@@ -109,7 +96,7 @@ pub(super) async fn ensure_claimed<T: Claimable>(
                 known = Some(answer);
             }
             (ClaimDecision::Skip, Some(holder)) => {
-                installations.skip(object, holder);
+                installations.skip::<R>(object, holder);
                 return Ok(ClaimOutcome::Left);
             }
             (ClaimDecision::Claim | ClaimDecision::CheckHolder | ClaimDecision::Skip, _) => break,
@@ -118,26 +105,31 @@ pub(super) async fn ensure_claimed<T: Claimable>(
     if !context.is_leader() {
         return Err(Error::NotLeading);
     }
-    object.claim(own, cluster).await?;
+    let Some(version) = version_of(object.meta()) else { return Ok(ClaimOutcome::Claimed) };
+    let mut status = object.status().cloned().unwrap_or_default();
+    status.set_installation(own);
+    cluster.apply_status::<R::Resource>(ObjectRef::of(object), &version, &status).await?;
     if let Some(holder) = holder {
         tracing::warn!(
-            controller = T::CONTROLLER,
-            object = key(object.metadata()),
+            controller = R::NAME,
+            object = key(object),
             former = holder.namespace,
             "object taken over from an installation whose namespace is gone"
         );
     }
-    installations.forget(T::CONTROLLER, &key(object.metadata()));
+    installations.forget(R::NAME, &key(object));
     Ok(ClaimOutcome::Claimed)
 }
 
 /// The name of an object with its namespace, as the controllers name it.
-fn key(metadata: &ObjectMeta) -> String {
-    let name = metadata.name.as_deref().unwrap_or_default();
-    match &metadata.namespace {
-        Some(namespace) => format!("{namespace}/{name}"),
-        None => name.to_owned(),
-    }
+fn key<K: Kind>(object: &K) -> String {
+    let ObjectRef { namespace, name } = ObjectRef::of(object);
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+/// The installation that the status names.
+fn holder_of<K: Kind>(object: &K) -> Option<&Installation> {
+    object.status()?.installation()
 }
 
 // === impl Installations ===
@@ -145,15 +137,15 @@ fn key(metadata: &ObjectMeta) -> String {
 impl Installations {
     /// The holder, as far as the watches show it. One object for each other installation is read live a
     /// minute, so that its end is noticed and thousands of objects cost one request.
-    pub(super) fn held_by<T: Claimable>(&self, object: &T) -> HeldBy {
-        let Some(holder) = object.holder() else { return HeldBy::Unknown };
+    pub(super) fn held_by<R: Reconciler>(&self, object: &R::Resource) -> HeldBy {
+        let Some(holder) = holder_of(object) else { return HeldBy::Unknown };
         let now = Instant::now();
         let mut known = self.locked();
         let is_ours = known.own.as_ref().map(|(own, _)| own == holder);
         match is_ours {
             None => return HeldBy::Unknown,
             Some(true) => {
-                known.forget(T::CONTROLLER, &key(object.metadata()));
+                known.forget(R::NAME, &key(object));
                 return HeldBy::Ours;
             }
             Some(false) => {}
@@ -165,7 +157,7 @@ impl Installations {
             other.asked_at = Some(now);
             return HeldBy::Unknown;
         }
-        other.skip(T::CONTROLLER, key(object.metadata()), holder);
+        other.skip(R::NAME, key(object), holder);
         HeldBy::Foreign
     }
 
@@ -174,7 +166,7 @@ impl Installations {
         let known = self.locked();
         let own = known.own.as_ref().map(|(own, _)| own);
         key.spec.controller_name == controller
-            && key.holder().is_none_or(|holder| own.is_none_or(|own| own == holder))
+            && holder_of(key).is_none_or(|holder| own.is_none_or(|own| own == holder))
     }
 
     /// The namespaces of the other installations, each with how many objects it holds.
@@ -247,10 +239,10 @@ impl Installations {
         other.asked_at = Some(now);
     }
 
-    fn skip<T: Claimable>(&self, object: &T, holder: &Installation) {
+    fn skip<R: Reconciler>(&self, object: &R::Resource, holder: &Installation) {
         let mut known = self.locked();
         let other = known.others.entry(holder.clone()).or_default();
-        other.skip(T::CONTROLLER, key(object.metadata()), holder);
+        other.skip(R::NAME, key(object), holder);
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
@@ -258,7 +250,7 @@ impl Installations {
     }
 }
 
-// === impl Known ===
+// === impl State ===
 
 impl State {
     fn forget(&mut self, controller: &'static str, object: &str) {
@@ -287,49 +279,6 @@ impl Other {
             );
         }
         objects.insert(object);
-    }
-}
-
-// === impl Held ===
-
-impl Claimable for TechnicalUser {
-    const CONTROLLER: &'static str = "technicaluser";
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn holder(&self) -> Option<&Installation> {
-        self.status.as_ref()?.installation.as_ref()
-    }
-
-    async fn claim(&self, own: Installation, cluster: &ConditionalClient) -> Result<(), ApiError> {
-        let Some(version) = version_of(&self.metadata) else { return Ok(()) };
-        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
-        let name = self.metadata.name.as_deref().unwrap_or_default();
-        let mut status = self.status.clone().unwrap_or_default();
-        status.installation = Some(own);
-        cluster.apply_status(ObjectRef { namespace, name }, &version, &status).await
-    }
-}
-
-impl Claimable for SigningKey {
-    const CONTROLLER: &'static str = "signingkey";
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn holder(&self) -> Option<&Installation> {
-        self.status.as_ref()?.installation.as_ref()
-    }
-
-    async fn claim(&self, own: Installation, cluster: &ConditionalClient) -> Result<(), ApiError> {
-        let Some(version) = version_of(&self.metadata) else { return Ok(()) };
-        let name = self.metadata.name.as_deref().unwrap_or_default();
-        let mut status = self.status.clone().unwrap_or_default();
-        status.installation = Some(own);
-        cluster.apply_signing_key_status(name, &version, &status).await
     }
 }
 

@@ -4,12 +4,10 @@
 //! that leaves an object as it should be costs a comparison in memory, and no request.
 
 use std::collections::BTreeMap;
-use std::fmt::{Debug, Display};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use futures::stream::{BoxStream, SelectAll, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
@@ -19,15 +17,15 @@ use tokio::time::Instant;
 
 use self::cache::CacheState;
 use self::metrics::Stats;
-use self::stats::Totals;
 use self::workqueue::{Trigger, WorkQueue, jitter};
 use super::installation::{self, REFRESH_INTERVAL};
-use super::{Context, Error, Retry};
+use super::{Context, Retry};
 use crate::domain::schedule::Now;
 
 use self::follower_limiter::FollowerLimiter;
 use self::periodic_tasks::PeriodicTasks;
 use self::reconcile::reconcile;
+use self::reconciler::Reconciler;
 pub(super) use self::workqueue::Action;
 
 pub(crate) mod cache;
@@ -37,75 +35,10 @@ pub mod leader_election;
 pub mod metrics;
 mod periodic_tasks;
 mod reconcile;
+pub(crate) mod reconciler;
 pub(crate) mod stats;
+mod status_writer;
 pub(crate) mod workqueue;
-
-/// One kind of resource, as the engine drives it.
-pub(super) trait Reconciler: Send + Sized + 'static {
-    /// The key of a resource.
-    type Key: Clone + Debug + Display + Ord + Send + Sync + 'static;
-    /// An event of one of its watches.
-    type Event: Send + 'static;
-    /// The data of a reconcile for the cache checks that follow it.
-    type Memory: Send + 'static;
-
-    /// The word for metrics and logs.
-    const NAME: &'static str;
-
-    /// Opens the watches.
-    fn start_watches(
-        client: &Client,
-        context: &Context,
-    ) -> (Self, SelectAll<BoxStream<'static, Self::Event>>);
-
-    /// Whether every watch is synced.
-    fn is_synced(&self) -> bool;
-
-    /// The keys of all resources.
-    fn keys(&self) -> Vec<Self::Key>;
-
-    /// A hash of the spec and the requests: it differs after a change by a user. Without it every
-    /// event of the resource counts, those of the operator's own writes too.
-    fn spec_hash(&self, _key: &Self::Key) -> Option<u32> {
-        None
-    }
-
-    /// How many resources there are.
-    fn count(&self) -> usize;
-
-    /// How they stand, by their statuses.
-    fn totals(&self) -> Totals;
-
-    /// Applies an event of a watch.
-    fn on_event(&mut self, update: Self::Event) -> Affected<Self::Key>;
-
-    /// Compares in memory: whether the resource has converged as far as the watches know.
-    fn check_cache(&self, key: &Self::Key, now: Now) -> CacheState;
-
-    /// Reads from the API server, writes and reads again until the resource has converged.
-    fn reconcile(
-        &self,
-        key: Self::Key,
-        context: Arc<Context>,
-    ) -> BoxFuture<'static, Result<(Action, Self::Memory), Error>>;
-
-    /// Keeps what a reconcile returned.
-    fn keep(&mut self, key: &Self::Key, memory: Self::Memory);
-
-    /// The periodic tasks, at start and every 10 minutes.
-    fn periodic_tasks(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>>;
-}
-
-/// The keys that an event affects.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Affected<K> {
-    /// Whom to check.
-    pub(super) keys: Vec<K>,
-    /// Whether a watch has just relisted: the API server answers.
-    pub(super) is_relisted: bool,
-    /// Whether there is a chore to be done soon.
-    pub(super) needs_periodic_tasks: bool,
-}
 
 /// Whether a controller knows what there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +138,7 @@ impl<C: Reconciler> ControllerRuntime<C> {
         self.was_leading = leads;
         if leads {
             let now = Instant::now();
-            for key in self.controller.keys() {
+            for key in self.controller.resources().keys() {
                 self.queue.add(&key, Trigger::CacheCheck, now);
             }
             self.chores.resume(now);
@@ -241,8 +174,8 @@ impl<C: Reconciler> ControllerRuntime<C> {
         let load = Stats {
             active: self.running.len(),
             depth: self.queue.depth(now),
-            objects: self.controller.count(),
-            totals: self.controller.totals(),
+            objects: self.controller.resources().len(),
+            totals: self.controller.resources().totals(),
         };
         self.context.metrics.set_stats(C::NAME, load);
         self.context.metrics.leading(self.context.is_leader());
@@ -266,17 +199,17 @@ impl<C: Reconciler> ControllerRuntime<C> {
 
     fn start_reconcile(&mut self, key: C::Key) {
         self.queue.start(&key, self.controller.spec_hash(&key));
-        let looking = self.controller.reconcile(key.clone(), Arc::clone(&self.context));
-        let looking = reconcile::<C>(key.clone(), looking, Arc::clone(&self.context));
+        let memory = self.controller.memory(&key);
+        let running = reconcile::<C>(key.clone(), memory, Arc::clone(&self.context));
         let named = key.clone();
-        let task = self.running.spawn(async move { Reconciled(named, looking.await) });
+        let task = self.running.spawn(async move { Reconciled(named, running.await) });
         self.keys.insert(task.id(), key);
     }
 
     /// Compares in memory; a converged object costs only a timer.
     fn is_up_to_date(&mut self, key: &C::Key) -> bool {
         let now = self.context.cluster.now();
-        match self.controller.check_cache(key, now) {
+        match cache::check(&self.controller, key, &self.context, now) {
             CacheState::Stale => false,
             CacheState::HeldByOther => {
                 self.queue.reset_backoff(key);

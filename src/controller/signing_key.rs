@@ -11,29 +11,29 @@ use kube::Client;
 use tokio::sync::watch;
 
 use self::bodies::{key_pair_secret, ledger_secret};
-use self::observation::Observation;
+use self::kind::SigningKeys;
 use self::publish::publish_all;
-use self::status_writer::{
-    ledger_changed, ledger_made, record_event, report, report_failure, report_invalid_spec,
-};
-use super::installation::{ClaimOutcome, ensure_claimed};
-use super::runtime::{self, Action, Synced};
+use self::reports::{ledger_changed, ledger_made};
+use super::runtime::events::record;
+use super::runtime::reconciler::{self, Effect};
+use super::runtime::{self, Synced};
 use super::{Context, Error};
+use crate::api::signing_key::SigningKey;
 use crate::domain::conditions::blocked_reason::BlockedReason;
 use crate::domain::crypto::public_key::PublicKey;
 use crate::domain::object::Version;
-use crate::domain::signing_key::{self, Change, Publication, Series, Step, Write};
-use crate::kubernetes::client::{ApiError, ApiErrorKind, ObjectRef, Redacted};
+use crate::domain::signing_key::{self, Change, Publication, Series, Write};
+use crate::kubernetes::client::{ObjectRef, Redacted};
 use crate::kubernetes::codec::SecretNames;
 
 mod bodies;
 mod cache;
+mod kind;
 pub mod observation;
 mod observed_config_map;
 mod placement;
 mod publish;
-mod reconciler;
-mod status_writer;
+mod reports;
 mod sweep;
 mod watches;
 
@@ -48,12 +48,15 @@ pub async fn run(
     synced: watch::Sender<Synced>,
     stop: impl Future<Output = ()>,
 ) {
-    runtime::run::<reconciler::SigningKeys>(client, context, synced, stop).await;
+    runtime::run::<SigningKeys>(client, context, synced, stop).await;
 }
 
 /// The facts of namespaces that a reconcile read and no watch shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Memory {
+struct Memory {
+    /// ConfigMaps that the series seems to own where none shall be: a hint of the watches, which names the
+    /// objects to read.
+    known: BTreeSet<signing_key::ConfigMapRef>,
     /// Namespaces whose JWKS could not be written.
     blocked: BTreeMap<String, BlockedReason>,
     /// Namespaces that the operator may not read, with the blocked reason.
@@ -75,112 +78,19 @@ pub(super) struct Memory {
     undeletable: BTreeMap<signing_key::ConfigMapRef, BlockedReason>,
 }
 
-/// Hints of the watches and of the former reconcile: which objects to read. A hint is never a fact.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Hints {
-    /// ConfigMaps that the series seems to own where none shall be.
-    pub(super) known: BTreeSet<signing_key::ConfigMapRef>,
-    /// Namespaces that let a write hang.
-    pub(super) slow: BTreeSet<String>,
-}
+/// The observation of a `SigningKey`. Its facts: why only the JWKS of the operator's namespace was read, if so.
+type Observation = reconciler::Observation<SigningKeys>;
 
-/// Brings one `SigningKey` to its desired state and returns when to reconcile again.
-///
-/// # Guarantees
-///
-/// Safe to repeat, and to interrupt at any await: every write is refused when what it rests upon
-/// has changed.
-///
-/// # Errors
-///
-/// The world did not obey. What the user can do about it is already in the status.
-async fn reconcile(name: &str, hints: Hints, context: &Context) -> Result<(Action, Memory), Error> {
-    let Hints { known, slow } = hints;
-    let mut memory = Memory { was_slow: slow, ..Memory::default() };
-    let mut last = None;
-    match converge((name, &known), context, &mut memory, &mut last).await {
-        Ok(settled) => Ok((settled, memory)),
-        Err(error) => {
-            if let Some(observation) = &last {
-                report_failure(observation, &error, context).await;
-            }
-            Err(error)
-        }
-    }
-}
-
-async fn converge(
-    (name, known): (&str, &BTreeSet<signing_key::ConfigMapRef>),
-    context: &Context,
-    memory: &mut Memory,
-    last: &mut Option<Observation>,
-) -> Result<Action, Error> {
-    let mut setbacks = 0;
-    let (mut has_written, mut has_repaired) = (false, false);
-    for _ in 0..MAX_ROUNDS {
-        let object = context.cluster.signing_key(name).await?;
-        let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
-        let Some(object) = object else { return Ok(Action::default()) };
-        if object.spec.controller_name != context.settings.controller_name {
-            return Ok(Action::default());
-        }
-        match ensure_claimed(&object, context).await {
-            Ok(ClaimOutcome::Ours) => {}
-            Ok(ClaimOutcome::Claimed) => continue,
-            Ok(ClaimOutcome::Left) => return Ok(Action::default()),
-            Err(Error::Api(failure)) if is_conflict(&failure, setbacks) => {
-                setbacks += 1;
-                continue;
-            }
-            Err(error) => return Err(error),
-        }
-        let Some(series) = observation::series(&object, &context.settings) else {
-            report_invalid_spec(&object, context).await?;
-            return Ok(Action::default());
-        };
-        // An error from here on is reported in the status of this object.
-        let observation = last.insert(Observation::begun(object, series));
-        let condition = observation.complete(known, memory, context).await?;
-        let now = context.cluster.now();
-        let write = match signing_key::decide(&observation.observed, now) {
-            Step::Done(done) => {
-                if let Some(condition) = condition {
-                    return Err(condition);
-                }
-                let settled = report(observation, &done, context).await?;
-                memory.next = observation.next();
-                // If the JWKS or the status alone was wrong, another program keeps writing it.
-                has_repaired = !has_written && (has_repaired || settled.has_repaired);
-                return Ok(Action { has_repaired, ..settled });
-            }
-            Step::Write(write) => write,
-        };
-        if !context.is_leader() {
-            return Err(Error::NotLeading);
-        }
-        let is_repair = is_repair(&write);
-        match apply(write, observation, memory, context).await {
-            Ok(()) => match is_repair {
-                Some(is_repair) => has_repaired |= is_repair,
-                None => has_written = true,
-            },
-            Err(Error::Api(failure)) if is_conflict(&failure, setbacks) => setbacks += 1,
-            Err(error) => return Err(error),
-        }
-    }
-    Err(Error::NotConverged)
-}
-
-/// Whether the write undoes a change of another program; nothing for a write of the protocol.
-fn is_repair(write: &Write) -> Option<bool> {
+fn effect(write: &Write) -> Effect {
     match write {
-        Write::Publish(_, all) => Some(all.iter().any(undoes)),
+        Write::Publish(_, all) if all.iter().any(undoes) => Effect::Correction,
+        Write::Publish(..) => Effect::Neutral,
         // Two operators with different settings would write it in turn.
-        Write::PutLedger(_, _, Change::Agree) => Some(true),
+        Write::PutLedger(_, _, Change::Agree) => Effect::Correction,
         Write::CreateLedger(_)
         | Write::Stage(_)
         | Write::PutLedger(..)
-        | Write::DeleteKeyPair(..) => None,
+        | Write::DeleteKeyPair(..) => Effect::Progress,
     }
 }
 
@@ -192,12 +102,6 @@ fn undoes(publication: &Publication) -> bool {
     }
 }
 
-/// Whether an object merely changed meanwhile: then reconcile again at once, a bounded number of times.
-fn is_conflict(failure: &ApiError, setbacks: usize) -> bool {
-    let is_outdated = matches!(failure.kind, ApiErrorKind::Conflict | ApiErrorKind::NotFound);
-    is_outdated && setbacks < MAX_CONFLICTS
-}
-
 // === apply ===
 
 async fn apply(
@@ -206,7 +110,9 @@ async fn apply(
     memory: &mut Memory,
     context: &Context,
 ) -> Result<(), Error> {
-    let series = &observation.series;
+    let Some(series) = &observation.observed.series else {
+        return Ok(());
+    };
     let cluster = &context.cluster;
     let names = SecretNames::of(&series.uid);
     let ledger_name = names.ledger();
@@ -220,7 +126,7 @@ async fn apply(
             cluster.replace_secret(ledger_at, &version, &ledger_secret(&ledger, series)).await?;
             ledger_changed(change, observation, &ledger, context).await;
         }
-        Write::Stage(index) => stage(index, series, context).await?,
+        Write::Stage(index) => stage(index, (&observation.object, series), context).await?,
         Write::Publish(jwks, publications) => {
             publish_all(&jwks, publications, series, memory, context).await?;
         }
@@ -234,7 +140,11 @@ async fn apply(
 }
 
 /// Generates on the blocking pool: RSA takes seconds.
-async fn stage(index: u32, series: &Series, context: &Context) -> Result<(), Error> {
+async fn stage(
+    index: u32,
+    (object, series): (&SigningKey, &Series),
+    context: &Context,
+) -> Result<(), Error> {
     let name = SecretNames::of(&series.uid).key_pair(index);
     let (key_pairs, shape) = (Arc::clone(&context.key_pairs), series.shape);
     let permit = Arc::clone(&context.hashing).acquire_owned().await;
@@ -250,12 +160,6 @@ async fn stage(index: u32, series: &Series, context: &Context) -> Result<(), Err
     let at = ObjectRef { namespace: &series.operator_namespace, name: &name };
     context.cluster.create_secret(at, &secret.0).await?;
     tracing::info!(name = series.name, index, "key pair made");
-    record_event(series, signing_key::status::staged(series, index), context).await;
+    record(object, [signing_key::status::staged(series, index)], context).await;
     Ok(())
 }
-
-/// More rounds than any way to convergence takes, with a few conflicts: each dropped key takes one.
-const MAX_ROUNDS: usize = 96;
-
-/// A writer that loses that often in a row has a rival.
-const MAX_CONFLICTS: usize = 3;

@@ -11,30 +11,25 @@ use tokio::sync::watch;
 
 use self::bodies::{placeholder, record_secret, refresh_patch};
 use self::issue::issue_secret;
-use self::status_writer::{
-    record_changed, record_event, refreshed, report, report_failure, report_invalid_spec,
-};
-use super::runtime::{self, Synced};
-use crate::kubernetes::client::{ApiError, ApiErrorKind, ConditionalPatch, ObjectRef};
-
-use super::installation::{ClaimOutcome, ensure_claimed};
-use super::runtime::workqueue::Action;
+use self::kind::TechnicalUsers;
+use self::reports::{record_changed, refreshed};
+use super::runtime::events::record;
+use super::runtime::{self, Synced, reconciler};
 use super::{Context, Error};
 use crate::api;
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::object::Belongs;
 use crate::domain::technical_user::delivered_secret::Mutability;
 use crate::domain::technical_user::verifier_record::{Owner, Version};
-use crate::domain::technical_user::{
-    self, ClientIdReservation, Holder, Observed, Step, User, Write,
-};
+use crate::domain::technical_user::{self, ClientIdReservation, Holder, Observed, User, Write};
+use crate::kubernetes::client::{ApiErrorKind, ConditionalPatch, ObjectRef};
 
 mod bodies;
 mod cache;
 mod issue;
+mod kind;
 pub mod observation;
-mod reconciler;
-mod status_writer;
+mod reports;
 mod sweep;
 mod watches;
 
@@ -64,166 +59,32 @@ pub async fn run(
     synced: watch::Sender<Synced>,
     stop: impl Future<Output = ()>,
 ) {
-    runtime::run::<reconciler::TechnicalUsers>(client, context, synced, stop).await;
+    runtime::run::<TechnicalUsers>(client, context, synced, stop).await;
 }
 
-/// Brings one technical user to its desired state and returns when to reconcile again.
-///
-/// # Guarantees
-///
-/// Safe to repeat, and to interrupt at any await: every write is refused when what it rests upon
-/// has changed.
-///
-/// # Errors
-///
-/// The world did not obey. What the user can do about it is already in the status.
-pub(super) async fn reconcile(key: &UserRef, context: &Context) -> Result<Action, Error> {
-    let mut last = None;
-    match converge(key, context, &mut last).await {
-        Ok(settled) => Ok(settled),
-        Err(Error::InvalidSpec(object)) => {
-            report_invalid_spec(&object, context).await?;
-            Ok(Action::default())
-        }
-        Err(error) => {
-            if let Some(observation) = &last {
-                report_failure(observation, &error, context).await;
-            }
-            Err(error)
-        }
-    }
-}
+/// The observation of a user.
+type Observation = reconciler::Observation<TechnicalUsers>;
 
-async fn converge(
-    key: &UserRef,
-    context: &Context,
-    last: &mut Option<Observation>,
-) -> Result<Action, Error> {
-    let mut setbacks = 0;
-    let (mut has_written, mut has_repaired) = (false, false);
-    let mut tried = None;
-    for _ in 0..MAX_ROUNDS {
-        let observation = match observe(key, context).await {
-            Ok(Observe::Observed(observation)) => last.insert(*observation),
-            Ok(Observe::Claimed) => continue,
-            Ok(Observe::HeldByOther) => return Ok(Action::default()),
-            Err(Error::Api(failure)) if is_conflict(&failure, setbacks) => {
-                setbacks += 1;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        observation.learn(tried.as_ref());
-        let now = context.cluster.now();
-        let write = match technical_user::decide(&observation.observed, now) {
-            Step::Done(done) => {
-                let settled = report(observation, &done, context).await?;
-                // If the status alone was wrong, another program keeps writing it.
-                has_repaired |= settled.has_repaired && !has_written;
-                return Ok(Action { has_repaired, ..settled });
-            }
-            Step::Write(write) => write,
-        };
-        has_repaired |= matches!(write, Write::Refresh(..));
-        if !context.is_leader() {
-            return Err(Error::NotLeading);
-        }
-        let outcome = if let Write::ClearImmutable(version) = &write {
-            clear_immutable(version, observation, context).await.map(|found| tried = found)
-        } else {
-            apply(write, observation, context).await
-        };
-        match outcome {
-            Ok(()) => has_written = true,
-            Err(Error::Api(failure)) if is_conflict(&failure, setbacks) => setbacks += 1,
-            Err(error) => return Err(error),
-        }
-    }
-    Err(Error::NotConverged)
-}
-
-/// The result of an observation.
-#[derive(Debug)]
-enum Observe {
-    /// The user is ours, or gone.
-    Observed(Box<Observation>),
-    /// The user was claimed just now: observe again.
-    Claimed,
-    /// Another installation holds the user.
-    HeldByOther,
-}
-
-/// The observed state, and the object whose status is written.
-#[derive(Debug)]
-struct Observation {
-    observed: Observed,
-    object: Option<TechnicalUser>,
-}
-
-impl Observation {
-    fn absent() -> Observe {
-        let observed = Observed { user: None, record: ClientIdReservation::Free, delivered: None };
-        Observe::Observed(Box::new(Self { observed, object: None }))
-    }
-
-    /// Adds what a write showed of the delivered Secret at exactly that version.
-    fn learn(&mut self, tried: Option<&(Version, Mutability)>) {
-        if let (Some(delivered), Some((version, mutability))) =
-            (&mut self.observed.delivered, tried)
-            && delivered.version == *version
-        {
-            delivered.mutability = *mutability;
-        }
-    }
-}
-
-/// Whether an object merely changed meanwhile: then reconcile again at once, a bounded number of times.
-fn is_conflict(failure: &ApiError, setbacks: usize) -> bool {
-    match failure.kind {
-        ApiErrorKind::Conflict | ApiErrorKind::NotFound => setbacks < MAX_CONFLICTS,
-        // Another uid, or an object that will never be valid: one more observation shows which.
-        ApiErrorKind::Invalid => setbacks < 1,
-        ApiErrorKind::NoAnswer
-        | ApiErrorKind::InvalidResponse
-        | ApiErrorKind::Oversized
-        | ApiErrorKind::NamespaceGone
-        | ApiErrorKind::NamespaceTerminating
-        | ApiErrorKind::Forbidden
-        | ApiErrorKind::AdmissionDenied(_)
-        | ApiErrorKind::QuotaExceeded
-        | ApiErrorKind::TooManyRequests(_)
-        | ApiErrorKind::Server(..)
-        | ApiErrorKind::Refused(..) => false,
-    }
-}
+/// The version of a delivered Secret, and what a write showed of its field `immutable` there.
+type Tried = Option<(Version, Mutability)>;
 
 // === observe ===
 
-/// Reads the user, then the objects that may be replaced, then the objects that the write depends on.
-async fn observe(key: &UserRef, context: &Context) -> Result<Observe, Error> {
+/// Reads the record, then the Secret: the objects that may be replaced, then those that the write depends on.
+/// A user that is gone by now is observed as absent.
+async fn observe(mut user: User, tried: &Tried, context: &Context) -> Result<Observed, Error> {
+    let absent = Observed { user: None, record: ClientIdReservation::Free, delivered: None };
     let cluster = &context.cluster;
-    let at = ObjectRef { namespace: &key.namespace, name: &key.name };
-    let object = cluster.technical_user(at).await?;
-    let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
-    let Some(object) = object else { return Ok(Observation::absent()) };
-    match ensure_claimed(&object, context).await? {
-        ClaimOutcome::Ours => {}
-        ClaimOutcome::Claimed => return Ok(Observe::Claimed),
-        ClaimOutcome::Left => return Ok(Observe::HeldByOther),
-    }
-    let Some(mut user) = observation::user(&object, &context.settings) else {
-        return Err(Error::InvalidSpec(Box::new(object)));
-    };
     let record = claim(&user, context).await?;
     if technical_user::needs_namespace(&user, &record) {
         user.owner.namespace_uid = namespace_uid(&user.owner, context).await?;
         if user.owner.namespace_uid.is_none() {
-            return Ok(Observation::absent());
+            return Ok(absent);
         }
     }
-    let Owner { uid, name, .. } = &user.owner;
-    let secret_at = ObjectRef { namespace: &key.namespace, name: &user.secret_name };
-    let delivered = cluster.secret_metadata(secret_at).await?.and_then(|metadata| {
+    let Owner { uid, name, namespace, .. } = &user.owner;
+    let secret_at = ObjectRef { namespace, name: &user.secret_name };
+    let mut delivered = cluster.secret_metadata(secret_at).await?.and_then(|metadata| {
         let ownership = observation::ownership(&metadata);
         let belongs = ownership.map_or(Belongs::Foreign, |it| it.relation_to(uid, name));
         observation::delivered(&metadata, belongs)
@@ -231,10 +92,14 @@ async fn observe(key: &UserRef, context: &Context) -> Result<Observe, Error> {
     let is_left = delivered.as_ref().is_some_and(|it| it.belongs == Belongs::Predecessor);
     // Unless the name still has that uid, the Secret may be the one of a successor.
     if is_left && !exists(&user.owner, context).await? {
-        return Ok(Observation::absent());
+        return Ok(absent);
     }
-    let observed = Observed { user: Some(user), record, delivered };
-    Ok(Observe::Observed(Box::new(Observation { observed, object: Some(object) })))
+    if let (Some(delivered), Some((version, mutability))) = (&mut delivered, tried)
+        && delivered.version == *version
+    {
+        delivered.mutability = *mutability;
+    }
+    Ok(Observed { user: Some(user), record, delivered })
 }
 
 /// The uid of the namespace that the user lives in; nothing when one of the two is gone.
@@ -250,7 +115,7 @@ async fn namespace_uid(owner: &Owner, context: &Context) -> Result<Option<String
 /// Whether the name still belongs to a user of exactly that uid.
 async fn exists(owner: &Owner, context: &Context) -> Result<bool, Error> {
     let at = ObjectRef { namespace: &owner.namespace, name: &owner.name };
-    let user = context.cluster.technical_user(at).await?;
+    let user = context.cluster.resource::<TechnicalUser>(at).await?;
     Ok(user.is_some_and(|user| user.metadata.uid.as_ref() == Some(&owner.uid)))
 }
 
@@ -276,7 +141,7 @@ async fn claim(user: &User, context: &Context) -> Result<ClientIdReservation, Er
 /// is gone.
 pub(super) async fn holder(owner: &Owner, context: &Context) -> Result<Holder, Error> {
     let at = ObjectRef { namespace: &owner.namespace, name: &owner.name };
-    match context.cluster.technical_user(at).await {
+    match context.cluster.resource::<TechnicalUser>(at).await {
         Ok(Some(user)) if user.metadata.uid.as_ref() == Some(&owner.uid) => Ok(Holder::Exists),
         Ok(_) => Ok(Holder::Gone),
         Err(failure) if failure.kind == ApiErrorKind::Forbidden => {
@@ -290,8 +155,14 @@ pub(super) async fn holder(owner: &Owner, context: &Context) -> Result<Holder, E
 
 // === apply ===
 
-async fn apply(write: Write, observation: &Observation, context: &Context) -> Result<(), Error> {
-    let Some(user) = &observation.observed.user else {
+async fn apply(
+    write: Write,
+    observation: &Observation,
+    tried: &mut Tried,
+    context: &Context,
+) -> Result<(), Error> {
+    let Observation { object, observed, .. } = observation;
+    let Some(user) = &observed.user else {
         return Ok(());
     };
     let cluster = &context.cluster;
@@ -308,29 +179,30 @@ async fn apply(write: Write, observation: &Observation, context: &Context) -> Re
         }
         Write::PutRecord(version, record, change) => {
             cluster.replace_secret(record_at, &version, &record_secret(&record)).await?;
-            record_changed(change, &observation.observed, &record, context).await;
+            record_changed(change, observation, &record, context).await;
         }
         Write::Fence(version, attempt) => {
             let annotations = json!({api::DELIVERY_ATTEMPT: attempt.to_string()});
             let patch = json!({"metadata": {"annotations": annotations}});
             cluster.patch_secret(secret_at, ConditionalPatch::new(patch, &version)).await?;
         }
-        Write::Issue(issue) => return issue_secret(*issue, user, context).await,
-        // Its answer is needed by the next observation.
-        Write::ClearImmutable(_) => {}
+        Write::Issue(issue) => issue_secret(*issue, (object, user), context).await?,
+        Write::ClearImmutable(version) => {
+            *tried = clear_immutable(&version, secret_at, context).await?;
+        }
         Write::Refresh(version, refresh) => {
             let patch = ConditionalPatch::new(refresh_patch(&refresh), &version);
             cluster.patch_secret(secret_at, patch).await?;
-            refreshed(&refresh, user, context).await;
+            refreshed(&refresh, (object, user), context).await;
         }
         Write::Collect(version) => {
             cluster.delete_secret(secret_at, &version).await?;
-            record_event(user, technical_user::status::collected(user), context).await;
+            record(object, [technical_user::status::collected(user)], context).await;
         }
         Write::Discard(version) => cluster.delete_secret(secret_at, &version).await?,
         Write::Withdraw(version) => {
             cluster.delete_secret(secret_at, &version).await?;
-            record_event(user, technical_user::status::withdrawn(user), context).await;
+            record(object, [technical_user::status::withdrawn(user)], context).await;
         }
     }
     Ok(())
@@ -339,13 +211,9 @@ async fn apply(write: Write, observation: &Observation, context: &Context) -> Re
 /// Removes the field `immutable` and returns what the answer shows, for the version it holds for.
 async fn clear_immutable(
     version: &Version,
-    observation: &Observation,
+    at: ObjectRef<'_>,
     context: &Context,
-) -> Result<Option<(Version, Mutability)>, Error> {
-    let Some(user) = &observation.observed.user else {
-        return Ok(None);
-    };
-    let at = ObjectRef { namespace: &user.owner.namespace, name: &user.secret_name };
+) -> Result<Tried, Error> {
     let patch = ConditionalPatch::new(json!({"immutable": null}), version);
     match context.cluster.patch_secret(at, patch).await {
         Ok(version) => Ok(Some((version, Mutability::Mutable))),
@@ -355,9 +223,3 @@ async fn clear_immutable(
         Err(failure) => Err(failure.into()),
     }
 }
-
-/// More rounds than any way to convergence takes, with a few conflicts.
-const MAX_ROUNDS: usize = 16;
-
-/// A writer that loses that often in a row has a rival.
-const MAX_CONFLICTS: usize = 3;

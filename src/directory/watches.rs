@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use futures::stream::{BoxStream, SelectAll, StreamExt};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use kube::core::PartialObjectMeta;
-use kube::core::error_boundary::DeserializeGuard;
-use kube::runtime::watcher::{self, watcher};
-use kube::{Api, Client};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
 
 use super::clients::{Key, User, Verifiers, place};
 use super::heartbeat::{Moment, WatchHeartbeat, with_heartbeat};
@@ -18,7 +16,10 @@ use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::signing_key::Ledger;
 use crate::kubernetes::codec;
-use crate::kubernetes::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
+use crate::kubernetes::watch::WatchEvent;
+use crate::kubernetes::watches::{
+    cluster_resources, namespaced_resources, namespaces, secrets_of_type, whole_config_maps,
+};
 
 /// The events of the watches, by kind.
 enum Update {
@@ -60,11 +61,17 @@ impl Directory {
             watches.push(users(&felt(pulse), scope, index, settings.token_lifetime));
         }
         watches.push(records(&felt(&pulses.records), operator_namespace));
-        watches.push(namespaces(&felt(&pulses.namespaces)));
+        let with_uid = |metadata: ObjectMeta| Some((metadata.name?, metadata.uid?));
+        let all = namespaces(&felt(&pulses.namespaces), with_uid);
+        watches.push(all.map(Update::Namespace).boxed());
         watches.push(series(&felt(&pulses.series), &settings.controller_name));
         watches.push(ledgers(&felt(&pulses.ledgers), operator_namespace));
-        watches.push(pairs(&felt(&pulses.key_pairs), operator_namespace));
-        watches.push(maps(&felt(&pulses.jwks), operator_namespace));
+        let of_type = (operator_namespace, api::KEY_PAIR_TYPE);
+        let pairs = secrets_of_type(&felt(&pulses.key_pairs), of_type, read_pair);
+        watches.push(pairs.map(Update::Pair).boxed());
+        let client = felt(&pulses.jwks);
+        let maps = whole_config_maps(&client, operator_namespace, api::SIGNING_KEY, read_map);
+        watches.push(maps.map(Update::Map).boxed());
         watches
     }
 
@@ -121,82 +128,43 @@ impl Directory {
 
 fn users(
     client: &Client,
-    scope: Option<&str>,
+    namespace: Option<&str>,
     index: usize,
-    most: jiff::SignedDuration,
+    token_lifetime: jiff::SignedDuration,
 ) -> BoxStream<'static, Update> {
-    let api: Api<DeserializeGuard<TechnicalUser>> = match scope {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
+    let read = move |object: Result<TechnicalUser, ObjectMeta>| match object {
+        Ok(user) => Some((place(&user.metadata)?, User::read(&user, token_lifetime))),
+        Err(metadata) => Some((place(&metadata)?, None)),
     };
-    let open = move || watcher(api.clone(), small_pages());
-    let read = move |object: DeserializeGuard<TechnicalUser>| match object.0 {
-        Ok(user) => Some((place(&user.metadata)?, User::read(&user, most))),
-        Err(error) => Some((place(&error.metadata)?, None)),
-    };
-    watch(scoped("technicalusers", scope), open, read)
+    namespaced_resources(client, namespace, read)
         .map(move |event| Update::User(index, event))
         .boxed()
 }
 
 fn records(client: &Client, operator_namespace: &str) -> BoxStream<'static, Update> {
-    let open = of_type(client, operator_namespace, api::RECORD_TYPE);
     let read = |secret: Secret| {
         let record = codec::record(&secret, None).ok().map(|(_, record)| record.into());
         Some((secret.metadata.name?, record))
     };
-    watch("verifier records", open, read).map(Update::Record).boxed()
-}
-
-fn namespaces(client: &Client) -> BoxStream<'static, Update> {
-    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    let open = move || watcher(api.clone(), small_pages());
-    let read = |namespace: PartialObjectMeta<Namespace>| {
-        Some((namespace.metadata.name?, namespace.metadata.uid?))
-    };
-    watch("namespaces", open, read).map(Update::Namespace).boxed()
+    secrets_of_type(client, (operator_namespace, api::RECORD_TYPE), read)
+        .map(Update::Record)
+        .boxed()
 }
 
 fn series(client: &Client, controller: &str) -> BoxStream<'static, Update> {
-    let api: Api<DeserializeGuard<SigningKey>> = Api::all(client.clone());
-    let open = move || watcher(api.clone(), small_pages());
     let controller = controller.to_owned();
-    let read =
-        move |object: DeserializeGuard<SigningKey>| read_series(&object.0.ok()?, &controller);
-    watch("signingkeys", open, read).map(Update::Series).boxed()
+    let read = move |key: SigningKey| read_series(&key, &controller);
+    cluster_resources(client, read).map(Update::Series).boxed()
 }
 
 fn ledgers(client: &Client, operator_namespace: &str) -> BoxStream<'static, Update> {
-    let open = of_type(client, operator_namespace, api::LEDGER_TYPE);
     let read = |secret: Secret| {
         let name = secret.metadata.name.clone()?;
         let uid = name.strip_prefix("sk-")?;
         let ledger = codec::ledger(&secret, uid).ok().map(|(_, ledger)| ledger);
         Some((name, ledger))
     };
-    watch("ledgers", open, read).map(Update::Ledger).boxed()
-}
-
-fn pairs(client: &Client, operator_namespace: &str) -> BoxStream<'static, Update> {
-    let open = of_type(client, operator_namespace, api::KEY_PAIR_TYPE);
-    watch("key pairs", open, read_pair).map(Update::Pair).boxed()
-}
-
-fn maps(client: &Client, operator_namespace: &str) -> BoxStream<'static, Update> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), operator_namespace);
-    // Whatever else has that label may have a megabyte, and is read as a whole.
-    let selected = small_pages().labels(api::SIGNING_KEY).page_size(8);
-    let open = move || watcher(api.clone(), selected.clone());
-    watch("configmaps", open, |map| read_map(&map)).map(Update::Map).boxed()
-}
-
-/// A watch of the Secrets of one type in the operator's namespace.
-fn of_type(
-    client: &Client,
-    operator_namespace: &str,
-    kind: &str,
-) -> impl Fn() -> BoxStream<'static, watcher::Result<watcher::Event<Secret>>> + Send + 'static {
-    let api: Api<Secret> = Api::namespaced(client.clone(), operator_namespace);
-    let selected = large_pages().fields(&format!("type={kind}"));
-    move || watcher(api.clone(), selected.clone()).boxed()
+    secrets_of_type(client, (operator_namespace, api::LEDGER_TYPE), read)
+        .map(Update::Ledger)
+        .boxed()
 }

@@ -3,3 +3,4 @@
 pub mod blocked_reason;
 pub mod events;
 pub mod readiness;
+pub mod status;

@@ -16,11 +16,12 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Status};
 use kube::Client;
 use kube::client::Body;
+use kube::core::object::HasStatus;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::api::technical_user::{TechnicalUser, TechnicalUserStatus};
+use crate::api::kind::Kind;
 use crate::domain::schedule::{ClockMonitor, Now, saturating_add};
 use crate::domain::technical_user::verifier_record::Version;
 use crate::environment::Clock;
@@ -28,7 +29,7 @@ use crate::environment::Clock;
 pub use self::error::{ApiError, ApiErrorKind, Operation};
 use self::outage::Outage;
 pub(crate) use self::redacted::Redacted;
-use self::request::{ApiRequest, EVENTS, SECRETS, TECHNICAL_USERS};
+use self::request::{ApiRequest, EVENTS, Resource, SECRETS};
 
 mod error;
 mod outage;
@@ -65,6 +66,20 @@ pub struct ObjectRef<'a> {
     pub name: &'a str,
 }
 
+impl<'a> ObjectRef<'a> {
+    /// An object without a namespace.
+    pub fn cluster_scoped(name: &'a str) -> Self {
+        Self { namespace: "", name }
+    }
+
+    /// The place of a custom resource.
+    pub fn of(object: &'a impl Kind) -> Self {
+        let ObjectMeta { namespace, name, .. } = object.meta();
+        let text = |part: &'a Option<String>| part.as_deref().unwrap_or_default();
+        Self { namespace: text(namespace), name: text(name) }
+    }
+}
+
 /// An answer that carries the metadata of an object and nothing else of it.
 #[derive(Deserialize)]
 struct Metadata {
@@ -94,16 +109,13 @@ impl ConditionalClient {
         time.watchman.sample(self.clock.now(), served, elapsed)
     }
 
-    /// Reads a `TechnicalUser`.
+    /// Reads a custom resource.
     ///
     /// # Errors
     ///
     /// As every method here: [`ApiError`], without anything of a body. A missing object is `None`.
-    pub async fn technical_user(
-        &self,
-        at: ObjectRef<'_>,
-    ) -> Result<Option<TechnicalUser>, ApiError> {
-        let call = ApiRequest::on(TECHNICAL_USERS, at, "get");
+    pub async fn resource<K: Kind>(&self, at: ObjectRef<'_>) -> Result<Option<K>, ApiError> {
+        let call = ApiRequest::on(Resource::of::<K>(), at, "get");
         absent_as_none(self.object(call.request(Method::GET), &call).await)
     }
 
@@ -190,30 +202,21 @@ impl ConditionalClient {
         self.delete(&call, version).await
     }
 
-    /// Applies the status of a `TechnicalUser` at exactly that version.
+    /// Applies the status of a custom resource at exactly that version.
     ///
     /// The API server does not compare the uid of a status, so that the resourceVersion alone keeps
-    /// the status of one user off another of the same name.
+    /// the status of one object off another of the same name.
     ///
     /// # Errors
     ///
     /// [`ApiError`]; [`ApiErrorKind::Conflict`] when it has another version by now.
-    pub async fn apply_status(
+    pub async fn apply_status<K: Kind>(
         &self,
         at: ObjectRef<'_>,
         version: &Version,
-        status: &TechnicalUserStatus,
+        status: &<K as HasStatus>::Status,
     ) -> Result<(), ApiError> {
-        self.put_status(ApiRequest::on(TECHNICAL_USERS, at, "patch"), version, json!(status)).await
-    }
-
-    async fn put_status(
-        &self,
-        call: ApiRequest<'_>,
-        version: &Version,
-        status: Value,
-    ) -> Result<(), ApiError> {
-        let call = call.of_status();
+        let call = ApiRequest::on(Resource::of::<K>(), at, "patch").of_status();
         let body = json!({
             "metadata": {"uid": version.uid, "resourceVersion": version.resource_version},
             "status": status,

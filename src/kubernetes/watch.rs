@@ -61,25 +61,6 @@ where
     insistent.filter_map(event).boxed()
 }
 
-/// What a watch asks for of objects that others write: whole pages are in memory, and each of these objects
-/// has up to a megabyte and a half.
-pub(crate) fn small_pages() -> watcher::Config {
-    watcher::Config::default().page_size(50)
-}
-
-/// What a watch asks for of objects that the operator alone writes, a few kilobytes each.
-pub(crate) fn large_pages() -> watcher::Config {
-    watcher::Config::default().page_size(500)
-}
-
-/// Names a watch by what it watches and where.
-pub(crate) fn scoped(kind: &str, namespace: Option<&str>) -> String {
-    match namespace {
-        Some(namespace) => format!("{kind} of namespace {namespace}"),
-        None => kind.to_owned(),
-    }
-}
-
 /// Whether the API server itself says that a right is missing. A proxy answers 403 as well, which says
 /// nothing about rights.
 fn is_forbidden(error: &watcher::Error) -> bool {

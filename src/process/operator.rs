@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use futures::future::OptionFuture;
+use futures::future::{OptionFuture, join_all};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ObjectMeta, PostParams};
@@ -30,7 +30,7 @@ use crate::cli::{ControllerArguments, Installation, ServiceArguments, host_name}
 use crate::controller::runtime::Synced;
 use crate::controller::runtime::leader_election::{LeaderElector, Leadership};
 use crate::controller::runtime::metrics::Metrics;
-use crate::controller::{Context, Settings, TokenLimits, signing_key, technical_user};
+use crate::controller::{Context, Controller, Settings, TokenLimits, controllers};
 use crate::directory;
 use crate::domain::technical_user::delivered_secret::Endpoints;
 use crate::environment::{Entropy, System};
@@ -100,8 +100,7 @@ async fn operate(
         Ok::<_, ProcessError>((tokens.serve(listener, stop_signal(&stopping)), tokens))
     });
     let (serving, tokens) = tokens.transpose()?.unzip();
-    let (users_synced, are_users_synced) = watch::channel(Synced(false));
-    let (keys_synced, are_keys_synced) = watch::channel(Synced(false));
+    let controllers = controllers(&client, &context, &stopping);
     let mut parts = JoinSet::new();
     let metrics = bind(installation.metrics_listen, "metrics-listen")?;
     serve(&mut parts, metrics, health::metrics(Arc::new(Mutex::new(registry))));
@@ -111,12 +110,11 @@ async fn operate(
     }
     let health = bind(installation.health_listen, "health-listen")?;
     let signing = tokens.as_ref().map(|it| health::signing(it.signing())).unwrap_or_default();
-    let readiness = readiness(are_users_synced, are_keys_synced, tokens.map(|it| it.readiness()));
+    let readiness = readiness(&controllers, tokens.map(|it| it.readiness()));
     let probes = health::health_with(heartbeats.clone(), readiness, notes(&context)).merge(signing);
     let mut vital = LeaseThread::start((health, probes), candidate.clone())?;
     started("operator", installation, &context.settings.identity);
-    let synced = (users_synced, keys_synced);
-    let controllers = controllers(&client, &context, &heartbeats, synced, &stopping);
+    let controllers = run_controllers(controllers, &heartbeats);
     let works = async { tokio::join!(controllers, async { OptionFuture::from(serving).await }) };
     tokio::pin!(works);
     let ended = tokio::select! {
@@ -181,25 +179,10 @@ fn stop_signal(stopping: &watch::Receiver<()>) -> impl Future<Output = ()> + Sen
     async move { drop(stopping.changed().await) }
 }
 
-/// Both controllers, until the sender of `stopping` is dropped.
-async fn controllers(
-    client: &Client,
-    context: &Arc<Context>,
-    heartbeats: &Heartbeats,
-    (users_synced, keys_synced): (watch::Sender<Synced>, watch::Sender<Synced>),
-    stopping: &watch::Receiver<()>,
-) {
-    let users = technical_user::run(
-        client.clone(),
-        Arc::clone(context),
-        users_synced,
-        stop_signal(stopping),
-    );
-    let keys =
-        signing_key::run(client.clone(), Arc::clone(context), keys_synced, stop_signal(stopping));
-    let users = heartbeats.clone().watch("the controller of TechnicalUsers", users);
-    let keys = heartbeats.clone().watch("the controller of SigningKeys", keys);
-    tokio::join!(users, keys);
+/// Runs the controllers until they end.
+async fn run_controllers(controllers: Vec<Controller>, heartbeats: &Heartbeats) {
+    let parts = controllers.into_iter().map(|it| heartbeats.clone().watch(it.name, it.run));
+    join_all(parts).await;
 }
 
 // === what must answer while everything else is busy ===
@@ -311,15 +294,12 @@ fn unusable(name: &str, text: &str) -> ProcessError {
     ProcessError::Unusable(format!("{name} {text}"))
 }
 
-fn readiness(
-    users: watch::Receiver<Synced>,
-    keys: watch::Receiver<Synced>,
-    tokens: Option<health::Readiness>,
-) -> health::Readiness {
+/// Ready once the watches of every controller are synced and the token service is ready.
+fn readiness(controllers: &[Controller], tokens: Option<health::Readiness>) -> health::Readiness {
+    let synced: Vec<_> = controllers.iter().map(|it| (it.plural, it.synced.clone())).collect();
     Arc::new(move || {
-        let waiting = [("technicalusers", &users), ("signingkeys", &keys)];
-        let waiting = waiting.into_iter().filter(|(_, synced)| *synced.borrow() == Synced(false));
-        let names: Vec<_> = waiting.map(|(name, _)| name).collect();
+        let waiting = synced.iter().filter(|(_, synced)| *synced.borrow() == Synced(false));
+        let names: Vec<_> = waiting.map(|(plural, _)| *plural).collect();
         if names.is_empty() {
             return tokens.as_ref().map_or(Ok(()), |tokens| tokens());
         }

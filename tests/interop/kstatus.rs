@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use technical_user_operator::api::technical_user::SecretTemplate;
 use technical_user_operator::api::{signing_key as sk, technical_user as tu};
 use technical_user_operator::domain::conditions::blocked_reason::{BlockedReason, Operation};
+use technical_user_operator::domain::conditions::status::invalid_spec;
 use technical_user_operator::domain::crypto::public_key::{KeyType, PublicKey};
 use technical_user_operator::domain::policy::Policy;
 use technical_user_operator::domain::schedule::{ClockMonitor, Now};
@@ -17,11 +18,12 @@ use technical_user_operator::domain::signing_key::{
     self, ConfigMapRef, ConfigMapState, KeyPair, Ledger, LedgerState, Origin, Published, Scope,
     Series, StaleCopy, ledger,
 };
+use technical_user_operator::domain::technical_user;
 use technical_user_operator::domain::technical_user::delivered_secret::{DesiredSecret, Endpoints};
+use technical_user_operator::domain::technical_user::status::status;
 use technical_user_operator::domain::technical_user::status::{
     ReferredKey, SigningKeyState, StatusInputs,
 };
-use technical_user_operator::domain::technical_user::status::{invalid_spec, status};
 use technical_user_operator::domain::technical_user::verifier_record::{
     self, EntryState, Owner, Record,
 };
@@ -83,7 +85,9 @@ fn users() -> States {
     add("to be read once", CURRENT, &Outcome::Delivered, SigningKeyState::Signs, once());
     add("read once", CURRENT, &Outcome::ReadOnce, SigningKeyState::Signs, once());
 
-    let (written, _) = invalid_spec((&user().owner, GENERATION), invalid(), None, Now::at(at(0)));
+    let readiness = technical_user::status::invalid_spec(&user().owner, invalid());
+    let (written, _) =
+        invalid_spec::<tu::TechnicalUserStatus>(readiness, GENERATION, None, Now::at(at(0)));
     states.insert("user invalid".to_owned(), (object("TechnicalUser", &json!(written)), FAILED));
     states
 }
@@ -232,8 +236,9 @@ fn signing_keys() -> States {
         assert!(types.contains(&name), "{types:?}");
         add(name.to_owned(), CURRENT, &json!(written));
     }
+    let readiness = signing_key::status::invalid_spec("default", invalid());
     let (invalid, _) =
-        signing_key::status::invalid_spec(("default", GENERATION), invalid(), None, Now::at(at(0)));
+        invalid_spec::<sk::SigningKeyStatus>(readiness, GENERATION, None, Now::at(at(0)));
     add("invalid".to_owned(), FAILED, &json!(invalid));
     states
 }

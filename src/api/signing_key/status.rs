@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::condition::Condition;
 use crate::api::installation::Installation;
+use crate::api::kind::KindStatus;
 
 /// What the operator observed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -134,4 +135,32 @@ pub enum KeyState {
     Retired,
     /// Out of the JWKS on request, and its tokens with it.
     Revoked,
+}
+
+impl KindStatus for SigningKeyStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn set_conditions(&mut self, observed_generation: i64, conditions: Vec<Condition>) {
+        self.observed_generation = observed_generation;
+        self.conditions = conditions;
+    }
+
+    fn installation(&self) -> Option<&Installation> {
+        self.installation.as_ref()
+    }
+
+    fn set_installation(&mut self, own: Installation) {
+        self.installation = Some(own);
+    }
+
+    fn next_rotation_time(&self) -> Option<&Time> {
+        self.next_rotation_time.as_ref()
+    }
+
+    fn sort_lists(&mut self) {
+        self.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+        self.keys.sort_by(|a, b| a.kid.cmp(&b.kid));
+    }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::condition::Condition;
 use crate::api::installation::Installation;
+use crate::api::kind::KindStatus;
 
 /// What the operator observed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -114,4 +115,32 @@ pub enum CredentialState {
     Current,
     /// Replaced, and valid for the overlap.
     Old,
+}
+
+impl KindStatus for TechnicalUserStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn set_conditions(&mut self, observed_generation: i64, conditions: Vec<Condition>) {
+        self.observed_generation = observed_generation;
+        self.conditions = conditions;
+    }
+
+    fn installation(&self) -> Option<&Installation> {
+        self.installation.as_ref()
+    }
+
+    fn set_installation(&mut self, own: Installation) {
+        self.installation = Some(own);
+    }
+
+    fn next_rotation_time(&self) -> Option<&Time> {
+        self.next_rotation_time.as_ref()
+    }
+
+    fn sort_lists(&mut self) {
+        self.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+        self.credentials.sort_by(|a, b| a.id.cmp(&b.id));
+    }
 }

@@ -5,89 +5,33 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::api::{GROUP, MANAGER, VERSION};
+use crate::api::kind::Kind;
+use crate::api::{GROUP, MANAGER};
 use crate::controller::Context;
 use crate::domain::conditions::events::Event;
 use crate::domain::conditions::readiness::Progress;
-use crate::domain::technical_user::verifier_record::Owner;
-use crate::kubernetes::client::{ConditionalClient, ObjectRef};
+use crate::kubernetes::client::ObjectRef;
 
-/// Something that happened to a resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventRecord {
-    /// `Normal` or `Warning`.
-    pub type_: EventType,
-    /// One word for machines.
-    pub reason: &'static str,
-    /// One sentence for people, without anything secret.
-    pub note: String,
-}
-
-/// `Normal` or `Warning`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventType {
-    /// All is well.
-    Normal,
-    /// A person should act or check.
-    Warning,
-}
-
-impl EventType {
-    /// The type of an Event about this progress.
-    pub fn of(progress: Progress) -> Self {
-        match progress {
-            Progress::Done => Self::Normal,
-            Progress::Reconciling | Progress::Stalled => Self::Warning,
-        }
-    }
-}
-
-/// The object of an Event, its `regarding`.
-#[derive(Clone, Copy, Debug)]
-pub struct Regarding<'a> {
-    /// Its kind.
-    pub kind: &'static str,
-    /// Its namespace, if it has one.
-    pub namespace: Option<&'a str>,
-    /// Its name.
-    pub name: &'a str,
-    /// Its uid.
-    pub uid: &'a str,
-}
-
-impl<'a> From<&'a Owner> for Regarding<'a> {
-    fn from(user: &'a Owner) -> Self {
-        let Owner { uid, namespace, name, .. } = user;
-        Self { kind: "TechnicalUser", namespace: Some(namespace), name, uid }
-    }
-}
-
-/// Publishes what is worth it.
-pub(crate) async fn record_all(
-    subject: &Regarding<'_>,
+/// Records Events about a resource.
+pub(in crate::controller) async fn record<K: Kind>(
+    object: &K,
     events: impl IntoIterator<Item = Event>,
     context: &Context,
 ) {
-    for Event { reason, message, progress } in events {
-        let happening = EventRecord { type_: EventType::of(progress), reason, note: message };
-        record(&context.cluster, *subject, &happening, &context.settings.identity).await;
+    for event in events {
+        record_one(object, &event, context).await;
     }
 }
 
-/// Publishes what happened.
-pub async fn record(
-    cluster: &ConditionalClient,
-    subject: Regarding<'_>,
-    happening: &EventRecord,
-    identity: &str,
-) {
-    let now = cluster.now().latest();
-    let name = event_name(subject.name, now, happening);
+async fn record_one<K: Kind>(object: &K, event: &Event, context: &Context) {
+    let regarding = ObjectRef::of(object);
+    let now = context.cluster.now().latest();
+    let name = event_name(regarding.name, now, event.reason);
     // The API server wants the Events of what has no namespace there.
-    let namespace = subject.namespace.unwrap_or("default");
+    let namespace = if regarding.namespace.is_empty() { "default" } else { regarding.namespace };
     let at_seconds = format!("{now:.0}");
     // In the form of v1: `kubectl describe` sorts by the timestamps that events.k8s.io refuses.
-    let event = json!({
+    let body = json!({
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": name, "namespace": namespace},
@@ -96,32 +40,32 @@ pub async fn record(
         "lastTimestamp": at_seconds,
         "count": 1,
         "reportingComponent": format!("{GROUP}/{MANAGER}"),
-        "reportingInstance": truncated(identity, 128),
+        "reportingInstance": truncated(&context.settings.identity, 128),
         "action": "Reconcile",
-        "reason": happening.reason,
-        "message": truncated(&happening.note, 1024),
-        "type": match happening.type_ {
-            EventType::Normal => "Normal",
-            EventType::Warning => "Warning",
+        "reason": event.reason,
+        "message": truncated(&event.message, 1024),
+        "type": match event.progress {
+            Progress::Done => "Normal",
+            Progress::Reconciling | Progress::Stalled => "Warning",
         },
         "involvedObject": {
-            "apiVersion": format!("{GROUP}/{VERSION}"),
-            "kind": subject.kind,
-            "namespace": subject.namespace,
-            "name": subject.name,
-            "uid": subject.uid,
+            "apiVersion": K::api_version(&()),
+            "kind": K::KIND,
+            "namespace": object.meta().namespace,
+            "name": regarding.name,
+            "uid": object.meta().uid,
         },
     });
     let at = ObjectRef { namespace, name: &name };
-    if let Err(failure) = cluster.create_event(at, &event).await {
-        tracing::debug!(namespace, name = subject.name, %failure, "event not written");
+    if let Err(failure) = context.cluster.create_event(at, &body).await {
+        tracing::debug!(namespace, name = regarding.name, %failure, "event not written");
     }
 }
 
 /// Names of one object sort by time, since programs list by name. Two in one microsecond differ in
 /// their reason.
-fn event_name(subject: &str, now: Timestamp, happening: &EventRecord) -> String {
-    let reason = crc32fast::hash(happening.reason.as_bytes());
+fn event_name(subject: &str, now: Timestamp, reason: &str) -> String {
+    let reason = crc32fast::hash(reason.as_bytes());
     format!("{}.{:013x}{reason:08x}", truncated(subject, 200), now.as_microsecond())
 }
 
@@ -137,8 +81,6 @@ mod tests {
 
     #[test]
     fn names_of_events_sort_by_their_time() {
-        let happening =
-            |reason| EventRecord { type_: EventType::Normal, reason, note: String::new() };
         let begun: Timestamp = "2026-11-24T06:00:00Z".parse().unwrap();
         let later = |micros: i64| begun + jiff::SignedDuration::from_micros(micros);
         let reasons = ["CredentialRotated", "Issued", "Suspended", "ClockSkew"];
@@ -147,13 +89,13 @@ mod tests {
         let names: Vec<_> = hours
             .into_iter()
             .zip(reasons.into_iter().cycle())
-            .map(|(micros, reason)| event_name("billing", later(micros), &happening(reason)))
+            .map(|(micros, reason)| event_name("billing", later(micros), reason))
             .collect();
 
         assert!(names.is_sorted(), "{names:?}");
         assert_ne!(
-            event_name("billing", begun, &happening("Issued")),
-            event_name("billing", begun, &happening("Suspended"))
+            event_name("billing", begun, "Issued"),
+            event_name("billing", begun, "Suspended")
         );
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cache::CacheState;
+use super::cache::{CacheState, check};
 use super::workqueue::Trigger;
 use super::{ControllerRuntime, MAX_CONCURRENT_RECONCILES, Reconciler};
 
@@ -91,7 +91,8 @@ impl<C: Reconciler> ControllerRuntime<C> {
             if self.queue.is_running(&key) {
                 continue;
             }
-            match self.controller.check_cache(&key, self.context.cluster.now()) {
+            let state = check(&self.controller, &key, &self.context, self.context.cluster.now());
+            match state {
                 CacheState::StatusStale(_) => self.pace.spend(&leader, now),
                 CacheState::Stale => {}
                 CacheState::HeldByOther => {

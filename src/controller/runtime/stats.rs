@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::api::condition::{Condition, ConditionStatus};
+use crate::api::condition::ConditionStatus;
+use crate::api::kind::KindStatus;
 
 /// How the resources of one kind stand.
 #[derive(Debug)]
@@ -39,12 +39,13 @@ pub(crate) struct Totals {
     pub(crate) first_due_at: Option<Timestamp>,
 }
 
-// === impl Standing ===
+// === impl ReadyState ===
 
 impl ReadyState {
-    /// The state by the conditions and the next rotation of a status; not ready without one.
-    pub(crate) fn of(status: Option<(&[Condition], Option<&Time>)>) -> Self {
-        let (conditions, next_rotation) = status.unwrap_or_default();
+    /// The state by a status; not ready without one.
+    pub(crate) fn of<S: KindStatus>(status: Option<&S>) -> Self {
+        let conditions = status.map(KindStatus::conditions).unwrap_or_default();
+        let next_rotation = status.and_then(KindStatus::next_rotation_time);
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
         let is_ready = ready.is_some_and(|ready| ready.status == ConditionStatus::True);
         let reason = ready.filter(|_| !is_ready).map(|ready| ready.reason.clone());
@@ -52,7 +53,7 @@ impl ReadyState {
     }
 }
 
-// === impl Tally ===
+// === impl ObjectStats ===
 
 impl<K> Default for ObjectStats<K> {
     fn default() -> Self {

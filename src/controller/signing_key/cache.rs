@@ -13,14 +13,11 @@ use super::placement::{self, Namespaces, placed};
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
-use crate::controller::installation::{Claimable as _, HeldBy, Installations};
-use crate::controller::runtime::cache::{CacheState, prune_metadata};
+use crate::controller::runtime::cache::{Resources, prune_metadata};
 use crate::domain::object::Version;
-use crate::domain::schedule::Now;
 use crate::domain::signing_key::ledger::Unreadable;
 use crate::domain::signing_key::{
     ConfigMapRef, ConfigMapState, KeyPair, Ledger, LedgerState, Observed, Scope, Series, StaleCopy,
-    Step, decide, status,
 };
 use crate::kubernetes::codec::{self, SecretNames};
 use crate::kubernetes::watch::{Store, WatchEvent};
@@ -28,7 +25,7 @@ use crate::kubernetes::watch::{Store, WatchEvent};
 /// Everything that the watches received.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    pub(super) series: Store<String, Box<SigningKey>>,
+    pub(super) series: Resources<String, SigningKey>,
     pub(super) ledgers: Store<String, Box<Readable>>,
     pub(super) key_pairs: Store<String, Belonging>,
     pub(super) maps: Store<MapKey, Box<ObservedConfigMap>>,
@@ -127,47 +124,19 @@ impl Cache {
             && self.namespaces.is_synced()
     }
 
-    /// Whether the `SigningKey` has converged as far as the watches know.
-    pub(super) fn check(
+    /// Observes a series, with the memory of its last reconcile.
+    pub(super) fn observe(
         &self,
-        name: &String,
+        object: &SigningKey,
+        series: Series,
         memory: &Memory,
-        (settings, installations): (&Settings, &Installations),
-        now: Now,
-    ) -> CacheState {
-        let object = self.series.get(name);
-        let object = object.filter(|it| it.spec.controller_name == settings.controller_name);
-        let Some(object) = object else {
-            installations.forget(SigningKey::CONTROLLER, name);
-            return CacheState::NotFound;
-        };
-        if object.metadata.deletion_timestamp.is_some() {
-            return CacheState::UpToDate(None);
-        }
-        match installations.held_by(&**object) {
-            HeldBy::Ours => {}
-            HeldBy::Foreign => return CacheState::HeldByOther,
-            HeldBy::Unknown => return CacheState::Stale,
-        }
-        let Some(series) = observation::series(object, settings) else {
-            return invalid(object, now);
-        };
+        settings: &Settings,
+    ) -> Observed {
         let (targets, surplus) = self.published(object, &series, memory, settings);
         let ledger = self.ledger(&series);
         let key_pairs = self.key_pairs(&series, memory);
         let sight = Scope::AllNamespaces;
-        let observed =
-            Observed { series: Some(series), targets, surplus, sight, ledger, key_pairs };
-        let Step::Done(rest) = decide(&observed, now) else {
-            return CacheState::Stale;
-        };
-        let status = status::status(&observed, &rest.outcome, object.status.as_ref(), now);
-        match (&status, &object.status) {
-            (Some(wanted), Some(present)) if status::is_same(wanted, present) => {
-                CacheState::UpToDate(rest.requeue_at)
-            }
-            (Some(_) | None, _) => CacheState::Stale,
-        }
+        Observed { series: Some(series), targets, surplus, sight, ledger, key_pairs }
     }
 
     /// Applies an event of a ConfigMap; returns the series that its label names, and the
@@ -238,11 +207,6 @@ impl Cache {
         let names = ledgers.chain(self.key_pairs.iter().map(|(name, _)| name));
         let is_left = |name: &&String| codec::uid_of(name).is_some_and(|it| !uids.contains(it));
         names.filter(is_left).cloned().collect()
-    }
-
-    /// The names of all series.
-    pub(super) fn keys(&self) -> Vec<String> {
-        self.series.iter().map(|(name, _)| name.clone()).collect()
     }
 
     /// The names of the series that publish beyond the operator's namespace.
@@ -340,19 +304,6 @@ const MAX_HINTS_PER_NAMESPACE: usize = 4;
 
 /// More than there are series in any cluster: to make more of them has no effect.
 const MAX_PER_NAMESPACE: usize = 256;
-
-/// Whether the status reports the mistake in the spec.
-fn invalid(object: &SigningKey, now: Now) -> CacheState {
-    let generation = object.metadata.generation.unwrap_or_default();
-    let name = object.metadata.name.as_deref().unwrap_or_default();
-    let field = observation::invalid_field(object);
-    let (status, _) = status::invalid_spec((name, generation), field, object.status.as_ref(), now);
-    if object.status.as_ref() == Some(&status) {
-        CacheState::UpToDate(None)
-    } else {
-        CacheState::Stale
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -17,74 +17,63 @@ use crate::domain::request::{ignored, requested};
 use crate::domain::schedule::parse_duration;
 use crate::domain::signing_key::ledger::SharedSettings;
 use crate::domain::signing_key::{
-    ConfigMapRef, ConfigMapState, FIRST, KeyPair, LedgerState, Observed, Origin, Scope, Series,
-    retention,
+    ConfigMapState, FIRST, KeyPair, LedgerState, Observed, Origin, Scope, Series, retention,
 };
 use crate::kubernetes::client::ObjectRef as At;
 use crate::kubernetes::codec::{SecretNames, config_map_name, ledger, private_key, version_of};
 
-/// The observed state, and the object whose status is written.
-#[derive(Debug)]
-pub(super) struct Observation {
-    pub(super) observed: Observed,
-    pub(super) object: SigningKey,
-    pub(super) series: Series,
+/// What is known of a series of which nothing was read yet.
+pub(super) fn unread(series: Series) -> Observed {
+    Observed {
+        series: Some(series),
+        targets: BTreeMap::new(),
+        surplus: BTreeMap::new(),
+        sight: Scope::OperatorNamespace,
+        ledger: LedgerState::Unread,
+        key_pairs: BTreeMap::new(),
+    }
 }
 
-impl Observation {
-    /// An observation that knows the `SigningKey` and nothing else yet.
-    pub(super) fn begun(object: SigningKey, series: Series) -> Self {
-        let observed = Observed {
-            series: Some(series.clone()),
-            targets: BTreeMap::new(),
-            surplus: BTreeMap::new(),
-            sight: Scope::OperatorNamespace,
-            ledger: LedgerState::Unread,
-            key_pairs: BTreeMap::new(),
-        };
-        Self { observed, object, series }
-    }
+/// Reads every JWKS, then the ledger, since both may be replaced by resourceVersion, then the objects that
+/// both depend on. Returns also why only the JWKS of the operator's namespace was read, if so.
+///
+/// # Errors
+///
+/// A read of the operator's namespace failed.
+pub(super) async fn observe(
+    object: &SigningKey,
+    series: Series,
+    memory: &mut Memory,
+    context: &Context,
+) -> Result<(Observed, Option<Error>), Error> {
+    let Placement { targets, surplus, sight, condition } =
+        placement(object, &series, memory, context).await?;
+    let ledger_name = SecretNames::of(&series.uid).ledger();
+    let at = At { namespace: &series.operator_namespace, name: &ledger_name };
+    let secret = context.cluster.own_secret(at).await?;
+    let ledger = secret.map_or(LedgerState::Absent, |secret| match ledger(&secret, &series.uid) {
+        Ok((version, ledger)) => LedgerState::Ledger(version, Box::new(ledger)),
+        Err(reason) => LedgerState::Unreadable(reason),
+    });
+    let key_pairs = key_pairs(&ledger, &series, context).await?;
+    let is_left = targets.values().any(|target| matches!(target, ConfigMapState::Orphaned(_)));
+    // Unless the name still has that uid, the JWKS may be the one of a successor.
+    let lives = !is_left || {
+        let at = At::cluster_scoped(&series.name);
+        let present = context.cluster.resource::<SigningKey>(at).await?;
+        present.is_some_and(|it| it.metadata.uid.as_ref() == Some(&series.uid))
+    };
+    let series = lives.then_some(series);
+    Ok((Observed { series, targets, surplus, sight, ledger, key_pairs }, condition))
+}
 
-    /// Reads every JWKS, then the ledger, since both may be replaced by resourceVersion,
-    /// then the objects that both depend on. Returns why only the JWKS of the operator's namespace was
-    /// read, if so.
-    pub(super) async fn complete(
-        &mut self,
-        known: &BTreeSet<ConfigMapRef>,
-        memory: &mut Memory,
-        context: &Context,
-    ) -> Result<Option<Error>, Error> {
-        let series = &self.series;
-        let Placement { targets, surplus, sight, condition } =
-            placement(&self.object, series, known, memory, context).await?;
-        let ledger_name = SecretNames::of(&series.uid).ledger();
-        let at = At { namespace: &series.operator_namespace, name: &ledger_name };
-        let secret = context.cluster.own_secret(at).await?;
-        let held =
-            secret.map_or(LedgerState::Absent, |secret| match ledger(&secret, &series.uid) {
-                Ok((version, ledger)) => LedgerState::Ledger(version, Box::new(ledger)),
-                Err(reason) => LedgerState::Unreadable(reason),
-            });
-        let key_pairs = key_pairs(&held, series, context).await?;
-        let is_left = targets.values().any(|target| matches!(target, ConfigMapState::Orphaned(_)));
-        // Unless the name still has that uid, the JWKS may be the one of a successor.
-        let lives = !is_left || {
-            let present = context.cluster.signing_key(&series.name).await?;
-            present.is_some_and(|it| it.metadata.uid.as_ref() == Some(&series.uid))
-        };
-        let series = lives.then(|| series.clone());
-        self.observed = Observed { series, targets, surplus, sight, ledger: held, key_pairs };
-        Ok(condition)
-    }
-
-    /// The next key pair, if it exists and is not in the ledger yet.
-    pub(super) fn next(&self) -> Option<(Version, PublicKey)> {
-        let LedgerState::Ledger(_, ledger) = &self.observed.ledger else {
-            return None;
-        };
-        let next = self.observed.key_pairs.get(&ledger.next_index())?;
-        Some((next.version.clone(), next.public.clone()?))
-    }
+/// The next key pair, if it exists and is not in the ledger yet.
+pub(super) fn next(observed: &Observed) -> Option<(Version, PublicKey)> {
+    let LedgerState::Ledger(_, ledger) = &observed.ledger else {
+        return None;
+    };
+    let next = observed.key_pairs.get(&ledger.next_index())?;
+    Some((next.version.clone(), next.public.clone()?))
 }
 
 /// The key pairs of the ledger, by their metadata, and the next one with its public half. Without a

@@ -27,8 +27,7 @@ pub(super) struct Placement {
     pub(super) condition: Option<Error>,
 }
 
-/// Reads the JWKS in the operator's namespace, and then all others. `known` are ConfigMaps where the
-/// watch shows too many.
+/// Reads the JWKS in the operator's namespace, and then all others.
 ///
 /// # Errors
 ///
@@ -36,7 +35,6 @@ pub(super) struct Placement {
 pub(super) async fn placement(
     object: &SigningKey,
     series: &Series,
-    known: &BTreeSet<ConfigMapRef>,
     memory: &mut Memory,
     context: &Context,
 ) -> Result<Placement, Error> {
@@ -50,7 +48,7 @@ pub(super) async fn placement(
     {
         maps.push(*map);
     }
-    let others = elsewhere((object, series), known, memory, context);
+    let others = elsewhere(object, series, memory, context);
     let others = tokio::time::timeout(TIMEOUT, others).await;
     let others = others.unwrap_or_else(|_| Err(too_slow().into()));
     let (namespaces, sight, condition) = match others {
@@ -76,13 +74,13 @@ pub(super) async fn placement(
 
 /// The ConfigMaps of other namespaces, and the namespaces that should have one.
 async fn elsewhere(
-    (object, series): (&SigningKey, &Series),
-    known: &BTreeSet<ConfigMapRef>,
+    object: &SigningKey,
+    series: &Series,
     memory: &mut Memory,
     context: &Context,
 ) -> Result<(Vec<ObservedConfigMap>, Namespaces), Error> {
     let operator_namespace = place_in(&series.operator_namespace, series);
-    let known = known.iter().filter(|it| **it != operator_namespace).cloned().collect();
+    let known = memory.known.iter().filter(|it| **it != operator_namespace).cloned().collect();
     let mut found = read_all((known, Extent::Metadata), series, memory, context).await?;
     // Afterwards: what was published before a namespace was selected is not too much.
     let namespaces = namespaces(object, series, context).await?;

@@ -1,11 +1,10 @@
 //! The five watches: series and ledgers; key pairs, namespaces and JWKS ConfigMaps as metadata.
 
 use futures::stream::{BoxStream, SelectAll, StreamExt};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
 use kube::core::PartialObjectMeta;
-use kube::core::error_boundary::DeserializeGuard;
-use kube::runtime::watcher::watcher;
-use kube::{Api, Client};
 
 use super::cache::{
     self, Belonging, Cache, MapKey, Readable, read_key_pair, read_ledger, read_map, read_namespace,
@@ -15,7 +14,10 @@ use super::observed_config_map::ObservedConfigMap;
 use crate::api;
 use crate::api::signing_key::SigningKey;
 use crate::controller::Settings;
-use crate::kubernetes::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
+use crate::kubernetes::watch::WatchEvent;
+use crate::kubernetes::watches::{
+    cluster_resources, labelled_config_maps, namespaces, secrets_of_type,
+};
 
 /// The events of the watches, by kind.
 pub(super) enum Update {
@@ -44,71 +46,30 @@ impl Update {
 pub(super) fn watches(
     client: &Client,
     settings: &Settings,
-    views: &mut Cache,
+    cache: &mut Cache,
 ) -> SelectAll<BoxStream<'static, Update>> {
     let mut watches = SelectAll::new();
-    views.series.register_watch(0);
-    watches.push(series(client));
-    views.ledgers.register_watch(0);
-    watches.push(ledgers(client, &settings.namespace));
-    views.key_pairs.register_watch(0);
-    watches.push(key_pairs(client, &settings.namespace));
-    views.namespaces.register_watch(0);
-    watches.push(namespaces(client));
+    cache.series.register_watch(0);
+    watches.push(cluster_resources(client, read_series).map(Update::Series).boxed());
+    cache.ledgers.register_watch(0);
+    let of_type = (settings.namespace.as_str(), api::LEDGER_TYPE);
+    let ledgers = secrets_of_type(client, of_type, |secret| read_ledger(&secret));
+    watches.push(ledgers.map(Update::Ledger).boxed());
+    cache.key_pairs.register_watch(0);
+    let of_type = (settings.namespace.as_str(), api::KEY_PAIR_TYPE);
+    // The metadata alone: no private key.
+    let read = |secret: PartialObjectMeta<Secret>| read_key_pair(&secret.metadata);
+    watches.push(secrets_of_type(client, of_type, read).map(Update::KeyPair).boxed());
+    cache.namespaces.register_watch(0);
+    let namespaces = namespaces(client, |metadata| read_namespace(&metadata));
+    watches.push(namespaces.map(Update::Namespace).boxed());
     for (index, scope) in settings.scopes_of_jwks().into_iter().enumerate() {
-        views.maps.register_watch(index);
-        watches.push(maps(client, scope, (index, &settings.namespace)));
+        cache.maps.register_watch(index);
+        let namespace = Some(scope).filter(|it| !it.is_empty());
+        let operator_namespace = settings.namespace.clone();
+        let read = move |map: &ObjectMeta| read_map(map, &operator_namespace);
+        let maps = labelled_config_maps(client, namespace, api::SIGNING_KEY, read);
+        watches.push(maps.map(move |it| Update::Map(index, it.filtered())).boxed());
     }
     watches
-}
-
-fn series(client: &Client) -> BoxStream<'static, Update> {
-    let api: Api<DeserializeGuard<SigningKey>> = Api::all(client.clone());
-    let open = move || watcher(api.clone(), small_pages());
-    // One malformed object must not stop the watch.
-    let read = |series: DeserializeGuard<_>| read_series(series.0.ok()?);
-    watch("signingkeys", open, read).map(Update::Series).boxed()
-}
-
-fn ledgers(client: &Client, namespace: &str) -> BoxStream<'static, Update> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let selected = large_pages().fields(&format!("type={}", api::LEDGER_TYPE));
-    let open = move || watcher(api.clone(), selected.clone());
-    watch("ledgers", open, |secret| read_ledger(&secret)).map(Update::Ledger).boxed()
-}
-
-/// Metadata alone: nothing private.
-fn key_pairs(client: &Client, namespace: &str) -> BoxStream<'static, Update> {
-    let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), namespace);
-    let selected = large_pages().fields(&format!("type={}", api::KEY_PAIR_TYPE));
-    let open = move || watcher(api.clone(), selected.clone());
-    let read = |secret: PartialObjectMeta<Secret>| read_key_pair(&secret.metadata);
-    watch("key pairs", open, read).map(Update::KeyPair).boxed()
-}
-
-/// Metadata alone, in small pages: anybody may put that label on a ConfigMap of a megabyte.
-fn maps(
-    client: &Client,
-    scope: &str,
-    (index, operator_namespace): (usize, &str),
-) -> BoxStream<'static, Update> {
-    let api: Api<PartialObjectMeta<ConfigMap>> = match scope {
-        "" => Api::all(client.clone()),
-        namespace => Api::namespaced(client.clone(), namespace),
-    };
-    let selected = small_pages().labels(api::SIGNING_KEY);
-    let open = move || watcher(api.clone(), selected.clone());
-    let operator_namespace = operator_namespace.to_owned();
-    let read =
-        move |map: PartialObjectMeta<ConfigMap>| read_map(&map.metadata, &operator_namespace);
-    watch(scoped("configmaps", Some(scope).filter(|it| !it.is_empty())), open, read)
-        .map(move |it| Update::Map(index, it.filtered()))
-        .boxed()
-}
-
-fn namespaces(client: &Client) -> BoxStream<'static, Update> {
-    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    let open = move || watcher(api.clone(), small_pages());
-    let read = |namespace: PartialObjectMeta<Namespace>| read_namespace(&namespace.metadata);
-    watch("namespaces", open, read).map(Update::Namespace).boxed()
 }

@@ -10,18 +10,13 @@ use self::memory_budget::MemoryBudget;
 use super::{UserRef, observation};
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
-use crate::controller::Settings;
-use crate::controller::installation::{Claimable as _, HeldBy, Installations};
 use crate::controller::ownership::Ownership;
-use crate::controller::runtime::cache::{CacheState, prune_metadata};
+use crate::controller::runtime::cache::{Resources, prune_metadata};
 use crate::domain::object::Belongs;
-use crate::domain::schedule::Now;
 use crate::domain::technical_user::delivered_secret::ObservedSecret;
-use crate::domain::technical_user::status::{self, SigningKeyState, StatusInputs};
+use crate::domain::technical_user::status::SigningKeyState;
 use crate::domain::technical_user::verifier_record::{Owner, Record, Unreadable, Version};
-use crate::domain::technical_user::{
-    ClientIdReservation, Holder, Observed, Step, User, decide, needs_namespace,
-};
+use crate::domain::technical_user::{ClientIdReservation, Holder, Observed, User, needs_namespace};
 use crate::kubernetes::codec::client_id;
 use crate::kubernetes::watch::{Store, WatchEvent};
 
@@ -31,7 +26,7 @@ mod memory_budget;
 /// Everything that the watches received.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    pub(super) users: Store<UserRef, Box<TechnicalUser>>,
+    pub(super) users: Resources<UserRef, TechnicalUser>,
     pub(super) records: Store<String, Readable>,
     pub(super) secrets: Store<UserRef, CachedSecret>,
     pub(super) signing_keys: Store<String, SigningKeyState>,
@@ -178,54 +173,13 @@ impl Cache {
         touched.into_iter().filter(|key| self.users.get(key).is_some()).collect()
     }
 
-    /// Whether the user has converged as far as the watches know.
-    pub(super) fn check(
-        &self,
-        key: &UserRef,
-        (settings, installations): (&Settings, &Installations),
-        now: Now,
-    ) -> CacheState {
-        let Some(object) = self.users.get(key) else {
-            installations.forget(TechnicalUser::CONTROLLER, &key.to_string());
-            return CacheState::NotFound;
-        };
-        if object.metadata.deletion_timestamp.is_some() {
-            return CacheState::UpToDate(None);
-        }
-        match installations.held_by(&**object) {
-            HeldBy::Ours => {}
-            HeldBy::Foreign => return CacheState::HeldByOther,
-            HeldBy::Unknown => return CacheState::Stale,
-        }
-        let Some(user) = observation::user(object, settings) else {
-            return invalid(object, now);
-        };
+    /// Observes a user; nothing when its namespace has to be read.
+    pub(super) fn observe(&self, user: User) -> Option<Observed> {
         let record = self.claim(&user);
         if needs_namespace(&user, &record) {
-            return CacheState::Stale;
+            return None;
         }
-        let observed = Observed { record, delivered: self.delivered(&user), user: Some(user) };
-        let Step::Done(rest) = decide(&observed, now) else {
-            return CacheState::Stale;
-        };
-        let name = &object.spec.signing_key_ref.name;
-        let situation = StatusInputs {
-            outcome: &rest.outcome,
-            signing_key: &observation::referred_key(object, self.ability(name)),
-            operator_namespace: &settings.namespace,
-            now,
-        };
-        let status = status::status(&observed, &situation, object.status.as_ref());
-        let (Some(wanted), Some(present)) = (&status, &object.status) else {
-            return CacheState::Stale;
-        };
-        if status::is_same(wanted, present) {
-            CacheState::UpToDate(rest.requeue_at)
-        } else if status::follows_key(&observed, &situation, present) {
-            CacheState::StatusStale(name.clone())
-        } else {
-            CacheState::Stale
-        }
+        Some(Observed { record, delivered: self.delivered(&user), user: Some(user) })
     }
 
     /// Whether the `SigningKey` of that name can sign.
@@ -243,14 +197,9 @@ impl Cache {
         users.filter(move |(_, user)| user.spec.signing_key_ref.name == key).map(|(key, _)| key)
     }
 
-    /// All users.
-    pub(super) fn keys(&self) -> Vec<UserRef> {
-        self.users.iter().map(|(key, _)| key.clone()).collect()
-    }
-
     /// A Secret that vanished with a list names no user: any user may miss it.
     fn keys_if(&self, has_lost: bool) -> Vec<UserRef> {
-        if has_lost { self.keys() } else { Vec::new() }
+        if has_lost { self.users.keys() } else { Vec::new() }
     }
 
     fn owner_of(&self, record: &String) -> Option<UserRef> {
@@ -304,21 +253,5 @@ impl Cache {
         let key = UserRef { namespace: owner.namespace.clone(), name: owner.name.clone() };
         let user = self.users.get(&key);
         user.is_some_and(|user| user.metadata.uid.as_ref() == Some(&owner.uid))
-    }
-}
-
-/// Whether the status reports the mistake in the spec.
-fn invalid(object: &TechnicalUser, now: Now) -> CacheState {
-    let Some(owner) = observation::owner(&object.metadata) else {
-        return CacheState::UpToDate(None);
-    };
-    let generation = object.metadata.generation.unwrap_or_default();
-    let field = observation::invalid_field(object);
-    let (status, _) =
-        status::invalid_spec((&owner, generation), field, object.status.as_ref(), now);
-    if object.status.as_ref() == Some(&status) {
-        CacheState::UpToDate(None)
-    } else {
-        CacheState::Stale
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::bodies::{delivery_patch, record_secret, whole};
-use super::status_writer::record_event;
+use crate::api::technical_user::TechnicalUser;
+use crate::controller::runtime::events;
 use crate::controller::{Context, Error};
 use crate::domain::crypto::client_secret::{ClientSecret, CredentialId, Verifier};
 use crate::domain::schedule::Now;
@@ -18,7 +19,7 @@ use crate::kubernetes::codec::version_of;
 /// else happens, the client secret is forgotten and the next observation shows how far it came.
 pub(super) async fn issue_secret(
     issue: Issue,
-    user: &User,
+    (object, user): (&TechnicalUser, &User),
     context: &Context,
 ) -> Result<(), Error> {
     let cluster = &context.cluster;
@@ -71,7 +72,7 @@ pub(super) async fn issue_secret(
         "client secret issued"
     );
     context.metrics.issued(issue.cause);
-    record_event(user, status::issued(user, record.serial, issue.cause), context).await;
+    events::record(object, [status::issued(user, record.serial, issue.cause)], context).await;
     Ok(())
 }
 

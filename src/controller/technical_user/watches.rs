@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::stream::{BoxStream, SelectAll, StreamExt};
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::PartialObjectMeta;
-use kube::core::error_boundary::DeserializeGuard;
-use kube::runtime::watcher::watcher;
-use kube::{Api, Client};
+use kube::Client;
 
 use super::UserRef;
 use super::cache::{
@@ -20,7 +16,10 @@ use crate::api::technical_user::TechnicalUser;
 use crate::controller::Settings;
 use crate::controller::installation::Installations;
 use crate::domain::technical_user::status::SigningKeyState;
-use crate::kubernetes::watch::{WatchEvent, large_pages, scoped, small_pages, watch};
+use crate::kubernetes::watch::WatchEvent;
+use crate::kubernetes::watches::{
+    cluster_resources, labelled_secrets, namespaced_resources, secrets_of_type,
+};
 
 /// The events of the watches, by kind.
 pub(super) enum Update {
@@ -68,7 +67,9 @@ pub(super) fn watches(
         watches.push(after(is_listed, secrets(client, namespace, index)));
     }
     views.records.register_watch(0);
-    watches.push(records(client, &settings.namespace));
+    let of_type = (settings.namespace.as_str(), api::RECORD_TYPE);
+    let records = secrets_of_type(client, of_type, |secret| read_record(&secret));
+    watches.push(records.map(Update::Record).boxed());
     views.signing_keys.register_watch(0);
     watches.push(signing_keys(client, &settings.controller_name, installations));
     watches
@@ -88,37 +89,17 @@ fn after(
 }
 
 fn users(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'static, Update> {
-    let api: Api<DeserializeGuard<TechnicalUser>> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    let open = move || watcher(api.clone(), small_pages());
-    // One malformed object must not stop the watch.
-    let read = |user: DeserializeGuard<_>| read_user(user.0.ok()?);
-    watch(scoped("technicalusers", namespace), open, read)
+    let read = |user: Result<_, _>| read_user(user.ok()?);
+    namespaced_resources(client, namespace, read)
         .map(move |event| Update::User(index, event))
         .boxed()
 }
 
-/// Metadata alone, and only of what carries our label.
+/// The Secrets with the label of delivered ones.
 fn secrets(client: &Client, namespace: Option<&str>, index: usize) -> BoxStream<'static, Update> {
-    let api: Api<PartialObjectMeta<Secret>> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    let selected = small_pages().labels(api::TECHNICAL_USER);
-    let open = move || watcher(api.clone(), selected.clone());
-    let read = |secret: PartialObjectMeta<Secret>| read_secret(&secret.metadata);
-    watch(scoped("secrets", namespace), open, read)
+    labelled_secrets(client, namespace, api::TECHNICAL_USER, read_secret)
         .map(move |event| Update::Secret(index, event.filtered()))
         .boxed()
-}
-
-fn records(client: &Client, namespace: &str) -> BoxStream<'static, Update> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let selected = large_pages().fields(&format!("type={}", api::RECORD_TYPE));
-    let open = move || watcher(api.clone(), selected.clone());
-    watch("verifier records", open, |secret| read_record(&secret)).map(Update::Record).boxed()
 }
 
 fn signing_keys(
@@ -127,11 +108,7 @@ fn signing_keys(
     installations: &Arc<Installations>,
 ) -> BoxStream<'static, Update> {
     let (controller, installations) = (controller.to_owned(), Arc::clone(installations));
-    let api: Api<DeserializeGuard<SigningKey>> = Api::all(client.clone());
-    let open = move || watcher(api.clone(), small_pages());
-    let read = move |key: DeserializeGuard<SigningKey>| {
-        let key = key.0.ok()?;
-        read_signing_key(&key, installations.serves(&key, &controller))
-    };
-    watch("signingkeys of technicalusers", open, read).map(Update::SigningKey).boxed()
+    let read =
+        move |key: SigningKey| read_signing_key(&key, installations.serves(&key, &controller));
+    cluster_resources(client, read).map(Update::SigningKey).boxed()
 }

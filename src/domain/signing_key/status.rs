@@ -6,8 +6,7 @@ use super::ledger::{Entry, Withdrawal};
 use super::{ConfigMapState, Ledger, LedgerState, Observed, Origin, Scope, Series, StaleCopy};
 use crate::api::signing_key::{JwksStatus, KeyState, KeyStatus, SigningKeyStatus};
 use crate::domain::conditions::blocked_reason::BlockedReason;
-use crate::domain::conditions::events::Event;
-use crate::domain::conditions::readiness::{Conditions, clock_condition, seconds, time};
+use crate::domain::conditions::readiness::{Conditions, Readiness, clock_condition, seconds, time};
 use crate::domain::crypto::public_key::Kid;
 use crate::domain::invalid_field::InvalidField;
 use crate::domain::request::ignored_message;
@@ -100,31 +99,9 @@ fn jwks(observed: &Observed, series: &Series, former: Option<&SigningKeyStatus>)
     }
 }
 
-/// The status of a `SigningKey` whose spec cannot be read: the mistake, and what was known before.
-pub fn invalid_spec(
-    (name, generation): (&str, i64),
-    field: InvalidField,
-    former: Option<&SigningKeyStatus>,
-    now: Now,
-) -> (SigningKeyStatus, Option<Event>) {
-    let former = former.cloned().unwrap_or_default();
-    let readiness = Outcome::InvalidSpec(field).readiness(name);
-    let conditions = Conditions::of(readiness.clone(), generation, now)
-        .with_transition_times(&former.conditions);
-    let events = Event::of(readiness, &former.conditions);
-    (SigningKeyStatus { observed_generation: generation, conditions, ..former }, events)
-}
-
-/// Whether two statuses say the same: the API server may keep the items of a list in another order.
-pub fn is_same(one: &SigningKeyStatus, other: &SigningKeyStatus) -> bool {
-    sorted(one) == sorted(other)
-}
-
-fn sorted(status: &SigningKeyStatus) -> SigningKeyStatus {
-    let mut sorted = status.clone();
-    sorted.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
-    sorted.keys.sort_by(|a, b| a.kid.cmp(&b.kid));
-    sorted
+/// `Ready` of the `SigningKey` of that name, whose spec cannot be read.
+pub fn invalid_spec(name: &str, field: InvalidField) -> Readiness {
+    Outcome::InvalidSpec(field).readiness(name)
 }
 
 /// The key that is published and waits for its time.

@@ -1,29 +1,16 @@
-//! What a decision can come to: conditional writes, or rest.
+//! The writes of the protocol.
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-
 use super::{ConfigMapRef, Ledger, Outcome};
 use crate::domain::object::Version;
+use crate::domain::step;
 
-/// What to do now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Conditional writes, then observe again.
-    Write(Write),
-    /// Nothing, until something changes or the instant comes.
-    Done(Done),
-}
+/// The next step.
+pub type Step = step::Step<Write, Outcome>;
 
 /// Nothing to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Done {
-    /// What to tell the user.
-    pub outcome: Outcome,
-    /// When to reconcile again, if time alone can change the outcome.
-    pub requeue_at: Option<Timestamp>,
-}
+pub type Done = step::Done<Outcome>;
 
 /// A conditional write. It carries no private key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use super::verifier_record::{EntryState, Owner, Record};
 use super::{ClientIdReservation, Observed, User};
 use crate::api::technical_user::{Binding, CredentialState, CredentialStatus, TechnicalUserStatus};
-use crate::domain::conditions::events::Event;
-use crate::domain::conditions::readiness::{Conditions, clock_condition, seconds, time};
+use crate::domain::conditions::readiness::{Conditions, Readiness, clock_condition, seconds, time};
+use crate::domain::conditions::status::is_same;
 use crate::domain::invalid_field::quoted;
 use crate::domain::object::Belongs;
 use crate::domain::request::ignored_message;
-use crate::domain::schedule::{Now, due_at};
+use crate::domain::schedule::due_at;
 
 pub use self::events::{collected, events, found_issued, issued, refreshed, revoked, withdrawn};
 pub use self::inputs::StatusInputs;
@@ -79,20 +79,10 @@ fn handled_rotation(
     }
 }
 
-/// The status of a `TechnicalUser` whose spec cannot be read: the mistake, and what was known before.
-pub fn invalid_spec(
-    (owner, generation): (&Owner, i64),
-    field: InvalidField,
-    former: Option<&TechnicalUserStatus>,
-    now: Now,
-) -> (TechnicalUserStatus, Option<Event>) {
-    let former = former.cloned().unwrap_or_default();
+/// `Ready` of a `TechnicalUser` whose spec cannot be read.
+pub fn invalid_spec(owner: &Owner, field: InvalidField) -> Readiness {
     let names = Names { user: owner, client_id: "", secret: "", record: "", first_end: None };
-    let readiness = Outcome::InvalidSpec(field).readiness(&names, false);
-    let conditions = Conditions::of(readiness.clone(), generation, now)
-        .with_transition_times(&former.conditions);
-    let events = Event::of(readiness, &former.conditions);
-    (TechnicalUserStatus { observed_generation: generation, conditions, ..former }, events)
+    Outcome::InvalidSpec(field).readiness(&names, false)
 }
 
 /// Whether `present` is what would be written if the `SigningKey` were in another state: then the
@@ -108,18 +98,6 @@ pub fn follows_key(
         let wanted = status(observed, &situation, Some(present));
         wanted.is_some_and(|wanted| is_same(&wanted, present))
     })
-}
-
-/// Whether two statuses say the same: the API server may keep the items of a list in another order.
-pub fn is_same(one: &TechnicalUserStatus, other: &TechnicalUserStatus) -> bool {
-    sorted(one) == sorted(other)
-}
-
-fn sorted(status: &TechnicalUserStatus) -> TechnicalUserStatus {
-    let mut sorted = status.clone();
-    sorted.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
-    sorted.credentials.sort_by(|a, b| a.id.cmp(&b.id));
-    sorted
 }
 
 /// Whether a client secret that was delivered works now, for tokens that say what the spec asks for.

@@ -1,28 +1,15 @@
-//! What a decision can come to: one conditional write, or rest.
-
-use jiff::Timestamp;
+//! The writes of the protocol.
 
 use super::Outcome;
 use super::delivered_secret::Refresh;
 use super::verifier_record::{Record, Version};
+use crate::domain::step;
 
-/// What to do now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// One conditional write, then observe again.
-    Write(Write),
-    /// Nothing, until something changes or the instant comes.
-    Done(Done),
-}
+/// The next step.
+pub type Step = step::Step<Write, Outcome>;
 
 /// Nothing to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Done {
-    /// What to tell the user.
-    pub outcome: Outcome,
-    /// When to reconcile again, if time alone can change the outcome.
-    pub requeue_at: Option<Timestamp>,
-}
+pub type Done = step::Done<Outcome>;
 
 /// A conditional write. It carries no client secret.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::{ApiError, ApiErrorKind, ObjectRef, Operation, Redacted};
 use crate::api::MANAGER;
+use crate::api::kind::Kind;
+use crate::api::signing_key::SigningKey;
 
 /// A resource of the API server.
 #[derive(Clone, Copy)]
@@ -27,19 +29,19 @@ const OURS: Resource = Resource {
     ..CORE
 };
 
+impl Resource {
+    /// The resource of a kind of this API group.
+    pub(super) const fn of<K: Kind>() -> Self {
+        Self { kind: K::KIND, plural: K::PLURAL, status: K::STATUS, ..OURS }
+    }
+}
+
 pub(super) const SECRETS: Resource = Resource { kind: "Secret", plural: "secrets", ..CORE };
 pub(super) const CONFIG_MAPS: Resource =
     Resource { kind: "ConfigMap", plural: "configmaps", ..CORE };
 pub(super) const NAMESPACES: Resource =
     Resource { kind: "Namespace", plural: "namespaces", ..CORE };
-pub(super) const TECHNICAL_USERS: Resource = Resource {
-    kind: "TechnicalUser",
-    plural: "technicalusers",
-    status: "technicalusers/status",
-    ..OURS
-};
-pub(super) const SIGNING_KEYS: Resource =
-    Resource { kind: "SigningKey", plural: "signingkeys", status: "signingkeys/status", ..OURS };
+pub(super) const SIGNING_KEYS: Resource = Resource::of::<SigningKey>();
 pub(super) const EVENTS: Resource = Resource { kind: "Event", plural: "events", ..CORE };
 
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";

@@ -16,7 +16,7 @@ use super::{
     absent_as_none,
 };
 use crate::api;
-use crate::api::signing_key::{SigningKey, SigningKeyStatus};
+use crate::api::signing_key::SigningKey;
 use crate::domain::object::Version;
 
 /// One page of a list.
@@ -35,16 +35,6 @@ struct PageMetadata {
 }
 
 impl ConditionalClient {
-    /// Reads a `SigningKey`.
-    ///
-    /// # Errors
-    ///
-    /// As every method here: [`ApiError`], without anything of a body. A missing object is `None`.
-    pub async fn signing_key(&self, name: &str) -> Result<Option<SigningKey>, ApiError> {
-        let call = ApiRequest::on(SIGNING_KEYS, ObjectRef { namespace: "", name }, "get");
-        absent_as_none(self.object(call.request(Method::GET), &call).await)
-    }
-
     /// Makes a `SigningKey` by server-side apply of one label and an empty spec. So a manifest that declares
     /// the same object later meets no conflict. One that exists gets the label and nothing else.
     ///
@@ -56,8 +46,8 @@ impl ConditionalClient {
         name: &str,
         controller_name: &str,
     ) -> Result<Version, ApiError> {
-        let call = ApiRequest::on(SIGNING_KEYS, ObjectRef { namespace: "", name }, "patch")
-            .metadata_only();
+        let call =
+            ApiRequest::on(SIGNING_KEYS, ObjectRef::cluster_scoped(name), "patch").metadata_only();
         // The default is left out: no other manifest can want another one.
         let spec = match controller_name {
             api::CONTROLLER_NAME => json!({}),
@@ -77,7 +67,7 @@ impl ConditionalClient {
     ///
     /// [`ApiError`].
     pub async fn signing_keys(&self) -> Result<Vec<SigningKey>, ApiError> {
-        let call = ApiRequest::on(SIGNING_KEYS, ObjectRef { namespace: "", name: "" }, "list");
+        let call = ApiRequest::on(SIGNING_KEYS, ObjectRef::cluster_scoped(""), "list");
         self.whole_list(&call, ("labelSelector", "")).await
     }
 
@@ -87,24 +77,9 @@ impl ConditionalClient {
     ///
     /// [`ApiError`].
     pub async fn signing_key_uids(&self) -> Result<BTreeSet<String>, ApiError> {
-        let call = ApiRequest::on(SIGNING_KEYS, ObjectRef { namespace: "", name: "" }, "list");
+        let call = ApiRequest::on(SIGNING_KEYS, ObjectRef::cluster_scoped(""), "list");
         let all = self.metadata_list(&call.metadata_list(), ("labelSelector", "")).await?;
         Ok(all.into_iter().filter_map(|it| it.uid).collect())
-    }
-
-    /// Applies the status of a `SigningKey` at exactly that version.
-    ///
-    /// # Errors
-    ///
-    /// [`ApiError`]; [`ApiErrorKind::Conflict`] when it has another version by now.
-    pub async fn apply_signing_key_status(
-        &self,
-        name: &str,
-        version: &Version,
-        status: &SigningKeyStatus,
-    ) -> Result<(), ApiError> {
-        let at = ObjectRef { namespace: "", name };
-        self.put_status(ApiRequest::on(SIGNING_KEYS, at, "patch"), version, json!(status)).await
     }
 
     /// The metadata of the namespace of that name, unless there is none.
@@ -114,7 +89,7 @@ impl ConditionalClient {
     /// [`ApiError`].
     pub async fn namespace(&self, name: &str) -> Result<Option<ObjectMeta>, ApiError> {
         let call =
-            ApiRequest::on(NAMESPACES, ObjectRef { namespace: "", name }, "get").metadata_only();
+            ApiRequest::on(NAMESPACES, ObjectRef::cluster_scoped(name), "get").metadata_only();
         match self.metadata(call.request(Method::GET), &call).await {
             Ok(metadata) => Ok(Some(metadata)),
             Err(failure) if failure.kind == ApiErrorKind::NamespaceGone => Ok(None),
@@ -137,7 +112,7 @@ impl ConditionalClient {
     ///
     /// [`ApiError`].
     pub async fn namespaces(&self, selector: &str) -> Result<Vec<ObjectMeta>, ApiError> {
-        let at = ObjectRef { namespace: "", name: "" };
+        let at = ObjectRef::cluster_scoped("");
         let call = ApiRequest::on(NAMESPACES, at, "list").metadata_list();
         self.metadata_list(&call, ("labelSelector", selector)).await
     }

@@ -8,6 +8,7 @@ use crate::api::condition::Condition;
 use crate::api::signing_key::SigningKeyStatus;
 use crate::domain::conditions::blocked_reason::BlockedReason;
 use crate::domain::conditions::events::Event;
+use crate::domain::conditions::status::{invalid_spec, is_same};
 use crate::domain::crypto::public_key::Algorithm;
 use crate::domain::invalid_field::InvalidField;
 use crate::domain::schedule::ClockMonitor;
@@ -72,15 +73,16 @@ fn a_spec_that_cannot_be_read_is_reported_with_its_field_and_value() {
     let now = Now::at("2026-11-24T09:00:00Z".parse().unwrap());
     let former = signing().status(None);
 
-    let (status, events) = status::invalid_spec(("default", 7), field(), Some(&former), now);
-    let (again, silence) = status::invalid_spec(("default", 7), field(), Some(&status), now);
+    let readiness = || status::invalid_spec("default", field());
+    let (status, events) = invalid_spec(readiness(), 7, Some(&former), now);
+    let (again, silence) = invalid_spec(readiness(), 7, Some(&status), now);
 
     let ready = status.conditions.iter().find(|it| it.type_ == "Ready").unwrap();
     assert!(ready.message.starts_with("spec.rotation.grace of SigningKey default is not valid"));
     assert!(ready.message.contains("\"soon\""), "{}", ready.message);
     assert_eq!(events.unwrap().reason, "InvalidSpec");
     assert_eq!((status.observed_generation, &status.keys), (7, &former.keys));
-    assert!(status::is_same(&status, &again));
+    assert!(is_same(&status, &again));
     assert_eq!(silence, None);
 }
 

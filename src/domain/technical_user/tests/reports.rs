@@ -4,12 +4,13 @@ use super::given::*;
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::technical_user::{CredentialState, TechnicalUserStatus};
 use crate::domain::conditions::blocked_reason::{BlockedReason, Operation};
+use crate::domain::conditions::status::{invalid_spec, is_same};
 use crate::domain::object::Belongs;
 use crate::domain::policy::Policy;
 use crate::domain::schedule::Now;
 use crate::domain::technical_user::delivered_secret::ObservedSecret;
 use crate::domain::technical_user::status::{
-    self, ReferredKey, SigningKeyState, StatusInputs, is_same, works,
+    self, ReferredKey, SigningKeyState, StatusInputs, works,
 };
 use crate::domain::technical_user::verifier_record::Unreadable;
 use crate::domain::technical_user::{
@@ -309,7 +310,6 @@ fn a_status_survives_its_journey_through_json() {
     let status = event(&delivered(), &Outcome::Delivered);
 
     let json = serde_json::to_string(&status).unwrap();
-
     assert_eq!(serde_json::from_str::<TechnicalUserStatus>(&json).unwrap(), status);
 }
 
@@ -327,7 +327,7 @@ fn a_lost_status_is_written_again_from_the_record() {
 fn an_unreadable_spec_keeps_what_was_known_and_names_the_field_and_its_value() {
     let former = event(&delivered(), &Outcome::Delivered);
     let read = |former: Option<&TechnicalUserStatus>, generation, now| {
-        status::invalid_spec((&user().owner, generation), invalid(), former, now)
+        invalid_spec(status::invalid_spec(&user().owner, invalid()), generation, former, now)
     };
 
     let (status, events) = read(Some(&former), 4, Now::at(at(1)));

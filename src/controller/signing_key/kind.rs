@@ -9,36 +9,45 @@ use futures::stream::{BoxStream, SelectAll};
 use kube::Client;
 
 use super::cache::Cache;
-use super::observation::DEFAULT;
+use super::observation::{self, DEFAULT};
+use super::reports::blocked;
 use super::sweep::sweep;
 use super::watches::{self, Update};
-use super::{Hints, Memory, reconcile};
-use crate::api::signing_key::SigningKey;
-use crate::controller::installation::Installations;
-use crate::controller::runtime::cache::CacheState;
-use crate::controller::runtime::stats::{ObjectStats, ReadyState, Totals};
-use crate::controller::runtime::{Action, Affected, Reconciler};
+use super::{Memory, Observation, apply, effect};
+use crate::api::signing_key::{SigningKey, SigningKeyStatus};
+use crate::controller::runtime::cache::Resources;
+use crate::controller::runtime::reconciler::{Affected, Effect, Reconciler, Report};
 use crate::controller::{Context, Error, Settings};
+use crate::domain::conditions::blocked_reason::BlockedReason;
+use crate::domain::conditions::events::Event;
+use crate::domain::conditions::readiness::Readiness;
 use crate::domain::schedule::Now;
-use crate::kubernetes::client::ApiError;
+use crate::domain::signing_key::{Observed, Outcome, Series, Step, Write, decide, status};
+use crate::kubernetes::client::{ApiError, ObjectRef};
 use crate::kubernetes::watch::{Store, WatchEvent};
 
 /// The controller of signing keys.
 #[derive(Debug)]
 pub(super) struct SigningKeys {
     cache: Cache,
-    stats: ObjectStats<String>,
     memories: BTreeMap<String, Memory>,
     settings: Settings,
-    installations: Arc<Installations>,
 }
 
 impl Reconciler for SigningKeys {
+    type Resource = SigningKey;
     type Key = String;
     type Event = Update;
     type Memory = Memory;
+    type Spec = Series;
+    type Observed = Observed;
+    type Facts = Option<Error>;
+    type Write = Write;
+    type Outcome = Outcome;
 
     const NAME: &'static str = "signingkey";
+    /// Each dropped key takes a round.
+    const MAX_ROUNDS: usize = 96;
 
     fn start_watches(
         client: &Client,
@@ -47,25 +56,15 @@ impl Reconciler for SigningKeys {
         let mut cache = Cache::default();
         let watches = watches::watches(client, &context.settings, &mut cache);
         let settings = context.settings.clone();
-        let (stats, memories) = (ObjectStats::default(), BTreeMap::new());
-        let installations = Arc::clone(&context.installations);
-        (Self { cache, stats, memories, settings, installations }, watches)
+        (Self { cache, memories: BTreeMap::new(), settings }, watches)
     }
 
     fn is_synced(&self) -> bool {
         self.cache.are_synced()
     }
 
-    fn keys(&self) -> Vec<String> {
-        self.cache.keys()
-    }
-
-    fn count(&self) -> usize {
-        self.cache.series.len()
-    }
-
-    fn totals(&self) -> Totals {
-        self.stats.totals()
+    fn resources(&self) -> &Resources<String, SigningKey> {
+        &self.cache.series
     }
 
     fn on_event(&mut self, update: Update) -> Affected<String> {
@@ -75,9 +74,6 @@ impl Reconciler for SigningKeys {
         let keys = match update {
             Update::Series(event) => {
                 let names = cache.series.apply_event(0, event);
-                for name in &names {
-                    self.stats.record(name, cache.series.get(name).map(|series| standing(series)));
-                }
                 for gone in names.iter().filter(|name| cache.series.get(name).is_none()) {
                     self.memories.remove(gone);
                 }
@@ -85,11 +81,11 @@ impl Reconciler for SigningKeys {
             }
             Update::Ledger(event) => {
                 let touched = owners(&mut cache.ledgers, event, |it| &it.series);
-                touched.unwrap_or_else(|| cache.keys())
+                touched.unwrap_or_else(|| cache.series.keys())
             }
             Update::KeyPair(event) => {
                 let touched = owners(&mut cache.key_pairs, event, |it| &it.series);
-                touched.unwrap_or_else(|| cache.keys())
+                touched.unwrap_or_else(|| cache.series.keys())
             }
             Update::Map(watch, event) => {
                 let is_whole = matches!(event, WatchEvent::InitDone);
@@ -116,22 +112,11 @@ impl Reconciler for SigningKeys {
         Affected { keys, is_relisted: is_whole_list, needs_periodic_tasks: is_chore }
     }
 
-    fn check_cache(&self, key: &String, now: Now) -> CacheState {
+    fn memory(&self, name: &String) -> Memory {
         let none = Memory::default();
-        let memory = self.memories.get(key).unwrap_or(&none);
-        self.cache.check(key, memory, (&self.settings, &self.installations), now)
-    }
-
-    fn reconcile(
-        &self,
-        key: String,
-        context: Arc<Context>,
-    ) -> BoxFuture<'static, Result<(Action, Memory), Error>> {
-        let none = Memory::default();
-        let memory = self.memories.get(&key).unwrap_or(&none);
-        let known = self.cache.surplus(&key, memory, &self.settings);
-        let hints = Hints { known, slow: memory.slow.clone() };
-        async move { reconcile(&key, hints, &context).await }.boxed()
+        let former = self.memories.get(name).unwrap_or(&none);
+        let known = self.cache.surplus(name, former, &self.settings);
+        Memory { known, was_slow: former.slow.clone(), ..Memory::default() }
     }
 
     fn keep(&mut self, key: &String, memory: Memory) {
@@ -158,6 +143,84 @@ impl Reconciler for SigningKeys {
         };
         Some(chores.boxed())
     }
+
+    fn object_ref(name: &String) -> ObjectRef<'_> {
+        ObjectRef::cluster_scoped(name)
+    }
+
+    fn is_served(object: &SigningKey, settings: &Settings) -> bool {
+        object.spec.controller_name == settings.controller_name
+    }
+
+    fn spec(object: &SigningKey, settings: &Settings) -> Option<Series> {
+        observation::series(object, settings)
+    }
+
+    fn observe_cached(
+        &self,
+        object: &SigningKey,
+        series: Series,
+    ) -> Option<(Observed, Option<Error>)> {
+        let none = Memory::default();
+        let memory = self.memories.get(&series.name).unwrap_or(&none);
+        Some((self.cache.observe(object, series, memory, &self.settings), None))
+    }
+
+    async fn observe(
+        object: SigningKey,
+        series: Series,
+        memory: &mut Memory,
+        last: &mut Option<Observation>,
+        context: &Context,
+    ) -> Result<(), Error> {
+        let unread = observation::unread(series.clone());
+        let observation = last.insert(Observation { object, observed: unread, facts: None });
+        let (observed, condition) =
+            observation::observe(&observation.object, series, memory, context).await?;
+        observation.observed = observed;
+        observation.facts = condition;
+        Ok(())
+    }
+
+    fn decide(observed: &Observed, now: Now) -> Step {
+        decide(observed, now)
+    }
+
+    fn effect(write: &Write) -> Effect {
+        effect(write)
+    }
+
+    async fn apply(
+        write: Write,
+        observation: &Observation,
+        memory: &mut Memory,
+        context: &Context,
+    ) -> Result<(), Error> {
+        apply(write, observation, memory, context).await
+    }
+
+    fn conclude(observation: &mut Observation, memory: &mut Memory) -> Result<(), Error> {
+        memory.next = observation::next(&observation.observed);
+        observation.facts.take().map_or(Ok(()), Err)
+    }
+
+    fn blocked(observation: &Observation, blocked_reason: BlockedReason, now: Now) -> Outcome {
+        blocked(observation, blocked_reason, now)
+    }
+
+    fn invalid_spec(object: &SigningKey) -> Readiness {
+        status::invalid_spec(ObjectRef::of(object).name, observation::invalid_field(object))
+    }
+
+    fn status(report: &Report<'_, Self>) -> Option<SigningKeyStatus> {
+        let former = report.object.status.as_ref();
+        status::status(report.observed, report.outcome, former, report.now)
+    }
+
+    fn events(report: &Report<'_, Self>, present: &SigningKeyStatus) -> Vec<Event> {
+        let name = ObjectRef::of(report.object).name;
+        status::events(name, report.outcome, report.object.status.as_ref(), present)
+    }
 }
 
 impl SigningKeys {
@@ -179,7 +242,8 @@ impl SigningKeys {
 
 async fn bootstrap(context: &Context) {
     let outcome = async {
-        if context.cluster.signing_key(DEFAULT).await?.is_none() && context.is_leader() {
+        let at = ObjectRef::cluster_scoped(DEFAULT);
+        if context.cluster.resource::<SigningKey>(at).await?.is_none() && context.is_leader() {
             let controller_name = &context.settings.controller_name;
             context.cluster.apply_signing_key(DEFAULT, controller_name).await?;
             tracing::info!(name = DEFAULT, "SigningKey made, since there was none of that name");
@@ -189,11 +253,6 @@ async fn bootstrap(context: &Context) {
     if let Err(failure) = outcome.await {
         tracing::warn!(name = DEFAULT, %failure, "the SigningKey could not be made");
     }
-}
-
-fn standing(series: &SigningKey) -> ReadyState {
-    let status = series.status.as_ref();
-    ReadyState::of(status.map(|it| (it.conditions.as_slice(), it.next_rotation_time.as_ref())))
 }
 
 /// Applies an event of a watch; returns the series that an object named before and names now, and

@@ -28,8 +28,7 @@ fn users() -> TechnicalUsers {
     cache.secrets.register_watch(0);
     cache.records.register_watch(0);
     cache.signing_keys.register_watch(0);
-    let (stats, installations) = (ObjectStats::default(), Arc::default());
-    let mut users = TechnicalUsers { cache, stats, settings, installations };
+    let mut users = TechnicalUsers { cache, settings };
     for number in 0..EVERYBODY {
         users.on_event(user("shop", &format!("user-{number}"), &json!({})));
     }
