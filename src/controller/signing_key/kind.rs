@@ -68,7 +68,7 @@ impl Reconciler for SigningKeys {
     }
 
     fn on_event(&mut self, update: Update) -> Affected<String> {
-        let is_whole_list = update.ends_a_list();
+        let is_relisted = update.ends_a_list();
         let had_default = self.cache.has(DEFAULT);
         let cache = &mut self.cache;
         let keys = match update {
@@ -108,8 +108,8 @@ impl Reconciler for SigningKeys {
                 if is_same || touched.is_empty() { Vec::new() } else { cache.selecting() }
             }
         };
-        let is_chore = had_default && !self.cache.has(DEFAULT);
-        Affected { keys, is_relisted: is_whole_list, needs_periodic_tasks: is_chore }
+        let has_lost_default = had_default && !self.cache.has(DEFAULT);
+        Affected { keys, is_relisted, needs_periodic_tasks: has_lost_default || is_relisted }
     }
 
     fn memory(&self, name: &String) -> Memory {

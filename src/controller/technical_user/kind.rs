@@ -112,20 +112,19 @@ impl Reconciler for TechnicalUsers {
     }
 
     fn on_event(&mut self, update: Update) -> Affected<UserRef> {
-        let is_whole_list = update.ends_a_list();
-        let mut is_chore = false;
+        let is_relisted = update.ends_a_list();
+        let concerns_records = matches!(update, Update::User(..) | Update::Record(_));
         let cache = &mut self.cache;
         let keys = match update {
-            Update::User(watch, event) => {
-                let keys = cache.apply_user(watch, event);
-                is_chore = keys.iter().any(|key| cache.users.get(key).is_none());
-                keys
-            }
+            Update::User(watch, event) => cache.apply_user(watch, event),
             Update::Record(event) => cache.apply_record(event),
             Update::Secret(watch, event) => cache.apply_secret(watch, event),
             Update::SigningKey(event) => self.follow(event),
         };
-        Affected { keys, is_relisted: is_whole_list, needs_periodic_tasks: is_chore }
+        // A record may also appear after its user is gone: a reconcile was on its way.
+        let is_ownerless = |key: &UserRef| self.cache.users.get(key).is_none();
+        let has_ownerless = concerns_records && keys.iter().any(is_ownerless);
+        Affected { keys, is_relisted, needs_periodic_tasks: has_ownerless || is_relisted }
     }
 
     /// Sweeps the records of users that are gone.

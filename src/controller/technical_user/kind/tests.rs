@@ -7,6 +7,7 @@ use crate::controller::technical_user::cache::{read_record, read_secret, read_us
 use crate::domain::crypto::client_secret::ClientId;
 use crate::domain::policy::Policy;
 use crate::domain::technical_user::delivered_secret::Endpoints;
+use crate::domain::technical_user::verifier_record::{Record, Version};
 
 const EVERYBODY: usize = 10;
 
@@ -135,6 +136,30 @@ fn a_record_that_names_nobody_touches_those_alone_that_have_its_client_id() {
         touched(&mut users, Update::Record(WatchEvent::Delete("verifier-0".to_owned()))),
         []
     );
+}
+
+#[test]
+fn a_record_without_its_user_asks_for_a_sweep_whichever_of_the_two_events_comes_last() {
+    let mut users = users();
+    let record_of = |name: &str| {
+        let id = ClientId::derived_from(&format!("uid-of-{name}"));
+        let owner = Owner {
+            uid: format!("uid-of-{name}"),
+            namespace: "tenant".to_owned(),
+            name: name.to_owned(),
+            namespace_uid: None,
+        };
+        let version = Version { uid: "record".to_owned(), resource_version: "1".to_owned() };
+        let (name, record) = (id.record_name(), Record::empty(id, owner));
+        Update::Record(WatchEvent::Apply(name, Ok((version, record))))
+    };
+    let mut asks = |update| users.on_event(update).needs_periodic_tasks;
+
+    assert!(!asks(record_of("plain")));
+    assert!(asks(Update::User(0, WatchEvent::Delete(key("plain")))));
+    assert!(asks(record_of("plain")), "a reconcile was on its way");
+    assert!(!asks(secret("nobodys", Some("ghost"))));
+    assert!(asks(Update::Record(WatchEvent::InitDone)), "the API server is back");
 }
 
 #[test]
