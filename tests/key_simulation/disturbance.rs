@@ -1,37 +1,19 @@
-//! What happens to the world of a run, right before a request.
+//! What happens to this kind alone, and what follows from each disturbance.
 
-use jiff::SignedDuration;
+use crate::harness::disturbance::{HOUR, HOUR_BACK, SECONDS, YEAR, YEAR_BACK};
 
-/// What happens to the world.
+pub(crate) use crate::harness::disturbance::Disturbance;
+
+/// What happens to the objects of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Disturbance {
-    /// A second replica believes that it leads, too.
-    SecondReplica,
-    /// What the watches tell stands still for five minutes.
-    FrozenWatches,
-    /// Every watch ends.
-    ClosedWatches,
-    /// The history is forgotten, so that watches have to list again.
-    Compaction,
-    /// The clock of the operator's machine is set.
-    LocalClock(SignedDuration),
-    /// Every clock is set alike, those of the token servers and verifiers too.
-    BothClocks(SignedDuration),
-    /// The operator dies, the cluster is restored from a backup, the operator comes back.
-    Restore,
-    /// The operator dies and comes back a month later.
-    MonthOff,
-    /// Somebody removes the status.
-    StatusWiped,
-    /// The API server is away for five minutes.
-    Away,
-    /// Somebody deletes the JWKS that the token service serves.
+pub(crate) enum Own {
+    /// A user deletes the JWKS that the token service serves.
     JwksDeleted,
-    /// Somebody edits the JWKS of another namespace.
+    /// A user edits the JWKS of another namespace.
     JwksEdited,
-    /// Somebody deletes the ledger.
+    /// A user deletes the ledger.
     LedgerDeleted,
-    /// Somebody deletes the newest key pair.
+    /// A user deletes the newest key pair.
     KeyPairDeleted,
 }
 
@@ -54,23 +36,19 @@ impl Disturbance {
         Self::MonthOff,
         Self::StatusWiped,
         Self::Away,
-        Self::JwksDeleted,
-        Self::JwksEdited,
-        Self::LedgerDeleted,
-        Self::KeyPairDeleted,
+        Self::Own(Own::JwksDeleted),
+        Self::Own(Own::JwksEdited),
+        Self::Own(Own::LedgerDeleted),
+        Self::Own(Own::KeyPairDeleted),
     ];
-
-    /// Whether the operator dies of it.
-    pub(crate) fn kills(self) -> bool {
-        matches!(self, Self::Restore | Self::MonthOff)
-    }
 
     /// Whether more or fewer keys are right than without it: somebody undid what the operator had
     /// done, or so much time passed that the next key is due. A first key is dated by the clock that
     /// is behind, so that it signs at once: a year behind, the next one is due when that is mended. Where
     /// every clock is set, another key than before may be the one that has begun.
     pub(crate) fn adds(self) -> bool {
-        let undoes = matches!(self, Self::Restore | Self::LedgerDeleted | Self::KeyPairDeleted);
+        let undoes =
+            matches!(self, Self::Restore | Self::Own(Own::LedgerDeleted | Own::KeyPairDeleted));
         let leaps = matches!(self, Self::BothClocks(_));
         undoes || leaps || self == Self::LocalClock(YEAR_BACK)
     }
@@ -82,12 +60,6 @@ impl Disturbance {
 
     /// Whether wrong operators are tried with it.
     pub(crate) fn is_telling(self) -> bool {
-        matches!(self, Self::SecondReplica | Self::JwksEdited | Self::JwksDeleted)
+        matches!(self, Self::SecondReplica | Self::Own(Own::JwksEdited | Own::JwksDeleted))
     }
 }
-
-const SECONDS: SignedDuration = SignedDuration::from_secs(4);
-const HOUR: SignedDuration = SignedDuration::from_hours(1);
-const HOUR_BACK: SignedDuration = SignedDuration::from_hours(-1);
-const YEAR: SignedDuration = SignedDuration::from_hours(8760);
-const YEAR_BACK: SignedDuration = SignedDuration::from_hours(-8760);

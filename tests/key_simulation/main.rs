@@ -14,25 +14,15 @@
 )]
 
 mod allowed_violations;
-#[path = "../simulation/clock.rs"]
-mod clock;
 mod disturbance;
-#[path = "../simulation/faults.rs"]
-mod faults;
-#[path = "../simulation/figures.rs"]
-mod figures;
 mod flow;
 mod goal;
+#[path = "../simulation/harness/mod.rs"]
+mod harness;
 mod key_pairs;
-#[path = "../simulation/leases.rs"]
-mod leases;
 mod logs;
 mod mutant;
 mod oracle;
-#[path = "../simulation/pairs.rs"]
-mod pairs;
-#[path = "../simulation/proxy.rs"]
-mod proxy;
 mod run;
 mod servers;
 mod stored;
@@ -42,15 +32,10 @@ mod world;
 mod year;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use tokio::time::Instant;
-
-use crate::faults::{Case, Trouble};
-use crate::figures::{
-    Baseline, Figures, Part, SEED, baselines, number, say, setting, singles, story,
-};
-use crate::mutant::Mutant;
+use crate::harness::faults::{Case, Trouble};
+use crate::harness::figures::{Baseline, SEED, say, setting, singles, story};
+use crate::harness::{checks, pairs};
 use crate::run::play;
 
 #[test]
@@ -61,7 +46,7 @@ fn a_rotation_writes_every_jwks_twice_and_rest_writes_nothing() {
         let outcome = play(&flow, &case, SEED, None);
         assert!(outcome.is_clean(), "{}", story(&case, &outcome, None));
         let mut writes = BTreeMap::new();
-        for namespace in outcome.map_writes {
+        for namespace in outcome.extra.map_writes {
             *writes.entry(namespace).or_insert(0) += 1;
         }
         writes
@@ -88,27 +73,7 @@ fn two_leaders_that_were_told_otherwise_do_not_fight_at_full_speed() {
 
 #[test]
 fn every_single_trouble_at_every_request_is_survived() {
-    let started = Instant::now();
-    let figures = Figures::default();
-    let baselines = baselines(&figures);
-    let mut cases = singles(&baselines);
-    if let Some(wanted) = setting("SIMULATE_FLOW") {
-        cases.retain(|(_, case)| case.flow == wanted);
-    }
-    if let Some(wanted) = setting("SIMULATE_TROUBLE") {
-        cases.retain(|(_, case)| case.to_string().contains(&wanted));
-    }
-    // Without a proof asked for, as much as a check may take, spread over the whole.
-    let is_check = setting("PROVE").is_none() && setting("SIMULATE_SECONDS").is_none();
-    let all = cases.len();
-    let until = setting("PROVE")
-        .is_none()
-        .then(|| started + Duration::from_secs(number("SIMULATE_SECONDS", 45)));
-    let most = if is_check { all.min(CHECKED) } else { all };
-    let spread = |index: usize| cases[index * STRIDE % all].clone();
-    let played = figures.play(&baselines, spread, Part { range: 0..most, until });
-    say(&format!("key-simulation: singles={played} of={all}"));
-    figures.conclude("key-simulation", &baselines, started);
+    checks::single_troubles("key-simulation");
 }
 
 #[test]
@@ -180,52 +145,13 @@ fn every_wrong_operator_is_caught() {
     if setting("PROVE").is_none() {
         return;
     }
-    let baselines = baselines(&Figures::default());
-    let mut cases = singles(&baselines);
-    cases.retain(|(_, case)| case.conditions.iter().all(|(_, condition)| condition.is_telling()));
-    let mut survivors = Vec::new();
-    for mutant in Mutant::ALL {
-        let alone = baselines.iter().enumerate().map(|(story, baseline)| {
-            let flow = baseline.flow.name.to_owned();
-            (story, Case { flow, conditions: Vec::new() })
-        });
-        let killer = alone.chain(cases.iter().cloned()).find_map(|(story, case)| {
-            let outcome = play(&baselines[story].flow, &case, SEED, Some(mutant));
-            (!outcome.is_clean()).then_some((case, outcome))
-        });
-        match killer {
-            Some((case, outcome)) => {
-                let what = outcome.violations.first().or(outcome.stuck.as_ref());
-                say(&format!("mutant {mutant:?} killed in {case}: {}", what.unwrap()));
-            }
-            None => survivors.push(mutant),
-        }
-    }
-    let (killed, all) = (Mutant::ALL.len() - survivors.len(), Mutant::ALL.len());
-    say(&format!("key-simulation: mutants_killed={killed}/{all}"));
-    support::figures::keep(
-        "key-simulation-mutants",
-        &serde_json::json!({"killed": killed, "of": all}),
-    );
-    assert!(survivors.is_empty(), "not caught: {survivors:?}");
+    checks::wrong_operators("key-simulation");
 }
 
 #[test]
 fn replay() {
-    let Some(text) = setting("SIMULATE") else { return };
-    let case: Case = text.parse().unwrap();
-    let flow = flow::named(&case.flow).unwrap();
-    let outcome = play(&flow, &case, SEED, None);
-    say(&story(&case, &outcome, None));
-    say(&format!("{}={} points={:?}", run::COUNTED, outcome.made, outcome.points));
-    assert!(outcome.is_clean());
+    checks::replay_one();
 }
 
 /// One in so many of what happens to the world is the first of pairs.
 const FIRSTS: usize = 29;
-
-/// A check plays the same cases on a slow machine and on a fast one.
-const CHECKED: usize = 150;
-
-/// A prime: it has no factor in common with the number of cases, so each is played once.
-const STRIDE: usize = 1_000_003;

@@ -17,7 +17,7 @@ use technical_user_operator::environment::Clock as _;
 use technical_user_operator::environment::private_key::PrivateKey;
 
 use crate::allowed_violations::{Excuses, last_token_of};
-use crate::clock::WallClock;
+use crate::harness::clock::WallClock;
 use crate::servers::{Servers, token_life};
 use crate::stored::{JWKS, NAME, OPERATOR, is_selected, jwks_of, ledger_of, ledgers, name_of};
 use crate::stored::{namespace_of, owner_of, pairs_of, read_series};

@@ -7,9 +7,9 @@ use support::in_virtual_time;
 use technical_user_operator::controller::TokenLimits;
 use tokio::time::sleep;
 
-use crate::figures::SEED;
 use crate::flow;
 use crate::goal::Goal;
+use crate::harness::figures::SEED;
 use crate::world::{LEASE, Setting, World, limits};
 
 /// How often the two wrote within ten minutes of a key in grace, of whose end they think otherwise.

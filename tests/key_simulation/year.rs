@@ -22,9 +22,9 @@ use technical_user_operator::environment::Clock as _;
 use technical_user_operator::environment::private_key::{PrivateKey, verify};
 use tokio::time::sleep;
 
-use crate::figures::SEED;
 use crate::flow::Act;
 use crate::goal::{Goal, ledger};
+use crate::harness::figures::SEED;
 use crate::stored::ledger_of;
 use crate::stored::{JWKS, OPERATOR, jwks_of};
 use crate::verifiers::{HABITS, Keys, LATE_KAFKA, Verifier};

@@ -9,7 +9,7 @@ use support::fake_api_server::Verb;
 use support::in_virtual_time;
 use tokio::time::sleep;
 
-use crate::figures::SEED;
+use crate::harness::figures::SEED;
 use crate::world::{LEASE, NAMESPACE, World};
 
 #[test]

@@ -1,31 +1,13 @@
-//! What happens to the world of a run, right before a request.
+//! What happens to this kind alone, and what follows from each disturbance.
 
-use jiff::SignedDuration;
+use crate::harness::disturbance::{HOUR, HOUR_BACK, SECONDS, YEAR, YEAR_BACK};
 
-/// What happens to the world.
+pub(crate) use crate::harness::disturbance::Disturbance;
+
+/// What happens to the objects of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Disturbance {
-    /// A second replica believes that it leads, too.
-    SecondReplica,
-    /// What the watches tell stands still for five minutes.
-    FrozenWatches,
-    /// Every watch ends.
-    ClosedWatches,
-    /// The history is forgotten, so that watches have to list again.
-    Compaction,
-    /// The clock of the operator's machine is set.
-    LocalClock(SignedDuration),
-    /// That clock and that of the API server are set alike.
-    BothClocks(SignedDuration),
-    /// The operator dies, the cluster is restored from a backup, the operator comes back.
-    Restore,
-    /// The operator dies and comes back a month later.
-    MonthOff,
-    /// Somebody removes the status.
-    StatusWiped,
-    /// The API server is away for five minutes.
-    Away,
-    /// Somebody deletes the delivered Secret.
+pub(crate) enum Own {
+    /// A user deletes the delivered Secret.
     SecretDeleted,
 }
 
@@ -47,14 +29,9 @@ impl Disturbance {
         Self::MonthOff,
         Self::StatusWiped,
         Self::Away,
-        Self::SecretDeleted,
+        Self::Own(Own::SecretDeleted),
         Self::LocalClock(SECONDS),
     ];
-
-    /// Whether the operator dies of it.
-    pub(crate) fn kills(self) -> bool {
-        matches!(self, Self::Restore | Self::MonthOff)
-    }
 
     /// Whether ends that are set meanwhile lie a year ahead: they are counted from the later clock.
     pub(crate) fn prolongs(self) -> bool {
@@ -63,17 +40,11 @@ impl Disturbance {
 
     /// Whether somebody undid what the operator had done, so that more secrets are right.
     pub(crate) fn undoes(self) -> bool {
-        matches!(self, Self::Restore | Self::SecretDeleted)
+        matches!(self, Self::Restore | Self::Own(Own::SecretDeleted))
     }
 
     /// Whether wrong operators are tried with it.
     pub(crate) fn is_telling(self) -> bool {
-        matches!(self, Self::SecondReplica | Self::SecretDeleted)
+        matches!(self, Self::SecondReplica | Self::Own(Own::SecretDeleted))
     }
 }
-
-const SECONDS: SignedDuration = SignedDuration::from_secs(4);
-const HOUR: SignedDuration = SignedDuration::from_hours(1);
-const HOUR_BACK: SignedDuration = SignedDuration::from_hours(-1);
-const YEAR: SignedDuration = SignedDuration::from_hours(8760);
-const YEAR_BACK: SignedDuration = SignedDuration::from_hours(-8760);

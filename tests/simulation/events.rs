@@ -4,18 +4,18 @@ use serde_json::{Value, json};
 use support::faults::Fault;
 
 use crate::disturbance::Disturbance;
-use crate::faults::{Case, Trouble};
-use crate::figures::SEED;
 use crate::flow::{self, Act, Flow, Step, USER};
 use crate::goal::Goal;
-use crate::run::{Outcome, play};
+use crate::harness::faults::{Case, Trouble};
+use crate::harness::figures::SEED;
+use crate::harness::run::{Outcome, play};
 
 #[test]
 fn a_client_secret_whose_reveal_had_no_answer_is_told_of_once() {
     for name in ["issue", "rotate"] {
         let flow = flow::named(name).unwrap();
         let calm = played(&flow, &[]);
-        let reveal = calm.reveal.unwrap();
+        let reveal = calm.extra.reveal.unwrap();
         for fault in [Fault::DieAfter, Fault::DropResponse, Fault::AppliedThen(504)] {
             let outcome = played(&flow, &[(reveal, Trouble::Fault(fault))]);
 

@@ -6,8 +6,8 @@ use serde_json::json;
 use support::in_virtual_time;
 use tokio::time::{Instant, sleep};
 
-use crate::figures::SEED;
 use crate::flow::Act;
+use crate::harness::figures::SEED;
 use crate::world::{LEASE, World};
 
 #[test]

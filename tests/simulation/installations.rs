@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use support::in_virtual_time;
 use tokio::time::sleep;
 
-use crate::figures::SEED;
+use crate::harness::figures::SEED;
 use crate::oracle::OPERATOR;
 use crate::world::{LEASE, NAMESPACE, World};
 

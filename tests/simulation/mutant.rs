@@ -12,7 +12,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use support::fake_api_server::ResponseBody;
 
-use crate::proxy::{whole, writes};
+use crate::harness::proxy::{whole, writes};
 use crate::world::NAMESPACE;
 
 /// A mistake that an operator could make.

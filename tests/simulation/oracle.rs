@@ -14,7 +14,7 @@ use support::fake_api_server::{Change, View};
 use technical_user_operator::domain::crypto::client_secret::{ClientSecret, Verifier};
 use technical_user_operator::environment::Clock as _;
 
-use crate::clock::WallClock;
+use crate::harness::clock::WallClock;
 use crate::mutant::record_of;
 
 /// Where the operator keeps its records.

@@ -10,7 +10,7 @@
     reason = "a test: a panic is a failed test, and figures are printed"
 )]
 
-#[path = "../simulation/clock.rs"]
+#[path = "../simulation/harness/clock.rs"]
 mod clock;
 #[path = "../simulation/environment.rs"]
 #[expect(dead_code, reason = "nobody looks for secrets here")]

@@ -16,7 +16,7 @@ use support::faults::FaultPlan;
 use tokio::time::Instant;
 use tower::{BoxError, Service, ServiceExt as _};
 
-use crate::disturbance::Disturbance;
+use crate::harness::disturbance::Disturbance;
 use crate::mutant::{Mutant, Spoiler};
 
 /// What the gate does to the world; it is called while nothing is locked.

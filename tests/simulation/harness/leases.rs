@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use support::fake_api_server::ResponseBody;
 use tower::{BoxError, Service};
 
-use crate::proxy::{Gate, whole, writes};
+use crate::harness::proxy::{Gate, whole, writes};
 
 /// Leases by name; away when the API server is.
 #[derive(Clone)]

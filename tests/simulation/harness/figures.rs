@@ -13,9 +13,10 @@ use support::figures::keep;
 use support::leak::LeakScan;
 use tokio::time::Instant;
 
-use crate::faults::{Case, Trouble};
 use crate::flow::{self, Flow};
-use crate::run::{COUNTED, Outcome, TARGET, play};
+use crate::harness::faults::{Case, Trouble};
+use crate::harness::run::{Outcome, play};
+use crate::run::{COUNTED, TARGET};
 
 /// The seed of every random byte.
 pub(crate) const SEED: u64 = 20_261_124;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use support::faults::Fault;
 
-use crate::disturbance::Disturbance;
+use crate::harness::disturbance::Disturbance;
 
 /// One thing that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +53,6 @@ impl fmt::Display for Trouble {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fault(fault) => write!(formatter, "{fault}"),
-            Self::Disturbance(Disturbance::LocalClock(by)) => {
-                write!(formatter, "local-clock{:+}s", by.as_secs())
-            }
-            Self::Disturbance(Disturbance::BothClocks(by)) => {
-                write!(formatter, "both-clocks{:+}s", by.as_secs())
-            }
             Self::Disturbance(disturbance) => write!(formatter, "{disturbance:?}"),
         }
     }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use support::faults::Fault;
 use tokio::time::Instant;
 
-use crate::faults::{Case, Trouble};
-use crate::figures::{Baseline, Figures, Part, SEED, baselines, number, say, setting, singles};
-use crate::run::{Outcome, play};
+use crate::harness::faults::{Case, Trouble};
+use crate::harness::figures::{
+    Baseline, Figures, Part, SEED, baselines, number, say, setting, singles,
+};
+use crate::harness::run::{Outcome, play};
 
 /// Pairs, each with a number: one of every rank in turn, and spread over each. None is there twice.
 ///
