@@ -41,63 +41,63 @@ pub(crate) fn ways(act: Act, cluster: &Cluster) -> Vec<u8> {
 pub(crate) fn perform(operator: &Operator, state: &mut State, act: Act, way: u8) {
     let at = usize::from(way);
     match act {
-        Act::RequestRotation => state.cluster.requests.rotate += 1,
+        Act::RequestRotation => state.world.cluster.requests.rotate += 1,
         Act::Revoke => {
             let kid: Kid = way;
-            state.cluster.requests.revoke = kid;
-            state.history.marks.revoked.insert(kid);
+            state.world.cluster.requests.revoke = kid;
+            state.world.history.marks.revoked.insert(kid);
         }
         Act::RevokeAll => {
-            state.cluster.requests.revoke_all += 1;
-            let leaked = revocable(&state.cluster);
-            let marks = &mut state.history.marks;
+            state.world.cluster.requests.revoke_all += 1;
+            let leaked = revocable(&state.world.cluster);
+            let marks = &mut state.world.history.marks;
             marks.leaked = marks.leaked.union(leaked);
             marks.revoked = marks.revoked.union(leaked);
         }
         Act::DeleteJwks => {
             open_gap(state, at);
-            state.cluster.maps[at] = None;
+            state.world.cluster.maps[at] = None;
             operator.outdate_map(state, at);
         }
         Act::EmptyJwks => {
             open_gap(state, at);
-            state.cluster.maps[at] = Some(Map { kids: Kids::default(), is_exact: false });
+            state.world.cluster.maps[at] = Some(Map { kids: Kids::default(), is_exact: false });
             operator.outdate_map(state, at);
         }
         Act::AddToJwks => {
-            if let Some(map) = &mut state.cluster.maps[at] {
+            if let Some(map) = &mut state.world.cluster.maps[at] {
                 map.is_exact = false;
             }
             operator.outdate_map(state, at);
         }
         Act::DeleteLedger => {
-            for entry in state.cluster.ledger.iter().flat_map(|ledger| &ledger.entries) {
+            for entry in state.world.cluster.ledger.iter().flat_map(|ledger| &ledger.entries) {
                 // Who takes the pair and the ledger leaves nobody who could know of the key.
-                if state.cluster.pairs[usize::from(entry.index) - 1] != entry.kid {
-                    state.history.marks.untold.insert(entry.kid);
+                if state.world.cluster.pairs[usize::from(entry.index) - 1] != entry.kid {
+                    state.world.history.marks.untold.insert(entry.kid);
                 }
             }
-            state.cluster.ledger = None;
+            state.world.cluster.ledger = None;
             operator.outdate_ledger(state);
         }
         Act::DeletePair => {
-            let kid = state.cluster.pairs[at];
-            let mut entries = state.cluster.ledger.iter().flat_map(|ledger| &ledger.entries);
+            let kid = state.world.cluster.pairs[at];
+            let mut entries = state.world.cluster.ledger.iter().flat_map(|ledger| &ledger.entries);
             if entries.all(|entry| entry.kid != kid) {
-                state.history.marks.dropped.insert(kid);
+                state.world.history.marks.dropped.insert(kid);
             }
-            if state.cluster.ledger.is_none() {
-                state.history.marks.untold.insert(kid);
+            if state.world.cluster.ledger.is_none() {
+                state.world.history.marks.untold.insert(kid);
             }
-            state.history.marks.lost.insert(kid);
-            state.cluster.pairs[at] = NOBODY;
+            state.world.history.marks.lost.insert(kid);
+            state.world.cluster.pairs[at] = NOBODY;
         }
     }
 }
 
 fn open_gap(state: &mut State, namespace: usize) {
-    let taken = state.cluster.published(namespace);
-    let gap = &mut state.history.marks.gaps[namespace];
+    let taken = state.world.cluster.published(namespace);
+    let gap = &mut state.world.history.marks.gaps[namespace];
     *gap = gap.union(taken);
 }
 

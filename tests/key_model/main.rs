@@ -16,48 +16,32 @@
 mod acts;
 mod adapter;
 mod cluster;
-#[path = "../model/figures.rs"]
-mod figures;
-mod healing;
+mod goal;
 mod kids;
 mod operator;
-mod search;
+mod protocol;
 mod servers;
 mod settings;
 mod state;
-mod survivors;
 mod wrong;
 
-use crate::figures::Figures;
+use harness::model;
+
+use crate::operator::Operator;
 use crate::settings::{HARDY, LARGE, MUTANTS, SMALL, SURVIVORS};
 
 #[test]
 fn every_token_verifies_and_every_state_heals() {
-    let mut figures = Figures::default();
-    for setting in SMALL {
-        figures.search(*setting);
-    }
-    if figures::is_thorough() {
-        for setting in LARGE {
-            figures.search(*setting);
-        }
-    }
-    figures.conclude();
+    model::prove::<Operator>(SMALL, LARGE);
 }
 
 #[test]
 fn every_wrong_variant_is_caught() {
-    let hardy = if figures::is_thorough() { HARDY } else { &[] };
-    figures::kill(&[MUTANTS, hardy].concat());
+    let hardy = if model::is_thorough() { HARDY } else { &[] };
+    model::kill::<Operator>(&[MUTANTS, hardy].concat());
 }
 
 #[test]
 fn where_two_locks_hold_one_is_enough() {
-    survivors::survive(SURVIVORS);
+    model::survive::<Operator>(SURVIVORS);
 }
-
-/// What figures are printed and kept under.
-const MODEL: &str = "key model";
-
-/// What the names of invariants begin with, K1 to K5.
-const INVARIANTS: char = 'K';

@@ -1,16 +1,18 @@
 //! One replica of the operator: how it looks, decides through the production code, and writes.
 
-use std::collections::BTreeMap;
-use std::sync::RwLock;
+use harness::model::{Memory, Replica as _};
 
+use crate::acts::Act;
 use crate::adapter::{Adapter, Clock, Look, Outcome, Publishing};
 use crate::cluster::{Cluster, HOME, Ledger, Life, Map, Request, Why};
 use crate::kids::{Kid, Kids, MOST_KIDS, NOBODY};
-use crate::state::{Doing, Message, Replica, Sight, State};
+use crate::protocol::Setting;
+use crate::servers::Servers;
+use crate::state::{self, Doing, Replica, Sight, State};
 use crate::wrong::Wrong;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Read {
+pub(crate) enum Read {
     Requests,
     Map(usize),
     Ledger,
@@ -20,19 +22,21 @@ enum Read {
 /// The operator under test: the production decision, or a wrong variant of it.
 #[derive(Debug)]
 pub(crate) struct Operator {
+    pub(crate) setting: Setting,
     pub(crate) adapter: Adapter,
-    pub(crate) targets: usize,
+    pub(crate) servers: Servers,
     /// In this order; with the last it decides.
-    reads: Vec<Read>,
+    pub(crate) reads: Vec<Read>,
     wrong: Option<Wrong>,
-    /// A decision is a function: what it once answered it answers again.
-    known: RwLock<BTreeMap<Look, Outcome>>,
+    known: Memory<Look, Outcome>,
 }
 
 impl Operator {
-    /// `asks` says whether users ask for anything: if not, nobody has to look.
-    pub(crate) fn new(adapter: Adapter, targets: usize, asks: bool, wrong: Option<Wrong>) -> Self {
-        let maps = (0..targets).map(Read::Map);
+    pub(crate) fn new(setting: Setting, wrong: Option<Wrong>) -> Self {
+        let maps = (0..setting.targets).map(Read::Map);
+        // Where users ask for nothing, no look at their requests is needed.
+        let requests = [Act::RequestRotation, Act::Revoke, Act::RevokeAll];
+        let asks = requests.iter().any(|it| setting.acts.contains(it));
         let mut reads: Vec<Read> = asks.then_some(Read::Requests).into_iter().collect();
         if matches!(wrong, Some(Wrong::InputsBeforeJwks | Wrong::InputsBeforeJwksNorFence)) {
             reads.extend([Read::Pairs, Read::Ledger]);
@@ -41,7 +45,9 @@ impl Operator {
             reads.extend(maps);
             reads.extend([Read::Ledger, Read::Pairs]);
         }
-        Self { adapter, targets, reads, wrong, known: RwLock::default() }
+        let adapter = Adapter::new(setting.timing);
+        let servers = Servers::new(setting.lead, setting.timing, wrong);
+        Self { setting, adapter, servers, reads, wrong, known: Memory::default() }
     }
 
     pub(crate) fn is(&self, wrong: Wrong) -> bool {
@@ -59,55 +65,11 @@ impl Operator {
     }
 
     pub(crate) fn decide(&self, look: &Look) -> Outcome {
-        if let Some(outcome) = self.known.read().unwrap().get(look) {
-            return outcome.clone();
-        }
-        let observed = self.adapter.observed(look);
-        let step = Wrong::decide(self.wrong, &observed, Adapter::now(look.clock));
-        let outcome = self.adapter.outcome(step);
-        self.known.write().unwrap().insert(look.clone(), outcome.clone());
-        outcome
-    }
-
-    /// The next read of that replica, or its decision; nothing if its writes find no room.
-    pub(crate) fn step(
-        &self,
-        state: &mut State,
-        index: usize,
-        clock: Clock,
-        room: Room,
-    ) -> Option<()> {
-        let Doing::Reading(read) = state.replicas[index].doing else {
-            return None;
-        };
-        if !self.is_about_to_decide(&state.replicas[index]) {
-            let cluster = &state.cluster;
-            let replica = &mut state.replicas[index];
-            match self.reads[usize::from(read)] {
-                Read::Requests => replica.requests = Some(cluster.requests),
-                Read::Map(at) => replica.maps[at] = Some(Sight::of(cluster.maps[at])),
-                Read::Ledger => replica.ledger = Some(Sight::of(cluster.ledger.clone())),
-                Read::Pairs => replica.pairs = Some(cluster.pairs),
-            }
-            replica.doing = Doing::Reading(read + 1);
-            return Some(());
-        }
-        let look = self.complete(&state.replicas[index], &state.cluster, clock);
-        let mut outcome = self.decide(&look);
-        if matches!(outcome, Outcome::Stage(index) if index > room.most_keys) {
-            // There the model ends: the last key is left to sign for ever.
-            outcome = self.decide(&Look { is_patient: true, ..look });
-        }
-        let requests = self.requests(state, &outcome, room.most_keys);
-        if state.in_flight.len() + requests.len() > room.in_flight {
-            return None;
-        }
-        let is_resting = requests.is_empty();
-        state.replicas[index] = if is_resting { Replica::idle() } else { Replica::waiting() };
-        let sender = Some(u8::try_from(index).unwrap());
-        let messages = requests.into_iter().map(|request| Message { sender, request });
-        state.in_flight.extend(messages);
-        Some(())
+        self.known.get(look, || {
+            let observed = self.adapter.observed(look);
+            let step = Wrong::decide(self.wrong, &observed, Adapter::now(look.clock));
+            self.adapter.outcome(step)
+        })
     }
 
     /// What goes to the network. Further keys than `most_keys` are not made.
@@ -142,28 +104,9 @@ impl Operator {
         }
     }
 
-    /// A write arrives.
-    pub(crate) fn deliver(&self, state: &mut State, index: usize) {
-        let message = state.in_flight.remove(index);
-        self.apply(state, &message.request);
-        let Some(sender) = message.sender else { return };
-        if state.in_flight.iter().all(|other| other.sender != message.sender) {
-            state.replicas[usize::from(sender)] = Replica::idle();
-        }
-    }
-
-    /// The sender waits no longer: its writes may still arrive, late, or never.
-    pub(crate) fn give_up(state: &mut State, index: usize) {
-        let sender = u8::try_from(index).unwrap();
-        for message in state.in_flight.iter_mut().filter(|it| it.sender == Some(sender)) {
-            message.sender = None;
-        }
-        state.replicas[index] = Replica::idle();
-    }
-
     /// The API server does what it is asked, or refuses.
-    pub(crate) fn apply(&self, state: &mut State, request: &Request) {
-        let cluster = &mut state.cluster;
+    pub(crate) fn answer(&self, state: &mut State, request: &Request) {
+        let cluster = &mut state.world.cluster;
         match request {
             Request::CreateLedger(ledger) if cluster.ledger.is_none() => {
                 cluster.ledger = Some(ledger.clone());
@@ -174,7 +117,7 @@ impl Operator {
                     // A key that came between the request and its answer goes with the others.
                     let revoked = ledger.entries.iter().filter(|it| it.life == Life::Revoked);
                     let revoked = revoked.map(|entry| entry.kid).collect();
-                    let marks = &mut state.history.marks;
+                    let marks = &mut state.world.history.marks;
                     marks.revoked = marks.revoked.union(revoked);
                 }
                 match why {
@@ -182,7 +125,7 @@ impl Operator {
                     Why::Recover => self.restore(state, ledger),
                     Why::Other => self.excuse_heir(state, ledger),
                 }
-                state.cluster.ledger = Some(ledger.clone());
+                state.world.cluster.ledger = Some(ledger.clone());
                 self.outdate_ledger(state);
             }
             Request::CreatePair(index, kid) if cluster.pairs[*index - 1] == NOBODY => {
@@ -194,12 +137,12 @@ impl Operator {
             Request::CreateMap(namespace, kids) if cluster.maps[*namespace].is_none() => {
                 // One that was decided long ago may arrive now: what it lacks is still missing
                 // because of the user.
-                let gap = state.history.marks.gaps[*namespace].without(*kids);
+                let gap = state.world.history.marks.gaps[*namespace].without(*kids);
                 publish(state, *namespace, *kids);
-                state.history.marks.gaps[*namespace] = gap;
+                state.world.history.marks.gaps[*namespace] = gap;
             }
             Request::PutMap(namespace, kids) if cluster.maps[*namespace].is_some() => {
-                state.history.marks.gaps[*namespace] = undone(state).without(*kids);
+                state.world.history.marks.gaps[*namespace] = undone(state).without(*kids);
                 publish(state, *namespace, *kids);
                 self.outdate_map(state, *namespace);
             }
@@ -245,16 +188,17 @@ impl Operator {
     /// The first key, and the one after a revocation that left none, sign at once by design: no
     /// token is out there that is still meant to verify, so no verifier has anything to lose.
     fn excuse(&self, state: &mut State, ledger: &Ledger) {
-        let had_none = state.cluster.ledger.iter().all(|former| former.live().next().is_none());
+        let had_none =
+            state.world.cluster.ledger.iter().all(|former| former.live().next().is_none());
         if let (true, Some(newest)) = (had_none, ledger.entries.last()) {
-            state.history.excuse(newest.kid, self.adapter.horizon());
+            state.world.history.excuse(newest.kid, self.adapter.horizon());
         }
     }
 
     /// So does the key that waits for its time, if a revocation leaves no other: nobody else could
     /// sign till then.
     fn excuse_heir(&self, state: &mut State, ledger: &Ledger) {
-        let Some(former) = state.cluster.ledger.clone() else { return };
+        let Some(former) = state.world.cluster.ledger.clone() else { return };
         let is_revocation = ledger.revoked != former.revoked;
         let hastened = ledger.live().filter(|entry| {
             let before = former.live().find(|it| it.index == entry.index);
@@ -262,7 +206,7 @@ impl Operator {
         });
         let kids: Vec<_> = hastened.map(|entry| entry.kid).collect();
         for kid in kids {
-            state.history.excuse(kid, self.adapter.horizon());
+            state.world.history.excuse(kid, self.adapter.horizon());
         }
     }
 
@@ -271,25 +215,27 @@ impl Operator {
     /// look puts it back.
     fn restore(&self, state: &mut State, ledger: &Ledger) {
         let live: Kids = ledger.live().map(|entry| entry.kid).collect();
-        state.history.marks.untold = state.history.marks.untold.without(live);
+        state.world.history.marks.untold = state.world.history.marks.untold.without(live);
         let event: Kids = ledger.entries.iter().map(|entry| entry.kid).collect();
-        if state.cluster.private().without(event).is_empty() && live.iter().count() == 1 {
+        if state.world.cluster.private().without(event).is_empty() && live.iter().count() == 1 {
             // The only key pair that is left in the JWKS: nothing else could sign.
-            live.iter().for_each(|kid| state.history.excuse(kid, self.adapter.horizon()));
+            live.iter().for_each(|kid| state.world.history.excuse(kid, self.adapter.horizon()));
         }
-        state.history.marks.restored = live;
-        for namespace in 0..self.targets {
-            let missing = live.without(state.cluster.published(namespace));
-            let gap = &mut state.history.marks.gaps[namespace];
+        state.world.history.marks.restored = live;
+        for namespace in 0..self.setting.targets {
+            let missing = live.without(state.world.cluster.published(namespace));
+            let gap = &mut state.world.history.marks.gaps[namespace];
             *gap = gap.union(missing);
             if namespace == HOME {
-                missing.iter().for_each(|kid| state.history.excuse(kid, self.adapter.horizon()));
+                missing
+                    .iter()
+                    .for_each(|kid| state.world.history.excuse(kid, self.adapter.horizon()));
             }
         }
     }
 
     /// What was read, and what is read now.
-    fn complete(&self, replica: &Replica, cluster: &Cluster, clock: Clock) -> Look {
+    pub(crate) fn complete(&self, replica: &Replica, cluster: &Cluster, clock: Clock) -> Look {
         let map = |at: usize| {
             let held = replica.maps[at].clone();
             held.unwrap_or_else(|| Sight::of(cluster.maps[at]))
@@ -297,7 +243,7 @@ impl Operator {
         let ledger = replica.ledger.clone();
         Look {
             requests: replica.requests.unwrap_or(cluster.requests),
-            maps: (0..self.targets).map(map).collect(),
+            maps: (0..self.setting.targets).map(map).collect(),
             ledger: ledger.unwrap_or_else(|| Sight::of(cluster.ledger.clone())),
             pairs: replica.pairs.unwrap_or(cluster.pairs),
             clock,
@@ -318,38 +264,38 @@ pub(crate) struct Room {
 /// deleted before it had its time, while the write that gives it its time may still arrive. It is
 /// missing until the next look puts it back.
 fn undone(state: &State) -> Kids {
-    let live = state.cluster.ledger.iter().flat_map(Ledger::live);
+    let live = state.world.cluster.ledger.iter().flat_map(Ledger::live);
     let live: Kids = live.map(|entry| entry.kid).collect();
-    let marks = state.history.marks;
+    let marks = state.world.history.marks;
     marks.restored.intersection(live).union(marks.dropped)
 }
 
 fn publish(state: &mut State, namespace: usize, kids: Kids) {
-    state.cluster.maps[namespace] = Some(Map { kids, is_exact: true });
+    state.world.cluster.maps[namespace] = Some(Map { kids, is_exact: true });
     if namespace == HOME {
-        state.history.publish(kids);
+        state.world.history.publish(kids);
     }
 }
 
 /// A key pair that nobody has.
 fn drawn(state: &State) -> Kid {
-    let kid = state.present().next();
+    let kid = state::present(state).next();
     assert!(kid <= MOST_KIDS, "more kids than the model can tell apart");
     kid
 }
 
 /// Whether ledger and material agree: one material for each index in use.
 pub(crate) fn material_is_right(state: &State) -> bool {
-    let mut entries = state.cluster.ledger.iter().flat_map(|ledger| &ledger.entries);
+    let mut entries = state.world.cluster.ledger.iter().flat_map(|ledger| &ledger.entries);
     entries.all(|entry| {
-        let pair = state.cluster.pairs[usize::from(entry.index) - 1];
+        let pair = state.world.cluster.pairs[usize::from(entry.index) - 1];
         let is_in_use = entry.life == Life::Live && entry.until.is_none_or(|until| until > 0);
         // Users can delete a pair. Nothing brings it back, and a late request of another replica
         // can put another in its place: nothing publishes that one or signs with it.
-        let is_lost = state.history.marks.lost.contains(entry.kid);
+        let is_lost = state.world.history.marks.lost.contains(entry.kid);
         // A ledger that a user deleted may be made anew while a pair of a drained key is on its way
         // out: the new ledger then misses that pair, as it would one that a user deletes.
-        let is_restored = pair == NOBODY && state.history.marks.restored.contains(entry.kid);
+        let is_restored = pair == NOBODY && state.world.history.marks.restored.contains(entry.kid);
         !is_in_use || pair == entry.kid || is_lost || is_restored
     })
 }

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::RwLock;
 
-use crate::adapter::Adapter;
+use harness::model::{Memory, fingerprint};
+
+use crate::adapter::{Adapter, Timing};
 use crate::cluster::{Cluster, HOME, Ledger, TICK, Time};
-use crate::healing::fingerprint;
 use crate::kids::{Kid, Kids, NOBODY};
-use crate::state::State;
+use crate::state::{State, World};
 use crate::wrong::Wrong;
 
 /// What once was current, and how many ticks ago it ceased to be.
@@ -69,47 +70,44 @@ pub(crate) struct Servers {
     /// What the production code answered: it is a function.
     known: RwLock<BTreeMap<Ledger, Signers>>,
     /// Who signs, by the fingerprint of all that can be in view, and by the clock.
-    seen: RwLock<BTreeMap<(u64, Time), Kids>>,
+    seen: Memory<(u64, Time), Kids>,
 }
 
 type Signers = BTreeMap<(Kids, Kids, Time, u8), Kid>;
 
 impl Servers {
-    pub(crate) fn new(lead: Time, token: Time, view_age: Time, wrong: Option<Wrong>) -> Self {
-        Self { lead, token, view_age, wrong, known: RwLock::default(), seen: RwLock::default() }
+    pub(crate) fn new(lead: Time, timing: Timing, wrong: Option<Wrong>) -> Self {
+        let Timing { token, view_age, .. } = timing;
+        Self { lead, token, view_age, wrong, known: RwLock::default(), seen: Memory::default() }
     }
 
     /// Whatever can be signed now is. `before` is the cluster before it changed, if it did.
     pub(crate) fn sign(&self, adapter: &Adapter, before: Option<&Cluster>, state: &mut State) {
         self.look(before, state);
         let mut signed = Kids::default();
-        let State { cluster, views, .. } = &state;
+        let World { cluster, views, .. } = &state.world;
         let seen = (&cluster.ledger, cluster.published(HOME), cluster.private(), views);
         let fingerprint = fingerprint(&seen);
         for clock in 0..=self.lead {
-            let seen = (fingerprint, clock);
-            let known = self.seen.read().unwrap().get(&seen).copied();
-            let kids = known.unwrap_or_else(|| self.signers(adapter, state, clock));
-            if known.is_none() {
-                self.seen.write().unwrap().insert(seen, kids);
-            }
+            let signers = || self.signers(adapter, state, clock);
+            let kids = self.seen.get(&(fingerprint, clock), signers);
             for kid in kids.iter() {
-                state.history.oblige(kid, clock + self.token);
+                state.world.history.oblige(kid, clock + self.token);
             }
             signed = signed.union(kids);
         }
-        let let_go = state.history.marks.let_go();
-        let excused = state.history.marks.gaps[HOME].union(let_go);
-        let published = state.cluster.published(HOME);
+        let let_go = state.world.history.marks.let_go();
+        let excused = state.world.history.marks.gaps[HOME].union(let_go);
+        let published = state.world.cluster.published(HOME);
         if !signed.without(published).without(excused).is_empty() {
-            state.history.signed_unpublished = true;
+            state.world.history.signed_unpublished = true;
         }
         let is_new = |kid: &Kid| {
-            let since = state.history.published.iter().find(|(it, _)| it == kid);
+            let since = state.world.history.published.iter().find(|(it, _)| it == kid);
             since.is_some_and(|(_, since)| -since < adapter.timing.pre_publish)
         };
         if signed.without(let_go).iter().any(|kid| is_new(&kid)) {
-            state.history.signed_early = true;
+            state.world.history.signed_early = true;
         }
     }
 
@@ -122,7 +120,7 @@ impl Servers {
 
     /// What ceased to be current may be in view for a while.
     fn look(&self, before: Option<&Cluster>, state: &mut State) {
-        let State { cluster, views, .. } = state;
+        let World { cluster, views, .. } = &mut state.world;
         if let Some(before) = before {
             if before.ledger != cluster.ledger {
                 let former = before.ledger.as_ref().map(Ledger::as_served);
@@ -143,7 +141,7 @@ impl Servers {
     }
 
     fn signers(&self, adapter: &Adapter, state: &State, clock: Time) -> Kids {
-        let State { cluster, views, .. } = state;
+        let World { cluster, views, .. } = &state.world;
         let ledger = cluster.ledger.as_ref().map(Ledger::as_served);
         let ledgers = with_current(&views.ledgers, ledger);
         let maps = with_current(&views.maps, Some(cluster.published(HOME)));

@@ -1,15 +1,13 @@
 //! What is searched: each setting bounds how much goes wrong, so that the search ends.
 
+use harness::model::{Budget, CALM};
+
 use crate::acts::Act;
 use crate::adapter::{Clock, Timing};
 use crate::cluster::{TICK, Time};
 use crate::operator::Room;
-use crate::search::{RECOVERED, RETIRED, REVOKED, SECOND, SETTLED, Setting, property};
-use crate::state::Budget;
+use crate::protocol::{RECOVERED, RETIRED, REVOKED, SECOND, SETTLED, Setting, property};
 use crate::wrong::Wrong;
-
-/// Nothing goes wrong.
-const CALM: Budget = Budget { crashes: 0, losses: 0, acts: 0 };
 
 /// A key signs for two hours and is known one hour before that. Views of servers may be an hour
 /// old, and a little more: what ceased an hour ago is still seen.
@@ -104,13 +102,13 @@ pub(crate) const LARGE: &[Setting] = &[
     Setting {
         name: "two operators, a crash and a loss",
         targets: 1,
-        budget: Budget { crashes: 1, losses: 1, acts: 0 },
+        budget: Budget { crashes: 1, losses: 1, ..CALM },
         ..PAIR
     },
     Setting {
         name: "one operator, three keys, a crash and a loss",
         room: ROOMY,
-        budget: Budget { crashes: 1, losses: 1, acts: 0 },
+        budget: Budget { crashes: 1, losses: 1, ..CALM },
         ..SOLE
     },
     Setting { name: "one operator, two namespaces, one loss", targets: 2, ..lossy(SOLE) },

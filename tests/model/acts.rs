@@ -2,8 +2,8 @@
 
 use crate::cluster::{FOREIGN, Mode, Secret, Server};
 
-/// What a user may do. Each costs one of [`Budget::acts`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a user may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Act {
     DeleteSecret,
     /// A reader takes the client secret away: the Secret is deleted once it carries one.
@@ -31,21 +31,31 @@ pub(crate) fn is_possible(act: Act, server: &Server) -> bool {
     }
 }
 
-pub(crate) fn name(act: Act) -> &'static str {
+/// `mode` is the one that the user began with.
+pub(crate) fn perform(server: &mut Server, act: Act, mode: Mode) {
     match act {
-        Act::DeleteSecret => "delete the Secret",
-        Act::TakeSecret => "take the Secret",
-        Act::AlterSecret => "alter the Secret",
-        Act::DriftSecret => "remove a label",
-        Act::CreateForeignSecret => "create a foreign Secret",
-        Act::DeleteUser => "delete the user",
-        Act::Revoke => "request revocation",
-        Act::Suspend => "suspend or resume",
-        Act::ChangeMode => "change the delivery mode",
+        Act::DeleteSecret | Act::TakeSecret => server.cluster.secret = None,
+        Act::AlterSecret => {
+            server.touch(|secret| secret.is_altered = true);
+        }
+        Act::DriftSecret => {
+            server.touch(|secret| secret.has_drifted = true);
+        }
+        Act::CreateForeignSecret => foreign_secret(server),
+        Act::DeleteUser => server.cluster.user = None,
+        Act::Revoke | Act::Suspend | Act::ChangeMode => {
+            let Some(user) = &mut server.cluster.user else { return };
+            match act {
+                Act::Revoke => user.revoke += 1,
+                Act::Suspend => user.is_suspended = !user.is_suspended,
+                _ if user.mode == mode => user.mode = other(user.mode),
+                _ => user.mode = mode,
+            }
+        }
     }
 }
 
-pub(crate) fn other(mode: Mode) -> Mode {
+fn other(mode: Mode) -> Mode {
     match mode {
         Mode::Retained => Mode::OneTime,
         Mode::OneTime => Mode::Lenient,

@@ -15,38 +15,24 @@
 mod acts;
 mod adapter;
 mod cluster;
-mod figures;
-mod healing;
+mod goal;
+mod protocol;
 mod replica;
-mod search;
 mod settings;
 mod state;
 mod wrong;
 
-use crate::figures::Figures;
+use harness::model;
+
+use crate::replica::Operator;
 use crate::settings::{LARGE, MUTANTS, SMALL};
 
 #[test]
 fn every_state_is_safe_and_heals() {
-    let mut figures = Figures::default();
-    for setting in SMALL {
-        figures.search(*setting);
-    }
-    if figures::is_thorough() {
-        for setting in LARGE {
-            figures.search(*setting);
-        }
-    }
-    figures.conclude();
+    model::prove::<Operator>(SMALL, LARGE);
 }
 
 #[test]
 fn every_wrong_variant_is_caught() {
-    figures::kill(MUTANTS);
+    model::kill::<Operator>(MUTANTS);
 }
-
-/// What figures are printed and kept under.
-const MODEL: &str = "model";
-
-/// What the names of invariants begin with, I1 to I6.
-const INVARIANTS: char = 'I';

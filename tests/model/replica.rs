@@ -1,10 +1,10 @@
 //! One replica of the operator: how it looks, decides through the production code, and writes.
 
-use std::collections::BTreeMap;
-use std::sync::RwLock;
+use harness::model::{Memory, Replica as _};
 
 use crate::adapter::{Adapter, Look, Outcome, Seen};
 use crate::cluster::{ANY, FOREIGN, Record, Request, Server, User, Version, Why};
+use crate::protocol::Setting;
 use crate::state::{Doing, Early, Message, Replica, State, Then};
 use crate::wrong::Wrong;
 
@@ -20,20 +20,16 @@ pub(crate) enum ClientIds {
 /// The operator under test: the production decision, or a wrong variant of it.
 #[derive(Debug)]
 pub(crate) struct Operator {
+    pub(crate) setting: Setting,
     adapter: Adapter,
-    client_ids: ClientIds,
     wrong: Option<Wrong>,
-    /// A decision is a function: what it once answered it answers again.
-    known: RwLock<BTreeMap<Look, Outcome>>,
+    known: Memory<Look, Outcome>,
 }
 
 impl Operator {
-    pub(crate) fn new(client_ids: ClientIds, is_scheduled: bool, wrong: Option<Wrong>) -> Self {
-        Self { adapter: Adapter::new(is_scheduled), client_ids, wrong, known: RwLock::default() }
-    }
-
-    pub(crate) fn is_scheduled(&self) -> bool {
-        self.adapter.is_scheduled
+    pub(crate) fn new(setting: Setting, wrong: Option<Wrong>) -> Self {
+        let adapter = Adapter::new(setting.is_scheduled);
+        Self { setting, adapter, wrong, known: Memory::default() }
     }
 
     pub(crate) fn is(&self, wrong: Wrong) -> bool {
@@ -42,7 +38,7 @@ impl Operator {
 
     /// Where the record of that user is kept.
     pub(crate) fn slot(&self, uid: u8) -> usize {
-        match self.client_ids {
+        match self.setting.client_ids {
             ClientIds::Derived => usize::from(uid),
             ClientIds::Chosen => 0,
         }
@@ -54,20 +50,21 @@ impl Operator {
     }
 
     pub(crate) fn decide(&self, look: &Look) -> Outcome {
-        if let Some(outcome) = self.known.read().unwrap().get(look) {
-            return outcome.clone();
-        }
-        let observed = self.adapter.observed(look);
-        let step = Wrong::decide(self.wrong, &observed, Adapter::now());
-        let outcome = Adapter::outcome(&step, look);
-        let mut known = self.known.write().unwrap();
-        known.insert(look.clone(), outcome.clone());
-        outcome
+        self.known.get(look, || {
+            let observed = self.adapter.observed(look);
+            let step = Wrong::decide(self.wrong, &observed, Adapter::now());
+            Adapter::outcome(&step, look)
+        })
+    }
+
+    /// Whether another write may be under way.
+    pub(crate) fn has_room(&self, state: &State) -> bool {
+        state.in_flight.len() < self.setting.in_flight
     }
 
     /// The next read of that replica, or its decision; whether anything happened.
-    pub(crate) fn step(&self, state: &mut State, index: usize, most_in_flight: usize) -> bool {
-        let server = &state.server;
+    pub(crate) fn go_on(&self, state: &mut State, index: usize) -> bool {
+        let server = &state.world.server;
         let replica = &mut state.replicas[index];
         match (replica.doing, replica.user) {
             (Doing::Idle, _) => {
@@ -112,13 +109,13 @@ impl Operator {
                     state.replicas[index] = Replica::idle();
                     return true;
                 }
-                if state.in_flight.len() >= most_in_flight {
+                if !self.has_room(state) {
                     return false;
                 }
                 self.send(state, index, user, &outcome);
                 true
             }
-            (Doing::FoundNoUser, _) => self.sweep_blindly(state, index, most_in_flight),
+            (Doing::FoundNoUser, _) => self.sweep_blindly(state, index),
             (Doing::ReadUser | Doing::ReadTwo | Doing::ReadLeft | Doing::Waiting, _) => false,
         }
     }
@@ -149,13 +146,13 @@ impl Operator {
                 return self.issue(state, index, record, *placeholder);
             }
         };
-        post(state, index, request, Then::Nothing);
+        state.post(index, request, Then::Nothing);
     }
 
     /// Draws a client secret and starts the chain: register, reveal, promote.
     fn issue(&self, state: &mut State, index: usize, record: &Record, placeholder: Version) {
-        state.server.last_id += 1;
-        let id = state.server.last_id;
+        state.world.server.last_id += 1;
+        let id = state.world.server.last_id;
         let owner = record.owner;
         let slot = u8::try_from(self.slot(owner)).unwrap();
         let record = self.adapter.registered(record, id, placeholder);
@@ -167,10 +164,10 @@ impl Operator {
         if self.is(Wrong::RevealBeforeRegister) {
             let create = Request::CreateSecret { owner, id, serial };
             let reveal = if is_creation { create } else { reveal };
-            return post(state, index, reveal, Then::Send(register));
+            return state.post(index, reveal, Then::Send(register));
         }
         let reveal = Then::Reveal { placeholder: version, id };
-        post(state, index, register, if is_creation { Then::Create { id } } else { reveal });
+        state.post(index, register, if is_creation { Then::Create { id } } else { reveal });
     }
 
     fn put(&self, slot: u8, mut record: Record, why: Why) -> Request {
@@ -181,9 +178,9 @@ impl Operator {
     }
 
     /// The API server answers one message; its sender goes on, or looks again.
-    pub(crate) fn deliver(&self, state: &mut State, index: usize) {
+    pub(crate) fn arrive(&self, state: &mut State, index: usize) {
         let message = state.in_flight.remove(index);
-        let answer = state.server.answer(&message.request);
+        let answer = state.world.server.answer(&message.request);
         let Some(sender) = message.sender.map(usize::from) else {
             return;
         };
@@ -193,7 +190,7 @@ impl Operator {
             Then::Nothing | Then::Send(_) => false,
         };
         if answer.is_some() || is_ignored {
-            self.go_on(state, sender, message, answer);
+            self.follow(state, sender, message, answer);
         } else {
             state.replicas[sender] = Replica::idle();
         }
@@ -213,27 +210,22 @@ impl Operator {
             less.version = ANY;
         }
         let put = self.put(*slot, less, Why::Tidy);
-        post(state, sender, put, Then::Nothing);
+        state.post(sender, put, Then::Nothing);
     }
 
     /// The answer is lost: the request stays on its way, and its sender looks again.
     pub(crate) fn lose(&self, state: &mut State, sender: usize, is_crash: bool) {
-        let sent = state.in_flight.iter().position(|it| it.sender.map(usize::from) == Some(sender));
-        state.replicas[sender] = Replica::idle();
-        let Some(index) = sent else { return };
-        let message = state.in_flight[index].clone();
-        state.in_flight[index].sender = None;
-        state.in_flight[index].then = Then::Nothing;
+        let Some(message) = state.give_up(sender).pop() else { return };
         if self.is(Wrong::TakenBackUnanswered) && !is_crash {
             return self.take_back(state, sender, &message.then);
         }
         if self.is(Wrong::LostIsSuccess) && !is_crash {
-            self.go_on(state, sender, message, None);
+            self.follow(state, sender, message, None);
         }
     }
 
     /// `version` is what the answer said, if there was one.
-    fn go_on(&self, state: &mut State, sender: usize, message: Message, version: Option<Version>) {
+    fn follow(&self, state: &mut State, sender: usize, message: Message, version: Option<Version>) {
         state.replicas[sender] = Replica::idle();
         match (message.then, message.request) {
             (
@@ -255,36 +247,36 @@ impl Operator {
                 } else {
                     Then::Promote { slot, record, id }
                 };
-                post(state, sender, reveal, then);
+                state.post(sender, reveal, then);
             }
             (Then::Promote { slot, record, id }, _) => {
                 let promoted = self.adapter.promoted(self.wrong, &record, id);
                 let put = self.put(slot, promoted, Why::Promote);
-                post(state, sender, put, Then::Nothing);
+                state.post(sender, put, Then::Nothing);
             }
-            (Then::Send(request), _) => post(state, sender, request, Then::Nothing),
+            (Then::Send(request), _) => state.post(sender, request, Then::Nothing),
             (Then::Nothing | Then::Reveal { .. } | Then::Create { .. }, _) => {}
         }
     }
 
     /// Deletes a record after a live read showed that its user is gone.
     pub(crate) fn sweep(&self, state: &mut State, index: usize, slot: usize) {
-        let Some(record) = &state.server.cluster.records[slot] else {
+        let Some(record) = &state.world.server.cluster.records[slot] else {
             return;
         };
         let version = if self.is(Wrong::SweepAnyVersion) { ANY } else { record.version };
         let slot = u8::try_from(slot).unwrap();
         let request = Request::DeleteRecord { slot, version };
-        post(state, index, request, Then::Nothing);
+        state.post(index, request, Then::Nothing);
     }
 
     /// Deletes the record that is there now, for a user that was not there before.
-    fn sweep_blindly(&self, state: &mut State, index: usize, most_in_flight: usize) -> bool {
-        let Some(slot) = state.server.cluster.records.iter().position(Option::is_some) else {
+    fn sweep_blindly(&self, state: &mut State, index: usize) -> bool {
+        let Some(slot) = state.world.server.cluster.records.iter().position(Option::is_some) else {
             state.replicas[index] = Replica::idle();
             return true;
         };
-        if state.in_flight.len() >= most_in_flight {
+        if !self.has_room(state) {
             return false;
         }
         self.sweep(state, index, slot);
@@ -310,9 +302,4 @@ impl Operator {
             },
         }
     }
-}
-
-fn post(state: &mut State, index: usize, request: Request, then: Then) {
-    state.replicas[index] = Replica::waiting();
-    state.in_flight.push(Message { sender: Some(u8::try_from(index).unwrap()), request, then });
 }

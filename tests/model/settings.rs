@@ -1,15 +1,12 @@
 //! What is searched: each setting bounds how much goes wrong, so that the search ends.
 
+use harness::model::{Budget, CALM};
+
 use crate::acts::Act;
 use crate::cluster::Mode;
+use crate::protocol::{Setting, property};
 use crate::replica::ClientIds;
-use crate::search::{Setting, property};
-use crate::state::Budget;
 use crate::wrong::Wrong;
-
-/// Nothing goes wrong, nobody does anything.
-const CALM: Budget =
-    Budget { crashes: 0, losses: 0, acts: 0, rotations: 0, restores: 0, refusals: 0 };
 
 /// One of everything, but for restores and refusals.
 const STORM: Budget = Budget { crashes: 1, losses: 1, acts: 1, rotations: 1, ..CALM };

@@ -3,6 +3,8 @@
 //! Versions and ids are renamed to their rank, and replicas are put in order: two states that differ
 //! in nothing else are one. That keeps an endless history finite.
 
+use harness::model;
+
 use crate::adapter::Seen;
 use crate::cluster::{ANY, Cluster, Life, Record, Request, Secret, Server, User, Version, bit};
 
@@ -40,190 +42,146 @@ pub(crate) struct Replica {
 }
 
 /// What the sender of a write sends next, once it was accepted.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Then {
+    #[default]
     Nothing,
     /// The verifier is registered: reveal.
-    Reveal {
-        placeholder: Version,
-        id: u8,
-    },
+    Reveal { placeholder: Version, id: u8 },
     /// The verifier is registered: create the Secret with the client secret in it.
-    Create {
-        id: u8,
-    },
+    Create { id: u8 },
     /// The client secret is revealed: its verifier becomes current.
-    Promote {
-        slot: u8,
-        record: Record,
-        id: u8,
-    },
+    Promote { slot: u8, record: Record, id: u8 },
     /// Whatever a wrong variant sends.
     Send(Request),
 }
 
-/// A write in flight. Without a sender it is late: nobody waits for the answer.
+/// What is stored, and where it can go back to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Message {
-    pub(crate) sender: Option<u8>,
-    pub(crate) request: Request,
-    pub(crate) then: Then,
-}
-
-/// How much may still go wrong, and how much users may still do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Budget {
-    pub(crate) crashes: u8,
-    pub(crate) losses: u8,
-    pub(crate) acts: u8,
-    pub(crate) rotations: u8,
-    pub(crate) restores: u8,
-    /// Reveals that an admission policy refuses.
-    pub(crate) refusals: u8,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct State {
+pub(crate) struct World {
     pub(crate) server: Server,
-    pub(crate) replicas: Vec<Replica>,
-    pub(crate) in_flight: Vec<Message>,
-    pub(crate) left: Budget,
     pub(crate) snapshot: Option<Box<Cluster>>,
     pub(crate) next_uid: u8,
 }
 
-impl Replica {
-    pub(crate) fn idle() -> Self {
+pub(crate) type State = model::State<World, Replica, Request, Then>;
+
+pub(crate) type Message = model::Message<Request, Then>;
+
+impl model::Replica for Replica {
+    fn idle() -> Self {
         Self { doing: Doing::Idle, user: None, record: None, secret: Early::Unread }
     }
 
-    pub(crate) fn waiting() -> Self {
+    fn waiting() -> Self {
         Self { doing: Doing::Waiting, ..Self::idle() }
     }
 }
 
-impl State {
-    pub(crate) fn canonical(mut self) -> Self {
-        let (mut versions, mut ids) = (0, 0);
-        self.visit(&mut |kind, number| match kind {
-            Kind::Version => versions |= 1 << *number,
-            Kind::Id => ids |= 1 << *number,
-        });
-        self.visit(&mut |kind, number| {
-            *number = match kind {
-                Kind::Version => rank(versions, *number),
-                Kind::Id => rank(ids, *number),
-            }
-        });
-        self.server.last_version = rank(versions, 63);
-        self.server.last_id = rank(ids, 63);
-        let history = &mut self.server.history;
-        history.revealed = renamed(history.revealed, ids);
-        history.revoked = renamed(history.revoked, ids);
-        history.created = renamed(history.created, ids);
-        self.order();
-        self
-    }
-
-    /// Replicas are alike, and so are messages: only what they are tells them apart.
-    fn order(&mut self) {
-        for record in self.server.cluster.records.iter_mut().flatten() {
-            record.entries.sort_unstable();
+pub(crate) fn canonical(mut state: State) -> State {
+    let (mut versions, mut ids) = (0, 0);
+    visit(&mut state, &mut |kind, number| match kind {
+        Kind::Version => versions |= 1 << *number,
+        Kind::Id => ids |= 1 << *number,
+    });
+    visit(&mut state, &mut |kind, number| {
+        *number = match kind {
+            Kind::Version => rank(versions, *number),
+            Kind::Id => rank(ids, *number),
         }
-        if let [first, second] = self.replicas.as_slice() {
-            let key = |replica, index| {
-                let mut sent = self.in_flight.iter();
-                let sent = sent.find(|message| message.sender == Some(index));
-                (replica, sent.map(|it| (&it.request, &it.then)))
-            };
-            if key(first, 0) > key(second, 1) {
-                self.replicas.swap(0, 1);
-                for message in &mut self.in_flight {
-                    message.sender = message.sender.map(|sender| 1 - sender);
-                }
-            }
-        }
-        self.in_flight.sort_unstable();
+    });
+    let server = &mut state.world.server;
+    server.last_version = rank(versions, 63);
+    server.last_id = rank(ids, 63);
+    let history = &mut server.history;
+    history.revealed = renamed(history.revealed, ids);
+    history.revoked = renamed(history.revoked, ids);
+    history.created = renamed(history.created, ids);
+    for record in server.cluster.records.iter_mut().flatten() {
+        record.entries.sort_unstable();
     }
+    state.order();
+    state
+}
 
-    /// An overlap passes: whatever has an end has reached it, also in what is held or under way.
-    pub(crate) fn end(&mut self) {
-        for entry in self.records().flat_map(|record| &mut record.entries) {
-            if entry.life == Life::Old {
-                entry.life = Life::Ended;
-            }
+/// An overlap passes: whatever has an end has reached it, also in what is held or under way.
+pub(crate) fn end(state: &mut State) {
+    for entry in records(state).flat_map(|record| &mut record.entries) {
+        if entry.life == Life::Old {
+            entry.life = Life::Ended;
         }
     }
+}
 
-    /// Whether a creation is not over whose verifier has got its end: it is still under way, or it
-    /// arrived and no operator has looked since.
-    pub(crate) fn awaits_creation(&self) -> bool {
-        let under_way = self.in_flight.iter().filter_map(|message| match message.request {
-            Request::CreateSecret { id, .. } => Some(id),
-            _ => None,
-        });
-        let secret = self.server.cluster.secret.map(|secret| secret.id);
-        let arrived = secret.filter(|id| self.server.history.created & bit(*id) != 0);
-        let ids: Vec<u8> = under_way.chain(arrived).filter(|id| *id != ANY).collect();
-        if ids.is_empty() {
-            return false;
-        }
-        let mut state = self.clone();
-        let mut entries = state.records().flat_map(|record| &record.entries);
-        entries.any(|entry| entry.life == Life::Old && ids.contains(&entry.id))
+/// Whether a creation is not over whose verifier has got its end: it is still under way, or it
+/// arrived and no operator has looked since.
+pub(crate) fn awaits_creation(state: &State) -> bool {
+    let under_way = state.in_flight.iter().filter_map(|message| match message.request {
+        Request::CreateSecret { id, .. } => Some(id),
+        _ => None,
+    });
+    let server = &state.world.server;
+    let secret = server.cluster.secret.map(|secret| secret.id);
+    let arrived = secret.filter(|id| server.history.created & bit(*id) != 0);
+    let ids: Vec<u8> = under_way.chain(arrived).filter(|id| *id != ANY).collect();
+    if ids.is_empty() {
+        return false;
     }
+    let mut state = state.clone();
+    let mut entries = records(&mut state).flat_map(|record| &record.entries);
+    entries.any(|entry| entry.life == Life::Old && ids.contains(&entry.id))
+}
 
-    /// Every entry, wherever it is stored, held or under way.
-    pub(crate) fn records(&mut self) -> impl Iterator<Item = &mut Record> {
-        let stored = self.server.cluster.records.iter_mut().flatten();
-        let held = self.replicas.iter_mut().filter_map(|replica| match &mut replica.record {
-            Some(Seen::Held(record)) => Some(record),
-            Some(Seen::Free | Seen::Taken { .. }) | None => None,
-        });
-        let sent = self.in_flight.iter_mut().flat_map(|message| {
-            let requested = of_request(&mut message.request);
-            let next = match &mut message.then {
-                Then::Promote { record, .. } => Some(record),
-                Then::Send(request) => of_request(request),
-                Then::Nothing | Then::Reveal { .. } | Then::Create { .. } => None,
-            };
-            requested.into_iter().chain(next)
-        });
-        let snapshot = self.snapshot.iter_mut();
-        let kept = snapshot.flat_map(|cluster| cluster.records.iter_mut().flatten());
-        stored.chain(held).chain(sent).chain(kept)
+/// Every record, wherever it is stored, held or under way.
+pub(crate) fn records(state: &mut State) -> impl Iterator<Item = &mut Record> {
+    let stored = state.world.server.cluster.records.iter_mut().flatten();
+    let held = state.replicas.iter_mut().filter_map(|replica| match &mut replica.record {
+        Some(Seen::Held(record)) => Some(record),
+        Some(Seen::Free | Seen::Taken { .. }) | None => None,
+    });
+    let sent = state.in_flight.iter_mut().flat_map(|message| {
+        let requested = of_request(&mut message.request);
+        let next = match &mut message.then {
+            Then::Promote { record, .. } => Some(record),
+            Then::Send(request) => of_request(request),
+            Then::Nothing | Then::Reveal { .. } | Then::Create { .. } => None,
+        };
+        requested.into_iter().chain(next)
+    });
+    let snapshot = state.world.snapshot.iter_mut();
+    let kept = snapshot.flat_map(|cluster| cluster.records.iter_mut().flatten());
+    stored.chain(held).chain(sent).chain(kept)
+}
+
+fn visit(state: &mut State, visitor: &mut impl FnMut(Kind, &mut u8)) {
+    for record in records(state) {
+        visit_record(record, visitor);
     }
-
-    fn visit(&mut self, visitor: &mut impl FnMut(Kind, &mut u8)) {
-        for record in self.records() {
-            visit_record(record, visitor);
+    if let Some(secret) = &mut state.world.server.cluster.secret {
+        visit_secret(secret, visitor);
+    }
+    let snapshot = state.world.snapshot.as_mut();
+    if let Some(secret) = snapshot.and_then(|snapshot| snapshot.secret.as_mut()) {
+        visit_secret(secret, visitor);
+    }
+    for replica in &mut state.replicas {
+        if let Some(Seen::Taken { version, .. }) = &mut replica.record {
+            visitor(Kind::Version, version);
         }
-        if let Some(secret) = &mut self.server.cluster.secret {
+        if let Early::Read(Some(secret)) = &mut replica.secret {
             visit_secret(secret, visitor);
         }
-        let snapshot = self.snapshot.as_mut();
-        if let Some(secret) = snapshot.and_then(|snapshot| snapshot.secret.as_mut()) {
-            visit_secret(secret, visitor);
-        }
-        for replica in &mut self.replicas {
-            if let Some(Seen::Taken { version, .. }) = &mut replica.record {
-                visitor(Kind::Version, version);
+    }
+    for message in &mut state.in_flight {
+        visit_request(&mut message.request, visitor);
+        match &mut message.then {
+            Then::Nothing => {}
+            Then::Reveal { placeholder, id } => {
+                visitor(Kind::Version, placeholder);
+                visitor(Kind::Id, id);
             }
-            if let Early::Read(Some(secret)) = &mut replica.secret {
-                visit_secret(secret, visitor);
-            }
-        }
-        for message in &mut self.in_flight {
-            visit_request(&mut message.request, visitor);
-            match &mut message.then {
-                Then::Nothing => {}
-                Then::Reveal { placeholder, id } => {
-                    visitor(Kind::Version, placeholder);
-                    visitor(Kind::Id, id);
-                }
-                Then::Create { id } | Then::Promote { id, .. } => visitor(Kind::Id, id),
-                Then::Send(request) => visit_request(request, visitor),
-            }
+            Then::Create { id } | Then::Promote { id, .. } => visitor(Kind::Id, id),
+            Then::Send(request) => visit_request(request, visitor),
         }
     }
 }

@@ -1,88 +1,39 @@
-//! What a healthy cluster is, and whether the operator brings it about.
-//!
-//! "Eventually" is turned into a property of one state: stop all faults, let one fresh replica run,
-//! and it must reach the goal and rest. It is asked in every state.
+//! What a healthy cluster is, and how one operator without faults brings it about.
 
-use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Mutex;
+use harness::model::Round;
 
 use crate::adapter::Outcome;
-use crate::cluster::{ANY, FOREIGN, History, Life, Mode, Record, Secret, Server, User, bit};
+use crate::cluster::{ANY, FOREIGN, Life, Mode, Record, Secret, Server, User, bit};
 use crate::replica::Operator;
-use crate::state::{Budget, Replica, State};
+use crate::state::{State, end};
 
-/// Remembers which clusters were seen to heal: many states differ in their replicas alone.
-#[derive(Debug, Default)]
-pub(crate) struct Healed(Mutex<BTreeSet<u64>>);
-
-impl Healed {
-    /// Whether the cluster heals, with everything in flight lost, and with everything delivered.
-    pub(crate) fn check(&self, operator: &Operator, state: &State) -> bool {
-        let lost = alone(state.server.clone());
-        if !self.heals(operator, lost) {
-            return false;
-        }
-        let mut server = state.server.clone();
-        for message in &state.in_flight {
-            server.answer(&message.request);
-        }
-        state.in_flight.is_empty() || self.heals(operator, alone(server))
+pub(crate) fn recover(operator: &Operator, state: &mut State) -> Round {
+    // The collector of Kubernetes may never come; where nobody follows, nobody else does.
+    if state.world.server.cluster.user.is_none() {
+        collect_garbage(&mut state.world.server);
     }
-
-    fn heals(&self, operator: &Operator, state: State) -> bool {
-        let mut hasher = DefaultHasher::new();
-        state.server.hash(&mut hasher);
-        let fingerprint = hasher.finish();
-        if self.0.lock().unwrap().contains(&fingerprint) {
-            return true;
-        }
-        let heals = heals(operator, state);
-        if heals {
-            self.0.lock().unwrap().insert(fingerprint);
-        }
-        heals
-    }
-}
-
-fn alone(mut server: Server) -> State {
-    server.history = History::default();
-    let state = State {
-        server,
-        replicas: vec![Replica::idle()],
-        in_flight: Vec::new(),
-        left: Budget { crashes: 0, losses: 0, acts: 0, rotations: 0, restores: 0, refusals: 0 },
-        snapshot: None,
-        next_uid: 0,
-    };
-    state.canonical()
-}
-
-fn heals(operator: &Operator, mut state: State) -> bool {
-    for _ in 0..MOST_ROUNDS {
-        // The collector of Kubernetes may never come; where nobody follows, nobody else does.
-        if state.server.cluster.user.is_none() {
-            collect_garbage(&mut state.server);
-        }
-        if let Some(slot) = state.server.orphan() {
-            operator.sweep(&mut state, 0, slot);
-        } else {
-            let Some(user) = state.server.cluster.user else {
-                return true;
-            };
-            let look = operator.look(&state.server, user);
-            match operator.decide(&look) {
-                // It waits for the first end, which comes.
-                Outcome::Rest("TooManyCredentials" | "SecretLostRepeatedly") => state.end(),
-                Outcome::Rest(reason) => return is_goal(operator, &state.server, user, reason),
-                outcome => operator.send(&mut state, 0, user, &outcome),
+    if let Some(slot) = state.world.server.orphan() {
+        operator.sweep(state, 0, slot);
+    } else {
+        let server = &state.world.server;
+        let Some(user) = server.cluster.user else { return Round::Healed };
+        match operator.decide(&operator.look(server, user)) {
+            // It waits for the first end, which comes.
+            Outcome::Rest("TooManyCredentials" | "SecretLostRepeatedly") => {
+                end(state);
+                return Round::Waited;
             }
-        }
-        while !state.in_flight.is_empty() {
-            operator.deliver(&mut state, 0);
+            Outcome::Rest(reason) => {
+                let is_goal = is_goal(operator, server, user, reason);
+                return if is_goal { Round::Healed } else { Round::Stuck };
+            }
+            outcome => operator.send(state, 0, user, &outcome),
         }
     }
-    false
+    while !state.in_flight.is_empty() {
+        operator.arrive(state, 0);
+    }
+    Round::Wrote
 }
 
 pub(crate) fn collect_garbage(server: &mut Server) {
@@ -123,7 +74,7 @@ fn is_delivered(
     let is_pending = |life| matches!(life, Life::Pending(_));
     let is_settled = record.entries.iter().all(|entry| !is_pending(entry.life));
     let is_answered = user.rotate == 0 || record.rotated & (1 << user.rotate) != 0;
-    let is_due = operator.is_scheduled() && current.is_aged;
+    let is_due = operator.setting.is_scheduled && current.is_aged;
     if current.serial != record.serial || !is_settled || !is_answered || is_due {
         return false;
     }
@@ -168,6 +119,3 @@ pub(crate) fn visible_is_accepted(operator: &Operator, server: &Server) -> bool 
             && entries.any(|entry| entry.id == secret.id && entry.life != Life::Ended)
     })
 }
-
-/// More than the longest way from anywhere to rest.
-const MOST_ROUNDS: usize = 40;
