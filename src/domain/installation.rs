@@ -16,7 +16,7 @@ pub enum Presence {
     Gone,
 }
 
-/// What an operator has to do before it may write for an object.
+/// The step that an operator needs before it may write for an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimDecision {
     /// Nothing: the object belongs to this installation.

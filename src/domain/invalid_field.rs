@@ -10,7 +10,7 @@ pub struct InvalidField {
 }
 
 impl InvalidField {
-    /// What is wrong with the object, given its kind and name, and the short name of its kind.
+    /// The message about the fault, for the kind and name of the object and the short name of its kind.
     pub(super) fn message(&self, object: &str, short: &str) -> String {
         let Self { path, value } = self;
         format!(

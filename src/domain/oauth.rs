@@ -28,9 +28,9 @@ pub struct Client {
     pub uid: String,
     /// The legal entity that it belongs to: what `caas_org_id` says.
     pub tenant: String,
-    /// What it may have in `user_roles`.
+    /// The roles that its tokens may have in `user_roles`.
     pub roles: Vec<String>,
-    /// What it may have in `aud`; none of its tokens has one when empty.
+    /// The audiences that its tokens may have in `aud`. If empty, its tokens have no `aud`.
     pub audiences: Vec<String>,
     /// How long its tokens live.
     pub lifetime: SignedDuration,
@@ -46,10 +46,10 @@ pub struct Client {
     pub revoked_at: Option<Timestamp>,
 }
 
-/// What tokens of this installation say, and in which form.
+/// The claims of this installation's tokens, and their form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenPolicy {
-    /// Which claims say what a client may do.
+    /// The claims that carry the roles of a client.
     pub profile: ClaimsProfile,
     /// Which roles and audiences they may have.
     pub policy: Policy,
@@ -68,7 +68,7 @@ pub enum ClaimsProfile {
     CyodaGo,
 }
 
-/// What one token will say of its client.
+/// The rights that one token grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant<'a> {
     /// The roles, in the order of the spec.
@@ -137,8 +137,7 @@ impl ClaimsProfile {
 // === impl Client ===
 
 impl Client {
-    /// What a token will say: everything that the client has and `policy` allows, or the part of it
-    /// that is asked for.
+    /// The rights for a token: all rights of the client that `policy` allows, or the requested part of them.
     ///
     /// # Errors
     ///
@@ -319,7 +318,7 @@ pub fn append_signature(signature: &[u8], text: &mut String) {
     URL_SAFE_NO_PAD.encode_string(signature, text);
 }
 
-/// What the claims take, with a few roles and audiences.
+/// The size of the claims with a few roles and audiences, in bytes.
 const CLAIMS: usize = 512;
 
 // === impl TokenId ===

@@ -1,4 +1,4 @@
-//! Which version of which object a decision rests upon: names do not identify, uids do.
+//! The version of an object that a decision depends on. A uid identifies an object, a name does not.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};

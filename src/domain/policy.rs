@@ -1,5 +1,5 @@
-//! What access tokens may say in this installation: the bound on roles and audiences that holds
-//! whatever a `TechnicalUser` asks for.
+//! The limit on the roles and audiences of access tokens in this installation, even if a `TechnicalUser`
+//! asks for more.
 //!
 //! The token service enforces it on every token; the operator reports a `TechnicalUser` that asks for
 //! more. Both get it from the same two flags.
@@ -25,7 +25,7 @@ pub enum Allowed {
     These(BTreeSet<String>),
 }
 
-/// What a `TechnicalUser` asks for beyond the policy.
+/// The roles and audiences of a `TechnicalUser` that the policy does not allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excess {
     /// The roles that are not allowed, in the order of the spec.
@@ -61,8 +61,7 @@ impl Policy {
         Self { roles: Allowed::Any, audiences: Allowed::Any }
     }
 
-    /// What a spec with these roles and audiences asks for beyond the policy; nothing when all of it is
-    /// allowed.
+    /// The values among these roles and audiences that the policy does not allow, or nothing if it allows all.
     pub fn excess(&self, roles: &[String], audiences: &[String]) -> Option<Excess> {
         let excess = Excess {
             roles: self.roles.not_included(roles),

@@ -82,7 +82,7 @@ pub fn ignored(annotations: Option<&Annotations>, names: &[&'static str]) -> Vec
     names.iter().copied().filter(|name| has_blank(name)).collect()
 }
 
-/// What the condition `RequestIgnored` says of those annotations. `object` is the kind and the name.
+/// The message of the condition `RequestIgnored` about these annotations. `object` is the kind and the name.
 pub fn ignored_message(object: &str, names: &[&'static str]) -> Option<String> {
     let (subject, them) = match names {
         [] => return None,

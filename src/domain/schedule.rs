@@ -1,9 +1,9 @@
-//! What time it is, as far as anybody can tell, and when what is due.
+//! The time, as an interval between two clocks, and the instants at which actions are due.
 //!
-//! Two clocks are compared, that of this machine and that of the API server, and both against time
-//! that cannot jump. Where they disagree, [`Now`] says so: ends are then counted from the later
-//! clock and dues from the earlier, so that a wrong clock makes a rotation late and never cuts a
-//! client secret short.
+//! The clock of this machine, the clock of the API server and a monotonic clock are compared. [`Now`] has the
+//! two ends of the interval. If the clocks disagree, the later clock decides the end of a period, and the
+//! earlier clock decides whether an action is due. So a wrong clock makes a rotation late, and never shortens
+//! the life of a client secret.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub enum ClockState {
     Trusted,
     /// The clock of this machine and that of the API server differ by more than [`TOLERANCE`].
     Apart(SignedDuration),
-    /// The clocks jumped together; they are believed once they hold still for [`STABLE_AFTER`].
+    /// The clocks jumped together. They are trusted once they have been steady for [`STABLE_AFTER`].
     Jumped,
 }
 
@@ -56,8 +56,8 @@ impl Now {
         self.latest
     }
 
-    /// What it most likely is, for what is neither an end nor a due: the clock of the API server
-    /// where the two differ, since every replica sees that one.
+    /// The most likely time, for a date that is neither the end of a period nor the time of a due action.
+    /// It is the clock of the API server if the two clocks differ, because every replica sees that clock.
     pub fn likely(&self) -> Timestamp {
         self.likely
     }

@@ -13,9 +13,9 @@
 //! The verifier is stored before the client secret is shown, an old one ends only after its
 //! successor is shown, and a delivery that may still be in flight is made impossible (the fence)
 //! before another is tried. The fence of a PATCH is a new version. The fence of a CREATE is a Secret
-//! without a client secret, which is made only if the answer to the CREATE was lost. [`decide`] looks at
-//! the three objects and returns one conditional write;
-//! a replica that carried it out, or crashed, reconciles again.
+//! without a client secret, which is made only if the answer to the CREATE was lost. [`decide`] takes
+//! the three objects and returns one conditional write. A replica that carried it out, or crashed,
+//! reconciles again.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -38,7 +38,7 @@ pub use self::status::{InvalidField, Outcome};
 pub use self::step::{Cause, Change, Done, Issue, Step, Write};
 use self::upkeep::{secret_has_drifted, secret_is_immutable};
 
-/// What live reads showed: the `TechnicalUser` first, then the record, then the Secret.
+/// The results of live reads: the `TechnicalUser` first, then the record, then the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// The `TechnicalUser`, unless it is gone or going.
@@ -62,11 +62,11 @@ pub struct User {
     pub client_id: ClientId,
     /// The name of its delivered Secret.
     pub secret_name: String,
-    /// What its Secret shall carry.
+    /// The desired content of its Secret.
     pub content: DesiredSecret,
     /// Whether nothing is to be issued.
     pub is_suspended: bool,
-    /// What it asks for and the installation does not allow in tokens.
+    /// Its roles and audiences that the installation does not allow in tokens.
     pub excess: Option<Excess>,
     /// How the client secret reaches its user.
     pub delivery: Delivery,
@@ -82,7 +82,7 @@ pub struct User {
     pub ignored_requests: Vec<&'static str>,
 }
 
-/// What happens to the delivered Secret.
+/// The life of the delivered Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// It stays; lost or altered, it is replaced with a new client secret.
@@ -100,7 +100,7 @@ pub enum ClientIdReservation {
     Free,
     /// This user does.
     Held(Version, Box<Record>),
-    /// Another does. The last field tells whether that other lives.
+    /// Another does. The last field shows whether that other still exists.
     Taken(Version, Owner, Holder),
     /// It is held, and its record cannot be read.
     Unreadable(Unreadable),
@@ -354,7 +354,7 @@ impl Context<'_> {
         let ends = self.record.ends();
         let withdrawal = self.delivered.and_then(|_| self.withdrawal_at());
         let acts = self.due_at().into_iter().chain(withdrawal).filter(|_| !self.user.is_suspended);
-        // What is due by a clock that cannot be trusted waits until it can.
+        // An action that is due by an untrusted clock waits until the clock is trusted.
         let wake_at = match self.now.clock_state() {
             ClockState::Trusted => ends.chain(acts).min(),
             ClockState::Apart(_) | ClockState::Jumped => Some(recheck(self.now)),
@@ -386,7 +386,7 @@ fn done(outcome: Outcome, wake_at: Option<Timestamp>) -> Step {
     Step::Done(Done { outcome, requeue_at: wake_at })
 }
 
-/// What no watch will tell: a Secret that is not ours carries no label of ours.
+/// No watch delivers changes of a Secret without our label, so a reconcile checks it again.
 fn recheck(now: Now) -> Timestamp {
     saturating_add(now.earliest(), RECHECK)
 }

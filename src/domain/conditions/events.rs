@@ -1,6 +1,6 @@
-//! What of a change of conditions is worth an Event.
+//! The Events about changes of conditions.
 //!
-//! A condition that begins or ends is; the same again, in other words, is not.
+//! The start and the end of a condition have an Event. A new wording of the same condition has none.
 
 use super::readiness::{Progress, Readiness};
 use crate::api::condition::{Condition, ConditionStatus};
@@ -17,7 +17,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// What the condition `Ready` says, unless the conditions of before say so already.
+    /// The Event about the condition `Ready`, unless the former conditions had the same state.
     pub fn of(readiness: Readiness, former: &[Condition]) -> Option<Self> {
         let is_news = readiness.is_change(former);
         let Readiness { reason, message, progress, .. } = readiness;

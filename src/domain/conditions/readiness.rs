@@ -1,4 +1,4 @@
-//! What the condition `Ready` says, and how conditions keep their times.
+//! The content of the condition `Ready`, and the rule by which conditions keep their times.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::domain::schedule::{ClockState, Now};
 
-/// What the condition `Ready` says.
+/// The content of the condition `Ready`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
     /// Whether what the resource is for works.

@@ -55,7 +55,7 @@ pub enum PublicKeyParameters {
     },
 }
 
-/// What a key pair of a series is like.
+/// The type of a key pair: the kind of key and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyType {
     /// RSA with a modulus of so many bits.
@@ -125,7 +125,7 @@ impl<'de> Deserialize<'de> for Kid {
 // === impl KeyShape ===
 
 impl KeyType {
-    /// What a key of that algorithm is like; nothing for a size that does not belong to it.
+    /// The type of a key of that algorithm, or nothing for a size that does not belong to it.
     pub fn of(algorithm: Algorithm, rsa_key_size: Option<i32>) -> Option<Self> {
         let shape = match algorithm {
             Algorithm::RS256
@@ -194,7 +194,7 @@ impl PublicKey {
         fits.then(|| Self::new(algorithm, numbers))
     }
 
-    /// What a key pair with this public half is like.
+    /// The type of the key pair with this public key.
     pub fn key_type(&self) -> Option<KeyType> {
         match &self.numbers {
             PublicKeyParameters::Rsa { n, .. } => {
@@ -213,7 +213,7 @@ impl PublicKey {
         (x.len() == 32).then(|| Self::new(Algorithm::EdDsa, numbers))
     }
 
-    /// What it signs with.
+    /// The algorithm of its signatures.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }

@@ -12,8 +12,8 @@ use crate::domain::crypto::public_key::Kid;
 use crate::domain::signing_key::Ledger;
 use crate::domain::signing_key::ledger::Entry;
 
-/// What a server has cached of one series, each with its age: the time since a watch last received
-/// something, by a clock that cannot jump.
+/// The cached objects of one series, each with its age: the time since its watch last received
+/// data, by a clock that cannot jump.
 #[derive(Clone, Copy, Debug)]
 pub struct SignerInputs<'a> {
     /// Whether the `SigningKey` lives and is not suspended.
@@ -35,7 +35,7 @@ pub struct Aged<T> {
     pub age: Duration,
 }
 
-/// What a `SigningKey` may be used for.
+/// The permitted use of a `SigningKey`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SigningState {
     /// Signing.

@@ -1,4 +1,4 @@
-//! Who signs when the ledger does not say: after a revocation, and after its loss.
+//! The choice of the signing key without a plan in the ledger: after a revocation, and after a loss of it.
 
 use jiff::Timestamp;
 

@@ -12,7 +12,7 @@ use crate::domain::crypto::public_key::{Algorithm, KeyType, Kid, PublicKey};
 use crate::domain::object::Version;
 use crate::domain::schedule::due_at;
 
-/// What live reads showed: the `SigningKey`, then every JWKS, then the ledger, then the key pairs.
+/// The results of live reads: the `SigningKey`, then every JWKS, then the ledger, then the key pairs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// The `SigningKey`, unless it is gone or going.
@@ -34,9 +34,9 @@ pub struct Observed {
 /// The namespaces are a list that users can grow. A revocation must not wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Those of every namespace.
+    /// The JWKS of every namespace.
     AllNamespaces,
-    /// The one of the operator's namespace alone: the others could not be read.
+    /// Only the JWKS of the operator's namespace: the others could not be read.
     OperatorNamespace,
 }
 
@@ -51,9 +51,9 @@ pub struct Series {
     pub created_at: Timestamp,
     /// The generation of its spec.
     pub generation: i64,
-    /// What its keys sign with.
+    /// The algorithm of its keys.
     pub algorithm: Algorithm,
-    /// What its next key pair is like.
+    /// The type of its next key pair.
     pub shape: KeyType,
     /// How long each key signs.
     pub period: SignedDuration,
@@ -92,14 +92,14 @@ pub enum Origin {
     Claimed,
 }
 
-/// What is under the name of the JWKS in one namespace.
+/// The state of the JWKS ConfigMap in one namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigMapState {
     /// Nothing.
     Absent,
     /// A JWKS of this series.
     Owned(Published),
-    /// What a series of the same name left that is gone for certain.
+    /// The leftover of a series of the same name that is certainly deleted.
     Orphaned(Version),
     /// It belongs to another owner: left alone.
     Conflict,

@@ -1,14 +1,14 @@
-//! What becomes of a ledger or a key pair whose `SigningKey` is gone.
+//! Ledgers and key pairs whose `SigningKey` is deleted.
 //!
-//! The garbage collector deletes what a `SigningKey` owned. What was orphaned, or restored without its
-//! owner, is left to the operator: a private key must not stay, and a restore of the
-//! `SigningKey` itself may still be under way.
+//! The garbage collector deletes the objects that a `SigningKey` owned. It does not delete objects that were
+//! orphaned, or restored without their owner. The operator deletes these, because a private key must not stay.
+//! It waits first, because a restore of the `SigningKey` itself may still be running.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::schedule::{Now, saturating_add};
 
-/// What to do with such a Secret.
+/// The action for such a Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrphanAction {
     /// Write down that it was seen without its owner at that instant.
@@ -19,8 +19,8 @@ pub enum OrphanAction {
     Delete,
 }
 
-/// Decides for a Secret of which a live read says that its `SigningKey` is gone. `seen_at` is when that
-/// was first written down; `kept_for` is how long a token of it may still be signed and live.
+/// Decides for a Secret whose `SigningKey` is deleted according to a live read. `seen_at` is the first recorded
+/// time of that. `kept_for` is the time in which its tokens may still be signed and be valid.
 pub fn orphan_action(
     seen_at: Option<Timestamp>,
     kept_for: SignedDuration,

@@ -1,6 +1,6 @@
-//! What is decided while only the JWKS in the operator's own namespace is in sight.
+//! Decisions while only the JWKS in the operator's own namespace can be read.
 //!
-//! The other namespaces are what tenants write. A revocation must not wait until they can be read.
+//! Tenants write the other namespaces. A revocation must not wait until these can be read.
 
 use super::requests::{revocation_of_all_requested, revocation_requested};
 use super::{
@@ -8,7 +8,7 @@ use super::{
     published_differs,
 };
 
-/// The checks that rest upon the objects in the operator's namespace alone.
+/// The checks that depend only on the objects in the operator's namespace.
 pub(super) const CHECKS_AT_HOME: &[fn(&Context<'_>) -> Option<Step>] = &[
     recovery_has_to_wait,
     revocation_of_all_requested,

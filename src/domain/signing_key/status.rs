@@ -264,7 +264,7 @@ fn orphaned(observed: &Observed, series: &Series) -> Option<(&'static str, Strin
     listed(&format!("These namespaces have a JWKS of {object} that is not wanted there"), left)
 }
 
-/// What is the matter with some namespaces, and what hinders the first of them.
+/// The reason and the message about some namespaces, with the cause in the first of them.
 fn listed<'a>(
     matter: &str,
     hindered: impl Iterator<Item = (&'a str, (&'static str, String))>,
@@ -314,7 +314,7 @@ fn refused(observed: &Observed, series: &Series) -> Option<String> {
     if ledger.revoked.includes(wanted) {
         return None;
     }
-    // What cannot be a kid may be anything, and is not repeated.
+    // A value that cannot be a kid may be anything, so the message does not repeat it.
     let is_kid = wanted.parse::<Kid>().is_ok();
     let value =
         if is_kid { format!("is \"{wanted}\", which") } else { "has a value that".to_owned() };

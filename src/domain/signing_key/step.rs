@@ -19,8 +19,8 @@ pub enum Write {
     CreateLedger(Box<Ledger>),
     /// Make the key pair of that index and create its Secret.
     Stage(u32),
-    /// Bring this key set to these places. Each write rests upon its own ConfigMap alone, so they
-    /// may go out together and any of them may fail.
+    /// Write this key set to these places. Each write depends only on its own ConfigMap, so the writes
+    /// may be sent together, and each of them may fail.
     Publish(String, Vec<Publication>),
     /// Replace the ledger at exactly that version.
     PutLedger(Version, Box<Ledger>, Change),

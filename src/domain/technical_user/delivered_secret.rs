@@ -1,7 +1,7 @@
-//! The desired delivered Secret, and what its metadata alone shows of the present one.
+//! The desired delivered Secret, and the state of the present one as its metadata shows it.
 //!
-//! The operator never receives the data of a delivered Secret. Who wrote which field last is in the
-//! metadata (`managedFields`), so a foreign hand shows without anybody reading a value.
+//! The operator never receives the data of a delivered Secret. The metadata (`managedFields`) names the last
+//! writer of each field, so a change by another program is detected without reading a value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ pub struct Endpoints {
     pub issuer: String,
 }
 
-/// What the delivered Secret of one `TechnicalUser` shall carry beside the client secret.
+/// The desired content of the delivered Secret of one `TechnicalUser`, without the client secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredSecret {
     /// Fields and their values, in the clear: nothing here is secret.
@@ -46,7 +46,7 @@ pub enum Mutability {
     Immutable,
 }
 
-/// What the metadata of the delivered Secret shows.
+/// The delivered Secret as its metadata shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedSecret {
     /// Its uid and resourceVersion.
@@ -72,7 +72,7 @@ pub struct ObservedSecret {
     pub annotations: BTreeMap<String, String>,
     /// Whether it has the annotation of `kubectl apply`, which may hold the client secret.
     pub has_applied_copy: bool,
-    /// What the operator wrote last, by `managedFields`.
+    /// The fields that the operator wrote last, by `managedFields`.
     pub ours: ManagedFields,
     /// The other manager that wrote a field of data last, and when.
     pub foreign_fields: BTreeMap<String, String>,
@@ -161,7 +161,7 @@ impl DesiredSecret {
         Self { fields, secret_fields, labels, annotations: template.annotations.clone() }
     }
 
-    /// What has to change in the Secret, or nothing when it is as it should be.
+    /// The necessary changes in the Secret, or nothing if it is as desired.
     ///
     /// A field that another manager wrote last is written over once for each of its writes: the
     /// digest names them, so a value that already was right is written once.
@@ -212,7 +212,7 @@ impl DesiredSecret {
         let is_known = |field: &String| {
             delivered.ours.fields.contains(field) || delivered.foreign_fields.contains_key(field)
         };
-        // Without an account of the fields, the digest alone tells.
+        // Without `managedFields` only the digest shows a change.
         let is_whole = !delivered.is_tracked() || self.fields.keys().all(is_known);
         let surplus: Vec<_> = delivered
             .ours
@@ -310,7 +310,7 @@ impl ObservedSecret {
         self.belongs == Belongs::Ours && self.credential_id.is_none() && is_known && !names_data
     }
 
-    /// What a record needs to know of it.
+    /// The part that a record needs.
     pub fn credential(&self) -> DeliveredCredential<'_> {
         DeliveredCredential { version: &self.version, unaltered_id: self.unaltered_id() }
     }
@@ -331,7 +331,7 @@ pub fn own_labels(name: &str) -> BTreeMap<String, String> {
 /// The fields that always carry the client secret.
 pub const SECRET_FIELDS: [&str; 2] = ["client_secret", "client-secret"];
 
-/// What has to be written so that `wanted` holds; what we wrote once and is wanted no more goes.
+/// The writes that establish `wanted`. Entries that we wrote before and that are no longer wanted are removed.
 fn difference(
     wanted: &BTreeMap<String, String>,
     present: &BTreeMap<String, String>,

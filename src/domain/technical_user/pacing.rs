@@ -55,7 +55,7 @@ impl Context<'_> {
         let (_, current) = self.record.current()?;
         let is_loss = match cause {
             Cause::Deleted | Cause::Altered => true,
-            // What is shown and still accepted has to be replaced before its end.
+            // A client secret that is shown and still accepted has to be replaced before its end.
             Cause::Unknown => !self.delivered.is_some_and(|it| self.accepts_shown(it)),
             Cause::Unissued | Cause::Due | Cause::Requested => false,
         };

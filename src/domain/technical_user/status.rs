@@ -186,7 +186,7 @@ fn conditions(
     Some(conditions)
 }
 
-/// What a request to rotate waits for, if it waits.
+/// The message about a rotation request that waits, if one waits.
 fn waiting_request(observed: &Observed, user: &User, outcome: &Outcome) -> Option<String> {
     let ClientIdReservation::Held(_, record) = &observed.record else {
         return None;

@@ -1,4 +1,4 @@
-//! What is decided for every state of the three objects, and in which order.
+//! The decision for every state of the three objects, and the order of the checks.
 
 mod checks;
 mod clocks;

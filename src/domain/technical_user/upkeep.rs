@@ -1,4 +1,4 @@
-//! What is kept true in the Secret without a client secret, and whether its data can be changed.
+//! Corrections of the Secret that need no new client secret, and the check whether its data can be changed.
 
 use super::delivered_secret::{Mutability, ObservedSecret};
 use super::pacing::secret_is_empty;

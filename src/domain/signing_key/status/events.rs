@@ -1,4 +1,4 @@
-//! What of a change of the status is worth an Event.
+//! The Events about changes of the status.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::domain::crypto::public_key::{Algorithm, Kid, PublicKey};
 use crate::domain::signing_key::observed::object;
 use crate::domain::signing_key::{Ledger, Observed, Series};
 
-/// What is worth an Event once `present` has taken the place of `former`.
+/// The Events for the change from the status `former` to `present`.
 pub fn events(
     name: &str,
     outcome: &Outcome,
@@ -81,7 +81,7 @@ pub fn staged(series: &Series, index: u32) -> Event {
     Event::done("KeyStaged", message)
 }
 
-/// What a revocation comes to, as the ledger that it left behind says.
+/// The Event about a revocation, from the ledger after it.
 pub fn revoked(series: &Series, kid: &str, observed: &Observed, ledger: &Ledger) -> Event {
     let subject = format!("Key {kid} of {} was revoked on request", series.object());
     if ledger.live().next().is_none() && next(observed, ledger).is_none() {
@@ -100,7 +100,7 @@ pub fn revoked(series: &Series, kid: &str, observed: &Observed, ledger: &Ledger)
     Event::warning("KeyRevoked", message)
 }
 
-/// What the revocation of every key comes to.
+/// The Event about the revocation of every key.
 pub fn all_revoked(series: &Series, former: &Ledger, ledger: &Ledger) -> Event {
     let added = ledger.entries.len().saturating_sub(former.entries.len());
     let count = former.live().count().saturating_add(added);
@@ -113,8 +113,8 @@ pub fn all_revoked(series: &Series, former: &Ledger, ledger: &Ledger) -> Event {
     Event::warning("AllKeysRevoked", message)
 }
 
-/// What is worth an Event when a ledger is made where there was none: that one was lost, unless there
-/// is nothing that it can have been about.
+/// The Event about a new ledger where none existed: the former one was lost, unless no object shows that there
+/// ever was one.
 pub fn ledger_made(observed: &Observed, ledger: &Ledger) -> Option<Event> {
     let series = observed.series.as_ref()?;
     let none = BTreeSet::new();

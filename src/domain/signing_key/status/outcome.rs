@@ -51,7 +51,7 @@ pub enum Outcome {
     InvalidSpec(InvalidField),
     /// The API server did not let the operator do its work.
     Blocked {
-        /// What it met.
+        /// The reason.
         blocked_reason: BlockedReason,
         /// Whether a key signs meanwhile.
         signs: bool,
@@ -115,7 +115,7 @@ impl Outcome {
     pub fn readiness(&self, name: &str) -> Readiness {
         use Progress::{Done, Reconciling, Stalled};
         let (status, progress) = match self {
-            // What the spec says is so: nothing is left to wait for.
+            // The state of the spec is reached, so there is nothing to wait for.
             Self::Signing(_) | Self::Suspended => (ConditionStatus::True, Done),
             Self::Gone => (ConditionStatus::False, Done),
             Self::TooManyKeys => (ConditionStatus::True, Reconciling),
@@ -178,7 +178,7 @@ impl Outcome {
         }
     }
 
-    /// What an administrator has to do about an object that is not as it should be.
+    /// The remedy that an administrator applies to a faulty object.
     fn remedy(&self, object: &str) -> String {
         match self {
             Self::KeyUnreadable { secret, .. } => format!(

@@ -1,4 +1,4 @@
-//! What users, administrators and clocks do.
+//! Faults that users, administrators and clocks cause.
 
 use super::given::{HOUR, kid, nothing, rotated, signing};
 use crate::domain::schedule::ClockMonitor;

@@ -8,7 +8,7 @@ use crate::domain::policy::Policy;
 use crate::domain::signing_key::ledger::SharedSettings;
 use crate::domain::signing_key::*;
 
-/// What exists, and what time it is.
+/// The existing objects, and the time.
 pub(super) struct Given {
     pub(super) series: Series,
     pub(super) targets: BTreeMap<String, ConfigMapState>,

@@ -1,4 +1,4 @@
-//! What becomes of a series whose ledger was deleted.
+//! The recovery of a series whose ledger was deleted.
 
 use super::given::{HOUR, key, kid, rotated, signing};
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! What happens while only the operator's own namespace is in sight.
+//! Decisions while only the operator's own namespace can be read.
 
 use super::given::{HOUR, kid, rotated, signing};
 use crate::domain::signing_key::*;

@@ -1,4 +1,4 @@
-//! What is worth an Event.
+//! The Events of a `TechnicalUser`.
 
 use super::{Outcome, StatusInputs, secret_of};
 use crate::api::technical_user::{CredentialState, TechnicalUserStatus};
@@ -6,7 +6,7 @@ use crate::domain::conditions::events::{Event, condition_events, was_not_ready};
 use crate::domain::conditions::readiness::{Progress, Readiness};
 use crate::domain::technical_user::{Cause, Observed, User};
 
-/// What is worth an Event once `present` has taken the place of `former`.
+/// The Events for the change from the status `former` to `present`.
 pub fn events(
     observed: &Observed,
     situation: &StatusInputs<'_>,

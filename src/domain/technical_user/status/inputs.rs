@@ -9,10 +9,10 @@ use crate::domain::conditions::readiness::{Progress, Readiness};
 use crate::domain::schedule::{Now, saturating_add};
 use crate::domain::technical_user::{ClientIdReservation, Delivery, Observed};
 
-/// What a status says beyond what was observed.
+/// The inputs of a status beyond the observed objects.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusInputs<'a> {
-    /// What the decision came to.
+    /// The outcome of the decision.
     pub outcome: &'a Outcome,
     /// The `SigningKey` that signs the tokens of this client.
     pub signing_key: &'a ReferredKey,
@@ -23,7 +23,7 @@ pub struct StatusInputs<'a> {
 }
 
 impl StatusInputs<'_> {
-    /// What `Ready` says, given the status of before.
+    /// The content of `Ready`, for the former status.
     pub(super) fn readiness(
         &self,
         observed: &Observed,

@@ -33,7 +33,7 @@ pub enum Outcome {
     NotAllowed {
         /// The `TechnicalUser`.
         user: Box<Owner>,
-        /// What the installation does not allow.
+        /// The roles and audiences that the installation does not allow.
         excess: Box<Excess>,
     },
     /// Another `TechnicalUser` holds the client id.
@@ -79,7 +79,7 @@ pub(super) struct Names<'a> {
 // === impl Outcome ===
 
 impl Outcome {
-    /// The words for it. `works` tells whether a delivered client secret works meanwhile.
+    /// The content of `Ready`. `works` is true if a delivered client secret works in the meantime.
     pub(super) fn readiness(&self, names: &Names<'_>, works: bool) -> Readiness {
         let (status, progress) = self.status(works);
         Readiness { status, reason: self.reason(), message: self.message(names), progress }
@@ -203,7 +203,7 @@ impl Outcome {
         )
     }
 
-    /// What is wrong with which object, and what its user can do about it.
+    /// The remedy for users, with the object and the fault.
     fn remedy(&self, names: &Names<'_>, object: &str, secret: &str) -> String {
         let Names { client_id, record, first_end, .. } = names;
         match self {

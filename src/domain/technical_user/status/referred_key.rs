@@ -42,7 +42,7 @@ pub(super) struct KeyProblem {
 // === impl Ability ===
 
 impl SigningKeyState {
-    /// What can happen to a key that was read.
+    /// The states of a key that was read.
     pub const SEEN: [Self; 5] =
         [Self::Signs, Self::Missing, Self::Suspended, Self::Elsewhere, Self::NotReady];
 

@@ -150,7 +150,7 @@ pub(super) fn altered(letter: char, user: &User) -> ObservedSecret {
     delivered
 }
 
-/// What the Secret is after the refresh.
+/// The Secret after the refresh.
 pub(super) fn refreshed(mut delivered: ObservedSecret, refresh: &Refresh) -> ObservedSecret {
     change(&mut delivered.labels, &mut delivered.ours.labels, &refresh.labels);
     let mut books = refresh.annotations.clone();

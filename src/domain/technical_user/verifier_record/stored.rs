@@ -9,7 +9,7 @@ use super::{Entry, EntryState, HandledRequests, Owner, Record, Version};
 use crate::domain::crypto::client_secret::CredentialId;
 use crate::domain::unknown_fields::UnknownFields;
 
-/// What is read first: a newer operator may have written the rest.
+/// The field that is read first, because a newer operator may have written the others in another format.
 pub(super) const FORMAT_VERSION: i64 = 1;
 
 #[derive(Deserialize)]

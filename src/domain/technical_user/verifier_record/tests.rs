@@ -1,4 +1,4 @@
-//! What a record forgets and keeps, and how it is stored.
+//! The entries that a record keeps and drops, and its stored form.
 
 use serde_json::json;
 
@@ -51,7 +51,7 @@ fn bytes(record: &Record) -> Vec<u8> {
     record.to_json().to_string().into_bytes()
 }
 
-/// What is read once the stored document was changed.
+/// The record that is read after a change of the stored document.
 fn changed(change: impl FnOnce(&mut serde_json::Value)) -> Result<Record, Unreadable> {
     let mut json = record().to_json();
     change(&mut json);
