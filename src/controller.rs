@@ -16,9 +16,10 @@ use crate::api::kind::Kind;
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUser;
 use crate::domain::conditions::blocked_reason::BlockedReason;
+use crate::domain::crypto::client_secret::MalformedCredential;
 use crate::domain::policy::Policy;
 use crate::domain::technical_user::delivered_secret::Endpoints;
-use crate::environment::private_key::KeyPairs;
+use crate::environment::private_key::{KeyError, KeyPairs};
 use crate::environment::{Entropy, EntropyError};
 
 pub mod installation;
@@ -144,11 +145,14 @@ pub enum Error {
     #[error(transparent)]
     Entropy(#[from] EntropyError),
     /// No verifier could be made.
-    #[error("hashing failed")]
-    Hashing,
+    #[error("no verifier was made: {0}")]
+    Hashing(MalformedCredential),
     /// No key pair could be made.
-    #[error("generating a key pair failed")]
-    Generating,
+    #[error("no key pair was made: {0}")]
+    Generating(KeyError),
+    /// The task of that name panicked. The log has the panic.
+    #[error("the task \"{0}\" panicked: see the log line before this one")]
+    Panicked(&'static str),
 }
 
 /// When to try again.
@@ -220,7 +224,7 @@ impl Error {
     pub fn category(&self) -> &'static str {
         match self {
             Self::Api(failure) => match failure.kind {
-                ApiErrorKind::NoAnswer => "unanswered",
+                ApiErrorKind::NoAnswer(_) => "unanswered",
                 ApiErrorKind::InvalidResponse => "garbled",
                 ApiErrorKind::Oversized => "oversized",
                 ApiErrorKind::NotFound => "not_found",
@@ -240,8 +244,9 @@ impl Error {
             Self::NotConverged => "unsettled",
             Self::NoNamespace(_) => "no_namespace",
             Self::Entropy(_) => "entropy",
-            Self::Hashing => "hashing",
-            Self::Generating => "generating",
+            Self::Hashing(_) => "hashing",
+            Self::Generating(_) => "generating",
+            Self::Panicked(task) => task,
         }
     }
 
@@ -249,7 +254,7 @@ impl Error {
     pub(crate) fn retry(&self) -> Retry {
         match self {
             Self::Api(failure) => match &failure.kind {
-                ApiErrorKind::NoAnswer
+                ApiErrorKind::NoAnswer(_)
                 | ApiErrorKind::InvalidResponse
                 | ApiErrorKind::Oversized
                 | ApiErrorKind::NotFound
@@ -269,8 +274,9 @@ impl Error {
             | Self::NotConverged
             | Self::NoNamespace(_)
             | Self::Entropy(_)
-            | Self::Hashing
-            | Self::Generating => Retry::Backoff,
+            | Self::Hashing(_)
+            | Self::Generating(_)
+            | Self::Panicked(_) => Retry::Backoff,
         }
     }
 
@@ -282,8 +288,9 @@ impl Error {
             Self::NotLeading
             | Self::NoNamespace(_)
             | Self::Entropy(_)
-            | Self::Hashing
-            | Self::Generating => {
+            | Self::Hashing(_)
+            | Self::Generating(_)
+            | Self::Panicked(_) => {
                 return None;
             }
         };

@@ -64,6 +64,7 @@ impl Clock for System {
 
 impl Entropy for System {
     fn fill(&self, _label: &str, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        // The generator says no more than that it failed.
         SysRng.try_fill_bytes(bytes).map_err(|_| EntropyError)
     }
 }

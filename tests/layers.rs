@@ -289,6 +289,34 @@ fn one_module_opens_watches_and_says_how_large_their_pages_are() {
     }
 }
 
+#[test]
+fn no_error_holds_one_whose_text_quotes_values() {
+    for path in rust_files(&root().join("src")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let held = |line: &str| line.contains("#[source]") || line.contains("#[from]");
+        let quotes =
+            |line: &str| ["kube", "serde", "hyper", "Status"].iter().any(|it| line.contains(it));
+        let found = code(&text).find(|(_, line)| held(line) && quotes(line));
+        assert!(found.is_none(), "{}: keep the kind of that error alone: {found:?}", shown(&path));
+    }
+}
+
+#[test]
+fn an_error_that_is_dropped_has_a_reason_beside_it() {
+    let mut bare = Vec::new();
+    for path in rust_files(&root().join("src")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, _) in code(&text).filter(|(_, line)| line.contains("map_err(|_|")) {
+            let near = &lines[number.saturating_sub(4)..number];
+            if !near.iter().any(|line| line.trim_start().starts_with("// ")) {
+                bare.push(format!("{}:{number}", shown(&path)));
+            }
+        }
+    }
+    assert!(bare.is_empty(), "keep the kind of the cause, or say why there is none: {bare:?}");
+}
+
 fn shown(path: &Path) -> String {
     let path = path.strip_prefix(root()).unwrap();
     path.display().to_string()

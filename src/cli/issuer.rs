@@ -27,6 +27,7 @@ pub enum IssuerError {
 }
 
 pub(super) fn check_issuer(issuer: &str, is_insecure_allowed: bool) -> Result<String, IssuerError> {
+    // The message shows the value, without a password.
     let url: http::Uri = issuer.parse().map_err(|_| IssuerError::NotAUrl(shown(issuer)))?;
     let host = url.host().unwrap_or_default();
     let is_loopback = host == "localhost"

@@ -154,8 +154,9 @@ async fn stage(
         drop(permit);
         key_pair
     });
-    let key_pair = generating.await.map_err(|_| Error::Generating)?;
-    let key_pair = key_pair.map_err(|_| Error::Generating)?;
+    // No text of a panic is repeated.
+    let key_pair = generating.await.map_err(|_| Error::Panicked("generating"))?;
+    let key_pair = key_pair.map_err(Error::Generating)?;
     let secret = Redacted(key_pair_secret(&key_pair, index, series));
     let at = ObjectRef { namespace: &series.operator_namespace, name: &name };
     context.cluster.create_secret(at, &secret.0).await?;

@@ -16,7 +16,9 @@ use tokio::sync::{Semaphore, oneshot};
 use super::clients::{RegisteredClient, User, Verifiers};
 use super::{Directory, read, write};
 use crate::api::technical_user::TechnicalUser;
+use crate::domain::conditions::unavailable::NoAnswer;
 use crate::domain::crypto::client_secret::{ClientId, CredentialId};
+use crate::kubernetes::client::no_answer;
 use crate::kubernetes::codec;
 
 /// Reads clients from the API server, a few at a time.
@@ -45,8 +47,8 @@ pub enum LookupError {
     #[error("too many lookups at the API server")]
     Limited(Duration),
     /// The API server did not answer, or not in time.
-    #[error("the API server did not answer")]
-    Unanswered,
+    #[error("no answer of the API server: {0}")]
+    Unanswered(NoAnswer),
     /// The API server refused the read: a right of the token service is missing.
     #[error("the API server refused the read: the token service lacks a right")]
     Forbidden,
@@ -142,7 +144,7 @@ impl ClientLookup {
             return Err(LookupError::Limited(TIMEOUT));
         }
         admit().map_err(LookupError::Limited)?;
-        let flight = event.map(|found| found.unwrap_or(Err(LookupError::Unanswered)));
+        let flight = event.map(|found| found.unwrap_or(Err(TOO_LATE)));
         let flight = flight.boxed().shared();
         flights.insert(sought.clone(), flight.clone());
         drop(flights);
@@ -189,10 +191,11 @@ async fn look_up(
     places: Arc<Semaphore>,
 ) -> LookupResult {
     let looking = async {
-        let _permit = places.acquire().await.map_err(|_| LookupError::Unanswered)?;
+        // A closed semaphore: the process ends.
+        let _permit = places.acquire().await.map_err(|_| TOO_LATE)?;
         observe(&client, &directory, &sought).await
     };
-    tokio::time::timeout(TIMEOUT, looking).await.unwrap_or(Err(LookupError::Unanswered))
+    tokio::time::timeout(TIMEOUT, looking).await.unwrap_or(Err(TOO_LATE))
 }
 
 async fn observe(
@@ -207,6 +210,7 @@ async fn observe(
     let Some(secret) = existing(secret, "secrets", &record_name)? else {
         return Ok(None);
     };
+    // The operator reports the reason in the status of the TechnicalUser.
     let (_, record) = codec::record(&secret, Some(id)).map_err(|_| LookupError::Unreadable)?;
     let record = Verifiers::from(record);
     if !record.has(credential) {
@@ -296,7 +300,7 @@ fn existing<T>(
         }
         Err(kube::Error::Api(_)) => Err(LookupError::Failed),
         Err(kube::Error::SerdeError(_)) => Err(LookupError::Unreadable),
-        Err(_) => Err(LookupError::Unanswered),
+        Err(error) => Err(LookupError::Unanswered(no_answer(&error))),
     }
 }
 
@@ -308,6 +312,8 @@ fn is_absence(status: &Status, resource: &str, name: &str) -> bool {
     };
     status.code == 404 && status.details.as_ref().is_some_and(names_it)
 }
+
+const TOO_LATE: LookupError = LookupError::Unanswered(NoAnswer::Timeout);
 
 /// Lookups of one share at the same time: enough for 20 a second of an API server that takes 100 ms.
 const CONCURRENCY: usize = 2;

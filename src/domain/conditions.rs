@@ -4,3 +4,4 @@ pub mod blocked_reason;
 pub mod events;
 pub mod readiness;
 pub mod status;
+pub mod unavailable;

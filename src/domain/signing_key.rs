@@ -357,7 +357,7 @@ impl Context<'_> {
             self.observed.targets.values().all(|it| matches!(it, ConfigMapState::Owned(_)))
                 && !self.observed.surplus.values().any(|it| matches!(it, StaleCopy::Blocked(_)));
         let is_outage = |it: &ConfigMapState| {
-            matches!(it, ConfigMapState::Unwritable(BlockedReason::ApiServerUnavailable, _))
+            matches!(it, ConfigMapState::Unwritable(BlockedReason::ApiServerUnavailable(_), _))
         };
         let is_urgent =
             !self.is_published_at_home() || self.observed.targets.values().any(is_outage);

@@ -1,6 +1,7 @@
 //! What every message has to be like, for the tables of both kinds.
 
 use super::conditions::blocked_reason::{BlockedReason, Operation};
+use crate::domain::conditions::unavailable::Unavailable;
 
 /// Fails unless the message names the object by kind and name, is made of sentences, and fits into
 /// an Event.
@@ -43,9 +44,11 @@ fn blocked_reason_after(former: Option<&BlockedReason>) -> Option<BlockedReason>
             BlockedReason::AwaitingGarbageCollection { object: text("ConfigMap shop/other-jwks") }
         }
         Some(BlockedReason::AwaitingGarbageCollection { .. }) => {
-            BlockedReason::ApiServerUnavailable
+            BlockedReason::ApiServerUnavailable(Unavailable::Server(503))
         }
-        Some(BlockedReason::ApiServerUnavailable) => BlockedReason::WriteConflict { object: None },
+        Some(BlockedReason::ApiServerUnavailable(_)) => {
+            BlockedReason::WriteConflict { object: None }
+        }
         Some(BlockedReason::WriteConflict { object: None }) => {
             BlockedReason::WriteConflict { object: Some(text("ConfigMap shop/other-jwks")) }
         }

@@ -67,13 +67,27 @@ pub enum KeyError {
     Signing,
 }
 
+// aws-lc-rs says of most failures that they are `Unspecified`, and of a key at most that it was rejected.
+
+fn generation_failed(_: impl std::error::Error) -> KeyError {
+    KeyError::Generation
+}
+
+fn unfit(_: impl std::error::Error) -> KeyError {
+    KeyError::Unfit
+}
+
+fn signing_failed(_: impl std::error::Error) -> KeyError {
+    KeyError::Signing
+}
+
 // === making ===
 
 impl KeyPairs for System {
     fn generate(&self, _label: &str, shape: KeyType) -> Result<Pkcs8, KeyError> {
         let curve = |algorithm| {
-            let key_pair = EcdsaKeyPair::generate(algorithm).map_err(|_| KeyError::Generation)?;
-            let document = key_pair.to_pkcs8v1().map_err(|_| KeyError::Generation)?;
+            let key_pair = EcdsaKeyPair::generate(algorithm).map_err(generation_failed)?;
+            let document = key_pair.to_pkcs8v1().map_err(generation_failed)?;
             Ok(Pkcs8::new(document.as_ref().to_vec()))
         };
         match shape {
@@ -82,8 +96,8 @@ impl KeyPairs for System {
             KeyType::P384 => curve(&ECDSA_P384_SHA384_FIXED_SIGNING),
             KeyType::P521 => curve(&ECDSA_P521_SHA512_FIXED_SIGNING),
             KeyType::Ed25519 => {
-                let key_pair = Ed25519KeyPair::generate().map_err(|_| KeyError::Generation)?;
-                let document = key_pair.to_pkcs8v1().map_err(|_| KeyError::Generation)?;
+                let key_pair = Ed25519KeyPair::generate().map_err(generation_failed)?;
+                let document = key_pair.to_pkcs8v1().map_err(generation_failed)?;
                 Ok(Pkcs8::new(document.as_ref().to_vec()))
             }
         }
@@ -97,8 +111,8 @@ fn rsa(bits: u16) -> Result<Pkcs8, KeyError> {
         4096 => KeySize::Rsa4096,
         _ => return Err(KeyError::Generation),
     };
-    let key_pair = GeneratedRsa::generate(size).map_err(|_| KeyError::Generation)?;
-    let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&key_pair).map_err(|_| KeyError::Generation)?;
+    let key_pair = GeneratedRsa::generate(size).map_err(generation_failed)?;
+    let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&key_pair).map_err(generation_failed)?;
     Ok(Pkcs8::new(der.as_ref().to_vec()))
 }
 
@@ -131,7 +145,7 @@ impl PrivateKey {
     pub fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
         let (secret, public) = match KeyType::of(algorithm, None).ok_or(KeyError::Unfit)? {
             KeyType::Rsa(_) => {
-                let key_pair = RsaKeyPair::from_pkcs8(der).map_err(|_| KeyError::Unfit)?;
+                let key_pair = RsaKeyPair::from_pkcs8(der).map_err(unfit)?;
                 let public = key_pair.public_key();
                 let (n, e) = (public.modulus(), public.exponent());
                 let public = PublicKey::rsa(
@@ -143,14 +157,14 @@ impl PrivateKey {
             }
             KeyType::Ed25519 => {
                 let key_pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der);
-                let key_pair = key_pair.map_err(|_| KeyError::Unfit)?;
+                let key_pair = key_pair.map_err(unfit)?;
                 let public = PublicKey::ed25519(key_pair.public_key().as_ref());
                 (Secret::Ed25519(key_pair), public)
             }
             KeyType::P256 | KeyType::P384 | KeyType::P521 => {
                 let curve = ecdsa(algorithm).ok_or(KeyError::Unfit)?.0;
                 let key_pair = EcdsaKeyPair::from_pkcs8(curve, der);
-                let key_pair = key_pair.map_err(|_| KeyError::Unfit)?;
+                let key_pair = key_pair.map_err(unfit)?;
                 let public = PublicKey::ec(algorithm, key_pair.public_key().as_ref());
                 (Secret::Ec(key_pair), public)
             }
@@ -177,14 +191,14 @@ impl PrivateKey {
                 let (encoding, _) = rsassa(algorithm).ok_or(KeyError::Signing)?;
                 let mut signature = vec![0; key_pair.public_modulus_len()];
                 let signed = key_pair.sign(encoding, &random, message, &mut signature);
-                signed.map(|()| signature).map_err(|_| KeyError::Signing)
+                signed.map(|()| signature).map_err(signing_failed)
             }
             Secret::Ec(key_pair) => {
-                let signature = key_pair.sign(&random, message).map_err(|_| KeyError::Signing)?;
+                let signature = key_pair.sign(&random, message).map_err(signing_failed)?;
                 Ok(signature.as_ref().to_vec())
             }
             Secret::Ed25519(key_pair) => {
-                let signature = key_pair.try_sign(message).map_err(|_| KeyError::Signing)?;
+                let signature = key_pair.try_sign(message).map_err(signing_failed)?;
                 Ok(signature.as_ref().to_vec())
             }
         }

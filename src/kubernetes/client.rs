@@ -22,16 +22,19 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::api::kind::Kind;
+use crate::domain::conditions::unavailable::NoAnswer;
 use crate::domain::schedule::{ClockMonitor, Now, saturating_add};
 use crate::domain::technical_user::verifier_record::Version;
 use crate::environment::Clock;
 
 pub use self::error::{ApiError, ApiErrorKind, Operation};
+pub(crate) use self::no_answer::{ProxyRefusal, no_answer};
 use self::outage::Outage;
 pub(crate) use self::redacted::Redacted;
 use self::request::{ApiRequest, EVENTS, Resource, SECRETS};
 
 mod error;
+mod no_answer;
 mod outage;
 mod redacted;
 mod request;
@@ -242,6 +245,7 @@ impl ConditionalClient {
         call: &ApiRequest<'_>,
     ) -> Result<T, ApiError> {
         let bytes = self.send(request, call).await?;
+        // A text of serde quotes the value that it could not read.
         serde_json::from_slice(&bytes).map_err(|_| call.failure(ApiErrorKind::InvalidResponse))
     }
 
@@ -275,14 +279,16 @@ impl ConditionalClient {
         call: &ApiRequest<'_>,
     ) -> Result<Bytes, ApiError> {
         let exchange = async {
-            let unanswered = || (ApiErrorKind::NoAnswer, None);
-            let response = self.client.0.send(request).await.map_err(|_| unanswered())?;
+            let response = self.client.0.send(request).await;
+            let response =
+                response.map_err(|error| (ApiErrorKind::NoAnswer(no_answer(&error)), None))?;
             let (head, body) = response.into_parts();
             self.record_server_time(&head.headers);
             let body = Limited::new(body, limit).collect().await;
-            let too_large = |error: &BoxedError| error.is::<LengthLimitError>();
-            let kind = |error| {
-                if too_large(&error) { ApiErrorKind::Oversized } else { ApiErrorKind::NoAnswer }
+            let kind = |error: BoxedError| {
+                let is_too_large = error.is::<LengthLimitError>();
+                let unanswered = || ApiErrorKind::NoAnswer(no_answer(&*error));
+                if is_too_large { ApiErrorKind::Oversized } else { unanswered() }
             };
             let bytes = body.map_err(|error| (kind(error), None))?.to_bytes();
             if head.status.is_success() {
@@ -294,7 +300,8 @@ impl ConditionalClient {
             Err((kind, culprit))
         };
         let answer = tokio::time::timeout(TIMEOUT, exchange).await;
-        answer.unwrap_or(Err((ApiErrorKind::NoAnswer, None))).map_err(|(kind, culprit)| {
+        let late = || Err((ApiErrorKind::NoAnswer(NoAnswer::Timeout), None));
+        answer.unwrap_or_else(|_| late()).map_err(|(kind, culprit)| {
             let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
             let failure = call.failure(outage.classify(kind, self.clock.elapsed()));
             ApiError { culprit, ..failure }

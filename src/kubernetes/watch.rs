@@ -7,6 +7,7 @@ use futures::stream::{BoxStream, Stream, StreamExt};
 use kube::runtime::watcher::{self, Event};
 use tokio::time::Instant;
 
+use super::client::no_answer;
 pub(crate) use super::store::{Store, WatchEvent};
 
 /// Watches one kind of object, without end.
@@ -95,7 +96,7 @@ fn error_kind(error: &watcher::Error) -> String {
             "403 forbidden: list and watch have to be granted".to_owned()
         }
         kube::Error::Api(status) => format!("{} {}", status.code, status.reason),
-        _ => "no answer".to_owned(),
+        error => format!("no answer: {}", no_answer(error)),
     }
 }
 

@@ -103,6 +103,7 @@ fn authorities(pem: Option<&[u8]>) -> Result<Option<Vec<Vec<u8>>>, ClusterError>
     let certificates: Result<Vec<_>, _> =
         certificates.map(|it| it.map(|certificate| certificate.to_vec())).collect();
     let wrong = "the certificate-authority of its cluster is not PEM";
+    // The text of the parser quotes the file.
     certificates.map(Some).map_err(|_| ClusterError::Kubeconfig(wrong.to_owned()))
 }
 

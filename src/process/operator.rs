@@ -35,7 +35,7 @@ use crate::directory;
 use crate::domain::technical_user::delivered_secret::Endpoints;
 use crate::environment::{Entropy, System};
 use crate::heartbeat::Heartbeats;
-use crate::kubernetes::client::ConditionalClient;
+use crate::kubernetes::client::{ConditionalClient, no_answer};
 use crate::server::health;
 
 /// Runs the operator until SIGTERM or SIGINT; with `service`, everything in one process.
@@ -286,7 +286,10 @@ where
         Err(kube::Error::Api(status)) => {
             Err(unusable(&name, &format!("cannot be made ({} {})", status.code, status.reason)))
         }
-        Err(_) => Err(unusable(&name, "cannot be made: there is no answer")),
+        Err(error) => {
+            let cause = no_answer(&error);
+            Err(unusable(&name, &format!("cannot be read or created: no answer: {cause}")))
+        }
     }
 }
 

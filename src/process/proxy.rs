@@ -51,6 +51,7 @@ fn proxy(text: &str, place: &'static str) -> Result<Uri, ProxyError> {
     let text = text.trim();
     // Without a scheme it is an HTTP proxy.
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    // What is wrong with a URL is said by its form, and its text can have a password.
     let url: Uri = with_scheme.parse().map_err(|_| ProxyError::NotAUrl(place))?;
     let authority = url.authority().map(ToString::to_string).unwrap_or_default();
     if url.host().is_none_or(str::is_empty) {
@@ -62,6 +63,7 @@ fn proxy(text: &str, place: &'static str) -> Result<Uri, ProxyError> {
             let port = if url.port().is_some() { "" } else { ":1080" };
             // The proxy resolves the name either way.
             let socks = format!("socks5://{authority}{port}");
+            // As above.
             socks.parse().map_err(|_| ProxyError::NotAUrl(place))
         }
         _ => Err(ProxyError::Scheme(place)),

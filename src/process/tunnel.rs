@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tower::BoxError;
 use tower_service::Service;
 
+use crate::kubernetes::client::ProxyRefusal;
+
 /// Connects through a proxy, to which `connector` leads.
 #[derive(Clone)]
 pub(super) struct Tunnel<C> {
@@ -177,11 +179,12 @@ fn decoded(text: &str) -> Vec<u8> {
 }
 
 fn length(part: &[u8]) -> io::Result<u8> {
+    // It fails for one reason alone.
     u8::try_from(part.len()).map_err(|_| refused("it takes names of 255 bytes at most"))
 }
 
 fn refused(text: &'static str) -> io::Error {
-    io::Error::new(ErrorKind::ConnectionRefused, text)
+    io::Error::new(ErrorKind::ConnectionRefused, ProxyRefusal(text))
 }
 
 const MAX_HEAD: usize = 16 * 1024;

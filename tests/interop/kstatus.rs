@@ -10,6 +10,7 @@ use technical_user_operator::api::technical_user::SecretTemplate;
 use technical_user_operator::api::{signing_key as sk, technical_user as tu};
 use technical_user_operator::domain::conditions::blocked_reason::{BlockedReason, Operation};
 use technical_user_operator::domain::conditions::status::invalid_spec;
+use technical_user_operator::domain::conditions::unavailable::Unavailable;
 use technical_user_operator::domain::crypto::public_key::{KeyType, PublicKey};
 use technical_user_operator::domain::policy::Policy;
 use technical_user_operator::domain::schedule::{ClockMonitor, Now};
@@ -137,7 +138,7 @@ fn blocked_reasons() -> [(BlockedReason, &'static str); 8] {
             },
             IN_PROGRESS,
         ),
-        (BlockedReason::ApiServerUnavailable, IN_PROGRESS),
+        (BlockedReason::ApiServerUnavailable(Unavailable::Server(503)), IN_PROGRESS),
         (BlockedReason::WriteConflict { object: None }, IN_PROGRESS),
     ]
 }
@@ -269,7 +270,10 @@ fn beside_ready() -> Vec<(&'static str, signing_key::Observed, Now)> {
     });
     let surplus = changed(|it| {
         let place = ConfigMapRef { namespace: "shop".to_owned(), name: "default-jwks".to_owned() };
-        it.surplus.insert(place, StaleCopy::Blocked(BlockedReason::ApiServerUnavailable));
+        it.surplus.insert(
+            place,
+            StaleCopy::Blocked(BlockedReason::ApiServerUnavailable(Unavailable::Server(503))),
+        );
     });
     let rotating = changed(|it| change_ledger(it, 2, Entry::scheduled(public_key(2), at(1))));
     let exposed = changed(|it| {

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::controller::Settings;
 use crate::environment::Clock;
 use crate::heartbeat::Heartbeats;
+use crate::kubernetes::client::no_answer;
 
 /// Keeps trying to hold the lease, and says until when it is held.
 #[derive(Clone)]
@@ -281,7 +282,7 @@ fn text(error: &kube::Error) -> String {
     #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of kube that grows")]
     match error {
         kube::Error::Api(status) => format!("{} {}", status.code, status.reason),
-        _ => "no answer".to_owned(),
+        error => format!("no answer: {}", no_answer(error)),
     }
 }
 

@@ -151,7 +151,7 @@ fn is_conflict(failure: &ApiError, conflicts: usize) -> bool {
         ApiErrorKind::Conflict | ApiErrorKind::NotFound => conflicts < MAX_CONFLICTS,
         // Another uid, or an object that will never be valid: one more observation shows which.
         ApiErrorKind::Invalid => conflicts < 1,
-        ApiErrorKind::NoAnswer
+        ApiErrorKind::NoAnswer(_)
         | ApiErrorKind::InvalidResponse
         | ApiErrorKind::Oversized
         | ApiErrorKind::NamespaceGone

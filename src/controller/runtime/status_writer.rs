@@ -40,7 +40,7 @@ pub(super) async fn report_failure<R: Reconciler>(
         return;
     };
     // An API server that does not answer is not asked again.
-    if blocked_reason != BlockedReason::ApiServerUnavailable
+    if !matches!(blocked_reason, BlockedReason::ApiServerUnavailable(_))
         && let Err(failure) = R::read_facts(observation, context).await
     {
         tracing::debug!(%failure, "facts of the status not read");

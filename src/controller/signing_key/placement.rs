@@ -14,6 +14,7 @@ use super::Memory;
 use super::observed_config_map::ObservedConfigMap;
 use crate::api::signing_key::SigningKey;
 use crate::controller::{Context, Error};
+use crate::domain::conditions::unavailable::NoAnswer;
 use crate::domain::signing_key::{ConfigMapRef, ConfigMapState, Scope, Series, StaleCopy};
 use crate::kubernetes::client::{ApiError, ApiErrorKind, ObjectRef as At, Operation};
 
@@ -172,7 +173,7 @@ async fn metadata(at: At<'_>, context: &Context) -> Result<Option<ObservedConfig
 fn too_slow() -> ApiError {
     let (namespace, name) = (String::new(), String::new());
     let operation = Operation { verb: "list", resource: "configmaps", namespace, name };
-    ApiError { operation, kind: ApiErrorKind::NoAnswer, culprit: None }
+    ApiError { operation, kind: ApiErrorKind::NoAnswer(NoAnswer::Timeout), culprit: None }
 }
 
 /// Where the JWKS shall be, by a live list. A namespace that is being deleted needs none.

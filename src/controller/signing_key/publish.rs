@@ -9,6 +9,7 @@ use super::Memory;
 use super::bodies::{JwksMap, jwks_patch};
 use crate::controller::{Context, Error};
 use crate::domain::conditions::blocked_reason::BlockedReason;
+use crate::domain::conditions::unavailable::Unavailable;
 use crate::domain::crypto::jwks::Jwks;
 use crate::domain::object::Version;
 use crate::domain::signing_key::{self, Publication, Series};
@@ -58,7 +59,7 @@ pub(super) async fn publish_all(
     for (publication, outcome) in outcomes {
         match outcome {
             Outcome::Done(Ok(())) => {}
-            Outcome::Untried => memory.block(&publication, BlockedReason::ApiServerUnavailable),
+            Outcome::Untried => memory.block(&publication, NOT_TRIED),
             Outcome::Done(Err(failure)) => {
                 condition = condition.and(elsewhere(&publication, failure, is_outage, memory));
             }
@@ -119,7 +120,7 @@ fn elsewhere(
     }
     // The cause is usually a webhook of that namespace.
     let namespace = publication.namespace();
-    let has_hung = failure.kind == ApiErrorKind::NoAnswer;
+    let has_hung = matches!(failure.kind, ApiErrorKind::NoAnswer(_));
     if has_hung {
         memory.slow.insert(namespace.to_owned());
     }
@@ -147,7 +148,7 @@ fn is_last_word(kind: &ApiErrorKind) -> bool {
         | ApiErrorKind::NamespaceTerminating
         | ApiErrorKind::Invalid
         | ApiErrorKind::Refused(..) => true,
-        ApiErrorKind::NoAnswer
+        ApiErrorKind::NoAnswer(_)
         | ApiErrorKind::InvalidResponse
         | ApiErrorKind::Oversized
         | ApiErrorKind::NotFound
@@ -216,7 +217,7 @@ async fn is_outage(map: &JwksMap, series: &Series, context: &Context) -> bool {
         matches!(
             failure.kind,
             ApiErrorKind::Server(..)
-                | ApiErrorKind::NoAnswer
+                | ApiErrorKind::NoAnswer(_)
                 | ApiErrorKind::InvalidResponse
                 | ApiErrorKind::TooManyRequests(_)
         )
@@ -283,9 +284,12 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// Nothing that etcd takes is larger, not even as JSON with every character escaped.
 const MAX_BYTES: usize = 16 << 20;
 
+const NOT_TRIED: BlockedReason = BlockedReason::ApiServerUnavailable(Unavailable::NotTried);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::conditions::unavailable::NoAnswer;
 
     fn create(namespaces: &[&str]) -> Vec<Publication> {
         namespaces.iter().map(|it| Publication::Create((*it).to_owned())).collect()
@@ -351,7 +355,12 @@ mod tests {
         let publication = Publication::Create("shop".to_owned());
 
         assert_eq!(
-            elsewhere(&publication, failure(ApiErrorKind::NoAnswer), false, &mut memory),
+            elsewhere(
+                &publication,
+                failure(ApiErrorKind::NoAnswer(NoAnswer::Timeout)),
+                false,
+                &mut memory
+            ),
             Ok(())
         );
 

@@ -118,8 +118,9 @@ async fn draw(
         drop(permit);
         (secret, verifier)
     });
-    let (secret, verifier) = hashing.await.map_err(|_| Error::Hashing)?;
-    Ok((id, secret, verifier.map_err(|_| Error::Hashing)?))
+    // No text of a panic is repeated.
+    let (secret, verifier) = hashing.await.map_err(|_| Error::Panicked("hashing"))?;
+    Ok((id, secret, verifier.map_err(Error::Hashing)?))
 }
 
 /// More than the deadline of the registration, which lies between.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::readiness::Progress;
+use super::unavailable::Unavailable;
 
 /// One request to the API server, in the words of RBAC.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub enum BlockedReason {
         object: String,
     },
     /// The API server cannot be reached, is overloaded, or failed.
-    ApiServerUnavailable,
+    ApiServerUnavailable(Unavailable),
     /// Another program changes what the operator writes, again and again.
     WriteConflict {
         /// The kind, namespace and name of what is changed, unless it is one of several objects.
@@ -79,7 +80,7 @@ impl BlockedReason {
             | Self::Refused { .. } => Progress::Stalled,
             Self::NamespaceTerminating { .. }
             | Self::AwaitingGarbageCollection { .. }
-            | Self::ApiServerUnavailable
+            | Self::ApiServerUnavailable(_)
             | Self::WriteConflict { .. } => Progress::Reconciling,
         }
     }
@@ -92,7 +93,7 @@ impl BlockedReason {
             Self::NamespaceTerminating { .. } => "NamespaceTerminating",
             Self::Denied { .. } | Self::Refused { .. } => "AdmissionDenied",
             Self::AwaitingGarbageCollection { .. } => "AwaitingGarbageCollection",
-            Self::ApiServerUnavailable => "ApiServerUnavailable",
+            Self::ApiServerUnavailable(_) => "ApiServerUnavailable",
             Self::WriteConflict { .. } => "WriteConflict",
         }
     }
@@ -135,9 +136,9 @@ impl BlockedReason {
                 "{object} still belongs to a deleted resource of the same name. The operator \
                  deletes it if the garbage collector of Kubernetes does not."
             ),
-            Self::ApiServerUnavailable => {
-                "The API server does not answer as it should. The operator tries again.".to_owned()
-            }
+            Self::ApiServerUnavailable(why) => format!(
+                "The API server does not answer as it should ({why}). The operator tries again."
+            ),
             Self::WriteConflict { object: Some(object) } => format!(
                 "Another program keeps changing {object}, which the operator writes. Find that \
                  program: metadata.managedFields names it."

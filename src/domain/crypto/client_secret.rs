@@ -206,6 +206,7 @@ impl Verifier {
     ) -> Result<Self, MalformedCredential> {
         bcrypt::non_truncating_hash_with_salt(secret.reveal(), cost, salt)
             .map(|parts| Self(parts.to_string()))
+            // Of what a caller can get wrong, the cost is all there is.
             .map_err(|_| MalformedCredential::Cost)
     }
 
@@ -224,6 +225,7 @@ impl FromStr for Verifier {
     type Err = MalformedCredential;
 
     fn from_str(text: &str) -> Result<Self, MalformedCredential> {
+        // The text of bcrypt quotes the hash.
         text.parse::<bcrypt::HashParts>().map_err(|_| MalformedCredential::Verifier)?;
         Ok(Self(text.to_owned()))
     }

@@ -67,6 +67,7 @@ impl ClientCredentials {
         }
         let encoded = basic(authorization).ok_or(ClientAuthError::Unknown)?;
         let decoded = LENIENT.decode(encoded).map(Zeroizing::new);
+        // The text of the decoder quotes a byte of the header.
         let decoded = decoded.map_err(|_| ClientAuthError::Malformed)?;
         let colon =
             decoded.iter().position(|byte| *byte == b':').ok_or(ClientAuthError::Malformed)?;
@@ -100,7 +101,9 @@ impl ClientCredentials {
     }
 
     fn parsed(id: &str, secret: &str, method: ClientAuthMethod) -> Result<Self, ClientAuthError> {
+        // A caller learns of no credential what is wrong with it.
         let client_id = id.parse().map_err(|_| ClientAuthError::Malformed)?;
+        // The same.
         let secret = secret.parse().map_err(|_| ClientAuthError::Malformed)?;
         Ok(Self { client_id, secret, method })
     }

@@ -230,10 +230,12 @@ impl Ledger {
     ///
     /// [`Unreadable`]. Such a ledger is never written over: servers may still sign by it.
     pub fn from_json(bytes: &[u8], uid: &str) -> Result<Self, Unreadable> {
+        // A text of serde quotes the value that it could not read.
         let format: Format = serde_json::from_slice(bytes).map_err(|_| Unreadable::Malformed)?;
         if format.format_version != FORMAT_VERSION {
             return Err(Unreadable::FormatVersion);
         }
+        // The same.
         let mut ledger: Self = serde_json::from_slice(bytes).map_err(|_| Unreadable::Malformed)?;
         if ledger.uid != uid {
             return Err(Unreadable::Owner);

@@ -269,10 +269,12 @@ impl Record {
     ///
     /// [`Unreadable`]. Such a record is never written over: the verifiers in it may be all there is.
     pub fn from_json(bytes: &[u8], client_id: Option<&ClientId>) -> Result<Self, Unreadable> {
+        // A text of serde quotes the value that it could not read.
         let format: Format = serde_json::from_slice(bytes).map_err(|_| Unreadable::Malformed)?;
         if format.format_version != FORMAT_VERSION {
             return Err(Unreadable::FormatVersion);
         }
+        // The same.
         let stored: Stored = serde_json::from_slice(bytes).map_err(|_| Unreadable::Malformed)?;
         let mut record = stored.into_record().ok_or(Unreadable::Malformed)?;
         if client_id.is_some_and(|expected| *expected != record.client_id) {

@@ -8,6 +8,7 @@ use http::StatusCode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 use crate::domain::conditions::blocked_reason::BlockedReason;
+use crate::domain::conditions::unavailable::{NoAnswer, Unavailable};
 
 pub use crate::domain::conditions::blocked_reason::Operation;
 
@@ -27,7 +28,7 @@ pub struct ApiError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiErrorKind {
     /// No answer, or none in time: the call may have been carried out.
-    NoAnswer,
+    NoAnswer(NoAnswer),
     /// The answer was no JSON of the expected form. The call was carried out.
     InvalidResponse,
     /// The answer was larger than the caller takes.
@@ -64,6 +65,7 @@ impl ApiError {
             let operation = self.operation.clone();
             BlockedReason::Refused { operation, reason: reason.to_owned() }
         };
+        let unavailable = BlockedReason::ApiServerUnavailable;
         match &self.kind {
             ApiErrorKind::Forbidden => {
                 BlockedReason::Forbidden { operation, account: self.culprit.clone() }
@@ -82,11 +84,11 @@ impl ApiError {
             ApiErrorKind::Conflict | ApiErrorKind::NotFound => {
                 BlockedReason::WriteConflict { object: Some(operation.object()) }
             }
-            ApiErrorKind::NoAnswer
-            | ApiErrorKind::InvalidResponse
-            | ApiErrorKind::Oversized
-            | ApiErrorKind::TooManyRequests(_)
-            | ApiErrorKind::Server(..) => BlockedReason::ApiServerUnavailable,
+            ApiErrorKind::NoAnswer(cause) => unavailable(Unavailable::NoAnswer(*cause)),
+            ApiErrorKind::InvalidResponse => unavailable(Unavailable::InvalidResponse),
+            ApiErrorKind::Oversized => unavailable(Unavailable::Oversized),
+            ApiErrorKind::TooManyRequests(_) => unavailable(Unavailable::TooManyRequests),
+            ApiErrorKind::Server(code, _) => unavailable(Unavailable::Server(*code)),
         }
     }
 }
@@ -100,7 +102,7 @@ impl ApiErrorKind {
             | Self::Forbidden
             | Self::AdmissionDenied(_)
             | Self::QuotaExceeded => true,
-            Self::NoAnswer
+            Self::NoAnswer(_)
             | Self::InvalidResponse
             | Self::Oversized
             | Self::NotFound
@@ -150,7 +152,7 @@ impl ApiErrorKind {
 impl fmt::Display for ApiErrorKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoAnswer => formatter.write_str("no answer in time"),
+            Self::NoAnswer(cause) => write!(formatter, "no answer: {cause}"),
             Self::InvalidResponse => formatter.write_str("an answer that cannot be read"),
             Self::Oversized => formatter.write_str("an answer that is too large"),
             Self::NotFound => formatter.write_str("not found"),
@@ -202,7 +204,7 @@ pub(super) fn culprit(kind: &ApiErrorKind, status: &Status) -> Option<String> {
             let (namespace, name) = rest.split_once('"')?.0.split_once(':')?;
             (is_name(namespace) && is_name(name)).then(|| format!("{namespace}/{name}"))
         }
-        ApiErrorKind::NoAnswer
+        ApiErrorKind::NoAnswer(_)
         | ApiErrorKind::InvalidResponse
         | ApiErrorKind::Oversized
         | ApiErrorKind::NotFound

@@ -16,7 +16,7 @@ impl Outage {
     /// A server that comes back refuses everybody until it has read its own roles: that says nothing
     /// of a right.
     pub(super) fn classify(&mut self, kind: ApiErrorKind, elapsed: Duration) -> ApiErrorKind {
-        if matches!(kind, ApiErrorKind::NoAnswer | ApiErrorKind::Server(..)) {
+        if matches!(kind, ApiErrorKind::NoAnswer(_) | ApiErrorKind::Server(..)) {
             self.last = Some(elapsed);
         }
         let is_returning = self.last.is_some_and(|last| elapsed.saturating_sub(last) < RECOVERY);
@@ -34,6 +34,7 @@ const RECOVERY: Duration = Duration::from_secs(30);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::conditions::unavailable::NoAnswer;
 
     #[test]
     fn a_refusal_counts_unless_the_server_was_just_away() {
@@ -41,7 +42,7 @@ mod tests {
         let mut outage = Outage::default();
 
         let at_rest = outage.classify(ApiErrorKind::Forbidden, seconds(0));
-        outage.classify(ApiErrorKind::NoAnswer, seconds(100));
+        outage.classify(ApiErrorKind::NoAnswer(NoAnswer::Refused), seconds(100));
         let returning = outage.classify(ApiErrorKind::Forbidden, seconds(129));
         let returned = outage.classify(ApiErrorKind::Forbidden, seconds(130));
 
@@ -59,7 +60,7 @@ mod tests {
             ApiErrorKind::NotFound,
             ApiErrorKind::Conflict,
             ApiErrorKind::QuotaExceeded,
-            ApiErrorKind::NoAnswer,
+            ApiErrorKind::NoAnswer(NoAnswer::Timeout),
         ] {
             assert_eq!(outage.classify(kind.clone(), Duration::ZERO), kind);
         }

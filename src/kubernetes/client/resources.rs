@@ -146,6 +146,7 @@ impl ConditionalClient {
         let call = ApiRequest::on(CONFIG_MAPS, at, "get");
         let answer = self.send_within(limit, call.request(Method::GET), &call).await;
         let map = answer.and_then(|bytes| {
+            // A text of serde quotes the value that it could not read.
             serde_json::from_slice(&bytes).map_err(|_| call.failure(ApiErrorKind::InvalidResponse))
         });
         absent_as_none(map)

@@ -115,6 +115,7 @@ impl BodyBounds {
         let mut whole = Vec::new();
         while let Some(frame) = body.frame().await {
             // Trailers say nothing to us.
+            // Whatever broke it, no answer reaches its sender.
             let Ok(piece) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
             if whole.len().saturating_add(piece.len()) > self.bytes {
                 return Err(BodyError::TooLarge);

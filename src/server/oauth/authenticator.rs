@@ -263,6 +263,7 @@ impl Authenticator {
         proof: [u8; 32],
     ) -> Result<bool, AuthError> {
         let turn = tokio::time::timeout(TIMEOUT, memory.hash_lock()).await;
+        // Time is up: there is no other cause.
         let turn = turn.map_err(|_| AuthError::Unchecked(Reason::HashingSlow, RETRY_AFTER))?;
         if let Some(right) = memory.proof() {
             return Ok(SecretMac::agree(right, &proof));

@@ -58,6 +58,7 @@ impl Hashing {
     ) -> Result<bool, Full> {
         let (answer, answered) = oneshot::channel();
         let job = Job { verifier: verifier.clone(), secret: secret.clone(), answer };
+        // It is full for one reason alone.
         let needs_thread = self.lock().join(namespace, job).map_err(|_| Full(PATIENCE))?;
         if needs_thread {
             let line = Arc::clone(&self.line);

@@ -77,7 +77,7 @@ impl Reason {
             Self::Guesses => "wrong_secrets_of_client",
             Self::Failures => "failures_of_all",
             Self::Lookup(LookupError::Limited(_)) => "lookup_rate",
-            Self::Lookup(LookupError::Unanswered) => "lookup_unanswered",
+            Self::Lookup(LookupError::Unanswered(_)) => "lookup_unanswered",
             Self::Lookup(LookupError::Forbidden) => "lookup_forbidden",
             Self::Lookup(LookupError::Failed) => "lookup_failed",
             Self::Lookup(LookupError::Unreadable) => "record_unreadable",

@@ -62,6 +62,7 @@ impl TokenEndpoint {
         let issued_at = self.clock.now();
         let signer =
             self.directory.signer_of(&request.known, issued_at).map_err(signing_unavailable)?;
+        // The generator says no more than that it failed.
         let id = self.tokens.ids.draw(&*self.entropy).map_err(|_| signing_failed())?;
         let claims = Claims {
             issuer: self.issuer.url(),
@@ -77,12 +78,14 @@ impl TokenEndpoint {
         let type_ = client.type_of(&granted, &self.terms);
         claims.append_signing_input(signer.headers.of_type(type_), &mut answer);
         let input = answer.get(begin..).unwrap_or_default();
+        // Signing fails for one reason alone.
         let signature = signer.key.sign(input.as_bytes()).map_err(|_| signing_failed())?;
         append_signature(&signature, &mut answer);
         // `scope` is present only if it differs from the request: some clients take it for an error.
         let is_asked = form.scope.as_deref().is_some_and(|scope| granted.is_scope(scope));
         let scope = (!is_asked && !granted.roles.is_empty()).then(|| granted.scope());
         let lifetime = claims.expires_at().as_second() - issued_at.as_second();
+        // A `String` takes every text.
         append_rest(lifetime, scope, &mut answer).map_err(|_| signing_failed())?;
         let kid = signer.key.public().kid();
         self.audit.issued(|| Issued::of(&request.known, &claims, kid, (request.method, source)));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::given::{HOUR, key, kid, rotated, signing};
 use crate::api::signing_key::KeyState;
 use crate::domain::conditions::blocked_reason::{BlockedReason, Operation};
+use crate::domain::conditions::unavailable::Unavailable;
 use crate::domain::schedule::ClockMonitor;
 use crate::domain::signing_key::*;
 
@@ -13,14 +14,19 @@ fn a_namespace_that_cannot_be_written_is_told_when_it_begins_and_when_it_ends() 
     let mut given = signing();
     let calm = given.status(None);
     let ours = given.targets["shop"].clone();
-    let blocked = ConfigMapState::Unwritable(BlockedReason::ApiServerUnavailable, BTreeSet::new());
+    let blocked = ConfigMapState::Unwritable(
+        BlockedReason::ApiServerUnavailable(Unavailable::Server(503)),
+        BTreeSet::new(),
+    );
 
     given.targets.insert("shop".to_owned(), blocked);
     let event = given.events(Some(&calm));
     let incomplete = given.status(Some(&calm));
     let cut_short = Observed { targets: BTreeMap::new(), ..given.observed() };
-    let failed =
-        Outcome::Blocked { blocked_reason: BlockedReason::ApiServerUnavailable, signs: true };
+    let failed = Outcome::Blocked {
+        blocked_reason: BlockedReason::ApiServerUnavailable(Unavailable::Server(503)),
+        signs: true,
+    };
     let unseen = status::status(&cut_short, &failed, Some(&incomplete), Now::at(given.now));
     given.targets.insert("shop".to_owned(), ours);
     let ended = given.events(Some(&incomplete));

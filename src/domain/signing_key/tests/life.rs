@@ -4,6 +4,7 @@ use super::given::{HOUR, key, kid, nothing, rotated, signing};
 use std::collections::BTreeSet;
 
 use crate::domain::conditions::blocked_reason::BlockedReason;
+use crate::domain::conditions::unavailable::Unavailable;
 use crate::domain::crypto::public_key::{Algorithm, KeyType, PublicKey};
 use crate::domain::signing_key::*;
 
@@ -187,8 +188,10 @@ fn a_first_look_that_fails_does_not_lose_the_mark() {
     given.series.origin = Origin::Bootstrapped;
     given.ledger = LedgerState::Unread;
 
-    let failed =
-        Outcome::Blocked { blocked_reason: BlockedReason::ApiServerUnavailable, signs: false };
+    let failed = Outcome::Blocked {
+        blocked_reason: BlockedReason::ApiServerUnavailable(Unavailable::Server(503)),
+        signs: false,
+    };
 
     assert_eq!(given.status_at_rest(&failed).bootstrapped, Some(true));
 }

@@ -9,6 +9,7 @@ use crate::api::signing_key::SigningKeyStatus;
 use crate::domain::conditions::blocked_reason::BlockedReason;
 use crate::domain::conditions::events::Event;
 use crate::domain::conditions::status::{invalid_spec, is_same};
+use crate::domain::conditions::unavailable::Unavailable;
 use crate::domain::crypto::public_key::Algorithm;
 use crate::domain::invalid_field::InvalidField;
 use crate::domain::schedule::ClockMonitor;
@@ -52,9 +53,10 @@ fn verdict_after(former: Option<&Outcome>) -> Option<Outcome> {
         }
         Some(Outcome::LedgerUnreadable { .. }) => Outcome::JwksConflict(place()),
         Some(Outcome::JwksConflict(_)) => Outcome::InvalidSpec(field()),
-        Some(Outcome::InvalidSpec(_)) => {
-            Outcome::Blocked { blocked_reason: BlockedReason::ApiServerUnavailable, signs: true }
-        }
+        Some(Outcome::InvalidSpec(_)) => Outcome::Blocked {
+            blocked_reason: BlockedReason::ApiServerUnavailable(Unavailable::Server(503)),
+            signs: true,
+        },
         Some(Outcome::Blocked { .. }) => return None,
     })
 }
@@ -162,7 +164,10 @@ fn troubled() -> Vec<(Given, Now)> {
     add(|given| {
         given.targets.insert("shop".to_owned(), ConfigMapState::Conflict);
         let place = ConfigMapRef { namespace: "old".to_owned(), name: "default-jwks".to_owned() };
-        given.surplus.insert(place, StaleCopy::Blocked(BlockedReason::ApiServerUnavailable));
+        given.surplus.insert(
+            place,
+            StaleCopy::Blocked(BlockedReason::ApiServerUnavailable(Unavailable::Server(503))),
+        );
     });
     for blocked_reason in every_blocked_reason() {
         let mut given = signing();

@@ -7,6 +7,7 @@ use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::signing_key::SigningKey;
 use crate::api::technical_user::TechnicalUserStatus;
 use crate::domain::conditions::blocked_reason::{BlockedReason, Operation};
+use crate::domain::conditions::unavailable::Unavailable;
 use crate::domain::schedule::{ClockMonitor, Now};
 use crate::domain::technical_user::status::{self, ReferredKey, SigningKeyState, StatusInputs};
 use crate::domain::technical_user::{Delivery, Observed, Outcome, User};
@@ -99,7 +100,8 @@ fn a_user_follows_its_signing_key_when_it_goes_and_when_it_comes() {
 #[test]
 fn a_signing_key_that_nobody_looked_at_leaves_what_was_said_of_it() {
     let seen = delivered();
-    let unavailable = Outcome::Blocked(BlockedReason::ApiServerUnavailable);
+    let unavailable =
+        Outcome::Blocked(BlockedReason::ApiServerUnavailable(Unavailable::Server(503)));
     let calm = tell(&seen, (&Outcome::Delivered, SigningKeyState::Signs), None, now()).status;
     let gone = tell(&seen, (&Outcome::Delivered, SigningKeyState::Missing), None, now()).status;
 
@@ -279,4 +281,13 @@ fn clocks_in_doubt_are_told() {
         assert_eq!(condition(&status, "ClockSkew").unwrap().reason, reason);
         assert_eq!(summary(&status), (True, "Issued", false, false));
     }
+}
+
+#[test]
+fn a_status_survives_its_journey_through_json() {
+    let status = event(&delivered(), &Outcome::Delivered);
+
+    let json = serde_json::to_string(&status).unwrap();
+
+    assert_eq!(serde_json::from_str::<TechnicalUserStatus>(&json).unwrap(), status);
 }

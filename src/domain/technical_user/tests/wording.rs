@@ -7,6 +7,7 @@ use super::given::{at, current, hours, now, observed, old, record, showing, user
 use crate::api::condition::Condition;
 use crate::domain::conditions::blocked_reason::BlockedReason;
 use crate::domain::conditions::events::Event;
+use crate::domain::conditions::unavailable::Unavailable;
 use crate::domain::invalid_field::InvalidField;
 use crate::domain::policy::Policy;
 use crate::domain::schedule::ClockMonitor;
@@ -72,7 +73,9 @@ fn verdict_after(former: Option<&Outcome>) -> Option<Outcome> {
             Outcome::LossesPaced { replaced: 3, resumes_at: at(5) }
         }
         Some(Outcome::LossesPaced { .. }) => Outcome::InvalidSpec(field()),
-        Some(Outcome::InvalidSpec(_)) => Outcome::Blocked(BlockedReason::ApiServerUnavailable),
+        Some(Outcome::InvalidSpec(_)) => {
+            Outcome::Blocked(BlockedReason::ApiServerUnavailable(Unavailable::Server(503)))
+        }
         Some(Outcome::Blocked(_)) => return None,
     })
 }

@@ -217,6 +217,7 @@ impl Files {
         let unreadable = |error| CertificateError::Unreadable(certificate(), error, CHAIN);
         let chain = read.certificate.map_err(unreadable)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
+        // The text of the parser quotes the file.
         let chain = chain.map_err(|_| CertificateError::NotPem(certificate(), CHAIN))?;
         if chain.is_empty() {
             return Err(CertificateError::NoCertificate(certificate()));
