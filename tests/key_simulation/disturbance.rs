@@ -1,6 +1,6 @@
 //! What happens to this kind alone, and what follows from each disturbance.
 
-use crate::harness::disturbance::{HOUR, HOUR_BACK, SECONDS, YEAR, YEAR_BACK};
+use crate::harness::disturbance::YEAR;
 
 pub(crate) use crate::harness::disturbance::Disturbance;
 
@@ -17,31 +17,12 @@ pub(crate) enum Own {
     KeyPairDeleted,
 }
 
-impl Disturbance {
-    pub(crate) const ALL: [Self; 21] = [
-        Self::SecondReplica,
-        Self::FrozenWatches,
-        Self::ClosedWatches,
-        Self::Compaction,
-        Self::LocalClock(HOUR),
-        Self::LocalClock(HOUR_BACK),
-        Self::LocalClock(YEAR),
-        Self::LocalClock(YEAR_BACK),
-        Self::LocalClock(SECONDS),
-        Self::BothClocks(HOUR),
-        Self::BothClocks(HOUR_BACK),
-        Self::BothClocks(YEAR),
-        Self::BothClocks(YEAR_BACK),
-        Self::Restore,
-        Self::MonthOff,
-        Self::StatusWiped,
-        Self::Away,
-        Self::Own(Own::JwksDeleted),
-        Self::Own(Own::JwksEdited),
-        Self::Own(Own::LedgerDeleted),
-        Self::Own(Own::KeyPairDeleted),
-    ];
+impl Own {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::JwksDeleted, Self::JwksEdited, Self::LedgerDeleted, Self::KeyPairDeleted];
+}
 
+impl Disturbance {
     /// Whether more or fewer keys are right than without it: somebody undid what the operator had
     /// done, or so much time passed that the next key is due. A first key is dated by the clock that
     /// is behind, so that it signs at once: a year behind, the next one is due when that is mended. Where
@@ -50,7 +31,7 @@ impl Disturbance {
         let undoes =
             matches!(self, Self::Restore | Self::Own(Own::LedgerDeleted | Own::KeyPairDeleted));
         let leaps = matches!(self, Self::BothClocks(_));
-        undoes || leaps || self == Self::LocalClock(YEAR_BACK)
+        undoes || leaps || self == Self::LocalClock(-YEAR)
     }
 
     /// Whether it sets a clock far enough for a key to be due early or late.

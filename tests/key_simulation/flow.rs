@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::goal::Goal;
+use crate::harness::flow::{Step, step};
 use crate::stored::{JWKS, NAME};
 use crate::world::World;
 
@@ -17,12 +18,6 @@ pub(crate) struct Flow {
     pub(crate) is_timed: bool,
     /// Whether the operator makes the series itself.
     pub(crate) bootstrap: bool,
-}
-
-/// Something that users do, and what must come of it.
-pub(crate) struct Step {
-    pub(crate) acts: Vec<Act>,
-    pub(crate) goal: Goal,
 }
 
 /// What a user does.
@@ -105,11 +100,6 @@ pub(crate) fn all() -> Vec<Flow> {
     flows.extend(around_the_jwks());
     flows.extend(around_the_series());
     flows
-}
-
-/// The story of that name.
-pub(crate) fn named(name: &str) -> Option<Flow> {
-    all().into_iter().find(|flow| flow.name == name)
 }
 
 fn life() -> Vec<Flow> {
@@ -242,10 +232,6 @@ fn around_the_series() -> Vec<Flow> {
 
 fn flow(name: &'static str, before: Vec<Step>, steps: Vec<Step>) -> Flow {
     Flow { name, before, steps, is_timed: false, bootstrap: false }
-}
-
-fn step(acts: Vec<Act>, goal: Goal) -> Step {
-    Step { acts, goal }
 }
 
 fn settled(index: u32) -> Goal {

@@ -8,9 +8,9 @@ use technical_user_operator::domain::oauth::signer::{Aged, SignerInputs, Signing
 use technical_user_operator::domain::signing_key::Ledger;
 use technical_user_operator::environment::Clock as _;
 
+use crate::harness::stored::{self, condition, is, is_handled, owner_of, uid_of};
 use crate::servers::VIEW_AGE;
-use crate::stored::ledger_of;
-use crate::stored::{JWKS, NAME, OPERATOR, jwks_of, owner_of, uid_of};
+use crate::stored::{JWKS, NAME, OPERATOR, jwks_of, ledger_of};
 use crate::world::World;
 
 /// A state of the cluster that has to be reached.
@@ -48,10 +48,7 @@ impl Goal {
                 let is_later = ledger.live().any(|(it, _)| it > *index);
                 is(ledger.entries.contains_key(index) || is_later, "it has no time yet")
             }
-            Self::Said(reason) => {
-                let said = &condition(&series(world)?, "Ready").ok_or("no condition Ready")?;
-                is(said["reason"] == *reason, &format!("the reason is {}", said["reason"]))
-            }
+            Self::Said(reason) => stored::says(&series(world)?, reason),
             Self::Incomplete { reason } => {
                 let series = series(world)?;
                 let said = condition(&series, "JWKSIncomplete").ok_or("nothing is incomplete")?;
@@ -70,11 +67,7 @@ impl Goal {
 
 fn is_ready(world: &World) -> Result<(), String> {
     let series = series(world)?;
-    let generation = &series["metadata"]["generation"];
-    let ready = condition(&series, "Ready").ok_or("no condition Ready")?;
-    is(ready["status"] == "True", &format!("not ready: {}", ready["reason"]))?;
-    is(series["status"]["observedGeneration"] == *generation, "observedGeneration")?;
-    for trouble in [
+    let troubles = [
         "Stalled",
         "Reconciling",
         "ClockSkew",
@@ -82,21 +75,18 @@ fn is_ready(world: &World) -> Result<(), String> {
         "JWKSIncomplete",
         "JWKSOrphaned",
         "RevokedKeyPublished",
+    ];
+    stored::is_ready(&series, &troubles)?;
+    for (request, field) in [
+        ("rotate", "lastHandledRotateAt"),
+        ("revoke", "lastHandledRevokeAt"),
+        ("revoke-all", "lastHandledRevokeAllAt"),
     ] {
-        is(condition(&series, trouble).is_none(), trouble)?;
-    }
-    for (annotation, field) in [
-        ("iam.cyoda.com/rotate-requested-at", "lastHandledRotateAt"),
-        ("iam.cyoda.com/revoke-requested-at", "lastHandledRevokeAt"),
-        ("iam.cyoda.com/revoke-all-requested-at", "lastHandledRevokeAllAt"),
-    ] {
-        let asked = &series["metadata"]["annotations"][annotation];
         // A ledger that is made anew knows no kid whose pair went with its revocation.
         let is_forgotten = world.has_lost_ledger()
-            && field == "lastHandledRevokeAt"
+            && request == "revoke"
             && condition(&series, "RevocationRequestInvalid").is_some();
-        let is_handled = asked.is_null() || series["status"][field] == *asked;
-        is(is_handled || is_forgotten, field)?;
+        is(is_handled(&series, request, field) || is_forgotten, field)?;
     }
     Ok(())
 }
@@ -180,13 +170,4 @@ pub(crate) fn ledger(world: &World) -> Result<Ledger, String> {
     let name = format!("sk-{}", uid_of(&series(world)?));
     let secret = world.server.get("secrets", OPERATOR, &name);
     secret.as_ref().and_then(ledger_of).ok_or_else(|| "no ledger".to_owned())
-}
-
-fn condition(series: &Value, type_: &str) -> Option<Value> {
-    let conditions = series["status"]["conditions"].as_array()?;
-    conditions.iter().find(|condition| condition["type"] == type_).cloned()
-}
-
-fn is(holds: bool, otherwise: &str) -> Result<(), String> {
-    holds.then_some(()).ok_or_else(|| otherwise.to_owned())
 }

@@ -41,7 +41,7 @@ use crate::run::play;
 #[test]
 fn a_rotation_writes_every_jwks_twice_and_rest_writes_nothing() {
     let untroubled = |name: &str| {
-        let flow = flow::named(name).unwrap();
+        let flow = harness::flow::named(name).unwrap();
         let case = Case { flow: name.to_owned(), conditions: Vec::new() };
         let outcome = play(&flow, &case, SEED, None);
         assert!(outcome.is_clean(), "{}", story(&case, &outcome, None));

@@ -18,9 +18,10 @@ use technical_user_operator::environment::private_key::PrivateKey;
 
 use crate::allowed_violations::{Excuses, last_token_of};
 use crate::harness::clock::WallClock;
+use crate::harness::stored::{is_operator, owner_of};
 use crate::servers::{Servers, token_life};
 use crate::stored::{JWKS, NAME, OPERATOR, is_selected, jwks_of, ledger_of, ledgers, name_of};
-use crate::stored::{namespace_of, owner_of, pairs_of, read_series};
+use crate::stored::{namespace_of, pairs_of, read_series};
 
 /// Remembers what was signed, and by when it has expired.
 pub(crate) struct Oracle {
@@ -384,8 +385,4 @@ enum Came {
     Next,
     /// There was none: what is in it was told by so many key pairs, and has no privilege.
     Anew { pairs: usize },
-}
-
-fn is_operator(change: &Change<'_>) -> bool {
-    change.agent.starts_with("technical-user-operator")
 }

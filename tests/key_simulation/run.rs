@@ -1,15 +1,15 @@
 //! A run of a story of signing keys: what a case excuses, and the bounds.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::Value;
 use support::fake_api_server::Verb;
 use support::in_virtual_time;
 
 use crate::flow::Flow;
 use crate::goal::Goal;
 use crate::harness::checks::Check;
-use crate::harness::faults::{Case, Trouble};
+use crate::harness::faults::Case;
 use crate::harness::run::{Outcome, Run};
 use crate::logs::Logs;
 use crate::mutant::Mutant;
@@ -58,20 +58,8 @@ impl Run<'_> {
 impl Case {
     /// Whether exactly as many keys are right as without trouble.
     pub(crate) fn keeps_count(&self, flow: &Flow) -> bool {
-        self.conditions.iter().all(|(_, condition)| match condition {
-            Trouble::Fault(_) => true,
-            Trouble::Disturbance(it) => !it.adds() && (!flow.is_timed || !it.sets_clocks()),
-        })
+        self.disturbances().all(|it| !it.adds() && (!flow.is_timed || !it.sets_clocks()))
     }
-}
-
-/// How many keys came into ledgers.
-pub(crate) fn made(world: &World) -> usize {
-    world.oracle().made()
-}
-
-pub(crate) fn secrets(world: &World) -> BTreeSet<String> {
-    world.key_pairs.private()
 }
 
 pub(crate) fn extra(world: &World, logged: usize) -> Extra {
@@ -81,20 +69,13 @@ pub(crate) fn extra(world: &World, logged: usize) -> Extra {
     Extra { map_writes: writes.map(|it| it.namespace.clone()).collect() }
 }
 
-/// Everything that is stored, but for the data of key pairs.
-pub(crate) fn public(world: &World) -> Vec<String> {
-    let plurals = ["signingkeys", "events", "secrets", "configmaps"];
-    let objects = plurals.map(|plural| world.server.list(plural)).into_iter().flatten();
-    objects
-        .map(|mut object| {
-            let is_pair = object["type"] == "iam.cyoda.com/signing-key-pair";
-            if let Some(fields) = object.as_object_mut().filter(|_| is_pair) {
-                fields.remove("data");
-            }
-            object.to_string()
-        })
-        .collect()
+/// Of key pairs the data is not shown.
+pub(crate) fn hides_data(object: &Value) -> bool {
+    object["type"] == "iam.cyoda.com/signing-key-pair"
 }
+
+/// What is searched for private keys.
+pub(crate) const PLURALS: &[&str] = &["signingkeys", "events", "secrets", "configmaps"];
 
 /// What every story makes exactly as many of as it needs.
 pub(crate) const COUNTED: &str = "keys";

@@ -9,6 +9,7 @@ use support::fake_api_server::View;
 use technical_user_operator::domain::oauth::signer::SigningState;
 use technical_user_operator::domain::signing_key::Ledger;
 
+use crate::harness::stored::{owner_of, uid_of};
 use crate::servers::Ledgers;
 
 /// Where the operator keeps its ledgers, and the token service reads its JWKS.
@@ -28,18 +29,6 @@ pub(crate) fn name_of(object: &Value) -> String {
 /// Its namespace.
 pub(crate) fn namespace_of(object: &Value) -> String {
     object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned()
-}
-
-/// The uid of an object.
-pub(crate) fn uid_of(object: &Value) -> String {
-    object["metadata"]["uid"].as_str().unwrap_or_default().to_owned()
-}
-
-/// The uid of the object that controls another.
-pub(crate) fn owner_of(object: &Value) -> Option<String> {
-    let references = object["metadata"]["ownerReferences"].as_array()?;
-    let controller = references.iter().find(|reference| reference["controller"] == true)?;
-    controller["uid"].as_str().map(str::to_owned)
 }
 
 /// Whether a Secret is a ledger.

@@ -7,9 +7,9 @@ use support::in_virtual_time;
 use technical_user_operator::controller::TokenLimits;
 use tokio::time::sleep;
 
-use crate::flow;
 use crate::goal::Goal;
 use crate::harness::figures::SEED;
+use crate::harness::flow::named;
 use crate::world::{LEASE, Setting, World, limits};
 
 /// How often the two wrote within ten minutes of a key in grace, of whose end they think otherwise.
@@ -18,7 +18,7 @@ pub(crate) fn quarrel() -> usize {
         let setting = Setting { seed: SEED, mutant: None, bootstrap: false, limits: limits() };
         let world = World::new(setting);
         world.start(LEASE);
-        let flow = flow::named("rotate").unwrap();
+        let flow = named("rotate").unwrap();
         for step in flow.before.iter().chain(&flow.steps) {
             for act in &step.acts {
                 act.perform(&world);

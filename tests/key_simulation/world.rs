@@ -1,15 +1,14 @@
 //! The world of signing keys: a cluster, and what happens to it.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::SignedDuration;
 use serde_json::json;
-use support::fake_api_server::{Builder, FakeApiServer};
-use technical_user_operator::api::signing_key::crd;
 use technical_user_operator::controller::runtime::Synced;
 use technical_user_operator::controller::{Context, TokenLimits, signing_key};
 use technical_user_operator::environment::System;
@@ -17,13 +16,15 @@ use tokio::sync::watch;
 
 use crate::disturbance::Own;
 use crate::harness::cluster::{Cluster, Replica, locked};
+use crate::harness::stored::{owner_of, uid_of};
 use crate::key_pairs::Seeded;
 use crate::mutant::Mutant;
 use crate::oracle::Oracle;
 use crate::servers::{TOKEN_LIFETIME, VIEW_AGE};
-use crate::stored::{JWKS, NAME, OPERATOR, owner_of};
+use crate::stored::{JWKS, NAME, OPERATOR};
 
 pub(crate) use crate::harness::cluster::LEASE;
+pub(crate) use technical_user_operator::api::signing_key::crd;
 
 /// What sets one world apart from another.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +55,7 @@ impl Deref for World {
 
 impl World {
     pub(crate) fn new(setting: Setting) -> Arc<Self> {
-        let cluster = Cluster::new(&KINDS, OPERATOR, setting.mutant);
+        let cluster = Cluster::new(OPERATOR, setting.mutant);
         let server = &cluster.server;
         for (name, team) in [("orders", "sales"), ("shop", "front"), ("late", "none")] {
             server.add_namespace(name);
@@ -76,6 +77,11 @@ impl World {
     pub(crate) fn tick(&self) {
         self.collect_garbage();
         self.oracle().look();
+    }
+
+    /// Everything that must not leak.
+    pub(crate) fn secrets(&self) -> BTreeSet<String> {
+        self.key_pairs.private()
     }
 
     pub(crate) fn oracle(&self) -> MutexGuard<'_, Oracle> {
@@ -135,7 +141,7 @@ impl World {
     pub(crate) fn lose_ledger(&self) {
         self.has_lost_ledger.store(true, Ordering::Relaxed);
         if let Some(series) = self.server.get("signingkeys", "", NAME) {
-            let name = format!("sk-{}", crate::stored::uid_of(&series));
+            let name = format!("sk-{}", uid_of(&series));
             self.lose("secrets", OPERATOR, &name);
         }
     }
@@ -174,10 +180,6 @@ pub(crate) fn limits() -> TokenLimits {
         token_lifetime: SignedDuration::try_from(TOKEN_LIFETIME).unwrap(),
     }
 }
-
-/// A server that knows the kinds.
-static KINDS: LazyLock<Builder> =
-    LazyLock::new(|| FakeApiServer::builder().crd(&serde_json::to_value(crd()).unwrap()));
 
 /// The plural of the kind.
 pub(crate) const PLURAL: &str = "signingkeys";

@@ -1,14 +1,14 @@
 //! Many users that one obstacle stops: they cost little while it is there, and go on soon once it is gone.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use support::fake_api_server::Verb;
 use support::in_virtual_time;
 use tokio::time::sleep;
 
+use crate::flow::create_user;
+use crate::goal::saying;
 use crate::harness::figures::SEED;
 use crate::world::{LEASE, NAMESPACE, World};
 
@@ -34,10 +34,12 @@ fn obstacle_ends(reason: &str, begin: fn(&World), end: fn(&World)) {
     in_virtual_time(async {
         let world = World::new(SEED, None);
         begin(&world);
-        create_users(&world);
+        for number in 0..USERS {
+            create_user(&world, &format!("user-{number:04}"), &json!({}));
+        }
         world.start(LEASE);
         sleep(Duration::from_mins(5)).await;
-        assert_eq!(with_reason(&world, reason), USERS, "all are stopped");
+        assert_eq!(saying(&world, reason), USERS, "all are stopped");
         let before = world.plan.requests();
 
         sleep(Duration::from_mins(20)).await;
@@ -47,29 +49,9 @@ fn obstacle_ends(reason: &str, begin: fn(&World), end: fn(&World)) {
 
         // One try in 45 seconds, of which each takes nine requests.
         assert!(requests < 20 * 15, "{requests} requests in 20 minutes");
-        assert_eq!(with_reason(&world, "Issued"), USERS, "all go on");
+        assert_eq!(saying(&world, "Issued"), USERS, "all go on");
         assert_eq!(world.oracle().violations, Vec::<String>::new());
     });
-}
-
-fn create_users(world: &Arc<World>) {
-    let path = format!("/apis/iam.cyoda.com/v1alpha1/namespaces/{NAMESPACE}/technicalusers");
-    for number in 0..USERS {
-        let user = json!({
-            "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser",
-            "metadata": {"name": format!("user-{number:04}")}, "spec": {},
-        });
-        world.ask(&Method::POST, &path, &user);
-    }
-}
-
-fn with_reason(world: &World, reason: &str) -> usize {
-    let says = |user: &Value| {
-        let conditions = user["status"]["conditions"].as_array();
-        let mut conditions = conditions.into_iter().flatten();
-        conditions.any(|it| it["type"] == "Ready" && it["reason"] == reason)
-    };
-    world.server.list("technicalusers").iter().filter(|user| says(user)).count()
 }
 
 /// Enough to tell one from all. The oracle looks at everything after every write.

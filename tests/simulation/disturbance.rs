@@ -1,6 +1,6 @@
 //! What happens to this kind alone, and what follows from each disturbance.
 
-use crate::harness::disturbance::{HOUR, HOUR_BACK, SECONDS, YEAR, YEAR_BACK};
+use crate::harness::disturbance::YEAR;
 
 pub(crate) use crate::harness::disturbance::Disturbance;
 
@@ -11,28 +11,11 @@ pub(crate) enum Own {
     SecretDeleted,
 }
 
-impl Disturbance {
-    pub(crate) const ALL: [Self; 18] = [
-        Self::SecondReplica,
-        Self::FrozenWatches,
-        Self::ClosedWatches,
-        Self::Compaction,
-        Self::LocalClock(HOUR),
-        Self::LocalClock(HOUR_BACK),
-        Self::LocalClock(YEAR),
-        Self::LocalClock(YEAR_BACK),
-        Self::BothClocks(HOUR),
-        Self::BothClocks(HOUR_BACK),
-        Self::BothClocks(YEAR),
-        Self::BothClocks(YEAR_BACK),
-        Self::Restore,
-        Self::MonthOff,
-        Self::StatusWiped,
-        Self::Away,
-        Self::Own(Own::SecretDeleted),
-        Self::LocalClock(SECONDS),
-    ];
+impl Own {
+    pub(crate) const ALL: [Self; 1] = [Self::SecretDeleted];
+}
 
+impl Disturbance {
     /// Whether ends that are set meanwhile lie a year ahead: they are counted from the later clock.
     pub(crate) fn prolongs(self) -> bool {
         self == Self::LocalClock(YEAR)

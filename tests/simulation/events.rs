@@ -4,16 +4,17 @@ use serde_json::{Value, json};
 use support::faults::Fault;
 
 use crate::disturbance::Disturbance;
-use crate::flow::{self, Act, Flow, Step, USER};
+use crate::flow::{Act, Flow, USER};
 use crate::goal::Goal;
 use crate::harness::faults::{Case, Trouble};
 use crate::harness::figures::SEED;
+use crate::harness::flow::{named, step};
 use crate::harness::run::{Outcome, play};
 
 #[test]
 fn a_client_secret_whose_reveal_had_no_answer_is_told_of_once() {
     for name in ["issue", "rotate"] {
-        let flow = flow::named(name).unwrap();
+        let flow = named(name).unwrap();
         let calm = played(&flow, &[]);
         let reveal = calm.extra.reveal.unwrap();
         for fault in [Fault::DieAfter, Fault::DropResponse, Fault::AppliedThen(504)] {
@@ -26,7 +27,7 @@ fn a_client_secret_whose_reveal_had_no_answer_is_told_of_once() {
 
 #[test]
 fn wrong_clocks_are_told_of_and_so_is_their_end() {
-    let flow = flow::named("rotate").unwrap();
+    let flow = named("rotate").unwrap();
     let at = played(&flow, &[]).points.start;
     let skew = Trouble::Disturbance(Disturbance::LocalClock(jiff::SignedDuration::from_hours(1)));
 
@@ -39,8 +40,8 @@ fn wrong_clocks_are_told_of_and_so_is_their_end() {
 
 #[test]
 fn a_return_from_trouble_is_told_of_and_a_first_client_secret_once() {
-    let suspended = reasons(&played(&flow::named("suspend").unwrap(), &[]));
-    let conflict = reasons(&played(&flow::named("conflict").unwrap(), &[]));
+    let suspended = reasons(&played(&named("suspend").unwrap(), &[]));
+    let conflict = reasons(&played(&named("conflict").unwrap(), &[]));
 
     let expected = ["CredentialIssued", "CredentialRotated", "Issued", "Suspended"];
     assert_eq!(suspended, expected);
@@ -49,7 +50,7 @@ fn a_return_from_trouble_is_told_of_and_a_first_client_secret_once() {
 
 #[test]
 fn a_signing_key_that_goes_and_comes_is_told_of_once_each() {
-    let outcome = played(&flow::named("signing-key").unwrap(), &[]);
+    let outcome = played(&named("signing-key").unwrap(), &[]);
 
     let expected = ["CredentialIssued", "CredentialRotated", "Issued", "SigningKeyNotFound"];
     assert_eq!(reasons(&outcome), expected);
@@ -57,7 +58,7 @@ fn a_signing_key_that_goes_and_comes_is_told_of_once_each() {
 
 #[test]
 fn a_deletion_that_is_ignored_is_told_and_waits_for_the_next_rotation() {
-    let ignored = played(&flow::named("ignored").unwrap(), &[]);
+    let ignored = played(&named("ignored").unwrap(), &[]);
 
     let expected = ["CredentialIssued", "CredentialRotated", "DeletionIgnored"];
     assert_eq!(reasons(&ignored), expected);
@@ -66,10 +67,8 @@ fn a_deletion_that_is_ignored_is_told_and_waits_for_the_next_rotation() {
 
 #[test]
 fn a_spec_that_cannot_be_read_is_told_of_once() {
-    let step = Step {
-        acts: vec![Act::Create(USER, json!({"rotation": {"overlap": "soon"}}))],
-        goal: Goal::Said("InvalidSpec"),
-    };
+    let create = Act::Create(USER, json!({"rotation": {"overlap": "soon"}}));
+    let step = step(vec![create], Goal::Said("InvalidSpec"));
     let flow = Flow { name: "invalid", before: vec![], steps: vec![step], is_timed: false };
 
     assert_eq!(reasons(&played(&flow, &[])), ["InvalidSpec"]);

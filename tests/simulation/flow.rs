@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::goal::Goal;
+use crate::harness::flow::{Step, step};
 use crate::oracle::OPERATOR;
 use crate::world::{NAMESPACE, SECRET, World};
 
@@ -15,12 +16,6 @@ pub(crate) struct Flow {
     pub(crate) steps: Vec<Step>,
     /// Whether secrets are issued by the clock, so that a wrong clock may add some.
     pub(crate) is_timed: bool,
-}
-
-/// Something that users do, and what must come of it.
-pub(crate) struct Step {
-    pub(crate) acts: Vec<Act>,
-    pub(crate) goal: Goal,
 }
 
 /// What a user does.
@@ -50,18 +45,11 @@ pub(crate) enum Act {
 
 impl Act {
     pub(crate) fn perform(&self, world: &World) {
-        let users = format!("/apis/iam.cyoda.com/v1alpha1/namespaces/{NAMESPACE}/technicalusers");
-        let user = format!("{users}/{USER}");
+        let user = format!("{USERS}/{USER}");
         let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
         let secret = format!("{secrets}/{SECRET}");
         match self {
-            Self::Create(name, spec) => {
-                let object = json!({
-                    "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser",
-                    "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec,
-                });
-                world.ask(&Method::POST, &users, &object);
-            }
+            Self::Create(name, spec) => create_user(world, name, spec),
             Self::Change(spec) => world.ask(&Method::PATCH, &user, &json!({"spec": spec})),
             Self::Request(what, token) => {
                 let name = format!("iam.cyoda.com/{what}-requested-at");
@@ -69,7 +57,7 @@ impl Act {
                 world.ask(&Method::PATCH, &user, &annotations);
             }
             Self::Delete(name) => {
-                world.ask(&Method::DELETE, &format!("{users}/{name}"), &Value::Null);
+                world.ask(&Method::DELETE, &format!("{USERS}/{name}"), &Value::Null);
             }
             Self::DeleteSecret => {
                 world.oracle().interfere();
@@ -113,6 +101,15 @@ impl Act {
     }
 }
 
+/// A user asks for client credentials.
+pub(crate) fn create_user(world: &World, name: &str, spec: &Value) {
+    let user = json!({
+        "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser",
+        "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec,
+    });
+    world.ask(&Method::POST, USERS, &user);
+}
+
 /// A backup tool deletes the delivered Secret and creates it again from its copy.
 fn restore(world: &World) {
     let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
@@ -144,11 +141,6 @@ pub(crate) fn all() -> Vec<Flow> {
     flows.extend(around_the_user());
     flows.extend(around_the_metadata());
     flows
-}
-
-/// The story of that name.
-pub(crate) fn named(name: &str) -> Option<Flow> {
-    all().into_iter().find(|flow| flow.name == name)
 }
 
 fn basic() -> Vec<Flow> {
@@ -361,10 +353,6 @@ fn flow(name: &'static str, before: Vec<Step>, steps: Vec<Step>) -> Flow {
     Flow { name, before, steps, is_timed: false }
 }
 
-fn step(acts: Vec<Act>, goal: Goal) -> Step {
-    Step { acts, goal }
-}
-
 fn issued() -> Step {
     step(plain(), Goal::delivered(1))
 }
@@ -385,6 +373,9 @@ fn with(first: Act, mut rest: Vec<Act>) -> Vec<Act> {
 
 /// Where `kubectl apply` keeps a copy of what it applied.
 pub(crate) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Where users of the flows are created.
+pub(crate) const USERS: &str = "/apis/iam.cyoda.com/v1alpha1/namespaces/orders/technicalusers";
 
 /// The user of the flows.
 pub(crate) const USER: &str = "billing";

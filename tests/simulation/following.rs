@@ -6,7 +6,8 @@ use serde_json::json;
 use support::in_virtual_time;
 use tokio::time::{Instant, sleep};
 
-use crate::flow::Act;
+use crate::flow::{Act, create_user};
+use crate::goal::saying;
 use crate::harness::figures::SEED;
 use crate::world::{LEASE, World};
 
@@ -15,8 +16,7 @@ fn many_users_follow_their_signing_key_at_twenty_a_second_and_none_is_forgotten(
     in_virtual_time(async {
         let world = World::new(SEED, None);
         for name in NAMES.iter().flat_map(|first| NAMES.map(|second| format!("{first}{second}"))) {
-            let name: &'static str = Box::leak(name.into_boxed_str());
-            Act::Create(name, json!({})).perform(&world);
+            create_user(&world, &name, &json!({}));
         }
         world.start(LEASE);
         follow(&world, "Issued", None).await;
@@ -38,24 +38,16 @@ fn many_users_follow_their_signing_key_at_twenty_a_second_and_none_is_forgotten(
 /// Waits until every user says so, and counts how many come to say so in each second.
 async fn follow(world: &World, reason: &str, most: Option<usize>) {
     let began = Instant::now();
-    let mut counts = vec![count(world, reason)];
+    let mut counts = vec![saying(world, reason)];
     while counts.last() != Some(&(NAMES.len() * NAMES.len())) {
         sleep(Duration::from_millis(100)).await;
-        counts.push(count(world, reason));
+        counts.push(saying(world, reason));
         assert!(began.elapsed() < Duration::from_mins(1), "{reason}: {counts:?}");
     }
     for window in counts.windows(11) {
         let came = window[10].saturating_sub(window[0]);
         assert!(most.is_none_or(|most| came <= most), "{reason}: {came} in a second: {counts:?}");
     }
-}
-
-fn count(world: &World, reason: &str) -> usize {
-    let says = |user: &serde_json::Value| {
-        let conditions = user["status"]["conditions"].as_array();
-        conditions.is_some_and(|it| it.iter().any(|it| it["reason"] == reason))
-    };
-    world.server.list("technicalusers").iter().filter(|user| says(user)).count()
 }
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];

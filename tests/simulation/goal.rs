@@ -4,8 +4,8 @@ use serde_json::Value;
 use support::fake_api_server::View;
 
 use crate::flow::{LAST_APPLIED, USER};
-use crate::oracle::{OPERATOR, agree, entries, field, owner_of, record_of_user};
-use crate::oracle::{shown, state_of, uid_of};
+use crate::harness::stored::{self, condition, is, is_handled, owner_of, ready, uid_of};
+use crate::oracle::{OPERATOR, agree, entries, field, record_of_user, shown, state_of};
 use crate::world::{NAMESPACE, SECRET, World};
 
 /// A state of the cluster that has to be reached.
@@ -85,10 +85,13 @@ impl Goal {
                 is(current(&record(sight, USER)?)?.1["serial"].as_i64() >= Some(*serial), "serial")
             }
             Self::Blocked(reason) => {
-                is(ready(sight, USER)?["status"] != "True", "it is ready")?;
-                says(sight, reason)
+                let user = user(sight, USER)?;
+                is(ready(user)?["status"] != "True", "it is ready")?;
+                stored::says(user, reason)
             }
-            Self::Said(reason) | Self::Unless(reason, _) => says(sight, reason),
+            Self::Said(reason) | Self::Unless(reason, _) => {
+                stored::says(user(sight, USER)?, reason)
+            }
             Self::Labelled => {
                 is_ready(sight, USER)?;
                 let secret = secret(sight, USER)?;
@@ -109,20 +112,9 @@ impl Goal {
 
 fn is_ready(sight: Sight<'_>, name: &str) -> Result<(), String> {
     let user = user(sight, name)?;
-    let generation = &user["metadata"]["generation"];
-    let ready = ready(sight, name)?;
-    is(ready["status"] == "True", &format!("not ready: {}", ready["reason"]))?;
-    is(user["status"]["observedGeneration"] == *generation, "observedGeneration")?;
-    is(ready["observedGeneration"] == *generation, "observedGeneration of Ready")?;
-    for trouble in ["Stalled", "Reconciling", "ClockSkew"] {
-        is(condition(user, trouble).is_none(), trouble)?;
-    }
-    for (annotation, field) in [
-        ("iam.cyoda.com/rotate-requested-at", "lastHandledRotateAt"),
-        ("iam.cyoda.com/revoke-requested-at", "lastHandledRevokeAt"),
-    ] {
-        let asked = &user["metadata"]["annotations"][annotation];
-        is(asked.is_null() || user["status"][field] == *asked, field)?;
+    stored::is_ready(user, &["Stalled", "Reconciling", "ClockSkew"])?;
+    for (request, field) in [("rotate", "lastHandledRotateAt"), ("revoke", "lastHandledRevokeAt")] {
+        is(is_handled(user, request, field), field)?;
     }
     Ok(())
 }
@@ -163,11 +155,6 @@ fn books_are_tidy(sight: Sight<'_>) -> Result<(), String> {
     is(records == sight.state.list("technicalusers").len(), "a record is orphaned")
 }
 
-fn says(sight: Sight<'_>, reason: &str) -> Result<(), String> {
-    let ready = ready(sight, USER)?;
-    is(ready["reason"] == *reason, &format!("the reason is {}", ready["reason"]))
-}
-
 fn user<'a>(sight: Sight<'a>, name: &str) -> Result<&'a Value, String> {
     sight.state.get("technicalusers", NAMESPACE, name).ok_or_else(|| "no user".to_owned())
 }
@@ -189,15 +176,8 @@ fn current(record: &Value) -> Result<(String, Value), String> {
     current.ok_or_else(|| "nothing is current".to_owned())
 }
 
-fn ready<'a>(sight: Sight<'a>, name: &str) -> Result<&'a Value, String> {
-    condition(user(sight, name)?, "Ready").ok_or_else(|| "no condition Ready".to_owned())
-}
-
-fn condition<'a>(user: &'a Value, type_: &str) -> Option<&'a Value> {
-    let conditions = user["status"]["conditions"].as_array()?;
-    conditions.iter().find(|condition| condition["type"] == type_)
-}
-
-fn is(holds: bool, otherwise: &str) -> Result<(), String> {
-    holds.then_some(()).ok_or_else(|| otherwise.to_owned())
+/// How many users say that reason.
+pub(crate) fn saying(world: &World, reason: &str) -> usize {
+    let users = world.server.list("technicalusers");
+    users.iter().filter(|user| stored::says(user, reason).is_ok()).count()
 }

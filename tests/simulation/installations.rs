@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use support::in_virtual_time;
 use tokio::time::sleep;
 
+use crate::flow::{USERS, create_user};
 use crate::harness::figures::SEED;
+use crate::harness::stored;
 use crate::oracle::OPERATOR;
 use crate::world::{LEASE, NAMESPACE, World};
 
@@ -19,8 +21,8 @@ fn each_user_belongs_to_one_of_two_installations() {
         world.server.add_namespace(OTHER);
         world.start_in(OPERATOR, LEASE);
         world.start_in(OTHER, "other");
-        create(&world, "billing");
-        create(&world, "shipping");
+        create_user(&world, "billing", &json!({}));
+        create_user(&world, "shipping", &json!({}));
         reach(&world, "both users are ready", |world| {
             ready(world, "billing") && ready(world, "shipping")
         })
@@ -41,7 +43,7 @@ fn an_operator_writes_nothing_to_what_another_installation_holds() {
     in_virtual_time(async {
         let world = World::new(SEED, None);
         world.start_in(OPERATOR, LEASE);
-        create(&world, "billing");
+        create_user(&world, "billing", &json!({}));
         reach(&world, "the user is ready", |world| ready(world, "billing")).await;
         world.kill();
         let before = world.server.get("technicalusers", NAMESPACE, "billing");
@@ -67,7 +69,7 @@ fn the_installation_whose_namespace_is_gone_is_succeeded_within_minutes() {
         let world = World::new(SEED, None);
         world.server.add_namespace(OTHER);
         world.start_in(OPERATOR, LEASE);
-        create(&world, "billing");
+        create_user(&world, "billing", &json!({}));
         reach(&world, "the user is ready", |world| ready(world, "billing")).await;
         world.kill();
         world.start_in(OTHER, "other");
@@ -85,14 +87,6 @@ fn the_installation_whose_namespace_is_gone_is_succeeded_within_minutes() {
         assert_eq!(holders(&world), [OTHER]);
         assert!(ready(&world, "billing"));
     });
-}
-
-fn create(world: &World, name: &str) {
-    let user = json!({
-        "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser",
-        "metadata": {"name": name, "namespace": NAMESPACE}, "spec": {},
-    });
-    world.ask(&Method::POST, USERS, &user);
 }
 
 async fn reach(world: &Arc<World>, what: &str, is_so: impl Fn(&World) -> bool) {
@@ -114,8 +108,7 @@ async fn wait(world: &World, time: Duration) {
 
 fn ready(world: &World, name: &str) -> bool {
     let user = world.server.get("technicalusers", NAMESPACE, name).unwrap();
-    let conditions = user["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    conditions.iter().any(|it| it["type"] == "Ready" && it["status"] == "True")
+    stored::ready(&user).is_ok_and(|it| it["status"] == "True")
 }
 
 /// The namespaces of the installations that hold the users, in the order of the names of the users.
@@ -151,4 +144,3 @@ fn versions(world: &World) -> Vec<Value> {
 }
 
 const OTHER: &str = "other-system";
-const USERS: &str = "/apis/iam.cyoda.com/v1alpha1/namespaces/orders/technicalusers";

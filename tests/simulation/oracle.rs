@@ -15,6 +15,7 @@ use technical_user_operator::domain::crypto::client_secret::{ClientSecret, Verif
 use technical_user_operator::environment::Clock as _;
 
 use crate::harness::clock::WallClock;
+use crate::harness::stored::{is_operator, owner_of, uid_of};
 use crate::mutant::record_of;
 
 /// Where the operator keeps its records.
@@ -80,7 +81,7 @@ impl Oracle {
     }
 
     /// How many client secrets were revealed.
-    pub(crate) fn revealed(&self) -> usize {
+    pub(crate) fn made(&self) -> usize {
         self.count
     }
 
@@ -327,18 +328,6 @@ pub(crate) fn state_of(entry: &Value) -> &str {
     entry["state"].as_str().unwrap_or_default()
 }
 
-/// The uid of an object.
-pub(crate) fn uid_of(object: &Value) -> String {
-    object["metadata"]["uid"].as_str().unwrap_or_default().to_owned()
-}
-
-/// The uid of the object that controls another.
-pub(crate) fn owner_of(object: &Value) -> Option<String> {
-    let references = object["metadata"]["ownerReferences"].as_array()?;
-    let controller = references.iter().find(|reference| reference["controller"] == true)?;
-    controller["uid"].as_str().map(str::to_owned)
-}
-
 /// Whether bcrypt agrees. The random bytes of all runs are the same, so each pair is hashed once.
 pub(crate) fn agree(text: &str, hash: &str) -> bool {
     static AGREED: Mutex<BTreeMap<(String, String), bool>> = Mutex::new(BTreeMap::new());
@@ -375,8 +364,4 @@ pub(crate) fn is_open(entry: &Value, now: Timestamp) -> bool {
 
 fn not_after(entry: &Value) -> Option<Timestamp> {
     entry["notAfter"].as_str()?.parse().ok()
-}
-
-fn is_operator(change: &Change<'_>) -> bool {
-    change.agent.starts_with("technical-user-operator")
 }

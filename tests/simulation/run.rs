@@ -1,6 +1,5 @@
 //! A run of a story of technical users: what a case excuses, and the bounds.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::Method;
@@ -30,7 +29,7 @@ pub(crate) fn play(flow: &Flow, case: &Case, seed: u64, mutant: Option<Mutant>) 
         let world = World::new(seed, mutant);
         world.oracle().trusts_ends = !case.hides_a_jump();
         world.oracle().dates_ends = !case.leaps();
-        if case.prolongs() {
+        if case.disturbances().any(Disturbance::prolongs) {
             world.keep_leftovers();
         }
         world.arm(case);
@@ -74,72 +73,43 @@ impl Run<'_> {
 }
 
 impl Case {
-    /// Whether ends that are set in it lie a year ahead.
-    fn prolongs(&self) -> bool {
-        let prolongs =
-            |condition: &Trouble| matches!(condition, Trouble::Disturbance(it) if it.prolongs());
-        self.conditions.iter().any(|(_, condition)| prolongs(condition))
-    }
-
     fn undoes(&self) -> bool {
-        let undoes =
-            |condition: &Trouble| matches!(condition, Trouble::Disturbance(it) if it.undoes());
-        self.conditions.iter().any(|(_, condition)| undoes(condition))
+        self.disturbances().any(Disturbance::undoes)
     }
 
     /// Whether a Secret that is read once may be gone, read or past its time.
     fn ends_reading(&self) -> bool {
-        let ends = |it: &Disturbance| match it {
+        self.disturbances().any(|it| match it {
             // Clocks that went back together are set right later: its time passes with that leap.
             Disturbance::Own(Own::SecretDeleted)
             | Disturbance::MonthOff
             | Disturbance::BothClocks(_) => true,
             _ => false,
-        };
-        self.conditions.iter().any(|(_, it)| matches!(it, Trouble::Disturbance(it) if ends(it)))
+        })
     }
 
     /// Whether every clock leaps ahead, perhaps between a decision and the write that carries its
     /// end: nobody can tell the two instants apart.
     fn leaps(&self) -> bool {
-        let leaps = |condition: &Trouble| matches!(condition, Trouble::Disturbance(Disturbance::BothClocks(by)) if by.is_positive());
-        self.conditions.iter().any(|(_, condition)| leaps(condition))
+        self.disturbances().any(|it| matches!(it, Disturbance::BothClocks(by) if by.is_positive()))
     }
 
     /// Whether an operator starts after all clocks jumped together, which nobody can notice then.
     fn hides_a_jump(&self) -> bool {
-        let jumps = |condition: &Trouble| matches!(condition, Trouble::Disturbance(Disturbance::BothClocks(by)) if by.is_positive());
         let starts = |condition: &Trouble| match condition {
             Trouble::Fault(fault) => fault.kills(),
-            Trouble::Disturbance(it) => matches!(
-                it,
-                Disturbance::Restore | Disturbance::MonthOff | Disturbance::SecondReplica
-            ),
+            Trouble::Disturbance(it) => it.kills() || *it == Disturbance::SecondReplica,
         };
-        let mut conditions = self.conditions.iter();
-        conditions.clone().any(|(_, it)| jumps(it)) && conditions.any(|(_, it)| starts(it))
+        self.leaps() && self.conditions.iter().any(|(_, it)| starts(it))
     }
 
     /// Whether exactly as many secrets are right as without trouble.
     pub(crate) fn keeps_count(&self, flow: &Flow) -> bool {
-        self.conditions.iter().all(|(_, condition)| match condition {
-            Trouble::Fault(_) => true,
-            Trouble::Disturbance(it) => {
-                let sets_clocks =
-                    matches!(it, Disturbance::LocalClock(_) | Disturbance::BothClocks(_));
-                !it.undoes() && (!flow.is_timed || !sets_clocks)
-            }
+        self.disturbances().all(|it| {
+            let sets_clocks = matches!(it, Disturbance::LocalClock(_) | Disturbance::BothClocks(_));
+            !it.undoes() && (!flow.is_timed || !sets_clocks)
         })
     }
-}
-
-/// How many client secrets were revealed.
-pub(crate) fn made(world: &World) -> usize {
-    world.oracle().revealed()
-}
-
-pub(crate) fn secrets(world: &World) -> BTreeSet<String> {
-    world.entropy.secrets()
 }
 
 pub(crate) fn extra(world: &World, _logged: usize) -> Extra {
@@ -152,19 +122,13 @@ pub(crate) fn extra(world: &World, _logged: usize) -> Extra {
     Extra { reveal: world.plan.passed().iter().rfind(reveals).map(|it| it.index) }
 }
 
-/// Everything that is stored, but for the data of Secrets.
-pub(crate) fn public(world: &World) -> Vec<String> {
-    let objects = ["technicalusers", "events", "secrets"].map(|plural| world.server.list(plural));
-    let objects = objects.into_iter().flatten();
-    objects
-        .map(|mut object: Value| {
-            if let Some(fields) = object.as_object_mut() {
-                fields.remove("data");
-            }
-            object.to_string()
-        })
-        .collect()
+/// Of no Secret is the data shown.
+pub(crate) fn hides_data(_object: &Value) -> bool {
+    true
 }
+
+/// What is searched for client secrets.
+pub(crate) const PLURALS: &[&str] = &["technicalusers", "events", "secrets"];
 
 /// What every story makes exactly as many of as it needs.
 pub(crate) const COUNTED: &str = "secrets";

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use support::in_virtual_time;
 use tokio::time::sleep;
 
+use crate::flow::{self, create_user};
 use crate::harness::figures::SEED;
 use crate::world::{LEASE, NAMESPACE, World};
 
@@ -67,11 +68,7 @@ fn simulate<F: Future<Output = ()>>(act: impl FnOnce(Arc<World>) -> F) {
     in_virtual_time(async {
         let world = World::new(SEED, None);
         for number in 0..USERS {
-            let body = json!({
-                "apiVersion": "iam.cyoda.com/v1alpha1", "kind": "TechnicalUser",
-                "metadata": {"name": format!("user-{number}")}, "spec": {},
-            });
-            world.ask(&Method::POST, &users(), &body);
+            create_user(&world, &format!("user-{number}"), &json!({}));
         }
         world.start(LEASE);
         sleep(Duration::from_mins(5)).await;
@@ -81,12 +78,8 @@ fn simulate<F: Future<Output = ()>>(act: impl FnOnce(Arc<World>) -> F) {
     });
 }
 
-fn users() -> String {
-    format!("/apis/iam.cyoda.com/v1alpha1/namespaces/{NAMESPACE}/technicalusers")
-}
-
 fn user(number: usize) -> String {
-    format!("{}/user-{number}", users())
+    format!("{}/user-{number}", flow::USERS)
 }
 
 fn secret(number: usize) -> String {

@@ -1,16 +1,15 @@
 //! The world of technical users: a cluster, and what happens to it.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::Method;
 use jiff::SignedDuration;
 use serde_json::Value;
-use support::fake_api_server::{Builder, FakeApiServer};
-use technical_user_operator::api::technical_user::crd;
 use technical_user_operator::controller::runtime::Synced;
 use technical_user_operator::controller::{Context, TokenLimits, technical_user};
 use technical_user_operator::environment::{Clock as _, System};
@@ -19,10 +18,12 @@ use tokio::sync::watch;
 use crate::disturbance::Own;
 use crate::environment::Seeded;
 use crate::harness::cluster::{Cluster, Replica, locked};
+use crate::harness::stored::{owner_of, uid_of};
 use crate::mutant::Mutant;
-use crate::oracle::{OPERATOR, Oracle, entries, is_open, owner_of, record_of_user, uid_of};
+use crate::oracle::{OPERATOR, Oracle, entries, is_open, record_of_user};
 
 pub(crate) use crate::harness::cluster::LEASE;
+pub(crate) use technical_user_operator::api::technical_user::crd;
 
 /// Where the users of the flows live.
 pub(crate) const NAMESPACE: &str = "orders";
@@ -45,7 +46,8 @@ impl Deref for World {
 
 impl World {
     pub(crate) fn new(seed: u64, mutant: Option<Mutant>) -> Arc<Self> {
-        let cluster = Cluster::new(&KINDS.clone().namespace(NAMESPACE), OPERATOR, mutant);
+        let cluster = Cluster::new(OPERATOR, mutant);
+        cluster.server.add_namespace(NAMESPACE);
         cluster.server.put_raw("signingkeys", signing_key());
         let oracle = Oracle::new(cluster.local.clone(), cluster.served.clone());
         let oracle = Arc::new(Mutex::new(oracle));
@@ -93,6 +95,11 @@ impl World {
 
     pub(crate) fn keeps_leftovers(&self) -> bool {
         self.leftovers.load(Ordering::Relaxed)
+    }
+
+    /// Everything that must not leak.
+    pub(crate) fn secrets(&self) -> BTreeSet<String> {
+        self.entropy.secrets()
     }
 
     pub(crate) fn oracle(&self) -> MutexGuard<'_, Oracle> {
@@ -157,10 +164,6 @@ fn signing_key() -> Value {
         "metadata": {"name": "default"}, "spec": {}, "status": {"activeKid": "kid"},
     })
 }
-
-/// A server that knows the kinds.
-static KINDS: LazyLock<Builder> =
-    LazyLock::new(|| FakeApiServer::builder().crd(&serde_json::to_value(crd()).unwrap()));
 
 /// The plural of the kind.
 pub(crate) const PLURAL: &str = "technicalusers";

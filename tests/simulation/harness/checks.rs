@@ -5,11 +5,11 @@ use std::time::Duration;
 use support::figures::keep;
 use tokio::time::Instant;
 
-use crate::flow;
 use crate::harness::faults::Case;
 use crate::harness::figures::{
     Figures, Part, SEED, baselines, number, say, setting, singles, story,
 };
+use crate::harness::flow;
 use crate::harness::run::play;
 use crate::mutant::Mutant;
 use crate::run::{CHECK, COUNTED};

@@ -1,7 +1,7 @@
 //! A cluster with operators in it, all in memory and in virtual time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,7 +32,7 @@ use crate::harness::faults::{Case, Trouble};
 use crate::harness::leases::Leases;
 use crate::harness::proxy::Gate;
 use crate::mutant::Mutant;
-use crate::world::{PLURAL, World, clocks_set, controller};
+use crate::world::{PLURAL, World, clocks_set, controller, crd};
 
 /// The parts of a [`World`] that every kind has.
 pub(crate) struct Cluster {
@@ -63,11 +63,11 @@ struct Replicas {
 }
 
 impl Cluster {
-    /// A server of these kinds with the namespace of the operator. Its clock can be set.
-    pub(crate) fn new(kinds: &Builder, operator_namespace: &str, mutant: Option<Mutant>) -> Self {
+    /// A server of the kind with the namespace of the operator. Its clock can be set.
+    pub(crate) fn new(operator_namespace: &str, mutant: Option<Mutant>) -> Self {
         let (local, remote) = (WallClock::start(), WallClock::start());
         let time = remote.clone();
-        let kinds = kinds.clone().namespace(operator_namespace);
+        let kinds = KIND.clone().namespace(operator_namespace);
         let server = kinds.clock(Arc::new(move || time.now())).build();
         let plan = FaultPlan::transparent();
         let proxy = Gate::new(plan.clone(), mutant);
@@ -299,6 +299,10 @@ fn with(world: &Weak<World>, act: impl FnOnce(&Arc<World>)) {
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// A server that knows the kind.
+static KIND: LazyLock<Builder> =
+    LazyLock::new(|| FakeApiServer::builder().crd(&serde_json::to_value(crd()).unwrap()));
 
 /// The lease that the first replica takes.
 pub(crate) const LEASE: &str = "first";

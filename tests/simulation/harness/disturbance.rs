@@ -34,6 +34,30 @@ pub(crate) enum Disturbance {
 }
 
 impl Disturbance {
+    /// What happens to every kind, and then to this one.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let common = [
+            Self::SecondReplica,
+            Self::FrozenWatches,
+            Self::ClosedWatches,
+            Self::Compaction,
+            Self::LocalClock(HOUR),
+            Self::LocalClock(-HOUR),
+            Self::LocalClock(YEAR),
+            Self::LocalClock(-YEAR),
+            Self::LocalClock(SECONDS),
+            Self::BothClocks(HOUR),
+            Self::BothClocks(-HOUR),
+            Self::BothClocks(YEAR),
+            Self::BothClocks(-YEAR),
+            Self::Restore,
+            Self::MonthOff,
+            Self::StatusWiped,
+            Self::Away,
+        ];
+        common.into_iter().chain(Own::ALL.map(Self::Own))
+    }
+
     /// Whether the operator dies of it.
     pub(crate) fn kills(self) -> bool {
         matches!(self, Self::Restore | Self::MonthOff)
@@ -58,8 +82,6 @@ impl fmt::Debug for Disturbance {
     }
 }
 
-pub(crate) const SECONDS: SignedDuration = SignedDuration::from_secs(4);
-pub(crate) const HOUR: SignedDuration = SignedDuration::from_hours(1);
-pub(crate) const HOUR_BACK: SignedDuration = SignedDuration::from_hours(-1);
+const SECONDS: SignedDuration = SignedDuration::from_secs(4);
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 pub(crate) const YEAR: SignedDuration = SignedDuration::from_hours(8760);
-pub(crate) const YEAR_BACK: SignedDuration = SignedDuration::from_hours(-8760);

@@ -20,7 +20,7 @@ impl Trouble {
     /// Every single trouble.
     pub(crate) fn all() -> Vec<Self> {
         let faults = Fault::ALL.into_iter().chain([LATEST]).map(Self::Fault);
-        faults.chain(Disturbance::ALL.map(Self::Disturbance)).collect()
+        faults.chain(Disturbance::all().map(Self::Disturbance)).collect()
     }
 
     /// The one that prints as that name.
@@ -63,6 +63,16 @@ impl fmt::Display for Trouble {
 pub(crate) struct Case {
     pub(crate) flow: String,
     pub(crate) conditions: Vec<(usize, Trouble)>,
+}
+
+impl Case {
+    /// What happens to the world in it.
+    pub(crate) fn disturbances(&self) -> impl Iterator<Item = Disturbance> {
+        self.conditions.iter().filter_map(|(_, trouble)| match trouble {
+            Trouble::Fault(_) => None,
+            Trouble::Disturbance(disturbance) => Some(*disturbance),
+        })
+    }
 }
 
 impl fmt::Display for Case {

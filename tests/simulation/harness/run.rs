@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::flow::{Flow, Step};
+use crate::flow::Flow;
 use crate::goal::Goal;
 use crate::harness::disturbance::Disturbance;
-use crate::harness::faults::{Case, Trouble};
+use crate::harness::faults::Case;
+use crate::harness::flow::Step;
+
 use crate::run::{
-    Extra, LIVENESS, MOST_AT_REST, MOST_REQUESTS, PATIENCE, QUIET, before_rest, extra, made,
-    public, secrets,
+    Extra, LIVENESS, MOST_AT_REST, MOST_REQUESTS, PATIENCE, PLURALS, QUIET, before_rest, extra,
+    hides_data,
 };
 use crate::world::World;
 
@@ -149,15 +151,18 @@ impl<'a> Run<'a> {
 
     fn conclude(self) -> Outcome {
         let world = self.world;
-        let violations = world.oracle().violations.clone();
+        let (violations, made) = {
+            let oracle = world.oracle();
+            (oracle.violations.clone(), oracle.made())
+        };
         Outcome {
             violations,
             stuck: self.stuck,
-            made: made(&world),
+            made,
             points: self.points,
             reads: world.plan.passed().iter().map(|it| it.write.is_none()).collect(),
             trace: world.proxy.trace(),
-            secrets: secrets(&world),
+            secrets: world.secrets(),
             public: public(&world),
             extra: extra(&world, self.logged),
         }
@@ -167,8 +172,7 @@ impl<'a> Run<'a> {
 impl Case {
     /// How often the disturbance is part of it.
     pub(crate) fn count(&self, disturbance: Disturbance) -> u32 {
-        let times = self.conditions.iter().map(|(_, it)| *it == Trouble::Disturbance(disturbance));
-        times.map(u32::from).sum()
+        self.disturbances().map(|it| u32::from(it == disturbance)).sum()
     }
 
     /// One case in thirty-two, and every one without trouble, is looked at more closely.
@@ -182,6 +186,19 @@ impl Case {
     fn window(&self) -> Duration {
         if self.is_chosen() { HOUR } else { QUIET }
     }
+}
+
+/// Everything that is stored, but for what is meant to be secret.
+fn public(world: &World) -> Vec<String> {
+    let objects = PLURALS.iter().flat_map(|plural| world.server.list(plural));
+    let shown = objects.map(|mut object| {
+        let is_secret = hides_data(&object);
+        if let Some(fields) = object.as_object_mut().filter(|_| is_secret) {
+            fields.remove("data");
+        }
+        object.to_string()
+    });
+    shown.collect()
 }
 
 const SECOND: Duration = Duration::from_secs(1);
