@@ -5,6 +5,10 @@
 //! `BENCH_NAMESPACES` to how many namespaces each of 100 signing keys publishes its JWKS. The figures
 //! of the token service take `BENCH_CLIENTS`, `BENCH_REFUSALS` and `BENCH_LOOKUPS` for their sizes,
 //! and `BENCH_SECONDS` for how long each attack lasts, twice.
+//!
+//! `BENCH_AGAINST=<program>` also compares this build with another one, by turns in one run; the part
+//! alone is `cargo bench --bench figures -- comparison`. Several programs stand with `:` between them:
+//! the first is what all are compared with. `BENCH_ROUNDS` sets how often each has its turn.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -60,7 +64,7 @@ fn main() {
     runtime.block_on(measure());
 }
 
-/// All parts, or the one that is named (`token_service`, `operator`, `signing_keys`): `cargo bench
+/// All parts, or the one that is named (`token_service`, `comparison`, `operator`, `signing_keys`): `cargo bench
 /// --bench figures -- token_service`.
 async fn measure() {
     let mut words = std::env::args().skip(1);
@@ -68,6 +72,9 @@ async fn measure() {
     let is_wanted = |part: &str| only.as_ref().is_none_or(|only| only == part);
     if is_wanted("token_service") {
         write("token-service", &token_service::measure().await);
+    }
+    if is_wanted("comparison") && (only.is_some() || text("BENCH_AGAINST").is_some()) {
+        write("comparison", &token_service::compare().await);
     }
     if is_wanted("operator") {
         measure_operator().await;
@@ -269,9 +276,13 @@ fn is_ready(user: &TechnicalUser) -> bool {
     conditions.any(|it| it.type_ == "Ready" && it.status == ConditionStatus::True)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the size of a benchmark is its caller's choice")]
 fn wanted(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
+    text(name).and_then(|number| number.parse().ok()).unwrap_or(default)
+}
+
+#[expect(clippy::disallowed_methods, reason = "what a benchmark measures is its caller's choice")]
+fn text(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "small counts")]

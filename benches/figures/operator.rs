@@ -1,5 +1,7 @@
 //! The operator as its users run it: a process of its own, measured from outside.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -77,6 +79,27 @@ pub(crate) fn processor_ms(process: u32) -> f64 {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     let ticks = |index: usize| fields[index].parse::<f64>().unwrap();
     (ticks(11) + ticks(12)) * 10.0
+}
+
+/// The time that each thread of a process was on a processor so far, to the nanosecond.
+pub(crate) struct ProcessorTime(BTreeMap<OsString, f64>);
+
+impl ProcessorTime {
+    pub(crate) fn of(process: u32) -> Self {
+        let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+        let times = tasks.filter_map(|task| {
+            let task = task.unwrap();
+            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            Some((task.file_name(), text.split(' ').next()?.parse().ok()?))
+        });
+        Self(times.collect())
+    }
+
+    /// The time since then. Threads that have ended do not count: the ones that serve never do.
+    pub(crate) fn us_since(&self, before: &Self) -> f64 {
+        let each = self.0.iter().map(|(task, ns)| ns - before.0.get(task).unwrap_or(&0.0));
+        each.sum::<f64>() / 1000.0
+    }
 }
 
 /// Requests that the API server answered about what the operator touches, watches and leases aside.

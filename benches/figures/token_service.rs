@@ -15,9 +15,11 @@ use tokio::time::Instant;
 
 use crate::operator::processor_ms;
 use crate::{count, prepare, wanted};
+pub(crate) use comparison::compare;
 use load::{Connection, Flood, Requests, get, token};
 use world::{Credential, SERIES, TokenServer, make_keys, write_clients};
 
+mod comparison;
 mod load;
 mod timing;
 mod world;
@@ -32,20 +34,8 @@ struct Bench {
 
 /// Prints the figures, and returns them.
 pub(crate) async fn measure() -> Value {
-    let options = Options { controller_manager: false, ..Options::default() };
-    let Some(control_plane) = ControlPlane::start_or_skip(options).await else {
-        return Value::Null;
-    };
-    let client = control_plane.client().await;
-    prepare(&client).await;
-    make_keys(&client, &control_plane.kubeconfig()).await;
-    let credential = Credential::new();
-    let mut good = Vec::new();
-    for (_, series) in SERIES {
-        good.extend(write_clients(&client, &credential, (series, 1), series).await);
-    }
-    let bench = Bench { control_plane, credential, good };
-
+    let Some(bench) = Bench::start().await else { return Value::Null };
+    let client = bench.control_plane.client().await;
     let (empty_mb, tokens) = bench.tokens().await;
     let timing = bench.timing().await;
     let clients = wanted("BENCH_CLIENTS", 10_000);
@@ -63,6 +53,21 @@ pub(crate) async fn measure() -> Value {
 }
 
 impl Bench {
+    /// A control plane with a key for each of [`SERIES`] and a client for each key.
+    async fn start() -> Option<Self> {
+        let options = Options { controller_manager: false, ..Options::default() };
+        let control_plane = ControlPlane::start_or_skip(options).await?;
+        let client = control_plane.client().await;
+        prepare(&client).await;
+        make_keys(&client, &control_plane.kubeconfig()).await;
+        let credential = Credential::new();
+        let mut good = Vec::new();
+        for (_, series) in SERIES {
+            good.extend(write_clients(&client, &credential, (series, 1), series).await);
+        }
+        Some(Self { control_plane, credential, good })
+    }
+
     async fn server(&self, name: &str, flags: &[&str]) -> TokenServer {
         let audit: PathBuf = self.control_plane.folder().join(format!("{name}.audit"));
         TokenServer::start(&self.control_plane.kubeconfig(), audit, flags).await
@@ -216,11 +221,11 @@ fn flat_out(server: &TokenServer, request: &[u8]) -> Figure {
         let request = request.to_vec();
         Box::new(move || request.clone()) as Requests
     });
-    let before = server.processor_us();
+    let before = server.processor_time();
     let flood = Flood::start(server.port, requests.collect());
     std::thread::sleep(FLAT_OUT);
     let answers = flood.stop();
-    let spent = server.processor_us() - before;
+    let spent = server.processor_time().us_since(&before);
     assert!(answers.iter().all(|status| *status == 200));
     Figure {
         each_us: spent / count(answers.len()),

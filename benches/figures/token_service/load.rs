@@ -16,6 +16,7 @@ use tokio::time::Instant;
 pub(crate) struct Connection {
     stream: TcpStream,
     answer: Vec<u8>,
+    read: usize,
 }
 
 /// Connections that ask as fast as they can until they are stopped.
@@ -33,7 +34,7 @@ impl Connection {
     pub(crate) fn open(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, answer: vec![0; 32 * 1024] }
+        Self { stream, answer: vec![0; 32 * 1024], read: 0 }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -50,7 +51,15 @@ impl Connection {
             read += more;
             whole = whole.or_else(|| length(&self.answer[..read]));
         }
+        self.read = read;
         std::str::from_utf8(&self.answer[9..12]).unwrap().parse().unwrap()
+    }
+
+    /// The body of the last answer.
+    pub(crate) fn body(&self) -> &[u8] {
+        let answer = &self.answer[..self.read];
+        let head = answer.windows(4).position(|it| it == b"\r\n\r\n").unwrap();
+        &answer[head + 4..]
     }
 
     /// Asks so often a second for so long, and returns how long each answer took from the moment
@@ -120,10 +129,14 @@ impl Flood {
 // === requests ===
 
 pub(crate) fn token(client_id: &str, secret: &str) -> Vec<u8> {
+    form("/oauth2/token", (client_id, secret), "grant_type=client_credentials")
+}
+
+/// A form with Basic authentication.
+pub(crate) fn form(path: &str, (client_id, secret): (&str, &str), body: &str) -> Vec<u8> {
     let pair = STANDARD.encode(format!("{client_id}:{secret}"));
-    let body = "grant_type=client_credentials";
     format!(
-        "POST /oauth2/token HTTP/1.1\r\nHost: auth.example.com\r\nAuthorization: Basic {pair}\r\n\
+        "POST {path} HTTP/1.1\r\nHost: auth.example.com\r\nAuthorization: Basic {pair}\r\n\
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )

@@ -23,7 +23,7 @@ use technical_user_operator::domain::technical_user::verifier_record::{
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::operator::{Operator, free_port, processor_ms, ready, resident_mb};
+use crate::operator::{Operator, ProcessorTime, free_port, ready, resident_mb};
 use crate::{COST, ISSUER, NAMESPACE};
 
 /// The algorithms that are measured, and the names of their series.
@@ -72,9 +72,20 @@ impl TokenServer {
     /// Starts one with every limit, metrics, and audit records in a file, and waits until it is
     /// ready.
     pub(crate) async fn start(kubeconfig: &Path, audit: PathBuf, flags: &[&str]) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_technical-user-operator"));
+        Self::start_of(program, kubeconfig, audit, flags).await
+    }
+
+    /// The same of another build.
+    pub(crate) async fn start_of(
+        program: &Path,
+        kubeconfig: &Path,
+        audit: PathBuf,
+        flags: &[&str],
+    ) -> Self {
         let (port, health) = (free_port(), free_port());
         let began = Instant::now();
-        let process = Command::new(env!("CARGO_BIN_EXE_technical-user-operator"))
+        let process = Command::new(program)
             .args(["token-server", "--issuer", ISSUER])
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--health-listen", &format!("127.0.0.1:{health}")])
@@ -92,8 +103,8 @@ impl TokenServer {
         Self { process, port, ready_s: began.elapsed().as_secs_f64() }
     }
 
-    pub(crate) fn processor_us(&self) -> f64 {
-        processor_ms(self.process.id()) * 1000.0
+    pub(crate) fn processor_time(&self) -> ProcessorTime {
+        ProcessorTime::of(self.process.id())
     }
 
     pub(crate) fn resident_mb(&self) -> f64 {
