@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use uuid::Uuid;
 
 use super::crypto::client_secret::ClientId;
 use super::crypto::public_key::PublicKey;
@@ -17,6 +18,7 @@ pub use crate::api::technical_user::AccessTokenType;
 
 pub mod client_authentication;
 pub mod form;
+pub mod metadata;
 pub mod signer;
 
 /// A client as the token service knows it.
@@ -107,8 +109,8 @@ pub struct Claims<'a> {
     pub profile: ClaimsProfile,
     /// `iat`, in seconds.
     pub issued_at: Timestamp,
-    /// `jti`.
-    pub id: TokenId,
+    /// `jti`: a random UUID (RFC 9562 section 5.4).
+    pub id: Uuid,
 }
 
 /// The headers of all tokens of one key, in base64url (RFC 7515 section 4.1).
@@ -117,10 +119,6 @@ pub struct Headers {
     jwt: String,
     at_jwt: String,
 }
-
-/// The id of one token: a random UUID (RFC 9562 section 5.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenId([u8; 16]);
 
 // === impl Profile ===
 
@@ -249,16 +247,15 @@ impl Claims<'_> {
         crate::domain::schedule::saturating_add(self.issued_at, self.client.lifetime)
     }
 
-    /// Appends what is signed: header and claims, each in base64url, with a dot between (RFC 7515
-    /// section 5.1).
-    pub fn append_signing_input(&self, header: &str, text: &mut String) {
-        let mut claims = Vec::with_capacity(CLAIMS);
-        if serde_json::to_writer(&mut claims, self).is_err() {
-            claims.clear();
-        }
-        text.push_str(header);
-        text.push('.');
-        URL_SAFE_NO_PAD.encode_string(claims, text);
+    /// What is signed: header and claims, each in base64url, with a dot between (RFC 7515 section
+    /// 5.1).
+    ///
+    /// # Errors
+    ///
+    /// Never: every claim is a string, a number or a list of strings.
+    pub fn signing_input(&self, header: &str) -> serde_json::Result<String> {
+        let claims = serde_json::to_vec(self)?;
+        Ok(format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims)))
     }
 }
 
@@ -283,7 +280,7 @@ impl Serialize for Claims<'_> {
         }
         claims.serialize_entry("iat", &self.issued_at.as_second())?;
         claims.serialize_entry("exp", &self.expires_at().as_second())?;
-        claims.serialize_entry("jti", &format_args!("{}", self.id))?;
+        claims.serialize_entry("jti", &self.id)?;
         claims.end()
     }
 }
@@ -311,41 +308,10 @@ impl Headers {
     }
 }
 
-/// Appends the signature to what was signed: a token in the compact serialization, which is letters,
-/// digits, `-`, `_` and two dots (RFC 7515 section 7.1).
-pub fn append_signature(signature: &[u8], text: &mut String) {
-    text.push('.');
-    URL_SAFE_NO_PAD.encode_string(signature, text);
-}
-
-/// The size of the claims with a few roles and audiences, in bytes.
-const CLAIMS: usize = 512;
-
-// === impl TokenId ===
-
-impl TokenId {
-    /// Makes an id of random bytes.
-    pub fn of(mut random: [u8; 16]) -> Self {
-        random[6] = random[6] & 0x0f | 0x40;
-        random[8] = random[8] & 0x3f | 0x80;
-        Self(random)
-    }
-}
-
-impl fmt::Display for TokenId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Two of them are written for every token: no formatting of each byte.
-        let mut text = String::with_capacity(36);
-        for (index, byte) in self.0.iter().enumerate() {
-            if matches!(index, 4 | 6 | 8 | 10) {
-                text.push('-');
-            }
-            for half in [byte >> 4, byte & 15] {
-                text.push(char::from_digit(half.into(), 16).unwrap_or_default());
-            }
-        }
-        formatter.write_str(&text)
-    }
+/// A token in the compact serialization: what was signed, a dot, and the signature in base64url (RFC
+/// 7515 section 7.1).
+pub fn signed(input: &str, signature: &[u8]) -> String {
+    format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 #[cfg(test)]

@@ -30,10 +30,10 @@ use crate::server::http::listener::{Certificates, Listener, ListenerLimits};
 use crate::server::http::rate_limit::Rate;
 use crate::server::metrics::Metrics;
 use crate::server::oauth::authenticator::{Authenticator, Rates};
+use crate::server::oauth::discovery::MetadataCache;
 use crate::server::oauth::hashing::Hashing;
 use crate::server::oauth::router::Routes;
 use crate::server::oauth::service::{Issuer, TokenEndpoint, Tokens};
-use crate::server::oauth::token_ids::TokenIds;
 
 /// Runs the token service until SIGTERM or SIGINT.
 ///
@@ -127,11 +127,11 @@ impl TokenService {
             authenticator,
             issuer: Issuer::new(issuer),
             terms: terms(installation, arguments),
+            metadata: MetadataCache::default(),
             tokens: Tokens {
                 of_one: with_double_burst(arguments.client_rate),
                 of_all: with_double_burst(arguments.total_rate),
                 count: AtomicU64::new(0),
-                ids: TokenIds::default(),
             },
             clock: Arc::clone(&clock) as _,
             entropy: clock,

@@ -1,7 +1,7 @@
 //! OAuth 2.0: token endpoint, introspection, metadata and JWKS.
 
 pub mod authenticator;
-pub(crate) mod discovery;
+pub mod discovery;
 pub mod error;
 pub mod hashing;
 pub(crate) mod introspection;
@@ -9,5 +9,4 @@ pub mod reason;
 pub mod router;
 pub mod service;
 pub(crate) mod token;
-pub mod token_ids;
 pub(crate) mod ttl_set;

@@ -39,10 +39,10 @@ use technical_user_operator::server::figures;
 use technical_user_operator::server::http::rate_limit::Rate;
 use technical_user_operator::server::metrics::Metrics;
 use technical_user_operator::server::oauth::authenticator::{Authenticator, Rates};
+use technical_user_operator::server::oauth::discovery::MetadataCache;
 use technical_user_operator::server::oauth::hashing::Hashing;
 use technical_user_operator::server::oauth::router::Routes;
 use technical_user_operator::server::oauth::service::{Issuer, TokenEndpoint, Tokens};
-use technical_user_operator::server::oauth::token_ids::TokenIds;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tower::BoxError;
@@ -245,7 +245,8 @@ impl World {
             authenticator: authenticator.unwrap(),
             issuer: Issuer::new(issuer),
             terms,
-            tokens: Tokens { of_one, of_all, count: AtomicU64::new(0), ids: TokenIds::default() },
+            metadata: MetadataCache::default(),
+            tokens: Tokens { of_one, of_all, count: AtomicU64::new(0) },
             clock,
             entropy,
             audit: Audit::to(audit.clone(), metrics.records()).unwrap(),

@@ -110,6 +110,9 @@ impl ClientCredentials {
 }
 
 impl ClientAuthMethod {
+    /// The methods that a client may use.
+    pub const OFFERED: [Self; 2] = [Self::Basic, Self::Post];
+
     /// Its registered name (RFC 7591 section 2).
     pub fn name(self) -> &'static str {
         match self {

@@ -24,7 +24,7 @@ fn now() -> Timestamp {
 
 fn claims(client: &Client, granted: &Grant<'_>, profile: ClaimsProfile) -> Value {
     let issuer = "https://auth.example.com";
-    let id = TokenId::of([0xff; 16]);
+    let id = uuid::Builder::from_random_bytes([0xff; 16]).into_uuid();
     let claims = Claims { issuer, client, granted, profile, issued_at: now(), id };
     serde_json::to_value(claims).unwrap()
 }
@@ -114,16 +114,15 @@ fn a_token_is_header_claims_and_signature_in_base64url() {
     let client = client();
     let granted = client.grant(&Policy::unbounded(), None, &NOTHING).unwrap();
     let issuer = "https://auth.example.com";
-    let (issued_at, id) = (now(), TokenId::of([0; 16]));
+    let (issued_at, id) = (now(), Uuid::nil());
     let profile = ClaimsProfile::Cloud;
     let claims = Claims { issuer, client: &client, granted: &granted, profile, issued_at, id };
     let point = [vec![4], vec![1; 64]].concat();
     let key = PublicKey::ec(crate::domain::crypto::public_key::Algorithm::ES256, &point).unwrap();
 
-    let mut token = String::new();
     let headers = Headers::of(&key);
-    claims.append_signing_input(headers.of_type(AccessTokenType::Jwt), &mut token);
-    append_signature(b"signature", &mut token);
+    let input = claims.signing_input(headers.of_type(AccessTokenType::Jwt)).unwrap();
+    let token = signed(&input, b"signature");
 
     let parts: Vec<_> = token.split('.').map(|it| URL_SAFE_NO_PAD.decode(it).unwrap()).collect();
     let header: Value = serde_json::from_slice(&parts[0]).unwrap();

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+use uuid::Uuid;
 
 use crate::directory::RegisteredClient;
 use crate::domain::crypto::public_key::Kid;
+use crate::domain::oauth::Claims;
 use crate::domain::oauth::client_authentication::ClientAuthMethod;
-use crate::domain::oauth::{Claims, TokenId};
 use crate::server::oauth::error::OAuthError;
 
 /// A token that was issued.
@@ -21,8 +22,7 @@ pub(crate) struct Issued<'a> {
     roles: &'a [&'a str],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     aud: &'a [&'a str],
-    #[serde(serialize_with = "as_text")]
-    jti: TokenId,
+    jti: Uuid,
     kid: &'a str,
     exp: i64,
     auth_method: &'static str,
@@ -166,10 +166,6 @@ impl<'a> AuditedClient<'a> {
             caas_org_id: &client.tenant,
         }
     }
-}
-
-fn as_text<S: Serializer>(id: &TokenId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(id)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]

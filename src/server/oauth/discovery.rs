@@ -1,6 +1,7 @@
 //! Discovery and the JWKS: from memory, the same bytes for everyone, with validators for caches.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -10,28 +11,52 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 
 use super::error::OAuthError;
 use super::reason::Reason;
 use super::service::TokenEndpoint;
+use crate::directory::Published;
 use crate::domain::crypto::jwks::Jwks;
+use crate::domain::crypto::public_key::Algorithm;
+use crate::domain::oauth::metadata::AuthorizationServerMetadata;
 use crate::domain::oauth::signer::SigningUnavailable;
 
-/// OpenID Connect Discovery 1.0 section 3 and RFC 8414 section 2.
-#[derive(Serialize)]
-struct Metadata<'a> {
-    issuer: &'a str,
-    token_endpoint: String,
-    jwks_uri: String,
-    introspection_endpoint: String,
-    grant_types_supported: [&'static str; 1],
-    token_endpoint_auth_methods_supported: [&'static str; 2],
-    introspection_endpoint_auth_methods_supported: [&'static str; 2],
-    response_types_supported: [&'static str; 1],
-    subject_types_supported: [&'static str; 1],
-    id_token_signing_alg_values_supported: Vec<&'static str>,
-    claims_supported: Vec<&'static str>,
+/// The metadata as it is sent, made once for each set of algorithms.
+#[derive(Debug, Default)]
+pub struct MetadataCache(RwLock<Option<Arc<Document>>>);
+
+#[derive(Debug)]
+struct Document {
+    algorithms: BTreeSet<Algorithm>,
+    body: Bytes,
+    etag: String,
+}
+
+impl MetadataCache {
+    fn document(&self, service: &TokenEndpoint, published: &Published) -> Arc<Document> {
+        let algorithms = &published.algorithms;
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = known.filter(|known| known.algorithms == *algorithms) {
+            return known;
+        }
+        let made = Arc::new(Document::new(service, algorithms));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&made));
+        made
+    }
+}
+
+impl Document {
+    fn new(service: &TokenEndpoint, algorithms: &BTreeSet<Algorithm>) -> Self {
+        let metadata = AuthorizationServerMetadata::new(
+            service.issuer.url(),
+            vec!["client_credentials"],
+            service.terms.profile,
+            algorithms.iter().copied(),
+        );
+        let body = serde_json::to_string(&metadata).unwrap_or_default();
+        let etag = format!("\"{}\"", Jwks::digest_of(&body));
+        Self { algorithms: algorithms.clone(), body: body.into(), etag }
+    }
 }
 
 /// `GET` of the metadata.
@@ -39,34 +64,15 @@ pub(crate) async fn metadata(
     State(service): State<Arc<TokenEndpoint>>,
     headers: HeaderMap,
 ) -> Response {
-    let response = metadata_of(&service, &headers);
+    let response = match service.directory.published() {
+        Some(published) => {
+            let document = service.metadata.document(&service, &published);
+            cacheable(&headers, document.body.clone(), &document.etag)
+        }
+        None => missing(),
+    };
     service.metrics.discovery_answered(response.status());
     response
-}
-
-fn metadata_of(service: &TokenEndpoint, headers: &HeaderMap) -> Response {
-    let Some(published) = service.directory.published() else {
-        return missing();
-    };
-    let algorithms = published.algorithms.iter().map(|it| it.name()).collect();
-    let issuer = service.issuer.url();
-    let metadata = Metadata {
-        issuer,
-        token_endpoint: format!("{issuer}/oauth2/token"),
-        jwks_uri: format!("{issuer}/.well-known/jwks.json"),
-        introspection_endpoint: format!("{issuer}/oauth2/introspect"),
-        grant_types_supported: ["client_credentials"],
-        token_endpoint_auth_methods_supported: METHODS,
-        introspection_endpoint_auth_methods_supported: METHODS,
-        // The value of Kubernetes' own issuer: there is no authorization endpoint.
-        response_types_supported: ["id_token"],
-        subject_types_supported: ["public"],
-        id_token_signing_alg_values_supported: algorithms,
-        claims_supported: claims(service.terms.profile.roles()),
-    };
-    let body = serde_json::to_string(&metadata).unwrap_or_default();
-    let etag = format!("\"{}\"", Jwks::digest_of(&body));
-    cacheable(headers, body.into(), &etag)
 }
 
 /// `GET` of the JWKS.
@@ -123,12 +129,4 @@ fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut known = lists.flat_map(|list| list.split(',')).map(str::trim);
     known.any(|it| it == "*" || it.strip_prefix("W/").unwrap_or(it) == etag)
-}
-
-const METHODS: [&str; 2] = ["client_secret_basic", "client_secret_post"];
-
-/// The claims of a token whose roles are in the claim of that name.
-fn claims(roles: &'static str) -> Vec<&'static str> {
-    let before = ["iss", "sub", "aud", "client_id", "caas_user_id", "caas_org_id"];
-    before.into_iter().chain([roles, "scope", "iat", "exp", "jti"]).collect()
 }

@@ -148,19 +148,14 @@ impl IntoResponse for OAuthError {
     }
 }
 
-/// JSON with `Cache-Control: no-store`.
+/// JSON with `Cache-Control: no-store` (RFC 6749 section 5.1).
 pub fn no_store(status: StatusCode, body: &impl Serialize) -> Response {
-    no_store_bytes(status, serde_json::to_vec(body).unwrap_or_default())
-}
-
-/// The same of JSON that is written already.
-pub(crate) fn no_store_bytes(status: StatusCode, body: Vec<u8>) -> Response {
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (PRAGMA, HeaderValue::from_static("no-cache")),
     ];
-    (status, headers, body).into_response()
+    (status, headers, serde_json::to_vec(body).unwrap_or_default()).into_response()
 }
 
 /// The challenge of RFC 7617 for this issuer.

@@ -10,9 +10,9 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 
 use super::authenticator::{AuthError, AuthFailure, Authenticator};
+use super::discovery::MetadataCache;
 use super::error::{OAuthError, challenge};
 use super::reason::{AuthFailureReason, Reason};
-use super::token_ids::TokenIds;
 use crate::directory::{Directory, RegisteredClient};
 use crate::domain::oauth::TokenPolicy;
 use crate::domain::oauth::client_authentication::{
@@ -36,6 +36,8 @@ pub struct TokenEndpoint {
     pub issuer: Issuer,
     /// The claims of tokens and their form.
     pub terms: TokenPolicy,
+    /// The metadata, ready to be sent.
+    pub metadata: MetadataCache,
     /// How many tokens there may be.
     pub tokens: Tokens,
     /// The time.
@@ -57,8 +59,6 @@ pub struct Tokens {
     pub of_all: Rate,
     /// The rate of all clients together.
     pub count: AtomicU64,
-    /// Ids for them.
-    pub ids: TokenIds,
 }
 
 /// The issuer, and the path in it.

@@ -1,21 +1,33 @@
 //! The token endpoint (RFC 6749 section 4.4).
 
-use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::Value;
+use serde::Serialize;
+use uuid::Uuid;
 
-use super::error::{OAuthError, no_store_bytes};
+use super::error::{OAuthError, no_store};
 use super::reason::Reason;
 use super::service::{Authenticated, Endpoint, Rejection, TokenEndpoint, refused};
 use crate::domain::oauth::signer::SigningUnavailable;
-use crate::domain::oauth::{Claims, Scope, ScopeError, TokenPolicy, append_signature};
+use crate::domain::oauth::{Claims, Scope, ScopeError, TokenPolicy, signed};
+use crate::environment::{Entropy, EntropyError};
 use crate::server::audit::Issued;
 use crate::server::http::form_request::FormRequest;
+
+/// The response of RFC 6749 section 5.1.
+#[derive(Serialize)]
+struct TokenResponse<'a> {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: i64,
+    /// Present only if it differs from the request: some clients take it for an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<Scope<'a>>,
+}
 
 /// `POST` to the token endpoint.
 pub(crate) async fn token(
@@ -63,7 +75,7 @@ impl TokenEndpoint {
         let signer =
             self.directory.signer_of(&request.known, issued_at).map_err(signing_unavailable)?;
         // The generator says no more than that it failed.
-        let id = self.tokens.ids.draw(&*self.entropy).map_err(|_| signing_failed())?;
+        let id = token_id(&*self.entropy).map_err(|_| signing_failed())?;
         let claims = Claims {
             issuer: self.issuer.url(),
             client,
@@ -72,35 +84,28 @@ impl TokenEndpoint {
             issued_at,
             id,
         };
-        let mut answer = String::with_capacity(ANSWER);
-        answer.push_str(r#"{"access_token":""#);
-        let begin = answer.len();
-        let type_ = client.type_of(&granted, &self.terms);
-        claims.append_signing_input(signer.headers.of_type(type_), &mut answer);
-        let input = answer.get(begin..).unwrap_or_default();
-        // Signing fails for one reason alone.
+        let header = signer.headers.of_type(client.type_of(&granted, &self.terms));
+        // Claims are always JSON, and signing fails for one reason alone.
+        let input = claims.signing_input(header).map_err(|_| signing_failed())?;
         let signature = signer.key.sign(input.as_bytes()).map_err(|_| signing_failed())?;
-        append_signature(&signature, &mut answer);
-        // `scope` is present only if it differs from the request: some clients take it for an error.
         let is_asked = form.scope.as_deref().is_some_and(|scope| granted.is_scope(scope));
-        let scope = (!is_asked && !granted.roles.is_empty()).then(|| granted.scope());
-        let lifetime = claims.expires_at().as_second() - issued_at.as_second();
-        // A `String` takes every text.
-        append_rest(lifetime, scope, &mut answer).map_err(|_| signing_failed())?;
+        let response = TokenResponse {
+            access_token: signed(&input, &signature),
+            token_type: "Bearer",
+            expires_in: claims.expires_at().as_second() - issued_at.as_second(),
+            scope: (!is_asked && !granted.roles.is_empty()).then(|| granted.scope()),
+        };
         let kid = signer.key.public().kid();
         self.audit.issued(|| Issued::of(&request.known, &claims, kid, (request.method, source)));
-        Ok(no_store_bytes(StatusCode::OK, answer.into_bytes()))
+        Ok(no_store(StatusCode::OK, &response))
     }
 }
 
-/// The members after the token in the response (RFC 6749 section 5.1). The token is written where it
-/// is sent, since to copy it with everything escaped that it cannot have takes a microsecond.
-fn append_rest(lifetime: i64, scope: Option<Scope<'_>>, answer: &mut String) -> fmt::Result {
-    write!(answer, r#"","token_type":"Bearer","expires_in":{lifetime}"#)?;
-    if let Some(scope) = scope {
-        write!(answer, r#","scope":{}"#, Value::String(scope.to_string()))?;
-    }
-    answer.write_char('}')
+/// The id of one token.
+fn token_id(entropy: &dyn Entropy) -> Result<Uuid, EntropyError> {
+    let mut random = [0; 16];
+    entropy.fill("jti", &mut random)?;
+    Ok(uuid::Builder::from_random_bytes(random).into_uuid())
 }
 
 fn scope_error(reason: ScopeError) -> OAuthError {
@@ -124,5 +129,20 @@ fn signing_failed() -> OAuthError {
 
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// A token with a few roles and audiences, and a signature of RSA.
-const ANSWER: usize = 1280;
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::environment::System;
+
+    #[test]
+    fn no_id_comes_twice() {
+        let system = System::start();
+
+        let drawn: BTreeSet<_> = (0..200).map(|_| token_id(&system).unwrap()).collect();
+
+        assert_eq!(drawn.len(), 200);
+        assert!(drawn.iter().all(|id| id.get_version_num() == 4));
+    }
+}
