@@ -18,6 +18,7 @@ pub use crate::api::technical_user::AccessTokenType;
 
 pub mod client_authentication;
 pub mod form;
+pub mod grant_type;
 pub mod metadata;
 pub mod signer;
 

@@ -32,7 +32,7 @@ use crate::server::metrics::Metrics;
 use crate::server::oauth::authenticator::{Authenticator, Rates};
 use crate::server::oauth::discovery::MetadataCache;
 use crate::server::oauth::hashing::Hashing;
-use crate::server::oauth::router::Routes;
+use crate::server::oauth::router::router;
 use crate::server::oauth::service::{Issuer, TokenEndpoint, Tokens};
 
 /// Runs the token service until SIGTERM or SIGINT.
@@ -89,7 +89,7 @@ async fn operate(arguments: &TokenServerArguments, issuer: String) -> Result<(),
 /// The token service, ready to be served.
 pub(crate) struct TokenService {
     pub(crate) directory: Arc<Directory>,
-    routes: Routes,
+    router: Router,
 }
 
 impl TokenService {
@@ -140,7 +140,7 @@ impl TokenService {
         };
         let service = Arc::new(service);
         register(registry, figures::of_service(&service));
-        Ok(Self { directory, routes: Routes::new(service) })
+        Ok(Self { directory, router: router(service) })
     }
 
     /// Whether requests can be served.
@@ -167,9 +167,9 @@ impl TokenService {
         listener: Listener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> BoxFuture<'static, ()> {
-        let routes = self.routes.clone();
+        let router = self.router.clone();
         Box::pin(async move {
-            if let Err(error) = listener.serve(routes, stop).await {
+            if let Err(error) = listener.serve(router, stop).await {
                 tracing::error!(%error, "the listener failed");
             }
         })

@@ -3,6 +3,7 @@
 pub mod authenticator;
 pub mod discovery;
 pub mod error;
+pub(crate) mod grants;
 pub mod hashing;
 pub(crate) mod introspection;
 pub mod reason;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use technical_user_operator::server::http::bounded_body::BodyBounds;
+use technical_user_operator::server::http::form_request::BodyBounds;
 use technical_user_operator::server::http::listener::ListenerLimits;
 use tokio::net::TcpStream;
 

@@ -1,6 +1,6 @@
 //! What metrics tell of a listener.
 
-use technical_user_operator::server::http::bounded_body::BodyBounds;
+use technical_user_operator::server::http::form_request::BodyBounds;
 use technical_user_operator::server::http::listener::ListenerLimits;
 
 use crate::given::{SHORT, serve, served, until};

@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use bytes::Bytes;
 use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::SendRequest;
@@ -17,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use technical_user_operator::server::figures;
-use technical_user_operator::server::http::bounded_body::{BodyBounds, bounded_body};
+use technical_user_operator::server::http::form_request::{BodyBounds, FormRequest};
 use technical_user_operator::server::http::listener::{
     Certificates, Listener, ListenerLimits, OpenConnections,
 };
@@ -103,10 +102,10 @@ fn router(gate: &Gate, bodies: BodyBounds) -> Router {
         "waited"
     };
     Router::new()
-        .route("/length", post(|body: Bytes| async move { body.len().to_string() }))
-        .layer(from_fn_with_state(bodies, bounded_body))
+        .route("/length", post(|form: FormRequest| async move { form.body.len().to_string() }))
         .route("/hello", get(|| async { "hello" }))
         .route("/wait", get(wait))
+        .with_state(bodies)
 }
 
 /// `/wait` answers when the test says so.

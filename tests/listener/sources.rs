@@ -3,13 +3,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::body::Body;
-use axum::response::Response;
-use futures::future::BoxFuture;
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::routing::get;
 use http::Request;
 use http_body_util::Full;
-use hyper::body::Incoming;
-use technical_user_operator::server::http::listener::{Handler, Listener, ListenerLimits};
+use technical_user_operator::server::http::listener::{Listener, ListenerLimits};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::given::{Raw, SHORT, get_multiplexed, multiplexed, served, text, until, within};
@@ -21,22 +20,15 @@ async fn from(source: &str, to: SocketAddr) -> TcpStream {
     within(socket.connect(to)).await.unwrap()
 }
 
-/// Answers where the request came from.
-struct Mirror;
-
-impl Handler<Incoming> for Mirror {
-    fn handle(&self, _: Request<Incoming>, source: IpAddr) -> BoxFuture<'static, Response> {
-        Box::pin(async move { Response::new(Body::from(source.to_string())) })
-    }
-}
-
 #[tokio::test]
 async fn the_source_is_the_peer_and_no_header_changes_it() {
     let socket = std::net::TcpListener::bind("[::]:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let port = socket.local_addr().unwrap().port();
     let listener = Listener::new(socket, ListenerLimits::default());
-    let serving = tokio::spawn(listener.serve(Mirror, std::future::pending()));
+    let source = |ConnectInfo(source): ConnectInfo<IpAddr>| async move { source.to_string() };
+    let router = Router::new().route("/", get(source));
+    let serving = tokio::spawn(listener.serve(router, std::future::pending()));
 
     // IPv4 comes to an IPv6 socket in disguise.
     for source in ["127.0.0.1", "::1"] {

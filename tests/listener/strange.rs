@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use technical_user_operator::server::http::bounded_body::BodyBounds;
+use technical_user_operator::server::http::form_request::BodyBounds;
 use technical_user_operator::server::http::listener::ListenerLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

@@ -11,7 +11,7 @@ use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd, generate_si
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore};
-use technical_user_operator::server::http::bounded_body::BodyBounds;
+use technical_user_operator::server::http::form_request::BodyBounds;
 use technical_user_operator::server::http::listener::{Certificates, ListenerLimits};
 use tempfile::TempDir;
 use tokio::net::TcpStream;

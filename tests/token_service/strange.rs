@@ -159,8 +159,8 @@ impl Strange {
         };
         self.method == "POST"
             && is_form
-            && presented.client_id.as_str() == who.id
-            && presented.secret.reveal() == who.secret
+            && presented.id_and_secret().0.as_str() == who.id
+            && presented.id_and_secret().1.reveal() == who.secret
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context as Poll_, Poll};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use base64::Engine as _;
@@ -41,11 +43,11 @@ use technical_user_operator::server::metrics::Metrics;
 use technical_user_operator::server::oauth::authenticator::{Authenticator, Rates};
 use technical_user_operator::server::oauth::discovery::MetadataCache;
 use technical_user_operator::server::oauth::hashing::Hashing;
-use technical_user_operator::server::oauth::router::Routes;
+use technical_user_operator::server::oauth::router::router;
 use technical_user_operator::server::oauth::service::{Issuer, TokenEndpoint, Tokens};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tower::BoxError;
+use tower::{BoxError, ServiceExt as _};
 
 use crate::clock::WallClock;
 use crate::environment::Seeded;
@@ -71,7 +73,7 @@ pub(crate) struct World {
 /// One replica of the token service.
 #[derive(Clone)]
 pub(crate) struct TokenServer {
-    routes: Routes,
+    router: Router,
     pub(crate) service: Arc<TokenEndpoint>,
     pub(crate) directory: Arc<Directory>,
     audit: Written,
@@ -258,8 +260,8 @@ impl World {
             registry.register_collector(Box::new(reading));
         }
         let registry = Arc::new(Mutex::new(registry));
-        let routes = Routes::new(Arc::clone(&service));
-        TokenServer { routes, service, directory, audit, registry }
+        let router = router(Arc::clone(&service));
+        TokenServer { router, service, directory, audit, registry }
     }
 
     /// The API server goes, with every watch, or comes back.
@@ -384,8 +386,9 @@ impl TokenServer {
     }
 
     /// The same from another address.
-    pub(crate) async fn ask_from(&self, source: IpAddr, request: Request<Body>) -> Answer {
-        let response = self.routes.answer(request, source).await;
+    pub(crate) async fn ask_from(&self, source: IpAddr, mut request: Request<Body>) -> Answer {
+        request.extensions_mut().insert(ConnectInfo(source));
+        let Ok(response) = self.router.clone().oneshot(request).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();

@@ -7,15 +7,13 @@ use zeroize::Zeroizing;
 use super::form::Form;
 use crate::domain::crypto::client_secret::{ClientId, ClientSecret};
 
-/// What a client presented, well-formed.
+/// The credentials that a client presented, well-formed: one variant for each method.
 #[derive(Debug)]
-pub struct ClientCredentials {
-    /// The client id that it names.
-    pub client_id: ClientId,
-    /// What is to prove it.
-    pub secret: ClientSecret,
-    /// How it was presented.
-    pub method: ClientAuthMethod,
+pub enum ClientCredentials {
+    /// `client_secret_basic`: the `Authorization` header.
+    Basic(ClientId, ClientSecret),
+    /// `client_secret_post`: parameters of the body.
+    Post(ClientId, ClientSecret),
 }
 
 /// A method of client authentication, by its registered name.
@@ -78,7 +76,7 @@ impl ClientCredentials {
         }
         let secret =
             form_decoded(secret.get(1..).unwrap_or_default()).ok_or(ClientAuthError::Malformed)?;
-        Self::parsed(&id, &secret, ClientAuthMethod::Basic)
+        parsed(&id, &secret).map(|(id, secret)| Self::Basic(id, secret))
     }
 
     /// The client id that a request names, without proof; `None` if it has not the form of a client id.
@@ -94,19 +92,26 @@ impl ClientCredentials {
     fn of_body(form: &Form<'_>) -> Result<Self, ClientAuthError> {
         match (&form.client_id, &form.client_secret) {
             (Some(_), Some(_)) if form.has_assertion => Err(ClientAuthError::Twice),
-            (Some(id), Some(secret)) => Self::parsed(id, secret, ClientAuthMethod::Post),
+            (Some(id), Some(secret)) => {
+                parsed(id, secret).map(|(id, secret)| Self::Post(id, secret))
+            }
             (None | Some(_), None) if form.has_assertion => Err(ClientAuthError::Unknown),
             (None, _) | (_, None) => Err(ClientAuthError::Missing),
         }
     }
 
-    fn parsed(id: &str, secret: &str, method: ClientAuthMethod) -> Result<Self, ClientAuthError> {
-        // A caller learns of no credential what is wrong with it.
-        let client_id = id.parse().map_err(|_| ClientAuthError::Malformed)?;
-        // The same.
-        let secret = secret.parse().map_err(|_| ClientAuthError::Malformed)?;
-        Ok(Self { client_id, secret, method })
+    /// The client id and the client secret.
+    pub fn id_and_secret(&self) -> (&ClientId, &ClientSecret) {
+        match self {
+            Self::Basic(id, secret) | Self::Post(id, secret) => (id, secret),
+        }
     }
+}
+
+/// A client learns of neither what is wrong with it.
+fn parsed(id: &str, secret: &str) -> Result<(ClientId, ClientSecret), ClientAuthError> {
+    let malformed = ClientAuthError::Malformed;
+    Ok((id.parse().or(Err(malformed))?, secret.parse().or(Err(malformed))?))
 }
 
 impl ClientAuthMethod {
@@ -180,19 +185,20 @@ mod tests {
         let pair = format!("billing:{}", secret());
         for scheme in ["Basic", "basic", "BASIC"] {
             let presented = read(Some(&header(scheme, &pair)), "").unwrap();
-            assert_eq!(presented.client_id.as_str(), "billing");
-            assert_eq!(presented.secret.reveal(), secret());
-            assert_eq!(presented.method, ClientAuthMethod::Basic);
+            let ClientCredentials::Basic(id, presented) = presented else { panic!("not Basic") };
+            assert_eq!((id.as_str(), presented.reveal()), ("billing", secret().as_str()));
         }
         let body = format!("client_id=billing&client_secret={}", secret());
-        assert_eq!(read(None, &body).unwrap().method, ClientAuthMethod::Post);
+        let presented = read(None, &body).unwrap();
+        let ClientCredentials::Post(id, presented) = presented else { panic!("not Post") };
+        assert_eq!((id.as_str(), presented.reveal()), ("billing", secret().as_str()));
     }
 
     #[test]
     fn the_halves_of_basic_may_be_form_encoded_and_unpadded() {
         let encoded = format!("%62illing:{}", secret().replace('7', "%37"));
         assert_eq!(
-            read(Some(&header("Basic", &encoded)), "").unwrap().client_id.as_str(),
+            read(Some(&header("Basic", &encoded)), "").unwrap().id_and_secret().0.as_str(),
             "billing"
         );
 

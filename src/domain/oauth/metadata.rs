@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::ClaimsProfile;
 use super::client_authentication::ClientAuthMethod;
+use super::grant_type::GrantType;
 use crate::domain::crypto::public_key::Algorithm;
 
 /// What clients and resource servers can find out by themselves, in the order in which it is sent.
@@ -37,7 +38,6 @@ impl AuthorizationServerMetadata {
     /// The metadata of an issuer that signs with these algorithms.
     pub fn new(
         issuer: &str,
-        grant_types: Vec<&'static str>,
         profile: ClaimsProfile,
         algorithms: impl IntoIterator<Item = Algorithm>,
     ) -> Self {
@@ -48,7 +48,7 @@ impl AuthorizationServerMetadata {
             token_endpoint: format!("{issuer}/oauth2/token"),
             jwks_uri: format!("{issuer}/.well-known/jwks.json"),
             introspection_endpoint: format!("{issuer}/oauth2/introspect"),
-            grant_types_supported: grant_types,
+            grant_types_supported: GrantType::SUPPORTED.map(GrantType::name).to_vec(),
             token_endpoint_auth_methods_supported: methods.clone(),
             introspection_endpoint_auth_methods_supported: methods,
             response_types_supported: vec!["id_token"],
@@ -73,7 +73,6 @@ mod tests {
     fn the_members_keep_their_order() {
         let metadata = AuthorizationServerMetadata::new(
             "https://a/iam",
-            vec!["client_credentials"],
             ClaimsProfile::CyodaGo,
             [Algorithm::RS256, Algorithm::ES256],
         );

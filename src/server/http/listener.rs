@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use axum::Router;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,7 +16,6 @@ use tokio_rustls::TlsAcceptor;
 
 pub use certificates::{CertificateError, Certificates, CurrentCertificate};
 use connection::ConnectionServer;
-pub use handler::Handler;
 pub use limits::ListenerLimits;
 pub use responses::Responses;
 use state::{Protocol, Shutdown};
@@ -25,7 +24,6 @@ use tracker::{ConnectionGuard, ConnectionTracker};
 
 mod certificates;
 mod connection;
-mod handler;
 mod limits;
 mod responses;
 mod state;
@@ -71,10 +69,11 @@ impl Listener {
         self.responses.clone()
     }
 
-    /// Has `handler` answer until `stop` resolves and the running requests have ended.
+    /// Serves `router` until `stop` resolves and the running requests have ended.
     ///
     /// # Guarantees
     ///
+    /// Every request has the extension `ConnectInfo<IpAddr>`: the address of the peer of its connection.
     /// After `stop`, no connection is accepted, each client is asked to close (`Connection: close`, GOAWAY),
     /// and what still runs after [`ListenerLimits::drain`] is cut. No connection outlives the future,
     /// also when
@@ -83,11 +82,7 @@ impl Listener {
     /// # Errors
     ///
     /// The runtime refused the socket. Nothing that happens to a connection ends the listener.
-    pub async fn serve(
-        self,
-        handler: impl Handler<Incoming>,
-        stop: impl Future<Output = ()>,
-    ) -> io::Result<()> {
+    pub async fn serve(self, router: Router, stop: impl Future<Output = ()>) -> io::Result<()> {
         keep_alive(&self.socket);
         let socket = TcpListener::from_std(self.socket)?;
         let tls = self.certificates.as_ref().map(|it| TlsAcceptor::from(it.settings()));
@@ -95,7 +90,7 @@ impl Listener {
         let host = Acceptor {
             socket,
             tls,
-            speaker: Arc::new(ConnectionServer::new(Arc::new(handler), self.limits)),
+            speaker: Arc::new(ConnectionServer::new(router, self.limits)),
             limits: self.limits,
             crowd: ConnectionTracker::new(self.open, self.responses),
             room: Arc::new(Semaphore::new(places)),

@@ -33,7 +33,7 @@ pub struct Authenticator {
     proofs: SecretMac,
     misses: Mutex<TtlSet<NegativeKey>>,
     repeaters: Mutex<TtlSet<IpAddr>>,
-    nobody: Arc<RegisteredClient>,
+    dummy: Arc<RegisteredClient>,
     failures: AtomicU64,
     first_lookups: AtomicU64,
     repeated_lookups: AtomicU64,
@@ -108,7 +108,7 @@ impl Authenticator {
             proofs: SecretMac::draw(entropy)?,
             misses: Mutex::new(TtlSet::new(NEGATIVE_TTL, MAX_NEGATIVE)),
             repeaters: Mutex::new(TtlSet::new(NEGATIVE_TTL, MAX_NEGATIVE)),
-            nobody: Arc::new(RegisteredClient::dummy()),
+            dummy: Arc::new(RegisteredClient::dummy()),
             failures: AtomicU64::new(0),
             first_lookups: AtomicU64::new(0),
             repeated_lookups: AtomicU64::new(0),
@@ -127,9 +127,10 @@ impl Authenticator {
         presented: &ClientCredentials,
         source: Option<IpAddr>,
     ) -> Result<Arc<RegisteredClient>, AuthFailure> {
-        let named = self.directory.client(&presented.client_id);
-        let known = Arc::clone(named.as_ref().unwrap_or(&self.nobody));
-        let found = self.verified(known, presented, source).await;
+        let (client_id, secret) = presented.id_and_secret();
+        let named = self.directory.client(client_id);
+        let known = Arc::clone(named.as_ref().unwrap_or(&self.dummy));
+        let found = self.verified(known, (client_id, secret), source).await;
         found.map_err(|reason| match reason {
             AuthError::Invalid(AuthFailureReason::SecretEnded) if named.is_none() => AuthFailure {
                 reason: AuthError::Invalid(AuthFailureReason::UnknownClient),
@@ -164,13 +165,13 @@ impl Authenticator {
     async fn verified(
         &self,
         known: Arc<RegisteredClient>,
-        presented: &ClientCredentials,
+        (client_id, secret): (&ClientId, &ClientSecret),
         source: Option<IpAddr>,
     ) -> Result<Arc<RegisteredClient>, AuthError> {
-        let id = presented.secret.id();
+        let id = secret.id();
         let is_in_view = known.verifier(&id, self.clock.now()).is_some();
-        let known = if is_in_view { known } else { self.look_up(presented, &id, source).await? };
-        self.check(&known, &id, &presented.secret).await?;
+        let known = if is_in_view { known } else { self.look_up(client_id, &id, source).await? };
+        self.check(&known, &id, secret).await?;
         Ok(known)
     }
 
@@ -179,12 +180,12 @@ impl Authenticator {
     /// be.
     async fn look_up(
         &self,
-        presented: &ClientCredentials,
+        client_id: &ClientId,
         id: &CredentialId,
         source: Option<IpAddr>,
     ) -> Result<Arc<RegisteredClient>, AuthError> {
         let elapsed = self.clock.elapsed();
-        let missing = (id.clone(), presented.client_id.clone());
+        let missing = (id.clone(), client_id.clone());
         if lock(&self.misses).contains(&missing, elapsed) {
             return Err(AuthError::Invalid(AuthFailureReason::SecretEnded));
         }

@@ -49,7 +49,6 @@ impl Document {
     fn new(service: &TokenEndpoint, algorithms: &BTreeSet<Algorithm>) -> Self {
         let metadata = AuthorizationServerMetadata::new(
             service.issuer.url(),
-            vec!["client_credentials"],
             service.terms.profile,
             algorithms.iter().copied(),
         );

@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 
 use super::reason::{AuthFailureReason, Reason};
+use crate::server::http::error_response::error_response;
 
 /// Why a request is refused. None of the texts quotes the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub enum OAuthError {
     InvalidClient(Cow<'static, str>, AuthFailureReason, Option<HeaderValue>),
     /// 404.
     NotFound,
-    /// 405.
-    MethodNotAllowed,
+    /// 405, with the methods that the path has (RFC 9110 section 15.5.6).
+    MethodNotAllowed(Methods),
     /// 415.
     UnsupportedMediaType,
     /// 429: too many.
@@ -38,10 +38,13 @@ pub enum OAuthError {
     Unavailable(Reason, Duration),
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    error: &'static str,
-    error_description: &'a str,
+/// The methods of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Methods {
+    /// GET and HEAD.
+    Get,
+    /// POST with a form.
+    Post,
 }
 
 impl OAuthError {
@@ -50,7 +53,7 @@ impl OAuthError {
         match self {
             Self::InvalidRequest(_)
             | Self::NotFound
-            | Self::MethodNotAllowed
+            | Self::MethodNotAllowed(_)
             | Self::UnsupportedMediaType => "invalid_request",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
@@ -74,7 +77,7 @@ impl OAuthError {
             | Self::InvalidTarget(_)
             | Self::InvalidClient(..)
             | Self::NotFound
-            | Self::MethodNotAllowed
+            | Self::MethodNotAllowed(_)
             | Self::UnsupportedMediaType => "",
         }
     }
@@ -94,7 +97,7 @@ impl OAuthError {
             | Self::InvalidClient(.., None) => StatusCode::BAD_REQUEST,
             Self::InvalidClient(.., Some(_)) => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::SlowDown(..) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(..) => StatusCode::SERVICE_UNAVAILABLE,
@@ -114,7 +117,11 @@ impl OAuthError {
                  does not allow"
             }
             Self::NotFound => "there is nothing at this path",
-            Self::MethodNotAllowed => "this path does not take this method",
+            Self::MethodNotAllowed(Methods::Get) => "use GET for this path",
+            Self::MethodNotAllowed(Methods::Post) => {
+                "use POST for this path, with the parameters in a form \
+                 (Content-Type: application/x-www-form-urlencoded)"
+            }
             Self::UnsupportedMediaType => {
                 "the body must be of type application/x-www-form-urlencoded"
             }
@@ -124,8 +131,7 @@ impl OAuthError {
 
 impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
-        let body = Body { error: self.code(), error_description: self.description() };
-        let mut response = no_store(self.status(), &body);
+        let mut response = error_response(self.status(), self.code(), self.description());
         let headers = response.headers_mut();
         match self {
             Self::InvalidClient(.., Some(challenge)) => {
@@ -134,6 +140,9 @@ impl IntoResponse for OAuthError {
             Self::SlowDown(_, wait) | Self::Unavailable(_, wait) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds(wait)));
             }
+            Self::MethodNotAllowed(methods) => {
+                headers.insert(ALLOW, HeaderValue::from_static(methods.allow()));
+            }
             Self::InvalidRequest(_)
             | Self::UnsupportedGrantType
             | Self::InvalidScope
@@ -141,21 +150,20 @@ impl IntoResponse for OAuthError {
             | Self::UnauthorizedClient(_)
             | Self::InvalidClient(.., None)
             | Self::NotFound
-            | Self::MethodNotAllowed
             | Self::UnsupportedMediaType => {}
         }
         response
     }
 }
 
-/// JSON with `Cache-Control: no-store` (RFC 6749 section 5.1).
-pub fn no_store(status: StatusCode, body: &impl Serialize) -> Response {
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (PRAGMA, HeaderValue::from_static("no-cache")),
-    ];
-    (status, headers, serde_json::to_vec(body).unwrap_or_default()).into_response()
+impl Methods {
+    /// The value of the header `Allow` (RFC 9110 section 10.2.1).
+    fn allow(self) -> &'static str {
+        match self {
+            Self::Get => "GET,HEAD",
+            Self::Post => "POST",
+        }
+    }
 }
 
 /// The challenge of RFC 7617 for this issuer.

@@ -4,20 +4,20 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::error::{OAuthError, no_store};
-use super::service::{Endpoint, Rejection, TokenEndpoint, refused};
+use super::error::OAuthError;
+use super::service::{Endpoint, TokenEndpoint};
 use crate::domain::crypto::public_key::{Algorithm, Kid};
 use crate::domain::oauth::AccessTokenType;
 use crate::environment::private_key::verify;
 use crate::server::audit::Introspected;
+use crate::server::http::error_response::NoStore;
 use crate::server::http::form_request::FormRequest;
 
 /// The header of a token (RFC 7515 section 4.1).
@@ -35,36 +35,34 @@ struct Header {
 /// `POST` to the introspection endpoint.
 pub(crate) async fn introspect(
     State(service): State<Arc<TokenEndpoint>>,
-    posted: FormRequest,
+    request: FormRequest,
 ) -> Response {
-    let response = answer(&service, &posted).await;
+    let response = service.introspected(&request).await.into_response();
     service.metrics.introspection_answered(response.status());
     response
 }
 
-async fn answer(service: &Arc<TokenEndpoint>, posted: &FormRequest) -> Response {
-    let request = match service.authenticated(posted, Endpoint::Introspection).await {
-        Ok(request) => request,
-        Err(rejected) => return refused(service, REFUSED, posted.source, rejected),
-    };
-    let Some(token) = request.form.token.as_deref() else {
-        let refusal = OAuthError::InvalidRequest("token is missing".into());
-        let rejected = Rejection { refusal, method: request.method, client: Some(request.known) };
-        return refused(service, REFUSED, posted.source, rejected);
-    };
-    // The response says nothing about any other token, not even why (RFC 7662 section 2.2).
-    let claims = service.active(token);
-    let (client, way) = (&*request.known, (request.method, posted.source));
-    service.audit.introspected(client, service.clock.elapsed(), || {
-        let text = |claim: &str, claims| Map::get(claims, claim).and_then(Value::as_str);
-        let token = claims.as_ref().map(|claims| (text("client_id", claims), text("jti", claims)));
-        Introspected::of(service.clock.now(), client, way, token)
-    });
-    let answer = claims.map_or_else(|| json!({"active": false}), Value::Object);
-    no_store(StatusCode::OK, &answer)
-}
-
 impl TokenEndpoint {
+    async fn introspected(&self, request: &FormRequest) -> Result<NoStore<Value>, OAuthError> {
+        let source = request.source;
+        let refused = |rejection| self.refused("introspection_refused", source, rejection);
+        let client = self.authenticated(request, Endpoint::Introspection).await.map_err(refused)?;
+        let Some(token) = client.form.token.as_deref() else {
+            let error = OAuthError::InvalidRequest("token is missing".into());
+            return Err(refused(client.rejected(error)));
+        };
+        // The response says nothing about any other token, not even why (RFC 7662 section 2.2).
+        let claims = self.active(token);
+        let via = (client.method, source);
+        self.audit.introspected(&client.known, self.clock.elapsed(), || {
+            let text = |claim: &str, claims| Map::get(claims, claim).and_then(Value::as_str);
+            let token =
+                claims.as_ref().map(|claims| (text("client_id", claims), text("jti", claims)));
+            Introspected::of(self.clock.now(), &client.known, via, token)
+        });
+        Ok(NoStore(claims.map_or_else(|| json!({"active": false}), Value::Object)))
+    }
+
     /// The claims of a token of ours that counts now.
     fn active(&self, token: &str) -> Option<Map<String, Value>> {
         let mut claims = self.verified(token)?;
@@ -121,6 +119,3 @@ fn is_since(issued_at: i64, created_at: Timestamp) -> bool {
 }
 
 const CLOCKS_APART: i64 = 5;
-
-/// In audit records.
-const REFUSED: &str = "introspection_refused";

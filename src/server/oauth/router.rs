@@ -1,71 +1,16 @@
 //! The paths of the token service.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::{Bytes, HttpBody};
-use axum::extract::State;
-use axum::http::header::ALLOW;
-use axum::http::{HeaderValue, Method, Request, StatusCode};
-use axum::response::Response;
+use axum::Router;
+use axum::extract::FromRef;
 use axum::routing::{MethodRouter, get, post};
-use axum::{BoxError, Router};
-use futures::future::BoxFuture;
-use hyper::body::Incoming;
-use serde_json::json;
 
-use super::error::{OAuthError, no_store};
+use super::error::{Methods, OAuthError};
 use super::service::TokenEndpoint;
 use super::{discovery, introspection, token};
-use crate::server::http::form_request::{FormRequest, SourceAddress};
-use crate::server::http::listener::Handler;
-
-/// The endpoints, below the path of the issuer and, for who strips that on the way, below none.
-#[derive(Clone, Debug)]
-pub struct Routes {
-    service: Arc<TokenEndpoint>,
-    router: Router,
-}
-
-impl Routes {
-    /// All endpoints of `service`.
-    pub fn new(service: Arc<TokenEndpoint>) -> Self {
-        Self { router: router(Arc::clone(&service)), service }
-    }
-
-    /// The answer to one request from `source`, whatever it is.
-    pub fn answer<B>(&self, mut request: Request<B>, source: IpAddr) -> BoxFuture<'static, Response>
-    where
-        B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        // The most frequent request: the router costs a tenth of the time of a token without
-        // its signature.
-        if request.method() == Method::POST && self.is_token(request.uri().path()) {
-            let service = Arc::clone(&self.service);
-            return Box::pin(async move {
-                match FormRequest::read(request, Some(source)).await {
-                    Ok(posted) => token::token(State(service), posted).await,
-                    Err(refusal) => refusal,
-                }
-            });
-        }
-        request.extensions_mut().insert(SourceAddress(source));
-        self.router.handle(request, source)
-    }
-
-    fn is_token(&self, path: &str) -> bool {
-        let below = path.strip_prefix(self.service.issuer.path());
-        TOKEN.contains(&path) || below.is_some_and(|path| TOKEN.contains(&path))
-    }
-}
-
-impl Handler<Incoming> for Routes {
-    fn handle(&self, request: Request<Incoming>, source: IpAddr) -> BoxFuture<'static, Response> {
-        self.answer(request, source)
-    }
-}
+use crate::server::http::form_request::BodyBounds;
 
 /// The purpose of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +24,9 @@ enum Endpoint {
     JwksOfOne,
 }
 
-/// All paths, also those of the token: only the router knows what else there is to say of them.
-fn router(service: Arc<TokenEndpoint>) -> Router {
+/// The endpoints of `service`, below the path of the issuer and, for a proxy that strips that path, below
+/// none.
+pub fn router(service: Arc<TokenEndpoint>) -> Router {
     // Segments that begin with `:` or `*` are text, as they are in the issuer.
     let router = Router::new().without_v07_checks();
     paths(service.issuer.path())
@@ -88,6 +34,12 @@ fn router(service: Arc<TokenEndpoint>) -> Router {
         .fold(router, |router, (path, endpoint)| router.route(&path, endpoint.methods()))
         .fallback(async || OAuthError::NotFound)
         .with_state(service)
+}
+
+impl FromRef<Arc<TokenEndpoint>> for BodyBounds {
+    fn from_ref(_: &Arc<TokenEndpoint>) -> Self {
+        Self::default()
+    }
 }
 
 /// Every path once. One path can come from two rules: the issuer `/api` with `/oauth/token` below it,
@@ -121,31 +73,21 @@ fn paths(issuer: &str) -> BTreeMap<String, Endpoint> {
 impl Endpoint {
     fn methods(self) -> MethodRouter<Arc<TokenEndpoint>> {
         match self {
-            Self::Token => post(token::token).fallback(async || use_post()),
-            Self::Introspection => post(introspection::introspect).fallback(async || use_post()),
-            Self::Metadata => get(discovery::metadata).fallback(async || use_get()),
-            Self::Jwks => get(discovery::jwks).fallback(async || use_get()),
-            Self::JwksOfOne => get(discovery::jwks_of_one).fallback(async || use_get()),
+            Self::Token => only_post(post(token::token)),
+            Self::Introspection => only_post(post(introspection::introspect)),
+            Self::Metadata => only_get(get(discovery::metadata)),
+            Self::Jwks => only_get(get(discovery::jwks)),
+            Self::JwksOfOne => only_get(get(discovery::jwks_of_one)),
         }
     }
 }
 
-fn use_post() -> Response {
-    let text = "use POST for this path, with the parameters in a form \
-        (Content-Type: application/x-www-form-urlencoded)";
-    other_method("POST", text)
+fn only_post(methods: MethodRouter<Arc<TokenEndpoint>>) -> MethodRouter<Arc<TokenEndpoint>> {
+    methods.fallback(async || OAuthError::MethodNotAllowed(Methods::Post))
 }
 
-fn use_get() -> Response {
-    other_method("GET,HEAD", "use GET for this path")
-}
-
-/// RFC 9110 section 15.5.6.
-fn other_method(allowed: &'static str, text: &str) -> Response {
-    let body = json!({"error": "invalid_request", "error_description": text});
-    let mut response = no_store(StatusCode::METHOD_NOT_ALLOWED, &body);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-    response
+fn only_get(methods: MethodRouter<Arc<TokenEndpoint>>) -> MethodRouter<Arc<TokenEndpoint>> {
+    methods.fallback(async || OAuthError::MethodNotAllowed(Methods::Get))
 }
 
 const TOKEN: [&str; 3] = ["/oauth2/token", "/oauth/token", "/api/oauth/token"];

@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicU64;
 
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
-use axum::response::{IntoResponse, Response};
 
 use super::authenticator::{AuthError, AuthFailure, Authenticator};
 use super::discovery::MetadataCache;
@@ -117,14 +116,14 @@ pub(crate) struct Rejection {
 }
 
 impl TokenEndpoint {
-    /// Reads the form and authenticates the client. Whether the request itself is valid is checked
-    /// at afterwards: a request without a client secret learns nothing.
+    /// Reads the form and authenticates the client. The other parameters are checked after that: a request
+    /// without a client secret learns nothing.
     pub(crate) async fn authenticated<'a>(
         &self,
-        posted: &'a FormRequest,
+        request: &'a FormRequest,
         endpoint: Endpoint,
     ) -> Result<Authenticated<'a>, Rejection> {
-        let FormRequest { headers, body, source } = posted;
+        let FormRequest { headers, body, source } = request;
         let unread = |refusal| Rejection { refusal, method: ClientAuthMethod::None, client: None };
         if !is_form(headers) {
             return Err(unread(OAuthError::UnsupportedMediaType));
@@ -159,6 +158,22 @@ impl TokenEndpoint {
             return Err(rejected(refusal, Some(known)));
         }
         Ok(Authenticated { known, form, method })
+    }
+
+    /// The response to a rejected request, which is counted and recorded by this call.
+    pub(crate) fn refused(
+        &self,
+        event: &'static str,
+        source: Option<IpAddr>,
+        rejection: Rejection,
+    ) -> OAuthError {
+        let Rejection { refusal, method, client } = rejection;
+        self.metrics.refused(method, &refusal);
+        let client = client.as_deref();
+        self.audit.refused(client, self.clock.elapsed(), || {
+            Refused::of((self.clock.now(), event), client, (method, source), &refusal)
+        });
+        refusal
     }
 
     fn client_auth_error(&self, reason: ClientAuthError, challenged: bool) -> OAuthError {
@@ -213,20 +228,11 @@ impl TokenEndpoint {
     }
 }
 
-/// A refusal, counted and on record.
-pub(crate) fn refused(
-    service: &TokenEndpoint,
-    event: &'static str,
-    source: Option<IpAddr>,
-    rejected: Rejection,
-) -> Response {
-    let Rejection { refusal, method, client } = rejected;
-    service.metrics.refused(method, &refusal);
-    let client = client.as_deref();
-    service.audit.refused(client, service.clock.elapsed(), || {
-        Refused::of((service.clock.now(), event), client, (method, source), &refusal)
-    });
-    refusal.into_response()
+impl Authenticated<'_> {
+    /// The same request, refused.
+    pub(crate) fn rejected(self, refusal: OAuthError) -> Rejection {
+        Rejection { refusal, method: self.method, client: Some(self.known) }
+    }
 }
 
 fn invalid_form(fault: InvalidForm) -> OAuthError {

@@ -6,7 +6,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::ConnectInfo;
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, Response, Version};
 use futures::future::{Either, ready};
@@ -15,8 +17,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tower_service::Service as _;
 
-use super::handler::Handler;
 use super::limits::ListenerLimits;
 use super::responses::too_many;
 use super::state::{ConnectionState, Deadline, Protocol, RequestGuard, Shutdown};
@@ -26,12 +28,12 @@ use super::stream::MonitoredStream;
 #[derive(Clone)]
 pub(super) struct ConnectionServer {
     builder: Builder<TokioExecutor>,
-    handler: Arc<dyn Handler<Incoming>>,
+    router: Router,
     limits: ListenerLimits,
 }
 
 impl ConnectionServer {
-    pub(super) fn new(handler: Arc<dyn Handler<Incoming>>, limits: ListenerLimits) -> Self {
+    pub(super) fn new(router: Router, limits: ListenerLimits) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -50,7 +52,7 @@ impl ConnectionServer {
             .max_header_list_size(limits.head_bytes)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW);
-        Self { builder, handler, limits }
+        Self { builder, router, limits }
     }
 
     /// Serves a client until the connection ends.
@@ -106,7 +108,7 @@ impl ConnectionServer {
 
     fn answer(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         activity: &Arc<ConnectionState>,
     ) -> impl Future<Output = Result<Response<TrackedBody>, Infallible>> + Send + 'static + use<>
     {
@@ -118,15 +120,16 @@ impl ConnectionServer {
         let activity = Arc::clone(activity);
         let pause = activity.pause(protocol);
         let response = if activity.is_beyond(self.limits.of_source) {
-            Either::Left(ready(too_many(protocol)))
+            Either::Left(ready(Ok(too_many(protocol))))
         } else {
-            Either::Right(self.handler.handle(request, activity.source))
+            request.extensions_mut().insert(ConnectInfo(activity.source));
+            Either::Right(self.router.clone().call(request))
         };
         async move {
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
             }
-            let mut response = response.await;
+            let Ok(mut response) = response.await;
             activity.answered(response.status());
             if protocol == Protocol::OneByOne {
                 if response.headers().contains_key(CONNECTION) {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONNECTION, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
-use axum::response::IntoResponse;
 
 use super::state::Protocol;
+use crate::server::http::error_response::error_response;
 
 /// How many answers a listener gave, by status code; it outlives the listener.
 #[derive(Clone, Debug, Default)]
@@ -48,15 +48,12 @@ impl Responses {
 /// The response to a request beyond the limit of its source. The server does not read the body of the
 /// request, so that an HTTP/1.1 connection ends.
 pub(super) fn too_many(protocol: Protocol) -> Response<Body> {
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (RETRY_AFTER, HeaderValue::from_static("1")),
-    ];
-    let body = r#"{"error":"slow_down","error_description":"too many requests of this address at once, try again later"}"#;
-    let mut response = (StatusCode::TOO_MANY_REQUESTS, headers, body).into_response();
+    let description = "too many requests of this address at once, try again later";
+    let mut response = error_response(StatusCode::TOO_MANY_REQUESTS, "slow_down", description);
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     if protocol == Protocol::OneByOne {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
