@@ -13,11 +13,15 @@ use self::values::{address, at_least_one_second, controller_name, dns_label};
 use crate::api::technical_user::AccessTokenType;
 use crate::domain::policy::{Allowed, InvalidList, Policy};
 
-pub use self::environment::{ProxyVariables, host_name, log_filter, proxy_variables};
+pub use self::environment::{
+    ProxyVariables, host_name, log_filter, otel_variables, proxy_variables,
+};
 pub use self::issuer::IssuerError;
+pub use self::otel::{InvalidVariable, OtelVariables, RootSampler};
 
 mod environment;
 mod issuer;
+mod otel;
 mod values;
 
 /// Machine-to-machine identity as Kubernetes resources.

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod codec;
+pub mod request_span;
 pub(crate) mod store;
 pub(crate) mod watch;
 pub(crate) mod watches;

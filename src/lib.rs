@@ -10,6 +10,7 @@ pub mod kubernetes;
 
 pub mod environment;
 pub mod heartbeat;
+pub mod trace_context;
 
 pub mod directory;
 

@@ -1,5 +1,7 @@
 //! The environment variables that are no flags.
 
+use super::otel::{InvalidVariable, OtelVariables};
+
 /// The proxies that the environment names.
 #[derive(Clone, Default)]
 pub struct ProxyVariables {
@@ -34,4 +36,14 @@ pub fn proxy_variables() -> ProxyVariables {
 #[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
 pub fn log_filter() -> Option<String> {
     std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty())
+}
+
+/// The variables of OpenTelemetry, an empty one as one that is not set.
+///
+/// # Errors
+///
+/// As [`OtelVariables::read`].
+#[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
+pub fn otel_variables() -> Result<Option<OtelVariables>, InvalidVariable> {
+    OtelVariables::read(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::Status;
 use kube::{Api, Client};
 use tokio::sync::{Semaphore, oneshot};
+use tracing::Instrument as _;
 
 use super::clients::{RegisteredClient, User, Verifiers};
 use super::{Directory, read, write};
@@ -156,11 +157,12 @@ impl ClientLookup {
         let (client, directory) = (self.client.clone(), Arc::clone(&self.directory));
         let found = look_up(client, directory, sought.clone(), Arc::clone(places));
         // In a task of its own: clients may hang up, and the result must not wait for the next one.
-        tokio::spawn(async move {
+        let lookup = async move {
             let found = found.await;
             drop(landing);
             let _ = tell.send(found);
-        });
+        };
+        tokio::spawn(lookup.in_current_span());
         Ok((flight, false))
     }
 }

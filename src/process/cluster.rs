@@ -6,7 +6,7 @@ use http::Uri;
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::Builder;
 use hyper_util::rt::TokioExecutor;
-use kube::client::ConfigExt as _;
+use kube::client::{ClientBuilder, ConfigExt as _};
 use kube::config::{Cluster, ExecAuthCluster, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use rustls::pki_types::CertificateDer;
@@ -17,6 +17,7 @@ use super::proxy::{ProxyError, proxy_for};
 use super::tunnel::Tunnel;
 use crate::cli::ProxyVariables;
 use crate::cli::proxy_variables;
+use crate::kubernetes::request_span::RequestSpans;
 
 /// Why there is no way to a cluster.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +112,7 @@ fn authorities(pem: Option<&[u8]>) -> Result<Option<Vec<Vec<u8>>>, ClusterError>
 pub(super) fn client_of(config: Config) -> Result<Client, ClusterError> {
     let client = match config.proxy_url.clone() {
         Some(proxy) => through(&proxy, &config),
-        None => Client::try_from(config),
+        None => ClientBuilder::try_from(config).map(|it| it.with_layer(&RequestSpans).build()),
     };
     client.map_err(unusable)
 }
@@ -139,6 +140,7 @@ fn through(proxy: &Uri, config: &Config) -> kube::Result<Client> {
     connector.set_write_timeout(config.write_timeout);
     let http = Builder::new(TokioExecutor::new()).build(connector);
     let service = ServiceBuilder::new()
+        .layer(RequestSpans)
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)

@@ -20,6 +20,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::telemetry::Traces;
 use super::token_server::{self, TokenService};
 use super::{
     ProcessError, READ_TIMEOUT, Signals, bind, client, cluster, keep_memory_private, serve, started,
@@ -45,13 +46,11 @@ use crate::server::health;
 /// [`ProcessError`], one sentence that says what to do.
 pub fn run(
     arguments: &ControllerArguments,
-    service: Option<&ServiceArguments>,
+    service: Option<(&ServiceArguments, Option<&Traces>)>,
 ) -> Result<(), ProcessError> {
     let installation = &arguments.installation;
     let issuer = installation.checked_issuer()?;
     keep_memory_private();
-    // An error means that a provider was installed already.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let settings = Settings {
         namespace: installation.namespace.clone(),
         controller_name: installation.controller_name.clone(),
@@ -79,7 +78,7 @@ fn makes_default(arguments: &ControllerArguments) -> bool {
 async fn operate(
     installation: &Installation,
     settings: Settings,
-    service: Option<&ServiceArguments>,
+    service: Option<(&ServiceArguments, Option<&Traces>)>,
 ) -> Result<(), ProcessError> {
     let mut stopped = Signals::new()?;
     let config = cluster()?;
@@ -94,8 +93,9 @@ async fn operate(
     let issuer = settings.endpoints.issuer.clone();
     let context = context(&client, clock, leadership, settings, &mut registry);
     let (stop, stopping) = watch::channel(());
-    let tokens = service.map(|service| {
+    let tokens = service.map(|(service, traces)| {
         let tokens = TokenService::new(&client, installation, service, issuer, &mut registry)?;
+        let tokens = tokens.traced(traces);
         let listener = token_server::listen(service, &mut registry)?;
         Ok::<_, ProcessError>((tokens.serve(listener, stop_signal(&stopping)), tokens))
     });

@@ -1,4 +1,4 @@
-//! Logs. Whatever filter is asked for, nothing of a request or an answer gets out.
+//! Logs and traces. No filter lets anything of a request or a response out.
 //!
 //! Libraries log bodies and headers: `kube_client` writes an answer that it cannot read at `WARN`,
 //! and `hyper` and `rustls` write bytes at `TRACE`. A floor under the filter silences them.
@@ -9,18 +9,49 @@ use std::panic::set_hook;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, dynamic_filter_fn, filter_fn};
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::cli::LogFormat;
 
-/// A subscriber that writes to standard error, with the filter `wanted` over the floor.
-pub fn subscriber(wanted: Option<&str>, format: LogFormat) -> impl Subscriber + Send + Sync {
+pub use self::traces::{ExportError, Traces};
+
+mod traces;
+
+/// A subscriber that writes to standard error, with the filter `wanted` over the floor, and to `traces`.
+pub fn subscriber(
+    wanted: Option<&str>,
+    format: LogFormat,
+    traces: Option<&Traces>,
+) -> impl Subscriber + Send + Sync + use<> {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
     let filter = filter.parse_lossy(wanted.unwrap_or_default());
-    Registry::default().with(fmt_layer(format).with_filter(filter).with_filter(filter_fn(may_log)))
+    // A warning names its object and its trace also with the filter `warn`.
+    let filter = filter.or(filter_fn(|it| it.is_span() && *it.level() <= Level::INFO));
+    let logs = fmt_layer(format).with_filter(filter).with_filter(filter_fn(may_log));
+    let exported = traces.map(|traces| {
+        tracing_opentelemetry::layer()
+            .with_tracer(traces.tracer())
+            .with_location(false)
+            .with_target(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_filter(dynamic_filter_fn(may_export))
+    });
+    Registry::default().with(logs).with(exported)
+}
+
+/// Whether a span, or an event in it, is a part of a trace. A request to the API server is one as a part of a
+/// reconcile or of a request, and never by itself.
+fn may_export<S>(metadata: &Metadata<'_>, context: &Context<'_, S>) -> bool
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let is_ours = is_ours(metadata.target()) && *metadata.level() <= Level::INFO;
+    let is_root = metadata.is_span() && metadata.name() != "API request";
+    is_ours && (is_root || context.lookup_current().is_some())
 }
 
 /// Logs every panic from now on: its place, its thread, and its message without the data in it.
@@ -83,10 +114,13 @@ fn without_quotes(message: &str) -> String {
 /// Whether a line may be written at all: of others, only what this process does itself.
 fn may_log(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    let is_ours = target == OURS || target.starts_with("technical_user_operator::");
-    is_ours
+    is_ours(target)
         || *metadata.level() == Level::ERROR
             && !LIBRARY_TARGETS.iter().any(|it| target.starts_with(it))
+}
+
+fn is_ours(target: &str) -> bool {
+    target == OURS || target.starts_with("technical_user_operator::")
 }
 
 fn fmt_layer<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
@@ -97,7 +131,7 @@ where
         LogFormat::Json => fmt::layer()
             .json()
             .flatten_event(true)
-            .with_current_span(false)
+            .with_current_span(true)
             .with_span_list(false)
             .with_writer(std::io::stderr)
             .boxed(),
@@ -162,7 +196,7 @@ mod tests {
     #[test]
     #[ignore = "it panics: another test starts it as a process and reads what it writes"]
     fn panicking() {
-        subscriber(None, LogFormat::Json).init();
+        subscriber(None, LogFormat::Json, None).init();
         log_panics();
         let secret = "hunter2".to_owned();
         let _ = std::thread::spawn(move || panic!("no literal: the secret is {secret}")).join();

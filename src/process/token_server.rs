@@ -14,6 +14,7 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::telemetry::Traces;
 use super::{
     ProcessError, READ_TIMEOUT, Signals, bind, client, cluster, connections, keep_memory_private,
     serve, started,
@@ -28,6 +29,7 @@ use crate::server::figures::{self, Figure};
 use crate::server::health;
 use crate::server::http::listener::{Certificates, Listener, ListenerLimits};
 use crate::server::http::rate_limit::Rate;
+use crate::server::http::request_span::RequestSpans;
 use crate::server::metrics::Metrics;
 use crate::server::oauth::authenticator::{Authenticator, Rates};
 use crate::server::oauth::discovery::MetadataCache;
@@ -40,21 +42,24 @@ use crate::server::oauth::service::{Issuer, TokenEndpoint, Tokens};
 /// # Errors
 ///
 /// [`ProcessError`], one sentence that says what to do.
-pub fn run(arguments: &TokenServerArguments) -> Result<(), ProcessError> {
+pub fn run(arguments: &TokenServerArguments, traces: Option<&Traces>) -> Result<(), ProcessError> {
     let issuer = arguments.installation.checked_issuer()?;
     keep_memory_private();
-    // An error means that a provider was installed already.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let works = Builder::new_multi_thread().enable_all().build()?;
-    works.block_on(operate(arguments, issuer))
+    works.block_on(operate(arguments, issuer, traces))
 }
 
-async fn operate(arguments: &TokenServerArguments, issuer: String) -> Result<(), ProcessError> {
+async fn operate(
+    arguments: &TokenServerArguments,
+    issuer: String,
+    traces: Option<&Traces>,
+) -> Result<(), ProcessError> {
     let mut stopped = Signals::new()?;
     let client = client(&cluster()?, READ_TIMEOUT)?;
     let (installation, settings) = (&arguments.installation, &arguments.service);
     let mut registry = Registry::default();
     let service = TokenService::new(&client, installation, settings, issuer, &mut registry)?;
+    let service = service.traced(traces);
     let listener = listen(settings, &mut registry)?;
     let health = bind(installation.health_listen, "health-listen")?;
     let metrics = bind(installation.metrics_listen, "metrics-listen")?;
@@ -141,6 +146,14 @@ impl TokenService {
         let service = Arc::new(service);
         register(registry, figures::of_service(&service));
         Ok(Self { directory, router: router(service) })
+    }
+
+    /// With a span for each request that `traces` selects.
+    pub(crate) fn traced(mut self, traces: Option<&Traces>) -> Self {
+        if let Some(traces) = traces {
+            self.router = self.router.layer(RequestSpans::new(traces.request_sampler()));
+        }
+        self
     }
 
     /// Whether requests can be served.

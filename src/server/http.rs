@@ -4,3 +4,4 @@ pub(crate) mod error_response;
 pub mod form_request;
 pub mod listener;
 pub mod rate_limit;
+pub mod request_span;

@@ -30,7 +30,7 @@ use crate::world::shared;
 #[derive(Default)]
 pub(crate) struct Evidence {
     secrets: Vec<(String, Vec<u8>)>,
-    texts: Vec<(String, String)>,
+    texts: Vec<(String, Vec<u8>)>,
 }
 
 impl Evidence {
@@ -43,7 +43,11 @@ impl Evidence {
     }
 
     pub(crate) fn text(&mut self, name: &str, text: String) {
-        self.texts.push((name.to_owned(), text));
+        self.bytes(name, text.into_bytes());
+    }
+
+    pub(crate) fn bytes(&mut self, name: &str, bytes: Vec<u8>) {
+        self.texts.push((name.to_owned(), bytes));
     }
 
     /// Takes in every client secret and verifier that there is, and everything that is said of
@@ -115,8 +119,8 @@ pub(crate) fn search(
         scan = scan.secret_bytes(label, bytes);
     }
     let (found, planted) = scan.prove_itself();
-    for (name, text) in &evidence.texts {
-        scan.bytes(name, text.as_bytes());
+    for (name, bytes) in &evidence.texts {
+        scan.bytes(name, bytes);
     }
     for log in logs {
         scan.file(log).unwrap();

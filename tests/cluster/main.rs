@@ -37,5 +37,6 @@ mod rights;
 mod rotation;
 mod signing_keys;
 mod token_service;
+mod traces;
 mod whole;
 mod world;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::Resource as _;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span, field};
 
 use super::Action;
 use super::reconciler::{Effect, Observation, Reconciler};
@@ -14,10 +15,27 @@ use crate::controller::{Context, Error, Retry};
 use crate::domain::schedule::ClockState;
 use crate::domain::step::Step;
 use crate::kubernetes::client::{ApiError, ApiErrorKind};
+use crate::trace_context;
 
 /// Brings one resource to its desired state, within a timeout and with a log line and metrics. A reconcile
 /// that hangs is dropped as in a crash.
 pub(super) async fn reconcile<R: Reconciler>(
+    key: R::Key,
+    memory: R::Memory,
+    context: Arc<Context>,
+) -> Result<(Action, R::Memory), Retry> {
+    let span = tracing::info_span!(
+        "reconcile",
+        controller = R::NAME,
+        object = %key,
+        trace_id = field::Empty,
+        otel.status_code = field::Empty,
+    );
+    trace_context::record_trace_id(&span);
+    traced::<R>(key, memory, context).instrument(span).await
+}
+
+async fn traced<R: Reconciler>(
     key: R::Key,
     mut memory: R::Memory,
     context: Arc<Context>,
@@ -28,7 +46,8 @@ pub(super) async fn reconcile<R: Reconciler>(
     let trust = context.cluster.now().clock_state();
     context.metrics.clock_skew(skew_seconds(trust));
     let Ok(outcome) = outcome else {
-        tracing::warn!(controller = R::NAME, object = %key, "reconciliation hung");
+        Span::current().record("otel.status_code", "ERROR");
+        tracing::warn!("reconciliation hung");
         return Err(Retry::Backoff);
     };
     context.metrics.reconciled(R::NAME, outcome.as_ref().err(), began.elapsed());
@@ -36,9 +55,10 @@ pub(super) async fn reconcile<R: Reconciler>(
         Ok(action) => Ok((action, memory)),
         Err(error) => {
             if matches!(error, Error::NotLeading) {
-                tracing::info!(controller = R::NAME, object = %key, "left to another replica");
+                tracing::info!("left to another replica");
             } else {
-                tracing::warn!(controller = R::NAME, object = %key, %error, "will be tried again");
+                Span::current().record("otel.status_code", "ERROR");
+                tracing::warn!(%error, "will be tried again");
             }
             Err(error.retry())
         }

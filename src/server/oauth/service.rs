@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
+use tracing::Span;
 
 use super::authenticator::{AuthError, AuthFailure, Authenticator};
 use super::discovery::MetadataCache;
@@ -157,6 +158,7 @@ impl TokenEndpoint {
             let refusal = self.invalid_client(text.into(), reason, challenged);
             return Err(rejected(refusal, Some(known)));
         }
+        Span::current().record("client_id", known.client.id.as_str());
         Ok(Authenticated { known, form, method })
     }
 
@@ -168,6 +170,11 @@ impl TokenEndpoint {
         rejection: Rejection,
     ) -> OAuthError {
         let Rejection { refusal, method, client } = rejection;
+        let span = Span::current();
+        span.record("error.type", refusal.code());
+        if let Some(known) = &client {
+            span.record("client_id", known.client.id.as_str());
+        }
         self.metrics.refused(method, &refusal);
         let client = client.as_deref();
         self.audit.refused(client, self.clock.elapsed(), || {

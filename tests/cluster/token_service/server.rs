@@ -27,6 +27,7 @@ pub(crate) struct Launch {
     audit: PathBuf,
     issuer: String,
     arguments: Vec<String>,
+    variables: Vec<String>,
     files: Option<usize>,
     pub(crate) port: u16,
     health: u16,
@@ -78,6 +79,7 @@ impl Launch {
             audit: file("audit"),
             issuer: issuer.to_owned(),
             arguments: Vec::new(),
+            variables: Vec::new(),
             files: None,
             port: free_port(),
             health: free_port(),
@@ -92,6 +94,12 @@ impl Launch {
 
     pub(crate) fn with(mut self, flag: &str, value: &str) -> Self {
         self.arguments.extend([flag.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// With an environment variable.
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push(format!("{name}={value}"));
         self
     }
 
@@ -117,6 +125,7 @@ impl Launch {
         let mut kubeconfig = OsString::from("KUBECONFIG=");
         kubeconfig.push(&self.kubeconfig);
         let mut words: Vec<OsString> = vec!["/usr/bin/env".into(), kubeconfig];
+        words.extend(self.variables.iter().map(OsString::from));
         words.extend(["RUST_LOG=trace".into(), BINARY.into(), self.command.into()]);
         let pairs = [
             ("--issuer", self.issuer.clone()),
@@ -148,12 +157,22 @@ impl Launch {
 
     /// Asks for a token.
     pub(crate) async fn token(&self, client_id: &str, secret: &ClientSecret) -> Option<Answer> {
+        self.token_with(client_id, secret, "").await
+    }
+
+    /// Asks for a token, with these headers too: whole lines.
+    pub(crate) async fn token_with(
+        &self,
+        client_id: &str,
+        secret: &ClientSecret,
+        headers: &str,
+    ) -> Option<Answer> {
         let pair = STANDARD.encode(format!("{client_id}:{}", secret.reveal()));
         let body = "grant_type=client_credentials";
         let head = format!(
             "POST /oauth2/token HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
              Authorization: Basic {pair}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
-             Content-Length: {}\r\n\r\n{body}",
+             Content-Length: {}\r\n{headers}\r\n{body}",
             body.len()
         );
         ask(self.port, &head).await
