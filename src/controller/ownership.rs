@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::api::GROUP;
+use crate::api::kind::Kind;
 use crate::domain::object::Belongs;
 use crate::kubernetes::codec::controller_of;
 
@@ -14,6 +15,18 @@ pub(super) struct Ownership {
     /// Its name, if it is of the kind that was asked for.
     pub(super) name: Option<String>,
     is_sole: bool,
+}
+
+/// The owner references of an object that the resource of that uid and name controls.
+pub(super) fn owner_references<K: Kind>(uid: &str, name: &str) -> [OwnerReference; 1] {
+    [OwnerReference {
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::KIND.to_owned(),
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }]
 }
 
 impl Ownership {

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+use super::crypto::digest::short_digest;
 
 /// The last value of an annotation that was handled.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,13 +34,13 @@ struct Stored {
 impl HandledRequests {
     /// Whether this value is the last one that was handled.
     pub fn includes(&self, value: &str) -> bool {
-        self.0.as_ref().is_some_and(|last| last.digest == digest(value))
+        self.0.as_ref().is_some_and(|last| last.digest == short_digest(value))
     }
 
     /// With this value handled.
     #[must_use]
     pub fn with(&self, value: &str) -> Self {
-        Self(Some(Last { digest: digest(value), shown: Some(shortened(value)) }))
+        Self(Some(Last { digest: short_digest(value), shown: Some(shortened(value)) }))
     }
 
     /// The text for a status.
@@ -99,18 +100,13 @@ fn is_blank(value: &str) -> bool {
     value.trim().is_empty()
 }
 
-pub(super) fn digest(value: &str) -> String {
-    let digest = Sha256::digest(value.as_bytes());
-    digest.iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
-
 /// The value as far as the CRD has room. A longer value ends with its digest: two of them must not
 /// look alike in a status.
 pub fn shortened(value: &str) -> String {
     if value.chars().count() <= MAX_SHOWN {
         return value.to_owned();
     }
-    let digest = digest(value);
+    let digest = short_digest(value);
     let cut: String = value.chars().take(MAX_SHOWN - ELLIPSIS.len() - digest.len()).collect();
     cut + ELLIPSIS + &digest
 }
@@ -138,10 +134,10 @@ mod tests {
 
     #[test]
     fn what_an_earlier_version_stored_is_read_and_its_newest_value_counts() {
-        let stored = json!({"digests": [digest("one"), digest("two")], "last": "two"});
+        let stored = json!({"digests": [short_digest("one"), short_digest("two")], "last": "two"});
 
         let handled: HandledRequests = serde_json::from_value(stored).unwrap();
-        let rewritten = json!({"digests": [digest("two")], "last": "two"});
+        let rewritten = json!({"digests": [short_digest("two")], "last": "two"});
 
         assert_eq!(handled, HandledRequests::default().with("two"));
         assert_eq!(serde_json::to_value(&handled).unwrap(), rewritten);

@@ -172,27 +172,20 @@ pub fn due_at(
 
 const MAX_JITTER: SignedDuration = SignedDuration::from_mins(10);
 
-/// Parses a duration of the API: `90s`, `5m`, `1h30m`.
+/// Parses a duration of the API: `90s`, `5m`, `1h30m`. Units may stand in any order, as in Go.
 pub fn parse_duration(text: &str) -> Option<SignedDuration> {
-    let mut total = SignedDuration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (number, tail) = rest.split_at(digits);
-        let amount: i64 = number.parse().ok()?;
-        let unit = tail.chars().next()?;
-        let seconds_each = match unit {
-            'h' => 3600,
-            'm' => 60,
-            's' => 1,
-            _ => return None,
-        };
-        let seconds = amount.checked_mul(seconds_each)?;
-        total = total.checked_add(SignedDuration::from_secs(seconds))?;
-        rest = tail.strip_prefix(unit)?;
-    }
-    (!text.is_empty()).then_some(total)
+    let parts = text.split_inclusive(UNITS).map(|part| {
+        // jiff knows more units and forms than the API has.
+        let number = part.strip_suffix(UNITS)?;
+        let is_plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        if is_plain { part.parse().ok() } else { None }
+    });
+    let parts: Option<Vec<SignedDuration>> = parts.collect();
+    let parts = parts.filter(|parts| !parts.is_empty())?;
+    parts.into_iter().try_fold(SignedDuration::ZERO, SignedDuration::checked_add)
 }
+
+const UNITS: [char; 3] = ['h', 'm', 's'];
 
 #[cfg(test)]
 mod tests {
@@ -207,7 +200,23 @@ mod tests {
         assert_eq!(parse_duration("90s"), Some(SignedDuration::from_secs(90)));
         assert_eq!(parse_duration("1h30m"), Some(SignedDuration::from_mins(90)));
         assert_eq!(parse_duration("87600h"), Some(SignedDuration::from_hours(87_600)));
-        for nonsense in ["", "h", "5", "5d", "-1h", "1h30", "9999999999999999999h"] {
+        assert_eq!(parse_duration("30m1h1m"), Some(SignedDuration::from_mins(91)));
+        for nonsense in [
+            "",
+            "h",
+            "5",
+            "5d",
+            "-1h",
+            "+1h",
+            "1h30",
+            "1h 30m",
+            "1.5h",
+            "PT1H",
+            "1hour",
+            "1ms",
+            "9999999999999999999h",
+            "2562047788015215h2562047788015215h",
+        ] {
             assert_eq!(parse_duration(nonsense), None, "{nonsense}");
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
+use data_encoding::HEXLOWER;
 use futures::future::{OptionFuture, join_all};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -242,10 +243,11 @@ async fn ensure_installed(client: &Client, namespace: &str) -> Result<(), Proces
             continue;
         }
         let established = await_condition(definitions.clone(), &name, is_crd_established());
+        let object = format!("the CustomResourceDefinition {name}");
         match tokio::time::timeout(CRD_TIMEOUT, established).await {
             Ok(Ok(_)) => {}
-            Ok(Err(_)) => return Err(unusable(&name, "cannot be watched")),
-            Err(_) => return Err(unusable(&name, "was not established in time")),
+            Ok(Err(_)) => return Err(unusable(&object, "cannot be watched")),
+            Err(_) => return Err(unusable(&object, "was not established in time")),
         }
     }
     Ok(())
@@ -262,9 +264,12 @@ enum Ensured {
 
 async fn ensure_exists<K>(api: &Api<K>, wanted: &K) -> Result<Ensured, ProcessError>
 where
-    K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned + kube::Resource,
+    K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
+    K: kube::Resource<DynamicType = ()>,
 {
     let name = wanted.name_any();
+    let kind = K::kind(&());
+    let object = format!("the {kind} {name}");
     let made = match api.get_opt(&name).await {
         Ok(Some(_)) => return Ok(Ensured::Exists),
         Ok(None) => api.create(&PostParams::default(), wanted).await,
@@ -272,29 +277,31 @@ where
     };
     match made {
         Ok(_) => {
-            tracing::info!(name, "made, since it was missing");
+            tracing::info!(%kind, name, "created, since it did not exist");
             Ok(Ensured::Exists)
         }
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(Ensured::Exists),
         Err(kube::Error::Api(status)) if status.code == 403 => {
             tracing::info!(
+                %kind,
                 name,
                 "not checked, since the ServiceAccount may not read it: create it with the installation"
             );
             Ok(Ensured::Forbidden)
         }
         Err(kube::Error::Api(status)) => {
-            Err(unusable(&name, &format!("cannot be made ({} {})", status.code, status.reason)))
+            let status = format!("{} {}", status.code, status.reason);
+            Err(unusable(&object, &format!("cannot be created: HTTP status {status}")))
         }
         Err(error) => {
             let cause = no_answer(&error);
-            Err(unusable(&name, &format!("cannot be read or created: no answer: {cause}")))
+            Err(unusable(&object, &format!("cannot be read or created: no answer: {cause}")))
         }
     }
 }
 
-fn unusable(name: &str, text: &str) -> ProcessError {
-    ProcessError::Unusable(format!("{name} {text}"))
+fn unusable(object: &str, text: &str) -> ProcessError {
+    ProcessError::Unusable(format!("{object} {text}"))
 }
 
 /// Ready once the watches of every controller are synced and the token service is ready.
@@ -320,8 +327,7 @@ fn hashing_room() -> usize {
 fn identity() -> Result<String, ProcessError> {
     let mut bytes = [0; 4];
     System::start().fill("identity", &mut bytes)?;
-    let suffix = bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-    Ok(format!("{}_{suffix}", host_name()))
+    Ok(format!("{}_{}", host_name(), HEXLOWER.encode(&bytes)))
 }
 
 const LEASE: &str = "technical-user-operator";

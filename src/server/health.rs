@@ -25,8 +25,7 @@ pub fn signing(readiness: Readiness) -> Router {
 /// Lines of `/readyz` that do not change its status.
 pub type Notes = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
-/// `/livez` and `/readyz`, with `/healthz` and `/ready` for those who expect them. The process lives as
-/// long as none of its parts stands still.
+/// `/livez` and `/readyz`. The process lives as long as none of its parts stands still.
 pub fn health(heartbeats: Heartbeats, readiness: Readiness) -> Router {
     health_with(heartbeats, readiness, Arc::new(Vec::new))
 }
@@ -35,7 +34,7 @@ pub fn health(heartbeats: Heartbeats, readiness: Readiness) -> Router {
 pub fn health_with(heartbeats: Heartbeats, readiness: Readiness, notes: Notes) -> Router {
     let liveness: Readiness =
         Arc::new(move || heartbeats.stalled().map_or(Ok(()), |stalled| Err(stalled.to_string())));
-    let live = Router::new().route("/livez", get(ready)).route("/healthz", get(ready));
+    let live = Router::new().route("/livez", get(ready));
     let ready = get(move || {
         let (readiness, notes) = (Arc::clone(&readiness), Arc::clone(&notes));
         async move {
@@ -43,7 +42,7 @@ pub fn health_with(heartbeats: Heartbeats, readiness: Readiness, notes: Notes) -
             (status, notes().into_iter().fold(text, |text, note| text + &note + "\n"))
         }
     });
-    live.with_state(liveness).route("/readyz", ready.clone()).route("/ready", ready)
+    live.with_state(liveness).route("/readyz", ready)
 }
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {
@@ -99,7 +98,6 @@ mod tests {
 
         tokio::time::sleep(Duration::from_secs(31)).await;
         let stalled = "the listener stands still for 31 s\n".to_owned();
-        assert_eq!(asked(&router, "/livez").await, (503, stalled.clone()));
-        assert_eq!(asked(&router, "/healthz").await, (503, stalled));
+        assert_eq!(asked(&router, "/livez").await, (503, stalled));
     }
 }

@@ -33,11 +33,6 @@ pub struct TechnicalUserStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installation: Option<Installation>,
 
-    /// The legal entity (tenant) this identity belongs to: absent, since there are none yet.
-    #[serde(default, rename = "legalEntityID", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub legal_entity_id: Option<String>,
-
     /// The number of the newest client secret: it grows with every rotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Map, Value, json};
 
 use crate::api;
+use crate::api::signing_key::SigningKey;
+use crate::controller::ownership::owner_references;
 use crate::domain::signing_key::{Ledger, Series};
 use crate::environment::private_key::Pkcs8;
 
@@ -15,7 +18,7 @@ use crate::environment::private_key::Pkcs8;
 pub(super) struct JwksMap {
     pub(super) object: Value,
     labels: Value,
-    owners: Value,
+    owners: [OwnerReference; 1],
     data: Map<String, Value>,
 }
 
@@ -25,7 +28,7 @@ impl JwksMap {
         // Envoy Gateway reads the one, workloads that mount the ConfigMap the other.
         let data = [api::JWKS_FIELD, api::JWKS_FILE].map(|field| (field.to_owned(), json!(jwks)));
         let data = Map::from_iter(data);
-        let owners = owner_references(series);
+        let owners = owner_references::<SigningKey>(&series.uid, &series.name);
         let object = json!({
             "metadata": {"labels": labels, "ownerReferences": owners},
             "data": data,
@@ -42,7 +45,7 @@ pub(super) fn jwks_patch(map: &JwksMap, surplus: &BTreeSet<String>, is_home: boo
     data.extend(map.data.clone());
     let mut metadata = json!({"labels": map.labels});
     if let Some(fields) = metadata.as_object_mut().filter(|_| is_home) {
-        fields.insert("ownerReferences".to_owned(), map.owners.clone());
+        fields.insert("ownerReferences".to_owned(), json!(map.owners));
     }
     json!({"metadata": metadata, "data": data, "binaryData": null})
 }
@@ -51,7 +54,7 @@ pub(super) fn ledger_secret(ledger: &Ledger, series: &Series) -> Value {
     json!({
         "metadata": {
             "labels": labels(series, "signing-key-ledger", Map::new()),
-            "ownerReferences": owner_references(series),
+            "ownerReferences": owner_references::<SigningKey>(&series.uid, &series.name),
         },
         "type": api::LEDGER_TYPE,
         "data": {api::LEDGER_FIELD: STANDARD.encode(ledger.to_json().to_string())},
@@ -66,7 +69,7 @@ pub(super) fn key_pair_secret(key_pair: &Pkcs8, index: u32, series: &Series) -> 
     let its_own = Map::from_iter(its_own);
     let labels = labels(series, "signing-key-pair", its_own);
     let mut secret = json!({
-        "metadata": {"labels": labels, "ownerReferences": owner_references(series)},
+        "metadata": {"labels": labels, "ownerReferences": owner_references::<SigningKey>(&series.uid, &series.name)},
         "type": api::KEY_PAIR_TYPE,
         "immutable": true,
     });
@@ -89,15 +92,4 @@ fn labels(series: &Series, component: &str, its_own: Map<String, Value>) -> Valu
     ];
     let common = common.map(|(name, value)| (name.to_owned(), json!(value)));
     Value::Object(common.into_iter().chain(its_own).collect())
-}
-
-fn owner_references(series: &Series) -> Value {
-    json!([{
-        "apiVersion": format!("{}/{}", api::GROUP, api::VERSION),
-        "kind": "SigningKey",
-        "name": series.name,
-        "uid": series.uid,
-        "controller": true,
-        "blockOwnerDeletion": true,
-    }])
 }

@@ -246,7 +246,7 @@ async fn bootstrap(context: &Context) {
         if context.cluster.resource::<SigningKey>(at).await?.is_none() && context.is_leader() {
             let controller_name = &context.settings.controller_name;
             context.cluster.apply_signing_key(DEFAULT, controller_name).await?;
-            tracing::info!(name = DEFAULT, "SigningKey made, since there was none of that name");
+            tracing::info!(name = DEFAULT, "SigningKey created, since it did not exist");
         }
         Ok::<(), ApiError>(())
     };

@@ -7,6 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::api;
+use crate::api::technical_user::TechnicalUser;
+use crate::controller::ownership::owner_references;
 use crate::domain::crypto::client_secret::{ClientSecret, CredentialId};
 use crate::domain::technical_user::User;
 use crate::domain::technical_user::delivered_secret::Refresh;
@@ -32,14 +34,7 @@ pub(super) fn placeholder(user: &User) -> Value {
         "metadata": {
             "labels": user.content.labels,
             "annotations": user.content.annotations,
-            "ownerReferences": [{
-                "apiVersion": format!("{}/{}", api::GROUP, api::VERSION),
-                "kind": "TechnicalUser",
-                "name": user.owner.name,
-                "uid": user.owner.uid,
-                "controller": true,
-                "blockOwnerDeletion": true,
-            }],
+            "ownerReferences": owner_references::<TechnicalUser>(&user.owner.uid, &user.owner.name),
         },
         "type": api::DELIVERED_TYPE,
     })

@@ -7,8 +7,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use sha2::{Digest, Sha256};
+use data_encoding::BASE32_DNSSEC;
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
+
+use super::digest::digest;
 
 /// The public name of one client secret: 10 letters and digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,18 +146,9 @@ impl ClientId {
     /// section 7, lower case) over the SHA-256 of its uid.
     pub fn derived_from(uid: &str) -> Self {
         let digest = Sha256::digest(uid.as_bytes());
-        let mut characters = String::from("tu");
-        let mut bits: u32 = 0;
-        let mut count = 0;
-        for byte in digest.iter().take(15) {
-            bits = (bits << 8) | u32::from(*byte);
-            count += 8;
-            while count >= 5 {
-                count -= 5;
-                characters.push(base32_character(bits >> count));
-            }
-        }
-        Self(characters)
+        let bytes = digest.get(..15).unwrap_or_default();
+        // The alphabet of DNSSEC is base32hex in lower case, without padding.
+        Self(format!("tu{}", BASE32_DNSSEC.encode(bytes)))
     }
 
     /// The characters.
@@ -170,8 +164,7 @@ impl ClientId {
 
     /// The name of the Secret that claims this client id for the whole cluster.
     pub fn record_name(&self) -> String {
-        let digest = Sha256::digest(self.0.as_bytes());
-        digest.iter().fold(String::from("verifier-"), |name, byte| name + &format!("{byte:02x}"))
+        format!("verifier-{}", digest(&self.0))
     }
 }
 
@@ -264,10 +257,6 @@ fn checksum(text: &str) -> String {
         rest /= 62;
     }
     digits.iter().map(|digit| char::from(*digit)).collect()
-}
-
-fn base32_character(bits: u32) -> char {
-    char::from_digit(bits & 31, 32).unwrap_or('0')
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
+use super::digest::short_digest;
 use super::public_key::PublicKey;
 
 pub use super::public_key::Kid;
@@ -63,8 +63,7 @@ impl Jwks {
 
     /// A digest of the text of a key set, for comparing.
     pub fn digest_of(text: &str) -> String {
-        let digest = Sha256::digest(text.as_bytes());
-        digest.iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+        short_digest(text)
     }
 }
 

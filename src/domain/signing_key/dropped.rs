@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::request::digest;
+use crate::domain::crypto::digest::short_digest;
 
 /// Kids of keys whose pair is gone. The newest ones are remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,15 +19,15 @@ impl Dropped {
 
     /// Whether this kid is remembered.
     pub fn includes(&self, kid: &str) -> bool {
-        self.digests.contains(&digest(kid))
+        self.digests.contains(&short_digest(kid))
     }
 
     /// With this kid remembered.
     #[must_use]
     pub fn with(&self, kid: &str) -> Self {
         let mut digests = self.digests.clone();
-        digests.retain(|it| *it != digest(kid));
-        digests.push(digest(kid));
+        digests.retain(|it| *it != short_digest(kid));
+        digests.push(short_digest(kid));
         let surplus = digests.len().saturating_sub(Self::REMEMBERED);
         Self { digests: digests.split_off(surplus), last: Some(kid.to_owned()) }
     }

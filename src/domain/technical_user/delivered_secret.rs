@@ -11,6 +11,7 @@ use super::verifier_record::{DeliveredCredential, Version};
 use crate::api;
 use crate::api::technical_user::{CredentialField, SecretTemplate};
 use crate::domain::crypto::client_secret::{ClientId, CredentialId};
+use crate::domain::crypto::digest::short;
 use crate::domain::object::Belongs;
 
 /// The URLs that every delivered Secret carries.
@@ -245,8 +246,7 @@ impl DesiredSecret {
                 digest.update(part.as_bytes());
             }
         }
-        let digest = digest.finalize();
-        digest.iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+        short(&digest.finalize())
     }
 }
 

@@ -52,7 +52,6 @@ pub fn status(
         client_id: Some(user.client_id.to_string()),
         binding: is_shown.then(|| Binding { name: user.secret_name.clone() }),
         installation: former.and_then(|former| former.installation.clone()),
-        legal_entity_id: former.and_then(|former| former.legal_entity_id.clone()),
         serial: record.map(|record| record.serial),
         credentials: record.map(credentials).unwrap_or_default(),
         last_rotation_time: current.map(|current| time(current.issued_at)),

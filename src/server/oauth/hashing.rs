@@ -38,7 +38,7 @@ impl Default for Hashing {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let threads = cores.saturating_sub(1).max(1);
-        let line = Line::new(threads, IN_LINE.saturating_mul(threads));
+        let line = Line::new(threads, MAX_QUEUED_PER_THREAD.saturating_mul(threads));
         Self { line: Arc::new(Mutex::new(line)), threads }
     }
 }
@@ -59,13 +59,13 @@ impl Hashing {
         let (answer, answered) = oneshot::channel();
         let job = Job { verifier: verifier.clone(), secret: secret.clone(), answer };
         // It is full for one reason alone.
-        let needs_thread = self.lock().join(namespace, job).map_err(|_| Full(PATIENCE))?;
+        let needs_thread = self.lock().join(namespace, job).map_err(|_| Full(RETRY_AFTER))?;
         if needs_thread {
             let line = Arc::clone(&self.line);
             tokio::task::spawn_blocking(move || work(&line));
         }
         // The sender is dropped when another namespace takes the place in the line.
-        answered.await.map_err(|_| Full(PATIENCE))
+        answered.await.map_err(|_| Full(RETRY_AFTER))
     }
 
     /// How many are hashed or wait for it.
@@ -107,10 +107,10 @@ fn lock(line: &Mutex<Line<Job>>) -> MutexGuard<'_, Line<Job>> {
 }
 
 /// How many wait for each thread: about five seconds at cost 10.
-const IN_LINE: usize = 100;
+const MAX_QUEUED_PER_THREAD: usize = 100;
 
 /// How long a full line takes.
-const PATIENCE: Duration = Duration::from_secs(5);
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The niceness of a thread that hashes.
 const LOW: i32 = 10;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::domain::request::digest as token_digest;
+use crate::domain::crypto::digest::short_digest as token_digest;
 
 const OVERLAP: SignedDuration = SignedDuration::from_hours(24);
 
