@@ -1,6 +1,12 @@
 //! Recognises a client secret and a verifier by their shape, so that one which no test knows of is
 //! found too. Written from the format alone: it shares no code with the operator that it judges.
 
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::forms::{Form, base64};
+
 /// The two texts that must never be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -71,15 +77,58 @@ impl Shape {
 
     /// How a text of this shape that nobody registered is called in the report. The entry id of a
     /// client secret is public and says which one it is.
-    pub(super) fn label(self, text: &[u8]) -> String {
-        match self {
-            Self::ClientSecret => {
-                format!("unregistered client secret {}", String::from_utf8_lossy(&text[3..13]))
-            }
-            Self::Verifier => "unregistered verifier".to_owned(),
+    pub(super) fn label(text: &[u8]) -> String {
+        if Self::ClientSecret.fits(text) {
+            format!("unregistered client secret {}", String::from_utf8_lossy(&text[3..13]))
+        } else {
+            "unregistered verifier".to_owned()
         }
     }
 }
+
+/// What a text of any shape begins with: as it is, and in base64 with 0, 1 or 2 bytes before it in its group.
+pub(super) fn beginnings() -> Vec<Vec<u8>> {
+    let all = Shape::ALL.iter().flat_map(|shape| shape.beginnings());
+    let forms = |text: &&[u8]| {
+        let [none, one, two] = [0, 1, 2].map(|before| base64(text, before)[0].clone());
+        [text.to_vec(), none, one, two]
+    };
+    all.flat_map(forms).collect()
+}
+
+/// The text of a shape whose beginning of that index in [`beginnings`] is at `at`.
+pub(super) fn found(index: usize, data: &[u8], at: usize) -> Option<(Form, Vec<u8>)> {
+    let fits = |text: &[u8]| {
+        let shapes = Shape::ALL.iter().map(|shape| (shape, text.get(..shape.length())));
+        let mut fitting = shapes.filter(|(shape, text)| text.is_some_and(|text| shape.fits(text)));
+        fitting.next().and_then(|(_, text)| text).map(<[u8]>::to_vec)
+    };
+    let Some(before) = (index % 4).checked_sub(1) else {
+        return Some((Form::Raw, fits(&data[at..])?));
+    };
+    let group = at.checked_sub((8 * before).div_ceil(6))?;
+    let rest = data[group..].iter().take((8 * (before + LONGEST)).div_ceil(6)).copied();
+    let standard = rest.map(|it| match it {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => other,
+    });
+    let is_base64 = |it: &u8| it.is_ascii_alphanumeric() || b"+/".contains(it);
+    let mut characters: Vec<u8> = standard.take_while(is_base64).collect();
+    // A lone character is no byte.
+    characters.truncate(characters.len() - usize::from(characters.len() % 4 == 1));
+    let decoded = LENIENT.decode(characters).ok()?;
+    Some((Form::Base64, fits(decoded.get(before..)?)?))
+}
+
+/// Bits of the next byte may be left over.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+const LONGEST: usize = 62;
 
 /// How many bytes of a registered text are no secret.
 pub(super) fn public_part(text: &[u8]) -> usize {
@@ -89,7 +138,7 @@ pub(super) fn public_part(text: &[u8]) -> usize {
 
 /// 62^6 is the first power above 2^32.
 const CHECKSUM_DIGITS: usize = 6;
-const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+pub(super) const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// CRC-32 (IEEE 802.3) as six base62 digits, the most significant first.
 pub(super) fn checksum(text: &[u8]) -> Vec<u8> {
