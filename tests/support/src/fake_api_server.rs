@@ -20,7 +20,6 @@ mod selector;
 mod storage;
 #[cfg(test)]
 mod tests;
-mod validation;
 mod watch;
 mod write;
 

@@ -72,10 +72,8 @@ impl Iterator for Sequence {
             30..35 => self.list(kind),
             35..53 => self.replace(kind),
             53..72 => self.merge(kind),
-            72..76 => self.json_patch(kind),
-            76..88 => self.apply(kind),
-            88..98 => self.delete(kind),
-            _ => self.delete_many(kind),
+            72..88 => self.apply(kind),
+            _ => self.delete(kind),
         };
         self.sign(&mut step);
         Some(step)
@@ -112,7 +110,7 @@ impl Sequence {
         }
     }
 
-    /// Who asks, and whether in earnest.
+    /// The user agent and the field manager.
     fn sign(&mut self, step: &mut Step) {
         step.agent = self.one_of(&["first/1.0 (x)", "second", "third"]);
         let writes = step.method != Method::GET;
@@ -123,18 +121,12 @@ impl Sequence {
                 step.query.push(("fieldManager", manager.to_owned()));
             }
         }
-        if writes && self.chance(7) {
-            step.query.push(("dryRun", "All".to_owned()));
-        }
     }
 
     fn create(&mut self, kind: Kind) -> Step {
         let mut step = self.base(kind, Method::POST);
         step.body = self.object(kind);
         step.body["metadata"]["name"] = step.name.into();
-        if self.chance(3) {
-            step.body["metadata"]["name"] = self.one_of(&["Upper", "with space", "-x", ""]).into();
-        }
         if self.chance(3) {
             step.body["metadata"]["namespace"] = "elsewhere".into();
         }
@@ -210,19 +202,6 @@ impl Sequence {
         step
     }
 
-    fn json_patch(&mut self, kind: Kind) -> Step {
-        let mut step = self.base(kind, Method::PATCH);
-        step.content_type = "application/json-patch+json";
-        let field = if kind.kind == "Probe" { "/spec/colour" } else { "/data/a" };
-        let value = if kind.kind == "Probe" { "red" } else { "MQ==" };
-        let op = self.one_of(&["test", "add", "replace", "remove"]);
-        step.body = json!([
-            {"op": op, "path": field, "value": value},
-            {"op": "add", "path": "/metadata/annotations", "value": {"p": "1"}}
-        ]);
-        step
-    }
-
     fn apply(&mut self, kind: Kind) -> Step {
         let mut step = self.base(kind, Method::PATCH);
         step.content_type = "application/apply-patch+yaml";
@@ -248,14 +227,6 @@ impl Sequence {
         step.version = self.one_of(&[Pick::Absent, Pick::Current, Pick::Stale]);
         step.uid = self.one_of(&[Pick::Absent, Pick::Current, Pick::Foreign]);
         step.metadata_only = false;
-        step
-    }
-
-    fn delete_many(&mut self, kind: Kind) -> Step {
-        let mut step = self.base(kind, Method::DELETE);
-        step.name = "";
-        step.metadata_only = false;
-        step.query.push(("labelSelector", "l".to_owned()));
         step
     }
 }

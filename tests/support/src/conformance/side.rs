@@ -236,14 +236,10 @@ impl Side {
 
     /// Remembers the uid, the version and the shape of an object that was answered.
     fn remember(&mut self, step: &Step, answer: &Value) {
-        let is_dry = step.query.iter().any(|(name, _)| *name == "dryRun");
         let metadata = &answer["metadata"];
         let (Some(name), Some(uid)) = (metadata["name"].as_str(), metadata["uid"].as_str()) else {
             return;
         };
-        if is_dry {
-            return;
-        }
         let known = self.known.entry((step.kind, name.to_owned())).or_default();
         if known.uids.last().map(String::as_str) != Some(uid) {
             known.uids.push(uid.to_owned());

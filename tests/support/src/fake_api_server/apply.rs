@@ -1,4 +1,4 @@
-//! Patches: merge patch, JSON patch, and server-side apply.
+//! Patches: merge patch and server-side apply.
 
 use std::{cmp::Ordering, collections::BTreeSet};
 
@@ -30,53 +30,6 @@ pub(crate) fn merge_patch(target: &mut Value, patch: &Value) {
             merge_patch(fields.entry(name.clone()).or_insert(Value::Null), change);
         }
     }
-}
-
-/// RFC 6902: `test`, `add`, `replace` and `remove`; nothing when a step does not apply.
-pub(crate) fn json_patch(target: &mut Value, patch: &Value) -> Option<()> {
-    for step in patch.as_array()? {
-        let pointer = step["path"].as_str()?;
-        if step["op"] == "test" {
-            let found = target.pointer(pointer).unwrap_or(&Value::Null);
-            if *found != step["value"] {
-                return None;
-            }
-            continue;
-        }
-        let (parent, name) = pointer.rsplit_once('/')?;
-        let name = name.replace("~1", "/").replace("~0", "~");
-        match target.pointer_mut(parent)? {
-            Value::Object(fields) => change_field(fields, &name, step)?,
-            Value::Array(items) => change_item(items, &name, step)?,
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
-        }
-    }
-    Some(())
-}
-
-fn change_field(fields: &mut Map<String, Value>, name: &str, step: &Value) -> Option<()> {
-    match step["op"].as_str()? {
-        "remove" => fields.remove(name).map(|_| ()),
-        // The server's library takes a missing field for one that is null.
-        "replace" | "add" => {
-            fields.insert(name.to_owned(), step["value"].clone());
-            Some(())
-        }
-        _ => None,
-    }
-}
-
-fn change_item(items: &mut Vec<Value>, name: &str, step: &Value) -> Option<()> {
-    let index = if name == "-" { items.len() } else { name.parse().ok()? };
-    match step["op"].as_str()? {
-        "remove" if index < items.len() => {
-            items.remove(index);
-        }
-        "replace" => *items.get_mut(index)? = step["value"].clone(),
-        "add" if index <= items.len() => items.insert(index, step["value"].clone()),
-        _ => return None,
-    }
-    Some(())
 }
 
 /// An apply: what one manager wants, on top of what is.

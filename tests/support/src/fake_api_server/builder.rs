@@ -95,7 +95,6 @@ impl Builder {
             quotas: BTreeMap::new(),
             forbidden: Vec::new(),
             log: Vec::new(),
-            names_drawn: 0,
             uids_drawn: 0,
         };
         for name in &self.namespaces {

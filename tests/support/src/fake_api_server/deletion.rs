@@ -1,17 +1,12 @@
-//! Deletion, of one object and of many.
+//! Deletion.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::{
-    failure::Failure,
-    failure::details,
-    handler::{Answer, item},
-    request::Call,
-    resource::Resource,
+    failure::Failure, failure::details, handler::Answer, request::Call, resource::Resource,
     storage::State,
-    watch::Selection,
 };
 
 impl State {
@@ -26,35 +21,11 @@ impl State {
             let object = self.objects.get(&key).map(|stored| Arc::clone(&stored.object));
             return Ok(Answer::Object(200, object.unwrap_or(existing)));
         }
-        let dry_run = is_dry_deletion(call, &options);
-        match self.delete_stored(&key, &call.agent, dry_run) {
+        match self.delete_stored(&key, &call.agent) {
             Some((object, true)) => Ok(Answer::Plain(deleted(&call.resource, &object))),
             Some((object, false)) => Ok(Answer::Object(200, object)),
             None => Err(Failure::not_found(&call.resource, &call.name)),
         }
-    }
-
-    pub(crate) fn delete_collection(&mut self, call: &Call) -> Result<Answer, Failure> {
-        let options = options(call)?;
-        let dry_run = is_dry_deletion(call, &options);
-        let selection = Selection::of(call)?;
-        let selected: Vec<Arc<Value>> =
-            selection.of_objects(&self.objects).into_iter().map(Arc::clone).collect();
-        for object in &selected {
-            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
-            let key = Self::key(&call.resource, text("namespace"), text("name"));
-            self.delete_stored(&key, &call.agent, dry_run);
-        }
-        let mut metadata = json!({"resourceVersion": self.revision.to_string()});
-        if call.resource.custom {
-            metadata["continue"] = "".into();
-        }
-        Ok(Answer::Plain(json!({
-            "kind": format!("{}List", call.resource.kind),
-            "apiVersion": call.resource.api_version(),
-            "metadata": metadata,
-            "items": selected.iter().map(|object| item(call, object)).collect::<Vec<_>>()
-        })))
     }
 
     pub(crate) fn terminate_namespace(&mut self, name: &str, agent: &str) {
@@ -85,11 +56,6 @@ fn deleted(resource: &Resource, object: &Value) -> Value {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
         "details": details
     })
-}
-
-/// A deletion with a body is governed by the body alone.
-fn is_dry_deletion(call: &Call, options: &Value) -> bool {
-    if call.body.is_empty() { call.is_dry_run() } else { options["dryRun"] == json!(["All"]) }
 }
 
 fn check_preconditions(call: &Call, wanted: &Value, existing: &Value) -> Result<(), Failure> {

@@ -49,19 +49,6 @@ impl FieldError {
         };
         Self { reason: "FieldValueRequired", field: field.to_owned(), message }
     }
-
-    pub(crate) fn type_invalid(field: &str, value: &Value, text: &str) -> Self {
-        Self { reason: "FieldValueTypeInvalid", ..Self::invalid(field, value, text) }
-    }
-
-    pub(crate) fn not_supported(field: &str, value: &Value, supported: &[Value]) -> Self {
-        let names: Vec<String> = supported.iter().map(Value::to_string).collect();
-        Self {
-            reason: "FieldValueNotSupported",
-            field: field.to_owned(),
-            message: format!("Unsupported value: {value}: supported values: {}", names.join(", ")),
-        }
-    }
 }
 
 impl Failure {
@@ -104,12 +91,6 @@ impl Failure {
             resource.kind
         );
         Self::new(409, "Conflict", message, Some(details(resource, name, &resource.kind)))
-    }
-
-    /// The answer to a JSON patch that does not fit.
-    pub(crate) fn patch_does_not_fit() -> Self {
-        let message = "the server rejected our request due to an error in our request".to_owned();
-        Self::new(422, "Invalid", message, Some(json!({})))
     }
 
     /// The answer to a write that was computed from another version of the object.

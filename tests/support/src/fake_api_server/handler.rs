@@ -96,7 +96,6 @@ fn dispatch(state: &mut State, shared: &Arc<Mutex<State>>, call: &Call) -> Resul
         Verb::Update => state.replace(call),
         Verb::Patch => state.patch(call),
         Verb::Delete => state.delete(call),
-        Verb::DeleteCollection => state.delete_collection(call),
     }
 }
 
@@ -190,7 +189,7 @@ fn list(state: &State, call: &Call) -> Result<Value, Failure> {
 }
 
 /// Items of built-in lists do not repeat their kind.
-pub(crate) fn item(call: &Call, object: &Value) -> Value {
+fn item(call: &Call, object: &Value) -> Value {
     if call.metadata_only {
         return metadata_of(object);
     }

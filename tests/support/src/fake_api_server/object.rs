@@ -1,6 +1,5 @@
 //! Turns the body of a request into an object as the server understands it.
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};
 
 use super::{failure::Failure, resource::Resource, schema::Node};
@@ -41,8 +40,6 @@ pub(crate) fn decode(
     }
     drop_empty(&mut object["metadata"]);
     if !resource.custom {
-        check_texts(&object).map_err(|text| refuse(&text))?;
-        merge_string_data(&mut object);
         let data = ["data", "binaryData"].map(|field| (field, object.get(field).cloned()));
         drop_empty(&mut object);
         for (field, value) in data {
@@ -119,45 +116,4 @@ fn drop_empty(value: &mut Value) {
         Value::Object(entries) => !entries.is_empty(),
         Value::Bool(_) | Value::Number(_) => true,
     });
-}
-
-fn check_texts(object: &Value) -> Result<(), String> {
-    let binary: &[&str] = match object["kind"].as_str() {
-        Some("Secret") => &["data"],
-        Some("ConfigMap") => &["binaryData"],
-        _ => &[],
-    };
-    for field in ["data", "stringData", "binaryData"] {
-        let Some(entries) = object[field].as_object() else {
-            continue;
-        };
-        for (name, value) in entries {
-            if value.is_null() {
-                continue;
-            }
-            let Some(text) = value.as_str() else {
-                return Err(format!("{field}.{name} is not a text"));
-            };
-            if binary.contains(&field) && BASE64_STANDARD.decode(text).is_err() {
-                return Err("illegal base64 data at input byte 0".to_owned());
-            }
-        }
-    }
-    Ok(())
-}
-
-fn merge_string_data(object: &mut Value) {
-    let Some(fields) = object.as_object_mut() else {
-        return;
-    };
-    let Some(Value::Object(texts)) = fields.remove("stringData") else {
-        return;
-    };
-    if texts.is_empty() {
-        return;
-    }
-    let data = fields.entry("data").or_insert_with(|| Map::new().into());
-    for (name, text) in texts {
-        data[name] = BASE64_STANDARD.encode(text.as_str().unwrap_or_default()).into();
-    }
 }

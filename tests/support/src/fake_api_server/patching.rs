@@ -1,11 +1,11 @@
-//! PATCH in its three kinds.
+//! PATCH in its two kinds.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::{
-    apply::{Application, json_patch, merge_patch},
+    apply::{Application, merge_patch},
     failure::{Failure, FieldError},
     handler::Answer,
     managed_fields,
@@ -26,21 +26,11 @@ impl State {
         let patch = call.json()?;
         let existing = existing.ok_or_else(|| Failure::not_found(&call.resource, &call.name))?;
         let mut object = existing.object.as_ref().clone();
-        match (call.content_type.as_str(), call.resource.custom) {
-            ("application/merge-patch+json", _)
-            | ("application/strategic-merge-patch+json", false) => {
-                merge_patch(&mut object, &patch);
-            }
-            ("application/json-patch+json", _) => {
-                json_patch(&mut object, &patch).ok_or_else(Failure::patch_does_not_fit)?;
-            }
-            (other, _) => return Err(Failure::unsupported_media_type(other)),
+        if call.content_type != "application/merge-patch+json" {
+            return Err(Failure::unsupported_media_type(&call.content_type));
         }
-        let shown = object.to_string();
-        let object = decode(&call.resource, object, Defaults::Fill).map_err(|failure| {
-            let error = FieldError::invalid("patch", &Value::from(shown), &failure.message);
-            Failure::invalid("", "", "", &[error])
-        })?;
+        merge_patch(&mut object, &patch);
+        let object = decode(&call.resource, object, Defaults::Fill)?;
         self.finish(call, &existing, object, None)
     }
 
@@ -76,7 +66,7 @@ impl State {
         }?;
         let key = Self::key(resource, &call.namespace, &call.name);
         match (self.objects.get_mut(&key), &mut answer) {
-            _ if hidden.is_empty() || call.is_dry_run() => {}
+            _ if hidden.is_empty() => {}
             (Some(stored), _) => stored.is_stored_differently = true,
             // Released by this apply: the answer does not come from the store, and hides nothing.
             (None, Answer::Object(_, object)) => {
@@ -90,32 +80,13 @@ impl State {
     }
 }
 
-/// What an apply says, refused where it does not fit the schema.
+/// What an apply says.
 fn configuration(call: &Call) -> Result<Value, Failure> {
     if call.parameter("fieldManager").is_none() {
         let error = FieldError::required("fieldManager", "is required for apply patch");
         return Err(Failure::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
     }
-    let resource = &call.resource;
-    let body = call.json()?;
-    let wanted = decode(resource, body.clone(), Defaults::Leave)?;
-    let mut reasons = unknown_fields(&body, &wanted, "");
-    reasons.extend(Node(Some(&resource.schema)).not_numeric(&wanted, ""));
-    if !reasons.is_empty() {
-        let reason = match reasons.as_slice() {
-            [one] => one.clone(),
-            many => format!("errors:\n  {}", many.join("\n  ")),
-        };
-        let text = |field: &str| body["metadata"][field].as_str().unwrap_or_default();
-        return Err(Failure::internal(format!(
-            "failed to create typed patch object ({}/{}; {}/{}, Kind={}): {reason}",
-            text("namespace"),
-            text("name"),
-            resource.group,
-            resource.version,
-            resource.kind
-        )));
-    }
+    let wanted = decode(&call.resource, call.json()?, Defaults::Leave)?;
     if has_managed_fields(&wanted) {
         return Err(Failure::bad_request("metadata.managedFields must be nil"));
     }
@@ -142,19 +113,5 @@ fn hidden_metadata(call: &Call, merged: &Value, shown: &Value) -> Vec<(&'static 
         .into_iter()
         .filter(|field| shown["metadata"].get(field).is_none())
         .filter_map(|field| Some((field, merged["metadata"].get(field)?.clone())))
-        .collect()
-}
-
-/// The fields that the schema took away, in the words of an apply.
-fn unknown_fields(before: &Value, after: &Value, path: &str) -> Vec<String> {
-    let fields = before.as_object().into_iter().flatten();
-    fields
-        .flat_map(|(name, value)| {
-            let path = format!("{path}.{name}");
-            match after.get(name) {
-                None => vec![format!("{path}: field not declared in schema")],
-                Some(kept) => unknown_fields(value, kept, &path),
-            }
-        })
         .collect()
 }

@@ -25,8 +25,6 @@ pub enum Verb {
     Patch,
     /// DELETE of one object.
     Delete,
-    /// DELETE of a collection.
-    DeleteCollection,
 }
 
 impl Verb {
@@ -34,9 +32,7 @@ impl Verb {
     pub fn writes(self) -> bool {
         match self {
             Self::Get | Self::List | Self::Watch => false,
-            Self::Create | Self::Update | Self::Patch | Self::Delete | Self::DeleteCollection => {
-                true
-            }
+            Self::Create | Self::Update | Self::Patch | Self::Delete => true,
         }
     }
 }
@@ -51,7 +47,6 @@ impl fmt::Display for Verb {
             Self::Update => "update",
             Self::Patch => "patch",
             Self::Delete => "delete",
-            Self::DeleteCollection => "deletecollection",
         })
     }
 }
@@ -96,7 +91,6 @@ impl Call {
             (&Method::PUT, true) => Verb::Update,
             (&Method::PATCH, true) => Verb::Patch,
             (&Method::DELETE, true) if target.subresource.is_empty() => Verb::Delete,
-            (&Method::DELETE, false) => Verb::DeleteCollection,
             _ => return Err(Failure::method_not_allowed()),
         };
         let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
@@ -123,10 +117,6 @@ impl Call {
 
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.parameter(name).and_then(|value| value.parse().ok())
-    }
-
-    pub(crate) fn is_dry_run(&self) -> bool {
-        self.parameter("dryRun") == Some("All")
     }
 
     pub(crate) fn is_status(&self) -> bool {

@@ -156,7 +156,7 @@ impl Resource {
                 "secrets",
                 "Secret",
                 &json!({
-                    "data": texts, "stringData": texts, "type": text, "immutable": flag
+                    "data": texts, "type": text, "immutable": flag
                 }),
             ),
             Self::built_in(

@@ -64,7 +64,6 @@ pub(crate) struct State {
     pub(crate) quotas: BTreeMap<(String, String), usize>,
     pub(crate) forbidden: Vec<(String, super::Verb, String)>,
     pub(crate) log: Vec<RequestRecord>,
-    pub(crate) names_drawn: u64,
     pub(crate) uids_drawn: u64,
 }
 
@@ -94,20 +93,6 @@ impl State {
     pub(crate) fn draw_uid(&mut self) -> String {
         self.uids_drawn += 1;
         format!("00000000-0000-4000-8000-{:012x}", self.uids_drawn)
-    }
-
-    /// Five characters of the alphabet that the API server uses.
-    pub(crate) fn draw_suffix(&mut self) -> String {
-        const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-        self.names_drawn += 1;
-        let mut rest = self.names_drawn;
-        let mut suffix = String::new();
-        for _ in 0..5 {
-            let index = usize::try_from(rest % 27).expect("below 27");
-            suffix.push(char::from(ALPHABET[index]));
-            rest /= 27;
-        }
-        suffix
     }
 
     pub(crate) fn next_revision(&mut self) -> u64 {
@@ -264,25 +249,18 @@ impl State {
                 return;
             }
             for key in orphans {
-                self.delete_stored(&key, "", false);
+                self.delete_stored(&key, "");
             }
         }
     }
 
     /// Deletes at once, or marks as being deleted where finalizers hold the object. Returns the
     /// object as it was stored last, and whether it is gone.
-    pub(crate) fn delete_stored(
-        &mut self,
-        key: &Key,
-        agent: &str,
-        dry_run: bool,
-    ) -> Option<(Arc<Value>, bool)> {
+    pub(crate) fn delete_stored(&mut self, key: &Key, agent: &str) -> Option<(Arc<Value>, bool)> {
         let existing = Arc::clone(&self.objects.get(key)?.object);
         let held = existing["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty());
         if !held {
-            if !dry_run {
-                self.remove(key, agent);
-            }
+            self.remove(key, agent);
             return Some((existing, true));
         }
         if !existing["metadata"]["deletionTimestamp"].is_null() {
@@ -294,9 +272,6 @@ impl State {
         metadata["deletionGracePeriodSeconds"] = 0.into();
         if let Some(generation) = metadata["generation"].as_i64() {
             metadata["generation"] = (generation + 1).into();
-        }
-        if dry_run {
-            return Some((Arc::new(marked), false));
         }
         Some((self.store(key.clone(), marked, agent), false))
     }

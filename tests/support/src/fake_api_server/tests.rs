@@ -27,7 +27,7 @@ fn secret(value: &Value) -> Secret {
 }
 
 fn named(name: &str) -> Secret {
-    secret(&json!({"metadata": {"name": name}, "stringData": {"a": "1"}}))
+    secret(&json!({"metadata": {"name": name}, "data": {"a": "MQ=="}}))
 }
 
 fn code(error: &Error) -> (u16, String) {
@@ -51,7 +51,7 @@ fn user(name: &str, spec: &Value) -> DynamicObject {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_created_secret_is_read_back_with_its_texts_encoded() {
+async fn a_created_secret_is_read_back_with_its_default_type() {
     let server = FakeApiServer::builder().build();
     let created = secrets(&server).create(&PostParams::default(), &named("x")).await.unwrap();
 
@@ -107,8 +107,8 @@ async fn older_times_make_no_version_unless_they_change_the_order_of_writers() {
             early = other.patch(name, &PatchParams::default(), &label).await.unwrap();
         }
         seconds.fetch_add(10, Relaxed);
-        for value in ["2", "1"] {
-            let change = Patch::Merge(json!({"stringData": {"a": value}}));
+        for value in ["Mg==", "MQ=="] {
+            let change = Patch::Merge(json!({"data": {"a": value}}));
             api.patch(name, &PatchParams::default(), &change).await.unwrap();
         }
         let late = api.get(name).await.unwrap();
@@ -147,7 +147,7 @@ async fn a_foreign_write_takes_the_ownership_of_the_field() {
     let server = FakeApiServer::builder().build();
     secrets(&server).create(&PostParams::default(), &named("x")).await.unwrap();
     let editor: Api<Secret> = Api::namespaced(server.client_as("kubectl-edit"), "default");
-    let patch = Patch::Merge(json!({"stringData": {"a": "2"}}));
+    let patch = Patch::Merge(json!({"data": {"a": "Mg=="}}));
 
     editor.patch("x", &PatchParams::default(), &patch).await.unwrap();
 
@@ -165,7 +165,7 @@ async fn metadata_requests_never_see_data() {
     let server = FakeApiServer::builder().build();
     let api = secrets(&server);
     api.create(&PostParams::default(), &named("x")).await.unwrap();
-    let patch = Patch::Merge(json!({"stringData": {"b": "2"}}));
+    let patch = Patch::Merge(json!({"data": {"b": "Mg=="}}));
 
     let read = api.get_metadata("x").await.unwrap();
     let patched = api.patch_metadata("x", &PatchParams::default(), &patch).await.unwrap();

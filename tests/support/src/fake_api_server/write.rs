@@ -11,9 +11,8 @@ use super::{
     object::{Defaults, decode, drop_empty_data, fill},
     ownership::blank,
     request::{Call, Verb},
-    schema::Node,
+    resource::Resource,
     storage::{State, Stored},
-    validation::{self, Part},
 };
 
 impl State {
@@ -30,7 +29,7 @@ impl State {
     pub(crate) fn insert(&mut self, call: &Call, mut object: Value) -> Result<Answer, Failure> {
         let resource = &call.resource;
         drop_empty_data(resource, &mut object);
-        let name = self.settle_name(&mut object);
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         self.check_namespace(resource, &call.namespace, &name)?;
         let given_version = object["metadata"]["resourceVersion"].clone();
         self.complete(call, &mut object);
@@ -38,10 +37,9 @@ impl State {
         if drops_status {
             set_or_remove(&mut object, "status", None);
         }
-        validation::check(resource, &object)?;
         self.check_quota(resource, &call.namespace, &name)?;
         let key = Self::key(resource, &call.namespace, &name);
-        let checks_version = call.verb == Verb::Create && !call.is_dry_run();
+        let checks_version = call.verb == Verb::Create;
         if checks_version && given_version.as_str().is_some_and(|version| version != "0") {
             return Err(Failure::internal(
                 "resourceVersion should not be set on objects to be created",
@@ -54,10 +52,6 @@ impl State {
         // A default status is shown from now on, but stored with the first write.
         if drops_status {
             fill(resource, &mut object);
-        }
-        if call.is_dry_run() {
-            set_or_remove(&mut object["metadata"], "resourceVersion", Some(given_version));
-            return Ok(Answer::Object(201, Arc::new(object)));
         }
         let shows_default_status = drops_status && !object["status"].is_null();
         let stored = self.store(key.clone(), object, &call.agent);
@@ -85,17 +79,6 @@ impl State {
             object["spec"]["finalizers"] = json!(["kubernetes"]);
             object["status"] = json!({"phase": "Active"});
         }
-    }
-
-    fn settle_name(&mut self, object: &mut Value) -> String {
-        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-        let (name, prefix) = (text("name"), text("generateName"));
-        if !name.is_empty() || prefix.is_empty() {
-            return name;
-        }
-        let drawn = format!("{prefix}{}", self.draw_suffix());
-        object["metadata"]["name"] = drawn.clone().into();
-        drawn
     }
 
     /// The object that the request names.
@@ -145,17 +128,11 @@ impl State {
         let old = existing.object.as_ref();
         let asks_for_nothing = is_same_but_for_owners(&new, old);
         check_version(call, &mut new, old)?;
-        // Ownership cannot be worked out for what does not fit the schema, and is given up; only an
-        // update of the status gets away with such an object.
-        let schema = Node(Some(&resource.schema));
-        let gives_up = call.is_status() && !schema.not_numeric(&new, "").is_empty();
         carry_over(call, &mut new, old);
-        let part = if call.is_status() { Part::Status } else { Part::Main };
-        validation::check_update(resource, &new, old, part)?;
+        check_immutable(resource, &new, old)?;
         drop_empty_data(resource, &mut new);
         match applied {
             Some(owners) => managed_fields::encode(&mut new, owners),
-            None if gives_up => managed_fields::encode(&mut new, Vec::new()),
             None => self.own(call, old, &mut new),
         }
         if asks_for_nothing {
@@ -169,16 +146,11 @@ impl State {
             && new["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty);
         let key = Self::key(resource, &call.namespace, &call.name);
         if is_released {
-            if !call.is_dry_run() {
-                self.remove(&key, &call.agent);
-            }
+            self.remove(&key, &call.agent);
             return Ok(Answer::Object(200, Arc::new(new)));
         }
         if new == *old && !existing.is_stored_differently {
             return Ok(Answer::Object(200, Arc::clone(&existing.object)));
-        }
-        if call.is_dry_run() {
-            return Ok(Answer::Object(200, Arc::new(new)));
         }
         Ok(Answer::Object(200, self.store(key, new, &call.agent)))
     }
@@ -297,12 +269,11 @@ pub(crate) fn has_managed_fields(object: &Value) -> bool {
 }
 
 fn precondition_failed(call: &Call, wanted: &str, found: &str) -> Failure {
-    let root = if call.is_dry_run() { "" } else { "/registry" };
     let path = if call.resource.group.is_empty() {
-        format!("{root}/{}/{}/{}", call.resource.plural, call.namespace, call.name)
+        format!("/registry/{}/{}/{}", call.resource.plural, call.namespace, call.name)
     } else {
         format!(
-            "{root}/{}/{}/{}/{}",
+            "/registry/{}/{}/{}/{}",
             call.resource.group, call.resource.plural, call.namespace, call.name
         )
     };
@@ -312,4 +283,40 @@ fn precondition_failed(call: &Call, wanted: &str, found: &str) -> Failure {
          meta: {found}"
     );
     Failure::conflict(&call.resource, &call.name, &text)
+}
+
+/// Refuses a change of what never changes: uid, the type of a Secret, the content of an immutable object.
+fn check_immutable(resource: &Resource, new: &Value, old: &Value) -> Result<(), Failure> {
+    let mut errors = Vec::new();
+    if new["metadata"]["uid"] != old["metadata"]["uid"] {
+        let uid = &new["metadata"]["uid"];
+        // The server checks this twice, once for every kind and once for this one.
+        let error = FieldError::invalid("metadata.uid", uid, "field is immutable");
+        errors.extend([error.clone(), error]);
+    }
+    if resource.plural == "secrets" && new["type"] != old["type"] {
+        errors.push(FieldError::invalid("type", &new["type"], "field is immutable"));
+    }
+    if !resource.custom && old["immutable"] == Value::Bool(true) {
+        let text = "field is immutable when `immutable` is set";
+        if new["immutable"] != Value::Bool(true) {
+            errors.push(FieldError::forbidden("immutable", text));
+        }
+        for field in ["data", "binaryData"] {
+            // The server fills in the data of a ConfigMap, and nothing else that is absent.
+            let is_filled_in = resource.plural == "configmaps" && field == "data";
+            let content = |object: &Value| {
+                let is_filled_in = is_filled_in && object[field].is_null();
+                if is_filled_in { json!({}) } else { object[field].clone() }
+            };
+            if content(new) != content(old) {
+                errors.push(FieldError::forbidden(field, text));
+            }
+        }
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let name = new["metadata"]["name"].as_str().unwrap_or_default();
+    Err(Failure::invalid(&resource.group, &resource.kind, name, &errors))
 }
