@@ -18,14 +18,14 @@ help: ## Say what there is to make
 demo: ## Try it: a control plane and the operator on this machine. ONCE=1 ends by itself, CLUSTER=current uses your cluster
 ifeq ($(CLUSTER),current)
 	$(say) 'the operator: 3 to 5 minutes to build once'
-	@cargo build --locked --package technical-user-operator --package demo
+	@cargo build --locked --bin technical-user-operator
 else
 	$(say) 'the operator and a control plane, side by side: 4 to 10 minutes to build once, on 2 cores'
 	@tests/control-plane/build.sh >/dev/null & control_plane=$$!; \
 	  trap 'kill $$control_plane 2>/dev/null || true' EXIT; \
-	  cargo build --locked --package technical-user-operator --package demo && wait $$control_plane
+	  cargo build --locked --package technical-user-operator --package support --bins && wait $$control_plane
 endif
-	@exec $(target)/debug/demo $(if $(filter 1,$(ONCE)),--once) --cluster $(or $(CLUSTER),local) $(target)/debug/technical-user-operator
+	@ONCE=$(ONCE) CLUSTER=$(CLUSTER) exec tests/demo/demo.sh $(target)/debug
 
 .PHONY: test
 test: control-plane check ## Everything that must be green: `make check` and all tests, also against a real API server

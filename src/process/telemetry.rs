@@ -8,6 +8,7 @@ use std::io::IsTerminal;
 use std::panic::set_hook;
 
 use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, FilterExt as _, dynamic_filter_fn, filter_fn};
 use tracing_subscriber::layer::{Context, SubscriberExt};
@@ -31,16 +32,26 @@ pub fn subscriber(
     // A warning names its object and its trace also with the filter `warn`.
     let filter = filter.or(filter_fn(|it| it.is_span() && *it.level() <= Level::INFO));
     let logs = fmt_layer(format).with_filter(filter).with_filter(filter_fn(may_log));
-    let exported = traces.map(|traces| {
+    // A list, and not an `Option` of a layer: beside `None` no call site of a library can be switched off for good.
+    let mut layers = vec![logs.boxed()];
+    layers.extend(traces.map(|traces| {
+        let filter = dynamic_filter_fn(may_export).with_callsite_filter(|metadata| {
+            if is_exported(metadata) { Interest::sometimes() } else { Interest::never() }
+        });
         tracing_opentelemetry::layer()
             .with_tracer(traces.tracer())
             .with_location(false)
             .with_target(false)
             .with_threads(false)
             .with_tracked_inactivity(false)
-            .with_filter(dynamic_filter_fn(may_export))
-    });
-    Registry::default().with(logs).with(exported)
+            .with_filter(filter.with_max_level_hint(LevelFilter::INFO))
+            .boxed()
+    }));
+    Registry::default().with(layers)
+}
+
+fn is_exported(metadata: &Metadata<'_>) -> bool {
+    is_ours(metadata.target()) && *metadata.level() <= Level::INFO
 }
 
 /// Whether a span, or an event in it, is a part of a trace. A request to the API server is one as a part of a
@@ -49,9 +60,8 @@ fn may_export<S>(metadata: &Metadata<'_>, context: &Context<'_, S>) -> bool
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let is_ours = is_ours(metadata.target()) && *metadata.level() <= Level::INFO;
     let is_root = metadata.is_span() && metadata.name() != "API request";
-    is_ours && (is_root || context.lookup_current().is_some())
+    is_exported(metadata) && (is_root || context.lookup_current().is_some())
 }
 
 /// Logs every panic from now on: its place, its thread, and its message without the data in it.
