@@ -39,7 +39,7 @@ show() {
 # Shows a command and its output.
 run() {
   show "$@"
-  "$@" 2>"$folder/errors" | masked | sed 's/^/   /' || fail "$(masked <"$folder/errors")"
+  "$@" 2>"$folder/errors" | masked | sed -e 's/^/   /' -e '$a\' || fail "$(masked <"$folder/errors")"
 }
 
 kubectl() { command kubectl --namespace=default "$@"; }
@@ -300,7 +300,7 @@ run kubectl patch tu billing --type=merge -p '{"spec":{"signingKeyRef":{"name":"
     secret=$(field client_secret) || continue
     token=$(token "$secret")
     is_active "$secret" "$token" && echo active || echo refused
-    cut -d . -f 1 <<<"$token" | decoded | member kid >>"$folder/kids"
+    echo "$(cut -d . -f 1 <<<"$token" | decoded | member kid)" >>"$folder/kids"
   done
 ) >"$folder/load" 2>"$folder/load.err" &
 client=$!
