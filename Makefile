@@ -64,7 +64,7 @@ bench: control-plane ## The benchmark, with its figures
 	@cargo bench --locked --bench figures
 
 .PHONY: crds
-crds: build ## Write crds/ anew from the Rust types
+crds: build ## Write crds/ from the Rust types
 	@mkdir -p crds
 	@$(target)/debug/technical-user-operator crd | awk 'BEGIN { RS = "---\n" } \
 		match($$0, /plural: [a-z]+/) { name = substr($$0, RSTART + 8, RLENGTH - 8); \

@@ -83,7 +83,7 @@ pub struct Installation {
     #[arg(long, env = "TECHNICAL_USER_WATCH_NAMESPACES", value_delimiter = ',', value_parser = dns_label, value_name = "NAMES")]
     pub watch_namespaces: Vec<String>,
 
-    /// How long an access token lives at most, whatever a `TechnicalUser` asks for. A key stays in the
+    /// The longest lifetime of an access token, also if a `TechnicalUser` asks for more. A key stays in the
     /// JWKS that long after its last token; the operator and the token service need the same value.
     #[arg(long, env = "TECHNICAL_USER_MAX_ACCESS_TOKEN_TTL", default_value = "24h", value_parser = at_least_one_second, value_name = "DURATION")]
     pub max_access_token_ttl: SignedDuration,
@@ -93,8 +93,8 @@ pub struct Installation {
     #[arg(long, env = "TECHNICAL_USER_MAX_STALENESS", default_value = "1h", value_parser = at_least_one_second, value_name = "DURATION")]
     pub max_staleness: SignedDuration,
 
-    /// The roles that access tokens may carry, separated by commas, or * for any, whatever a
-    /// `TechnicalUser` asks for. The operator and the token service need the same value.
+    /// The roles that access tokens may carry, separated by commas, or * for any. A `TechnicalUser`
+    /// with other roles gets none of them. The operator and the token service need the same value.
     #[arg(long, env = "TECHNICAL_USER_ALLOWED_ROLES", default_value = "ROLE_M2M", value_parser = roles, value_name = "ROLES")]
     pub allowed_roles: Allowed,
 
@@ -140,7 +140,7 @@ pub struct ControllerArguments {
     #[arg(long, env = "TECHNICAL_USER_BCRYPT_COST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(10..=14), value_name = "COST")]
     pub bcrypt_cost: u32,
 
-    /// Make a `SigningKey` named `default` whenever there is none of that name, whatever others there are.
+    /// Create a `SigningKey` named `default` if there is none of that name, also if there are others.
     /// An operator with a `--controller-name` of its own never does.
     #[arg(long, env = "TECHNICAL_USER_BOOTSTRAP_SIGNING_KEY", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOLEAN")]
     pub bootstrap_signing_key: bool,

@@ -56,7 +56,7 @@ pub struct Settings {
     pub watch_namespaces: Vec<String>,
     /// S: how old the watches may be for anything to be signed.
     pub max_staleness: Duration,
-    /// How long a token lives at most, whatever a user asks for.
+    /// The longest lifetime of a token, also if a `TechnicalUser` asks for more.
     pub token_lifetime: SignedDuration,
     /// The issuer of the tokens.
     pub issuer: String,

@@ -25,7 +25,7 @@ pub trait Entropy: Debug + Send + Sync {
     /// Fills `bytes` with random bytes.
     ///
     /// `label` names the draw (an object's uid and what is drawn), so that a test can hand out the
-    /// same bytes whatever the order of the draws. The system's generator ignores it.
+    /// same bytes in any order of the draws. The system's generator ignores it.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Machine-to-machine identity as Kubernetes resources.
 //!
 //! In reading order: what users write ([`api`]), what is decided ([`domain`]), the doors to time
-//! and randomness ([`environment`]), who carries it out ([`controller`]), what is served
+//! and randomness ([`environment`]), the controllers that act on it ([`controller`]), what is served
 //! ([`server`]), and how it all becomes a process ([`cli`], [`process`]).
 
 pub mod api;

@@ -21,7 +21,7 @@ pub struct Condition {
     pub type_: String,
     /// `True`, `False` or `Unknown`.
     pub status: ConditionStatus,
-    /// The generation of the resource that this condition was set upon.
+    /// The generation of the resource that this condition was set for.
     #[serde(default)]
     #[schemars(range(min = -1))]
     pub observed_generation: i64,
@@ -46,6 +46,6 @@ pub enum ConditionStatus {
     True,
     /// It does not hold.
     False,
-    /// Nobody can say.
+    /// It is not known.
     Unknown,
 }

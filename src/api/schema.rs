@@ -12,7 +12,7 @@ pub(super) const QUALIFIED_NAMES: &str = "self.all(k, k.size() <= 317 && k.match
 /// The form of a duration as a regular expression. CEL's `duration` takes hours, minutes and seconds.
 const DURATION: &str = "^([0-9]{1,6}h|[0-9]{1,8}m|[0-9]{1,8}s){1,3}$";
 
-/// Names of `SigningKey`s, wherever they are written: everything that Kubernetes takes for the name of an
+/// Names of `SigningKey`s, in every field: everything that Kubernetes takes for the name of an
 /// object, since a `TechnicalUser` can refer to every `SigningKey`.
 pub(super) const OBJECT_NAME: &str =
     "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";

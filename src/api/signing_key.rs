@@ -83,7 +83,7 @@ pub struct SigningKeySpec {
     #[serde(default)]
     #[x_kube(
         validation = Rule::new(compared(&["self.prePublish"], "self.acceptOutage || duration(self.prePublish) >= duration('20m')")).message("rotation.prePublish must be at least 20m: Istio and Trino fetch the JWKS every 15 to 20 minutes and refuse tokens of a key they have not fetched. Set rotation.acceptOutage: true if no verifier of yours caches that long"),
-        validation = Rule::new(compared(&["self.period"], "self.acceptOutage || duration(self.period) >= duration('1h')")).message("rotation.period must be at least 1h: a key stays in the JWKS for a day and more after it signed last, there is room for 64, and whoever caches the JWKS has to fetch each of them before it signs. Set rotation.acceptOutage: true if a refused token does no harm"),
+        validation = Rule::new(compared(&["self.period"], "self.acceptOutage || duration(self.period) >= duration('1h')")).message("rotation.period must be at least 1h: a key stays in the JWKS for a day and more after it signed last, there is room for 64, and a verifier that caches the JWKS has to fetch each key before it signs. Set rotation.acceptOutage: true if a refused token does no harm"),
         validation = Rule::new(compared(&["self.period", "self.prePublish"], "duration(self.period) > duration(self.prePublish)")).message("rotation.period must be longer than rotation.prePublish: a key has to sign before the next one is published"),
         validation = Rule::new(compared(&["self.grace", "self.period"], "duration(self.grace).getSeconds() <= 24 * duration(self.period).getSeconds()")).message("rotation.grace may be at most 24 times rotation.period: every period leaves a key in the JWKS for the time of grace")
     )]

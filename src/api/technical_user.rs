@@ -59,7 +59,7 @@ pub struct TechnicalUserSpec {
     /// be changed, added or removed later. Choose one if it has to outlive this object, for example a
     /// restore into another cluster. A chosen client id is free again once this object is deleted, and
     /// another namespace can then choose it. It cannot have the form of a derived one. Default: `tu`
-    /// and 24 characters derived from the uid of this object, which nobody can have again.
+    /// and 24 characters derived from the uid of this object, which no other object ever has.
     #[serde(default, rename = "clientID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100), regex(pattern = r"^[A-Za-z0-9]{1,100}$"))]
     #[x_kube(

@@ -13,7 +13,7 @@ pub struct ProxyVariables {
     pub none_for: Option<String>,
 }
 
-/// The host name of this machine or pod, for people who look at the Lease.
+/// The host name of this machine or pod, for readers of the Lease.
 #[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
 pub fn host_name() -> String {
     let name = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());

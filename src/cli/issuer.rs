@@ -1,4 +1,4 @@
-//! The issuer: a URL that everybody who checks a token compares byte by byte.
+//! The issuer: a URL that every verifier of a token compares byte by byte.
 
 /// Why an issuer is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +15,7 @@ pub enum IssuerError {
     /// Something that verifiers refuse.
     #[error(
         "--issuer {0} must have a host and no user, query, fragment or trailing slash: it is \
-         compared byte by byte by everyone who checks a token"
+         compared byte by byte by every verifier of a token"
     )]
     NotPlain(String),
     /// A path that is not the same for everyone.

@@ -56,7 +56,7 @@ pub(super) async fn run<C: Reconciler>(
     stop: impl Future<Output = ()>,
 ) {
     let (controller, watches) = C::start_watches(&client, &context);
-    let engine = ControllerRuntime {
+    let runtime = ControllerRuntime {
         leadership: context.leadership.clone(),
         context,
         controller,
@@ -65,16 +65,16 @@ pub(super) async fn run<C: Reconciler>(
         keys: BTreeMap::new(),
         synced,
         was_leading: false,
-        chores: PeriodicTasks::default(),
-        pace: FollowerLimiter::default(),
+        periodic_tasks: PeriodicTasks::default(),
+        follower_limiter: FollowerLimiter::default(),
     };
     tokio::pin!(stop);
     // Before anything is compared: every converged object would look like one of another installation.
     tokio::select! {
         () = &mut stop => return,
-        () = installation::refresh(&engine.context) => {}
+        () = installation::refresh(&runtime.context) => {}
     }
-    engine.run(watches, stop).await;
+    runtime.run(watches, stop).await;
 }
 
 struct ControllerRuntime<C: Reconciler> {
@@ -86,8 +86,8 @@ struct ControllerRuntime<C: Reconciler> {
     keys: BTreeMap<Id, C::Key>,
     synced: sync::watch::Sender<Synced>,
     was_leading: bool,
-    chores: PeriodicTasks,
-    pace: FollowerLimiter<C::Key>,
+    periodic_tasks: PeriodicTasks,
+    follower_limiter: FollowerLimiter<C::Key>,
 }
 
 /// The outcome of a reconcile.
@@ -109,9 +109,9 @@ impl<C: Reconciler> ControllerRuntime<C> {
                 biased;
                 () = &mut stop => break,
                 Some(ended) = self.running.join_next_with_id() => self.on_reconciled(ended),
-                Some(ended) = self.chores.ended() => {
+                Some(ended) = self.periodic_tasks.ended() => {
                     if ended.is_err() {
-                        tracing::error!(controller = C::NAME, "the chores panicked");
+                        tracing::error!(controller = C::NAME, "a periodic task panicked");
                     }
                 }
                 Some(update) = watches.next() => self.on_event(update),
@@ -122,7 +122,7 @@ impl<C: Reconciler> ControllerRuntime<C> {
         drop(watches);
         let rest = async {
             while self.running.join_next().await.is_some() {}
-            while self.chores.ended().await.is_some() {}
+            while self.periodic_tasks.ended().await.is_some() {}
         };
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, rest).await.is_err() {
             tracing::warn!("some reconciliations did not end in time and were dropped");
@@ -141,11 +141,11 @@ impl<C: Reconciler> ControllerRuntime<C> {
             for key in self.controller.resources().keys() {
                 self.queue.add(&key, Trigger::CacheCheck, now);
             }
-            self.chores.resume(now);
+            self.periodic_tasks.resume(now);
         } else {
             self.queue.clear();
-            self.pace.clear();
-            self.chores.suspend();
+            self.follower_limiter.clear();
+            self.periodic_tasks.suspend();
         }
     }
 
@@ -158,17 +158,20 @@ impl<C: Reconciler> ControllerRuntime<C> {
         }
         let is_full = self.running.len() >= MAX_CONCURRENT_RECONCILES;
         let due = self.queue.next_at().filter(|_| !is_full);
-        let follows = self.pace.next_at().filter(|_| !is_full);
+        let follows = self.follower_limiter.next_at().filter(|_| !is_full);
         let lease = self.leadership.until();
-        [due, follows, self.chores.next_at(), lease].into_iter().flatten().fold(idle, Instant::min)
+        [due, follows, self.periodic_tasks.next_at(), lease]
+            .into_iter()
+            .flatten()
+            .fold(idle, Instant::min)
     }
 
     fn start_due(&mut self) {
         if self.was_leading {
             self.start_reconciles();
             self.start_followers();
-            let chores = || self.controller.periodic_tasks(Arc::clone(&self.context));
-            self.chores.start(Instant::now(), chores);
+            let tasks = || self.controller.periodic_tasks(Arc::clone(&self.context));
+            self.periodic_tasks.start(Instant::now(), tasks);
         }
         let now = Instant::now();
         let load = Stats {
@@ -217,7 +220,7 @@ impl<C: Reconciler> ControllerRuntime<C> {
                 true
             }
             CacheState::StatusStale(leader) => {
-                self.pace.add(&leader, key);
+                self.follower_limiter.add(&leader, key);
                 true
             }
             CacheState::NotFound => {
@@ -279,7 +282,7 @@ impl<C: Reconciler> ControllerRuntime<C> {
         }
         let now = Instant::now();
         if touched.needs_periodic_tasks {
-            self.chores.request(now);
+            self.periodic_tasks.request(now);
         }
         for key in touched.keys {
             self.queue.add(&key, Trigger::CacheCheck, now);
@@ -306,7 +309,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a Lease that expires is checked.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long the engine sleeps when nothing at all is due.
+/// How long the runtime sleeps when nothing at all is due.
 const IDLE: Duration = Duration::from_hours(1);
 
 /// How long a converged object is left alone: 10 to 12 hours, with jitter by its name.

@@ -119,7 +119,7 @@ impl ClientLookup {
             _ if !is_joined => return found,
             _ => {}
         }
-        // Whatever is under way now began after the call.
+        // Every lookup that is under way now began after the call.
         let (flight, _) = self.join(sought, share, &admit)?;
         flight.await
     }

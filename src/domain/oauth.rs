@@ -210,7 +210,7 @@ impl Grant<'_> {
         Scope(&self.roles)
     }
 
-    /// Whether that scope names exactly the granted roles, in whatever order.
+    /// Whether that scope names exactly the granted roles, in any order.
     pub fn is_scope(&self, scope: &str) -> bool {
         let mut named = scope.split(' ').filter(has_text);
         named.all(|it| self.roles.contains(&it))

@@ -20,7 +20,7 @@ pub struct Now {
     still_for: Option<Duration>,
 }
 
-/// Whether the clocks can be acted upon.
+/// Whether actions may follow the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockState {
     /// They agree, and neither jumped.
@@ -62,7 +62,7 @@ impl Now {
         self.likely
     }
 
-    /// Whether the clocks can be acted upon.
+    /// Whether actions may follow the clocks.
     pub fn clock_state(&self) -> ClockState {
         self.trust
     }

@@ -10,7 +10,7 @@
 //!
 //! A key is in every JWKS for the whole `prePublish` before it signs, and stays there until the last
 //! token of its own has expired; the ledger says when, and servers sign by the ledger. [`decide`]
-//! looks at all of it and returns writes that the API server refuses if what they rest upon has
+//! looks at all of it and returns writes that the API server refuses if an object that they depend on has
 //! changed; a replica that carried them out, or crashed, reconciles again.
 
 use std::collections::BTreeSet;
@@ -51,8 +51,8 @@ pub use self::step::{Change, Done, Publication, Step, Write};
 ///
 /// # Guarantees
 ///
-/// Safe to carry out whatever happened since the observation: every write is refused when what it rests
-/// upon has changed. From every state, repeated decisions reach rest once faults stop.
+/// The result is safe to carry out at any later time: every write is refused when an object that it
+/// depends on has changed. From every state, repeated decisions reach rest once faults stop.
 pub fn decide(observed: &Observed, now: Now) -> Step {
     let Some(series) = &observed.series else {
         return done(Outcome::Gone, None);

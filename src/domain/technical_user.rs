@@ -134,8 +134,8 @@ pub fn needs_namespace(user: &User, record: &ClientIdReservation) -> bool {
 ///
 /// # Guarantees
 ///
-/// Safe to carry out whatever happened since the observation: every write is refused when what it rests
-/// upon has changed. From every state, repeated decisions reach rest once faults stop.
+/// The result is safe to carry out at any later time: every write is refused when an object that it
+/// depends on has changed. From every state, repeated decisions reach rest once faults stop.
 pub fn decide(observed: &Observed, now: Now) -> Step {
     let Some(user) = &observed.user else {
         return done(Outcome::Gone, None);

@@ -24,7 +24,7 @@ use crate::domain::crypto::public_key::{Algorithm, KeyType, PublicKey, PublicKey
 pub trait KeyPairs: fmt::Debug + Send + Sync {
     /// Makes a key pair. It blocks, for RSA up to seconds.
     ///
-    /// `label` names it, so that a test can hand out the same key pairs whatever the order in which
+    /// `label` names it, so that a test can hand out the same key pairs in any order in which
     /// they are made. The system's generator ignores it.
     ///
     /// # Errors

@@ -175,7 +175,7 @@ impl ConditionalClient {
 
     /// Merges a patch into a Secret at exactly that version.
     ///
-    /// `patch` is made by the caller, who may have put a client secret into it, together with the
+    /// `patch` is made by the caller and may contain a client secret, together with the
     /// version: [`ConditionalPatch::new`] does that.
     ///
     /// # Errors

@@ -228,8 +228,8 @@ impl LeaseThread {
 
 // === the parts ===
 
-/// The namespace and the CRDs, for those who try the operator out. What exists is left as it is, and
-/// an installation without the right to look has made them.
+/// The namespace and the CRDs, so that the operator can be tried out. Existing objects are left as they
+/// are. An installation without the right to read them has created them.
 async fn ensure_installed(client: &Client, namespace: &str) -> Result<(), ProcessError> {
     let wanted = Namespace {
         metadata: ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() },

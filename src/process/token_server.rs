@@ -208,7 +208,7 @@ pub(crate) fn listen(
     if !is_encrypted && !arguments.listen.ip().is_loopback() {
         let text = "HTTP without TLS at an address that other machines reach: client secrets and tokens \
             can be read on the way (RFC 6749 section 3.2). Set --tls-cert-file and --tls-private-key-file, or let \
-            nobody but a proxy that ends TLS reach this address";
+            only a proxy that ends TLS reach this address";
         tracing::warn!(listen = %arguments.listen, "{text}");
     }
     tracing::info!(listen = %arguments.listen, tls = is_encrypted, "tokens are served");
@@ -230,7 +230,7 @@ fn limits(arguments: &ServiceArguments) -> ListenerLimits {
     ListenerLimits { connections, of_source, of_site, idle, ..ListenerLimits::default() }
 }
 
-/// No source has more than half of all places, whatever few there are; `0` is no limit.
+/// No source has more than half of all places, however few there are; `0` is no limit.
 fn source_limit(limit: u32, places: usize) -> usize {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if limit == 0 { usize::MAX } else { limit.min(places / 2).max(1) }

@@ -86,7 +86,7 @@ where
     stream.write_all(head.as_bytes()).await?;
     stream.flush().await?;
     let mut answer = Vec::new();
-    // One byte at a time: whatever follows the head belongs to the API server.
+    // One byte at a time: the bytes after the head belong to the API server.
     while !answer.ends_with(b"\r\n\r\n") {
         if answer.len() == MAX_HEAD {
             return Err(refused("its answer is too long"));

@@ -30,7 +30,7 @@ pub fn health(heartbeats: Heartbeats, readiness: Readiness) -> Router {
     health_with(heartbeats, readiness, Arc::new(Vec::new))
 }
 
-/// The same, and `/readyz` lists the notes, whatever its status.
+/// The same. `/readyz` also lists the notes, with status 200 and with 503.
 pub fn health_with(heartbeats: Heartbeats, readiness: Readiness, notes: Notes) -> Router {
     let liveness: Readiness =
         Arc::new(move || heartbeats.stalled().map_or(Ok(()), |stalled| Err(stalled.to_string())));

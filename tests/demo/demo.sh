@@ -179,7 +179,7 @@ say '256 random bits between a public id and a checksum. This output is masked, 
 title '3. What the operator keeps'
 record=verifier-$(printf %s "$client_id" | openssl dgst -sha256 -r | cut -d ' ' -f 1)
 run kubectl get secret "$record" -n $namespace -o 'go-template={{index .data "record.json" | base64decode}}{{"\n"}}'
-say 'A bcrypt verifier. It accepts the right client secret, and nobody can compute the client secret from it.'
+say 'A bcrypt verifier. It accepts the right client secret, and the client secret cannot be computed from it.'
 check 'the token service accepts the client secret' accepts "$first"
 check 'it refuses the client secret with one more character' refuses accepts "${first}x"
 

@@ -64,8 +64,8 @@ pub struct SigningKeyStatus {
     #[schemars(length(max = 253))]
     pub last_handled_revoke_all_at: Option<String>,
 
-    /// True while this is the `SigningKey` named `default` that the operator made and nobody has
-    /// declared its algorithm. While it is true, `spec.algorithm` may change.
+    /// True if the operator created this `SigningKey` named `default`, and no user has declared its
+    /// algorithm yet. While it is true, `spec.algorithm` may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootstrapped: Option<bool>,
 

@@ -84,7 +84,7 @@ impl<C: Reconciler> ControllerRuntime<C> {
     pub(super) fn start_followers(&mut self) {
         let now = Instant::now();
         while self.running.len() < MAX_CONCURRENT_RECONCILES {
-            let Some((leader, key)) = self.pace.next(now) else {
+            let Some((leader, key)) = self.follower_limiter.next(now) else {
                 return;
             };
             // A running reconcile is compared once it ends.
@@ -93,7 +93,7 @@ impl<C: Reconciler> ControllerRuntime<C> {
             }
             let state = check(&self.controller, &key, &self.context, self.context.cluster.now());
             match state {
-                CacheState::StatusStale(_) => self.pace.spend(&leader, now),
+                CacheState::StatusStale(_) => self.follower_limiter.spend(&leader, now),
                 CacheState::Stale => {}
                 CacheState::HeldByOther => {
                     self.queue.add(&key, Trigger::CacheCheck, now);
@@ -117,20 +117,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn twenty_a_second_follow_one_object_and_nobody_stands_in_line_twice() {
-        let mut pace = FollowerLimiter::default();
+        let mut limiter = FollowerLimiter::default();
         for round in 0..3 {
             for number in 0..100 {
-                pace.add("default", &number);
+                limiter.add("default", &number);
             }
-            assert_eq!(pace.leaders["default"].line.len(), 100, "round {round}");
+            assert_eq!(limiter.leaders["default"].line.len(), 100, "round {round}");
         }
         let began = Instant::now();
         let mut gone = Vec::new();
 
-        while let Some(at) = pace.next_at() {
+        while let Some(at) = limiter.next_at() {
             tokio::time::sleep_until(at).await;
-            let (leader, number) = pace.next(Instant::now()).unwrap();
-            pace.spend(&leader, Instant::now());
+            let (leader, number) = limiter.next(Instant::now()).unwrap();
+            limiter.spend(&leader, Instant::now());
             gone.push((began.elapsed(), number));
         }
 
@@ -144,18 +144,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn those_of_one_object_do_not_wait_for_those_of_another() {
-        let mut pace = FollowerLimiter::default();
-        pace.add("default", &1);
-        pace.add("default", &2);
-        pace.add("gateway", &3);
+        let mut limiter = FollowerLimiter::default();
+        limiter.add("default", &1);
+        limiter.add("default", &2);
+        limiter.add("gateway", &3);
         let now = Instant::now();
 
-        let first = pace.next(now).unwrap();
-        pace.spend(&first.0, now);
+        let first = limiter.next(now).unwrap();
+        limiter.spend(&first.0, now);
 
         assert_eq!(first, ("default".to_owned(), 1));
-        assert_eq!(pace.next(now), Some(("gateway".to_owned(), 3)));
-        assert_eq!(pace.next(now), None);
-        assert_eq!(pace.next(now + INTERVAL), Some(("default".to_owned(), 2)));
+        assert_eq!(limiter.next(now), Some(("gateway".to_owned(), 3)));
+        assert_eq!(limiter.next(now), None);
+        assert_eq!(limiter.next(now + INTERVAL), Some(("default".to_owned(), 2)));
     }
 }

@@ -179,7 +179,7 @@ impl LeaderElector {
             lease.spec = Some(spec);
             self.leases.replace(&self.name, &PostParams::default(), &lease).await.ok()
         };
-        // Whatever comes of it: the lease runs out by itself.
+        // The result does not matter: the lease runs out by itself.
         if tokio::time::timeout(CALL_TIMEOUT, release).await.is_ok() {
             tracing::info!("lease released");
         }
@@ -289,7 +289,7 @@ fn text(error: &kube::Error) -> String {
 /// How long others wait before they take the lease over: client-go's 15 s.
 const LEASE_DURATION_SECONDS: i32 = 15;
 
-/// How long the lease of another holder is believed to last, whatever it says: it is renewed every few
+/// How long the lease of another holder is believed to last. Its own field is not used: it is renewed every few
 /// seconds. A leader costs calm when it is doubted, never safety.
 const MAX_LEASE_DURATION: Duration = Duration::from_mins(1);
 

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
-/// When chores are due, and the run of them.
+/// When periodic tasks are due, and their run.
 #[derive(Debug, Default)]
 pub(super) struct PeriodicTasks {
     /// Nothing while another replica leads.
@@ -40,16 +40,16 @@ impl PeriodicTasks {
     pub(super) fn start(
         &mut self,
         now: Instant,
-        chores: impl FnOnce() -> Option<BoxFuture<'static, ()>>,
+        tasks: impl FnOnce() -> Option<BoxFuture<'static, ()>>,
     ) {
         if self.next_at().is_none_or(|at| at > now) {
             return;
         }
         self.at = Some(now + INTERVAL);
-        if let Some(chores) = chores() {
+        if let Some(tasks) = tasks() {
             self.running.spawn(async move {
-                if timeout(INTERVAL, chores).await.is_err() {
-                    tracing::warn!("chores took too long and are begun once more");
+                if timeout(INTERVAL, tasks).await.is_err() {
+                    tracing::warn!("tasks took too long and are begun once more");
                 }
             });
         }
@@ -77,9 +77,9 @@ mod tests {
     use super::*;
 
     /// Begins what is due; whether a run began.
-    fn begins(chores: &mut PeriodicTasks, run: impl Future<Output = ()> + Send + 'static) -> bool {
+    fn begins(tasks: &mut PeriodicTasks, run: impl Future<Output = ()> + Send + 'static) -> bool {
         let mut has_begun = false;
-        chores.start(Instant::now(), || {
+        tasks.start(Instant::now(), || {
             has_begun = true;
             Some(run.boxed())
         });
@@ -88,55 +88,55 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_asked_for_during_a_run_is_one_run_after_it() {
-        let (gate, mut chores) = (Arc::new(Semaphore::new(0)), PeriodicTasks::default());
+        let (gate, mut tasks) = (Arc::new(Semaphore::new(0)), PeriodicTasks::default());
         let run = || {
             let gate = Arc::clone(&gate);
             async move { gate.acquire().await.unwrap().forget() }
         };
-        chores.resume(Instant::now());
-        assert!(begins(&mut chores, run()));
+        tasks.resume(Instant::now());
+        assert!(begins(&mut tasks, run()));
 
         for _ in 0..100 {
-            chores.request(Instant::now());
+            tasks.request(Instant::now());
             tokio::time::advance(DEBOUNCE).await;
-            assert!(!begins(&mut chores, run()));
-            assert_eq!(chores.next_at(), None, "an engine that waits for it would spin");
+            assert!(!begins(&mut tasks, run()));
+            assert_eq!(tasks.next_at(), None, "an engine that waits for it would spin");
         }
 
         gate.add_permits(1);
-        assert!(chores.ended().await.unwrap().is_ok());
-        assert!(begins(&mut chores, run()));
+        assert!(tasks.ended().await.unwrap().is_ok());
+        assert!(begins(&mut tasks, run()));
         gate.add_permits(1);
-        assert!(chores.ended().await.unwrap().is_ok());
-        assert!(!begins(&mut chores, run()));
-        assert_eq!(chores.next_at(), Some(Instant::now() + INTERVAL));
+        assert!(tasks.ended().await.unwrap().is_ok());
+        assert!(!begins(&mut tasks, run()));
+        assert_eq!(tasks.next_at(), Some(Instant::now() + INTERVAL));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_run_that_panics_or_hangs_does_not_stop_the_next_one() {
-        let mut chores = PeriodicTasks::default();
-        chores.resume(Instant::now());
-        assert!(begins(&mut chores, async { panic!("a mistake") }));
-        chores.request(Instant::now());
-        assert!(chores.ended().await.unwrap().is_err());
+        let mut tasks = PeriodicTasks::default();
+        tasks.resume(Instant::now());
+        assert!(begins(&mut tasks, async { panic!("a mistake") }));
+        tasks.request(Instant::now());
+        assert!(tasks.ended().await.unwrap().is_err());
         tokio::time::advance(DEBOUNCE).await;
 
-        assert!(begins(&mut chores, std::future::pending()));
-        assert!(chores.ended().await.unwrap().is_ok());
-        assert!(begins(&mut chores, async {}));
+        assert!(begins(&mut tasks, std::future::pending()));
+        assert!(tasks.ended().await.unwrap().is_ok());
+        assert!(begins(&mut tasks, async {}));
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_begins_while_another_replica_leads() {
-        let mut chores = PeriodicTasks::default();
-        chores.request(Instant::now());
-        assert!(!begins(&mut chores, async {}));
-        chores.resume(Instant::now());
-        chores.suspend();
-        chores.request(Instant::now());
+        let mut tasks = PeriodicTasks::default();
+        tasks.request(Instant::now());
+        assert!(!begins(&mut tasks, async {}));
+        tasks.resume(Instant::now());
+        tasks.suspend();
+        tasks.request(Instant::now());
         tokio::time::advance(INTERVAL).await;
 
-        assert!(!begins(&mut chores, async {}));
-        assert!(chores.ended().await.is_none());
+        assert!(!begins(&mut tasks, async {}));
+        assert!(tasks.ended().await.is_none());
     }
 }

@@ -74,7 +74,7 @@ impl<K: Clone + Ord> ObjectStats<K> {
         if let Some(mut present) = present {
             self.ready = self.ready.saturating_add(usize::from(present.is_ready));
             if let Some(reason) = present.reason.take() {
-                // Anyone who may write a status could write any word into it.
+                // A user with the right to write a status could write any word into it.
                 let is_known =
                     self.reasons.contains_key(&reason) || self.reasons.len() < MAX_REASONS;
                 let reason = if is_known { reason } else { "Other".to_owned() };

@@ -223,7 +223,7 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
         self.pass(key, former.as_ref(), outcome, now);
     }
 
-    /// Keeps account of who waits behind which barrier, and who tries next.
+    /// The objects behind each barrier, and the one that tries next.
     fn pass(
         &mut self,
         key: &K,
@@ -265,7 +265,7 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
         }
     }
 
-    /// The API server is back: who waits only because it was away need not wait longer. They are
+    /// The API server is back: objects that waited for it alone need not wait longer. They are
     /// spread over `within`. Behind a barrier one object tries for all.
     pub(crate) fn retry_failed_within(&mut self, now: Instant, within: Duration) {
         let is_held = |key: &K, task: &Task| {
@@ -345,7 +345,7 @@ fn delay(retry: &Retry, failures: u32, key: &impl Display) -> Option<Duration> {
             let wait = (*wait).min(MAX_DELAY);
             Some(wait + jitter(key, wait / 4 + Duration::from_secs(1)))
         }
-        // The barrier says who tries when. Only if another stands behind it is this one alone.
+        // The barrier decides which object tries, and when, if another one stands behind it.
         Retry::Blocked(_) => Some(RETRY_BLOCKED + jitter(key, RETRY_BLOCKED / 5)),
         Retry::OnChange => None,
     }
@@ -373,7 +373,7 @@ const BASE_DELAY: Duration = Duration::from_millis(250);
 /// How long the waits grow to.
 const MAX_DELAY: Duration = Duration::from_mins(5);
 
-/// How often an object that is blocked tries by itself, whatever the probes of others find: its own reason may
+/// How often an object that is blocked tries by itself, also if the probes of others fail: its own reason may
 /// be its own. As often as a converged object is reconciled.
 const RETRY_BLOCKED: Duration = Duration::from_hours(10);
 

@@ -126,14 +126,14 @@ impl Reconciler for SigningKeys {
     }
 
     /// Makes the `SigningKey` that every `TechnicalUser` refers to by default, where it is missing,
-    /// whatever others there are. Sweeps what `SigningKeys` left that are gone.
+    /// also if there are others. Sweeps what `SigningKeys` left that are gone.
     fn periodic_tasks(&self, context: Arc<Context>) -> Option<BoxFuture<'static, ()>> {
         let is_missing = self.settings.bootstrap_signing_key && !self.cache.has(DEFAULT);
         let leftovers = self.cache.leftovers();
         if !is_missing && leftovers.is_empty() {
             return None;
         }
-        let chores = async move {
+        let tasks = async move {
             if is_missing {
                 bootstrap(&context).await;
             }
@@ -141,7 +141,7 @@ impl Reconciler for SigningKeys {
                 tracing::warn!(%error, "what SigningKeys left behind was not swept");
             }
         };
-        Some(chores.boxed())
+        Some(tasks.boxed())
     }
 
     fn object_ref(name: &String) -> ObjectRef<'_> {

@@ -23,7 +23,7 @@ pub struct InvalidKid;
 ///
 /// # Guarantees
 ///
-/// It has no private member, whatever it is written as, and its numbers fit its algorithm.
+/// It has no private member, in no form, and its numbers fit its algorithm.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey {
     algorithm: Algorithm,
@@ -275,7 +275,7 @@ impl PublicKey {
             }
             KeyType::Ed25519 => Self::ed25519(&decoded(&jwk.x)?)?,
         };
-        // Whatever else was written, it must be what this key writes.
+        // Any other spelling of the same key is refused.
         let written = key.to_jwk();
         let is_same = serde_json::to_value(&written).ok()? == serde_json::to_value(jwk).ok()?;
         is_same.then_some(key)

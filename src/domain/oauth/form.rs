@@ -19,7 +19,7 @@ pub struct Form<'a> {
     pub client_secret: Option<Cow<'a, str>>,
     /// `token`, to be looked at.
     pub token: Option<Cow<'a, str>>,
-    /// Whether an assertion is to prove who the client is.
+    /// Whether the client authenticates by an assertion (RFC 7521).
     pub has_assertion: bool,
 }
 
@@ -73,7 +73,7 @@ impl<'a> Form<'a> {
         Ok(form)
     }
 
-    /// Whether the body says who the client is, or proves it.
+    /// Whether the body has a client id or credentials.
     pub fn has_credentials(&self) -> bool {
         self.client_id.is_some() || self.client_secret.is_some() || self.has_assertion
     }

@@ -1,6 +1,6 @@
 //! Requests by annotation to revoke one key, or every key.
 //!
-//! They rest upon the ledger and the key pairs alone, so that nothing that users of other namespaces
+//! They depend on the ledger and the key pairs alone, so that nothing that users of other namespaces
 //! write can hold them up.
 
 use super::fallback::promote_previous;

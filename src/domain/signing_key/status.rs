@@ -1,6 +1,6 @@
 //! The status: the state and the times of every key, and one sentence for the outcome.
 //!
-//! Status is never an input of a decision. Whatever is lost of it is written again.
+//! Status is never an input of a decision. A lost part of it is written again.
 
 use super::ledger::{Entry, Withdrawal};
 use super::{ConfigMapState, Ledger, LedgerState, Observed, Origin, Scope, Series, StaleCopy};

@@ -1,6 +1,6 @@
 //! The status: one sentence for each outcome of a decision, and the fields around it.
 //!
-//! Status is never an input of a decision. Whatever is lost of it is written again.
+//! Status is never an input of a decision. A lost part of it is written again.
 
 use jiff::Timestamp;
 

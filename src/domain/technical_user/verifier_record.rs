@@ -323,7 +323,7 @@ impl Entry {
 }
 
 /// How long a creation may be under way at most. The API server ends a request after one minute;
-/// this is twice as long, for whatever stands in between.
+/// this is twice as long, for all steps in between.
 const MAX_WRITE_DELAY: SignedDuration = SignedDuration::from_mins(2);
 
 #[cfg(test)]

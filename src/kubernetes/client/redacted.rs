@@ -37,5 +37,5 @@ impl std::fmt::Debug for Redacted {
     }
 }
 
-/// Whatever carries a secret is shorter, so that no part of it is left behind when memory grows.
+/// Longer than every body with a secret, so that memory does not grow and leave a part of it behind.
 const CAPACITY: usize = 32 << 10;

@@ -250,7 +250,7 @@ impl ConditionalClient {
                     next.clear();
                     continue;
                 }
-                // Anyone who may write such objects may make them large.
+                // A user with the right to write such objects can make them large.
                 Err(ApiError { kind: ApiErrorKind::Oversized, .. }) if page > 1 => {
                     page = page.div_euclid(SMALLER).max(1);
                     continue;

@@ -77,8 +77,8 @@ where
         match BodyBounds::from_ref(state).read(&mut body).await {
             Ok(body) => Ok(Self { headers: head.headers, body, source }),
             Err(error) => {
-                // HTTP/2 resets the stream, upon which curl forgets the response that it has: the rest of a
-                // body that is not much too large is read.
+                // HTTP/2 resets the stream, and curl then forgets the response: the rest of a body that is not
+                // much too large is read.
                 if error == BodyError::TooLarge && head.version == Version::HTTP_2 {
                     let _ = timeout(DISCARD_TIMEOUT, discard(body)).await;
                 }

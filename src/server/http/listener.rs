@@ -86,14 +86,14 @@ impl Listener {
         keep_alive(&self.socket);
         let socket = TcpListener::from_std(self.socket)?;
         let tls = self.certificates.as_ref().map(|it| TlsAcceptor::from(it.settings()));
-        let places = self.limits.connections.clamp(1, MAX_CONNECTIONS);
-        let host = Acceptor {
+        let permits = self.limits.connections.clamp(1, MAX_CONNECTIONS);
+        let acceptor = Acceptor {
             socket,
             tls,
-            speaker: Arc::new(ConnectionServer::new(router, self.limits)),
+            server: Arc::new(ConnectionServer::new(router, self.limits)),
             limits: self.limits,
-            crowd: ConnectionTracker::new(self.open, self.responses),
-            room: Arc::new(Semaphore::new(places)),
+            tracker: ConnectionTracker::new(self.open, self.responses),
+            permits: Arc::new(Semaphore::new(permits)),
         };
         let renewal = async {
             match &self.certificates {
@@ -105,9 +105,9 @@ impl Listener {
             biased;
             () = stop => {}
             () = renewal => {}
-            () = host.accept() => {}
+            () = acceptor.accept() => {}
         }
-        host.drain(places).await;
+        acceptor.drain(permits).await;
         Ok(())
     }
 }
@@ -116,10 +116,10 @@ impl Listener {
 struct Acceptor {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
-    speaker: Arc<ConnectionServer>,
+    server: Arc<ConnectionServer>,
     limits: ListenerLimits,
-    crowd: ConnectionTracker,
-    room: Arc<Semaphore>,
+    tracker: ConnectionTracker,
+    permits: Arc<Semaphore>,
 }
 
 impl Acceptor {
@@ -131,11 +131,11 @@ impl Acceptor {
                 Ok((stream, address)) => {
                     is_in_trouble = false;
                     let source = address.ip().to_canonical();
-                    if !self.crowd.admits(source, &self.limits) {
+                    if !self.tracker.admits(source, &self.limits) {
                         continue;
                     }
-                    if let Some(place) = self.permit().await {
-                        self.spawn_connection(stream, source, place);
+                    if let Some(permit) = self.permit().await {
+                        self.spawn_connection(stream, source, permit);
                     }
                 }
                 Err(error) if is_of_the_client(&error) => {}
@@ -145,47 +145,47 @@ impl Acceptor {
                     }
                     is_in_trouble = true;
                     // Most often no file descriptor is left.
-                    self.crowd.evict_idle();
+                    self.tracker.evict_idle();
                     sleep(ACCEPT_BACKOFF).await;
                 }
             }
         }
     }
 
-    /// A place for one more connection, when there is one.
+    /// A permit for one more connection, when there is one.
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(&self.room).try_acquire_owned() {
-            return Some(place);
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Some(permit);
         }
         loop {
-            self.crowd.evict_idle();
-            let place = Arc::clone(&self.room).acquire_owned();
-            if let Ok(place) = timeout(FULL_BACKOFF, place).await {
-                return place.ok();
+            self.tracker.evict_idle();
+            let permit = Arc::clone(&self.permits).acquire_owned();
+            if let Ok(permit) = timeout(FULL_BACKOFF, permit).await {
+                return permit.ok();
             }
         }
     }
 
-    fn spawn_connection(&self, stream: TcpStream, source: IpAddr, place: OwnedSemaphorePermit) {
+    fn spawn_connection(&self, stream: TcpStream, source: IpAddr, permit: OwnedSemaphorePermit) {
         // It only makes answers slower.
         let _ = stream.set_nodelay(true);
-        let member = self.crowd.register(self.limits.age, source);
-        let (tls, speaker) = (self.tls.clone(), Arc::clone(&self.speaker));
+        let guard = self.tracker.register(self.limits.age, source);
+        let (tls, server) = (self.tls.clone(), Arc::clone(&self.server));
         let handshake = self.limits.handshake;
         tokio::spawn(async move {
-            serve_connection(stream, tls.as_ref(), handshake, &speaker, &member).await;
-            drop(member);
-            drop(place);
+            serve_connection(stream, tls.as_ref(), handshake, &server, &guard).await;
+            drop(guard);
+            drop(permit);
         });
     }
 
-    async fn drain(self, places: usize) {
+    async fn drain(self, permits: usize) {
         drop(self.socket);
-        self.crowd.shut_down(Shutdown::Graceful);
-        let all = || self.room.acquire_many(u32::try_from(places).unwrap_or(u32::MAX));
+        self.tracker.shut_down(Shutdown::Graceful);
+        let all = || self.permits.acquire_many(u32::try_from(permits).unwrap_or(u32::MAX));
         if timeout(self.limits.drain, all()).await.is_err() {
-            tracing::warn!(open = self.crowd.open.count(), "running requests were cut");
-            self.crowd.shut_down(Shutdown::Abort);
+            tracing::warn!(open = self.tracker.open.count(), "running requests were cut");
+            self.tracker.shut_down(Shutdown::Abort);
             drop(all().await);
         }
     }
@@ -195,12 +195,12 @@ async fn serve_connection(
     stream: TcpStream,
     tls: Option<&TlsAcceptor>,
     handshake: Duration,
-    speaker: &ConnectionServer,
-    member: &ConnectionGuard,
+    server: &ConnectionServer,
+    guard: &ConnectionGuard,
 ) {
-    let activity = &member.activity;
+    let activity = &guard.activity;
     let Some(tls) = tls else {
-        return speaker.serve(stream, Protocol::OneByOne, activity).await;
+        return server.serve(stream, Protocol::OneByOne, activity).await;
     };
     let stream = tokio::select! {
         shaken = timeout(handshake, tls.accept(stream)) => match shaken {
@@ -213,7 +213,7 @@ async fn serve_connection(
     let (_, session) = stream.get_ref();
     let is_multiplexed = session.alpn_protocol() == Some(certificates::HTTP_2);
     let protocol = if is_multiplexed { Protocol::Multiplexed } else { Protocol::OneByOne };
-    speaker.serve(stream, protocol, activity).await;
+    server.serve(stream, protocol, activity).await;
 }
 
 /// Has the kernel ask silent clients whether they are there. Balancers that forget a silent connection

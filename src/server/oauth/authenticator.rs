@@ -1,4 +1,4 @@
-//! Whether a client is who it says it is.
+//! Checks the credentials of clients.
 //!
 //! Only the first use of a client secret on this replica costs a hash. What is malformed, unknown
 //! or guessed costs none: it is refused by its checksum, by its id, or by the keyed hash of the
@@ -67,10 +67,10 @@ impl Rates {
     };
 }
 
-/// Why a client is not let in.
+/// Why a client is not authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthError {
-    /// It is not who it says it is, and why. Only the audit record may tell the reasons apart.
+    /// The credentials are not those of the client. The reason goes to the audit record alone.
     Invalid(AuthFailureReason),
     /// Too many wrong client secrets.
     TooOften(Duration),
@@ -78,7 +78,7 @@ pub enum AuthError {
     Unchecked(Reason, Duration),
 }
 
-/// A client that is not let in.
+/// A client that is not authenticated.
 #[derive(Clone, Debug)]
 pub struct AuthFailure {
     /// Why.

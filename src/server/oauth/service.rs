@@ -253,7 +253,7 @@ fn invalid_form(fault: InvalidForm) -> OAuthError {
     }
 }
 
-/// Whether the body says that it is a form, with whatever parameters (RFC 9110 section 8.3.1).
+/// Whether the media type is that of a form. Its parameters do not matter (RFC 9110 section 8.3.1).
 fn is_form(headers: &HeaderMap) -> bool {
     let Some(Ok(text)) = headers.get(CONTENT_TYPE).map(HeaderValue::to_str) else {
         return false;

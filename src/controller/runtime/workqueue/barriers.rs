@@ -106,7 +106,7 @@ impl<K: Clone + Ord> Barriers<K> {
         Some(Probe { key, wait })
     }
 
-    /// An object got past the barrier: returns some of those that wait, who may try at once. They wait
+    /// An object got past the barrier: returns some of those that wait. They may try at once. They wait
     /// no more. So does one of each of a few other namespaces with the same blocked reason.
     pub(super) fn release(&mut self, barrier: &Barrier) -> Vec<K> {
         let mut freed = Vec::new();

@@ -1,4 +1,4 @@
-//! How much memory the delivered Secrets of one namespace may take: anyone who may write Secrets there
+//! How much memory the delivered Secrets of one namespace may take: a user with the right to write Secrets there
 //! can make
 //! any number of them look delivered, each with a megabyte of labels.
 

@@ -31,7 +31,7 @@ impl StatusInputs<'_> {
     ) -> Option<Readiness> {
         let user = observed.user.as_ref()?;
         let ready = former.and_then(ready_of);
-        // A suspended client gets no token, whatever its key does.
+        // A suspended client gets no token, in every state of its key.
         let fault = self.signing_key.fault(&user.owner, ready).filter(|_| !user.is_suspended);
         // A key that was not read may have made the user unready before.
         let is_in_doubt = self.signing_key.ability == SigningKeyState::Unknown

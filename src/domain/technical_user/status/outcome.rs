@@ -158,7 +158,7 @@ impl Outcome {
             ),
             Self::NotCollected(ttl) => format!(
                 "No reader deleted {secret} within spec.delivery.ttl of {object} ({}), so the \
-                 operator deleted it. The client secret works, if somebody read it. {ANOTHER}",
+                 operator deleted it. If a reader has the client secret, it works. {ANOTHER}",
                 formatted(*ttl)
             ),
             Self::DeletionIgnored => format!(

@@ -1,6 +1,6 @@
 //! The `SigningKey` that a `TechnicalUser` refers to: without it no token is issued.
 //!
-//! The client secret does not depend on it. It is issued, rotated and kept whatever the key does.
+//! The client secret does not depend on it. It is issued, rotated and kept in every state of the key.
 
 use crate::api::condition::Condition;
 use crate::api::signing_key::SigningKey;

@@ -187,7 +187,7 @@ impl CurrentCertificate {
     }
 }
 
-/// Where the pair is, and who can tell whether it is one.
+/// The files of the pair, and the provider that checks it.
 #[derive(Clone, Debug)]
 struct Files {
     certificate: PathBuf,

@@ -25,7 +25,7 @@ pub struct ListenerLimits {
     /// twice as many may pass with HTTP/1.1, where hyper compares between two reads only.
     pub head_bytes: u32,
     /// How long a connection may stay without a request. Longer than load balancers keep theirs (Google's
-    /// 600 s), since who closes second never sends a request into a closing connection.
+    /// 600 s), since the side that closes second never sends a request into a closing connection.
     pub idle: Duration,
     /// How long no request of a connection may begin or end while one is running: a client that does not
     /// read answers has the connection closed.

@@ -30,7 +30,7 @@ pub(super) struct ConnectionState {
     requests_of_source: Arc<AtomicUsize>,
     /// Where the client, or the last proxy before it, connects from.
     pub(super) source: IpAddr,
-    /// Here, so that no request has to count who refers to it.
+    /// Here, so that a request does not count references to it.
     pub(super) responses: Responses,
 }
 
@@ -59,7 +59,7 @@ pub(super) enum Protocol {
 enum Awaits {
     /// The rest of a head, or the first one.
     Head,
-    /// Whatever the client may want next.
+    /// The next request of the client.
     Anything,
 }
 
