@@ -94,10 +94,9 @@ async fn operate(
     let issuer = settings.endpoints.issuer.clone();
     let context = context(&client, clock, leadership, settings, &mut registry);
     let (stop, stopping) = watch::channel(());
-    let tokens = service.map(|(service, traces)| {
+    let tokens = service.map(|service| {
         let tokens = TokenService::new(&client, installation, service, issuer, &mut registry)?;
-        let tokens = tokens.traced(traces);
-        let listener = token_server::listen(service, &mut registry)?;
+        let listener = token_server::listen(service.0, &mut registry)?;
         Ok::<_, ProcessError>((tokens.serve(listener, stop_signal(&stopping)), tokens))
     });
     let (serving, tokens) = tokens.transpose()?.unzip();

@@ -29,7 +29,6 @@ use crate::server::figures::{self, Figure};
 use crate::server::health;
 use crate::server::http::listener::{Certificates, Listener, ListenerLimits};
 use crate::server::http::rate_limit::Rate;
-use crate::server::http::request_span::RequestSpans;
 use crate::server::metrics::Metrics;
 use crate::server::oauth::authenticator::{Authenticator, Rates};
 use crate::server::oauth::discovery::MetadataCache;
@@ -58,9 +57,9 @@ async fn operate(
     let client = client(&cluster()?, READ_TIMEOUT)?;
     let (installation, settings) = (&arguments.installation, &arguments.service);
     let mut registry = Registry::default();
+    let settings = (settings, traces);
     let service = TokenService::new(&client, installation, settings, issuer, &mut registry)?;
-    let service = service.traced(traces);
-    let listener = listen(settings, &mut registry)?;
+    let listener = listen(settings.0, &mut registry)?;
     let health = bind(installation.health_listen, "health-listen")?;
     let metrics = bind(installation.metrics_listen, "metrics-listen")?;
     let heartbeats = Heartbeats::default();
@@ -101,7 +100,7 @@ impl TokenService {
     pub(crate) fn new(
         client: &Client,
         installation: &Installation,
-        arguments: &ServiceArguments,
+        (arguments, traces): (&ServiceArguments, Option<&Traces>),
         issuer: String,
         registry: &mut Registry,
     ) -> Result<Self, ProcessError> {
@@ -145,15 +144,7 @@ impl TokenService {
         };
         let service = Arc::new(service);
         register(registry, figures::of_service(&service));
-        Ok(Self { directory, router: router(service) })
-    }
-
-    /// With a span for each request that `traces` selects.
-    pub(crate) fn traced(mut self, traces: Option<&Traces>) -> Self {
-        if let Some(traces) = traces {
-            self.router = self.router.layer(RequestSpans::new(traces.request_sampler()));
-        }
-        self
+        Ok(Self { directory, router: router(service, traces.map(Traces::request_sampler)) })
     }
 
     /// Whether requests can be served.

@@ -260,7 +260,7 @@ impl World {
             registry.register_collector(Box::new(reading));
         }
         let registry = Arc::new(Mutex::new(registry));
-        let router = router(Arc::clone(&service));
+        let router = router(Arc::clone(&service), None);
         TokenServer { router, service, directory, audit, registry }
     }
 

@@ -80,8 +80,8 @@ impl Traces {
     }
 
     /// The decision for each request, made before its span.
-    pub fn request_sampler(&self) -> RequestSampler {
-        self.sampler.clone()
+    pub fn request_sampler(&self) -> &RequestSampler {
+        &self.sampler
     }
 
     pub(super) fn tracer(&self) -> SdkTracer {

@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::extract::{ConnectInfo, MatchedPath, Request};
+use axum::extract::{ConnectInfo, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use futures::future::{BoxFuture, Either};
@@ -13,32 +14,35 @@ use tracing::{Instrument as _, Span, field};
 
 use crate::trace_context::{self, RequestSampler};
 
-/// Adds the spans to the routes of a router.
+/// Adds the spans to one route.
 ///
 /// They have the attributes of the semantic conventions of OpenTelemetry for HTTP servers. Query, headers and
 /// body are left out.
 #[derive(Clone, Debug)]
-pub struct RequestSpans(RequestSampler);
+pub struct RequestSpans {
+    sampler: RequestSampler,
+    route: Arc<str>,
+}
 
 /// A route with spans.
 #[derive(Clone, Debug)]
 pub struct Traced<S> {
-    route: S,
-    sampler: RequestSampler,
+    inner: S,
+    spans: RequestSpans,
 }
 
 impl RequestSpans {
-    /// For the requests that `sampler` selects.
-    pub fn new(sampler: RequestSampler) -> Self {
-        Self(sampler)
+    /// For the requests at the path template `route` that `sampler` selects.
+    pub fn new(sampler: RequestSampler, route: &str) -> Self {
+        Self { sampler, route: route.into() }
     }
 }
 
 impl<S> Layer<S> for RequestSpans {
     type Service = Traced<S>;
 
-    fn layer(&self, route: S) -> Traced<S> {
-        Traced { route, sampler: self.0.clone() }
+    fn layer(&self, inner: S) -> Traced<S> {
+        Traced { inner, spans: self.clone() }
     }
 }
 
@@ -52,17 +56,17 @@ where
     type Future = Either<S::Future, BoxFuture<'static, Result<Response, Infallible>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.route.poll_ready(context)
+        self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let Some(caller) = self.sampler.sample(request.headers()) else {
-            return Either::Left(self.route.call(request));
+        let Some(caller) = self.spans.sampler.sample(request.headers()) else {
+            return Either::Left(self.inner.call(request));
         };
-        let span = span_of(&request);
+        let span = span_of(&request, &self.spans.route);
         trace_context::set_parent(&span, caller);
         trace_context::record_trace_id(&span);
-        let answered = span.in_scope(|| self.route.call(request));
+        let answered = span.in_scope(|| self.inner.call(request));
         let traced = async move {
             let Ok(response) = answered.await;
             record(&Span::current(), response.status());
@@ -72,15 +76,13 @@ where
     }
 }
 
-fn span_of(request: &Request) -> Span {
+fn span_of(request: &Request, route: &str) -> Span {
     let method = known(request.method());
-    let route = request.extensions().get().map(MatchedPath::as_str);
     let source = request.extensions().get().map(|ConnectInfo(source): &ConnectInfo<IpAddr>| source);
-    let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
     tracing::info_span!(
         "request",
         trace_id = field::Empty,
-        otel.name = name,
+        otel.name = format!("{method} {route}"),
         otel.kind = "server",
         otel.status_code = field::Empty,
         http.request.method = method,

@@ -11,6 +11,8 @@ use super::error::{Methods, OAuthError};
 use super::service::TokenEndpoint;
 use super::{discovery, introspection, token};
 use crate::server::http::form_request::BodyBounds;
+use crate::server::http::request_span::RequestSpans;
+use crate::trace_context::RequestSampler;
 
 /// The purpose of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +27,20 @@ enum Endpoint {
 }
 
 /// The endpoints of `service`, below the path of the issuer and, for a proxy that strips that path, below
-/// none.
-pub fn router(service: Arc<TokenEndpoint>) -> Router {
+/// none. With a span for each request that `sampler` selects.
+pub fn router(service: Arc<TokenEndpoint>, sampler: Option<&RequestSampler>) -> Router {
     // Segments that begin with `:` or `*` are text, as they are in the issuer.
     let router = Router::new().without_v07_checks();
     paths(service.issuer.path())
         .into_iter()
-        .fold(router, |router, (path, endpoint)| router.route(&path, endpoint.methods()))
+        .fold(router, |router, (path, endpoint)| {
+            let methods = endpoint.methods();
+            let methods = match sampler {
+                Some(sampler) => methods.layer(RequestSpans::new(sampler.clone(), &path)),
+                None => methods,
+            };
+            router.route(&path, methods)
+        })
         .fallback(async || OAuthError::NotFound)
         .with_state(service)
 }
