@@ -260,7 +260,7 @@ fn raw_us(key: &PrivateKey) -> f64 {
     (processor_ms(std::process::id()) - before) * 1000.0 / f64::from(signed)
 }
 
-/// What it takes when nobody else is about: what neighbours of this machine do only adds to it.
+/// What it takes when no other process runs: what neighbours of this machine do only adds to it.
 fn least(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().fold(f64::INFINITY, f64::min)
 }

@@ -138,7 +138,7 @@ async fn a_policy_that_refuses_the_delivery_is_named_and_fills_no_record() {
 
 const POLICY: &str = "no-new-client-secrets";
 
-/// Nobody changes the data of a Secret of that namespace, annotations may be changed.
+/// No writer changes the data of a Secret of that namespace, annotations may be changed.
 async fn forbid_new_data(namespace: &Namespace, is_forbidden: bool) {
     let expression = if is_forbidden {
         "has(object.data) == has(oldObject.data) && (!has(object.data) || object.data == \

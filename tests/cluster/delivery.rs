@@ -50,7 +50,7 @@ async fn labels_annotations_and_aliases_follow_the_spec() {
     assert!(!secret.annotations().contains_key("reloader.stakater.com/match"));
     assert_eq!(field(&secret, "CLIENT_ID"), None);
     assert_eq!(field(&secret, "CLIENT_SECRET"), None);
-    // Nobody holds the client secret any more, so this one waits.
+    // No client holds the client secret any more, so this one waits.
     assert_eq!(field(&secret, "PASSWORD"), None);
     let user = namespace
         .user_when("orders", "AliasesPending", |user| condition(user, "AliasesPending").is_some())

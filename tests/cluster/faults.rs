@@ -1,5 +1,5 @@
 //! Every write of every flow times every fault, against the real API server: the operator's request
-//! is lost, answered in vain, refused, late, or its process dies; another operator takes over, and
+//! is lost, answered without effect, refused, late, or its process dies; another operator takes over, and
 //! in the end nothing is lost and nothing contradicts.
 
 use std::collections::BTreeSet;
@@ -220,7 +220,7 @@ impl Goal {
         contradiction(&self.namespace, client_id, &secret, &seen, &self.ended).await
     }
 
-    /// Whether it stays so, and no client secret was shown in vain.
+    /// Whether it stays so, and no client secret was shown without effect.
     async fn settles(&self) -> Option<String> {
         let deadline = Instant::now() + MOST;
         let mut wrong = self.wrong().await;

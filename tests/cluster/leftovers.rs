@@ -32,7 +32,7 @@ async fn what_a_predecessor_left_goes_without_the_collector_and_nothing_else_doe
     series.delete().await;
     namespace.apply("orders", json!({})).await;
     series.apply(spec).await;
-    // Nobody ever was the owner of the one; the other one has two.
+    // No object ever was the owner of the one; the other one has two.
     let planted = plant(&namespace, "planted", json!([owner("planted", "former", true)])).await;
     let owners = json!([owner("shared", "former", true), owner("shared", "other", false)]);
     let shared = plant(&namespace, "shared", owners).await;

@@ -38,7 +38,7 @@ pub(crate) struct Notes {
     complaints: Arc<Mutex<BTreeMap<CredentialId, String>>>,
 }
 
-/// What users do, one thing after the other, whatever comes of it.
+/// What users do, one thing after the other, with any result.
 pub(crate) async fn act_for_ever(namespace: Namespace, seed: u32) {
     for step in 0_u32.. {
         let dice = crc32fast::hash(&[seed.to_be_bytes(), step.to_be_bytes()].concat());
@@ -112,7 +112,7 @@ impl Notes {
             .filter(|user: &TechnicalUser| user.metadata.deletion_timestamp.is_none())
             .map(|user| (user.uid().unwrap(), client_id(&user)))
             .collect();
-        // The claims of the owners are read last: whatever was shown is in them by now.
+        // The claims of the owners are read last: every shown client secret is in them by now.
         for (owner, client_id) in owners {
             let Some(stored) = namespace.records().get_opt(&client_id.record_name()).await? else {
                 self.check_absent(namespace, &owner).await?;

@@ -1,4 +1,4 @@
-//! What must hold of credentials whatever went wrong, as somebody finds who reads Secrets like a
+//! What must hold of credentials after every fault, as a reader finds who reads Secrets like a
 //! workload and records like an administrator.
 
 use std::collections::{BTreeMap, BTreeSet};

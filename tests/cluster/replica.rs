@@ -69,7 +69,7 @@ impl Clock for Ahead {
 }
 
 impl Replica {
-    /// Starts an operator for that namespace, under a lease that nobody else wants: every write is
+    /// Starts an operator for that namespace, under a lease that no other operator wants: every write is
     /// conditional, so that several may lead.
     pub(crate) fn start(
         client: &Client,

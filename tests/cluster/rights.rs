@@ -91,7 +91,7 @@ fn in_system(system: &str) -> Vec<Value> {
     objects
 }
 
-/// A Role of a namespace, and somebody who has it.
+/// A Role of a namespace, and a user with it.
 pub(crate) fn role(namespace: &str, rules: &[Value], subject: &Value) -> [Value; 2] {
     let version = format!("{RBAC}/v1");
     let metadata = json!({"name": "tested", "namespace": namespace});

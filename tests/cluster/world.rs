@@ -50,7 +50,7 @@ pub(crate) async fn bare(options: Options) -> Option<ControlPlane> {
 pub(crate) async fn bare_with(options: Options, rights: &str) -> Option<ControlPlane> {
     let mut control_plane = ControlPlane::start_or_skip(options).await?;
     rights::install(&control_plane.client().await, rights).await;
-    // It looks for new kinds every 30 s; anew, it knows the CRDs and collects what its objects own.
+    // It looks for new kinds every 30 s; a new process knows the CRDs and collects what its objects own.
     control_plane.restart(Process::ControllerManager).await.unwrap();
     Some(control_plane)
 }
@@ -58,7 +58,7 @@ pub(crate) async fn bare_with(options: Options, rights: &str) -> Option<ControlP
 impl World {
     async fn start() -> Option<Self> {
         let control_plane = bare(Options { audit: true, ..Options::default() }).await?;
-        // Whatever the operator does in the tests that share it, it does under the policy.
+        // The operator that the tests share works under the policy.
         for object in rights::shipped(rights::BOUNDS) {
             rights::apply(&control_plane.client().await, object).await;
         }
@@ -74,7 +74,7 @@ impl World {
         Some(Self { control_plane, launch, operator: Mutex::new(operator) })
     }
 
-    /// Ends the operator in good order and starts it anew.
+    /// Ends the operator in good order and starts it again.
     pub(crate) async fn restart_operator(&self) {
         let mut operator = self.operator.lock().await;
         operator.signal("TERM");

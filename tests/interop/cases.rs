@@ -1,4 +1,4 @@
-//! One JWKS, and tokens that are to be accepted or refused by whoever reads it.
+//! One JWKS, and tokens that are to be accepted or refused by each library that reads it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -66,7 +66,7 @@ pub(crate) enum Verdict {
     Unknown,
     /// The verifier does not allow the algorithm.
     Excluded,
-    /// Whatever the library said.
+    /// The text of the library.
     #[serde(untagged)]
     Else(String),
 }
@@ -104,7 +104,7 @@ impl Cases {
 
 impl Signer {
     /// A key pair whose public key is awkward where that is possible: the first byte of its first
-    /// coordinate is zero, and lost by whoever takes it for a number.
+    /// coordinate is zero, and lost by a library that takes it for a number.
     fn draw(algorithm: Algorithm, rsa_key_size: Option<i32>) -> Self {
         let shape = KeyType::of(algorithm, rsa_key_size).unwrap();
         for _ in 0..MOST_DRAWS {

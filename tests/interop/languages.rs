@@ -17,7 +17,7 @@ pub(crate) struct Language {
 }
 
 /// Where the sources of a language are, and what was installed for them. While one is held, nobody
-/// installs anew.
+/// installs again.
 pub(crate) struct Installed {
     language: &'static Language,
     place: Place,

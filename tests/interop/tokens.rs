@@ -89,7 +89,7 @@ const SHARED: [(&str, &str, usize); 2] = [("es256", "ES256", 1), ("eddsa", "EdDS
 /// A user whose tokens have `typ: at+jwt`.
 const RFC_9068: &str = "rfc9068";
 
-/// Makes a key of each kind, and a user for each; the default key takes over at once, for nobody to
+/// Makes a key of each kind, and a user for each; the default key takes over at once, since no client has to
 /// wait an hour.
 fn furnish(world: &World) {
     let rotation = json!({"acceptOutage": true, "prePublish": "1s"});

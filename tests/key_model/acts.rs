@@ -72,7 +72,7 @@ pub(crate) fn perform(operator: &Operator, state: &mut State, act: Act, way: u8)
         }
         Act::DeleteLedger => {
             for entry in state.world.cluster.ledger.iter().flat_map(|ledger| &ledger.entries) {
-                // Who takes the pair and the ledger leaves nobody who could know of the key.
+                // Who takes the pair and the ledger leaves no record that could know of the key.
                 if state.world.cluster.pairs[usize::from(entry.index) - 1] != entry.kid {
                     state.world.history.marks.untold.insert(entry.kid);
                 }

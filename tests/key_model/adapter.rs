@@ -276,7 +276,7 @@ impl Adapter {
         let mut spelt = signing_key::Ledger::empty("u", "default");
         spelt.entries = ledger.entries.iter().map(entry).collect::<BTreeMap<_, _>>();
         spelt.next_from = u32::from(ledger.next_from);
-        // It never changes here: whoever writes a ledger would write it as well.
+        // It never changes here: a writer of a ledger would write it as well.
         spelt.agreement = Some(self.agreement());
         for number in (1..TOKENS).filter(|number| ledger.rotated & (1 << number) != 0) {
             spelt.rotated = spelt.rotated.with(&token(number));

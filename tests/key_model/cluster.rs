@@ -6,7 +6,7 @@ use crate::kids::{Kid, Kids, NOBODY};
 pub(crate) type Time = i16;
 
 /// One tick of the model: an hour. The constants of the operator, 10 minutes and 5 seconds, are
-/// shorter than it and still told apart.
+/// shorter than it and still distinguished.
 pub(crate) const TICK: Time = 720;
 
 /// As many indices as a series can come to, the last two for healing alone.

@@ -210,7 +210,7 @@ impl Operator {
         }
     }
 
-    /// A ledger that a user deleted is made anew from what exists. It may bring back a key that was
+    /// A ledger that a user deleted is made again from what exists. It may bring back a key that was
     /// drained and is leaving the JWKS: that one is missing there, through the user, until the next
     /// look puts it back.
     fn restore(&self, state: &mut State, ledger: &Ledger) {
@@ -277,7 +277,7 @@ fn publish(state: &mut State, namespace: usize, kids: Kids) {
     }
 }
 
-/// A key pair that nobody has.
+/// A key pair that does not exist.
 fn drawn(state: &State) -> Kid {
     let kid = state::present(state).next();
     assert!(kid <= MOST_KIDS, "more kids than the model can tell apart");
@@ -293,7 +293,7 @@ pub(crate) fn material_is_right(state: &State) -> bool {
         // Users can delete a pair. Nothing brings it back, and a late request of another replica
         // can put another in its place: nothing publishes that one or signs with it.
         let is_lost = state.world.history.marks.lost.contains(entry.kid);
-        // A ledger that a user deleted may be made anew while a pair of a drained key is on its way
+        // A ledger that a user deleted may be made again while a pair of a drained key is on its way
         // out: the new ledger then misses that pair, as it would one that a user deletes.
         let is_restored = pair == NOBODY && state.world.history.marks.restored.contains(entry.kid);
         !is_in_use || pair == entry.kid || is_lost || is_restored

@@ -124,7 +124,7 @@ impl Kind for Operator {
         let look = self.complete(&state.replicas[index], &state.world.cluster, clock);
         let mut outcome = self.decide(&look);
         if matches!(outcome, Outcome::Stage(index) if index > room.most_keys) {
-            // There the model ends: the last key is left to sign for ever.
+            // There the model ends: the last key is left to sign forever.
             outcome = self.decide(&Look { is_patient: true, ..look });
         }
         let requests = self.requests(state, &outcome, room.most_keys);

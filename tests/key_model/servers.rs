@@ -81,7 +81,7 @@ impl Servers {
         Self { lead, token, view_age, wrong, known: RwLock::default(), seen: Memory::default() }
     }
 
-    /// Whatever can be signed now is. `before` is the cluster before it changed, if it did.
+    /// Everything that can be signed now is. `before` is the cluster before it changed, if it did.
     pub(crate) fn sign(&self, adapter: &Adapter, before: Option<&Cluster>, state: &mut State) {
         self.look(before, state);
         let mut signed = Kids::default();

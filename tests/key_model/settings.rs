@@ -42,7 +42,7 @@ const SOLE: Setting = Setting {
 const PAIR: Setting =
     Setting { name: "two operators, two namespaces", replicas: 2, targets: 2, ..SOLE };
 
-/// Rotation on request alone: a key signs for ever.
+/// Rotation on request alone: a key signs forever.
 const ASKED: Setting = Setting {
     timing: Timing { period: None, ..HOURLY },
     budget: Budget { acts: 1, ..CALM },

@@ -99,7 +99,7 @@ fn collect(state: &mut State) -> Kids {
     present
 }
 
-/// Every ledger, wherever it is stored, held, seen or under way.
+/// Every ledger, in every place where it is stored, held, seen or under way.
 fn visit_ledgers(state: &mut State, visitor: &mut impl FnMut(&mut Ledger)) {
     state.world.cluster.ledger.iter_mut().for_each(&mut *visitor);
     let held = state.replicas.iter_mut().filter_map(|it| it.ledger.as_mut()?.seen.as_mut());

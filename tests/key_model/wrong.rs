@@ -16,7 +16,7 @@ use technical_user_operator::domain::signing_key::{
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// What the JWKS rests upon is read before the JWKS.
+    /// What the JWKS depends on is read before the JWKS.
     InputsBeforeJwks,
     /// Nor does the ledger change before a key leaves the JWKS that it does not know.
     InputsBeforeJwksNorFence,
@@ -42,7 +42,7 @@ pub(crate) enum Wrong {
     CountFromIntent,
     /// Only the JWKS at home is looked at.
     OnlyHome,
-    /// Nobody notices that the JWKS was edited.
+    /// It is not noticed that the JWKS was edited.
     EditUnseen,
     /// The ledger does not say that the request to rotate was answered.
     RotateTokenForgotten,
@@ -54,7 +54,7 @@ pub(crate) enum Wrong {
     RevokeActiveAlone,
     /// The ledger does not say that the request to revoke every key was handled.
     RevokeAllForgotten,
-    /// A lost ledger begins anew.
+    /// A lost ledger begins again.
     RecoverAsNew,
     /// After a lost ledger the newest key signs.
     RecoverNewest,

@@ -23,7 +23,7 @@ impl Own {
 }
 
 impl Disturbance {
-    /// Whether more or fewer keys are right than without it: somebody undid what the operator had
+    /// Whether more or fewer keys are right than without it: a user undid what the operator had
     /// done, or so much time passed that the next key is due. A first key is dated by the clock that
     /// is behind, so that it signs at once: a year behind, the next one is due when that is mended. Where
     /// every clock is set, another key than before may be the one that has begun.

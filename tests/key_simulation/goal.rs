@@ -18,7 +18,7 @@ use crate::world::World;
 pub(crate) enum Goal {
     /// One key, of that index or later, signs; it is the only one, and everywhere.
     Settled { index: u32, namespaces: &'static [&'static str] },
-    /// The key of that index, or a later one, signs, whatever else there is.
+    /// The key of that index, or a later one, signs, also if there are others.
     Active(u32),
     /// The key of that index, or a later one that lives, has its time.
     Scheduled(u32),
@@ -82,7 +82,7 @@ fn is_ready(world: &World) -> Result<(), String> {
         ("revoke", "lastHandledRevokeAt"),
         ("revoke-all", "lastHandledRevokeAllAt"),
     ] {
-        // A ledger that is made anew knows no kid whose pair went with its revocation.
+        // A ledger that is made again knows no kid whose pair went with its revocation.
         let is_forgotten = world.has_lost_ledger()
             && request == "revoke"
             && condition(&series, "RevocationRequestInvalid").is_some();

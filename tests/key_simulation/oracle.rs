@@ -41,7 +41,7 @@ pub(crate) struct Oracle {
     expiries: BTreeMap<(String, Kid), Timestamp>,
     targets: BTreeMap<String, BTreeSet<Kid>>,
     selected: BTreeSet<String>,
-    /// JWKS that somebody else laid hands on, or that are new: until every key is in them.
+    /// JWKS that another writer changed, or that are new: until every key is in them.
     excused: BTreeSet<String>,
     /// Keys that signed at once while a namespace could not be written: until they are there.
     awaited: BTreeSet<(String, Kid)>,
@@ -121,7 +121,7 @@ impl Oracle {
         let home = self.targets.get(OPERATOR).cloned().unwrap_or_default();
         let alive = self.servers.series.current().as_ref().map(|(uid, _)| uid.clone());
         for (uid, kid) in self.servers.sign(elapsed, now) {
-            // Whoever revokes a key, or deletes the series, says that its tokens be refused.
+            // A user who revokes a key, or deletes the series, says that its tokens be refused.
             if self.revoked.contains(&kid) || alive.as_ref() != Some(&uid) {
                 continue;
             }
@@ -177,7 +177,7 @@ impl Oracle {
     }
 
     /// Everything went back to an earlier state: what was signed since by keys or by ends that are no
-    /// more is nobody's business, and token servers start anew as they do after a restore.
+    /// more does not matter, and token servers start again as they do after a restore.
     pub(crate) fn restored(&mut self, state: View<'_>) {
         let series = state.get("signingkeys", "", NAME).map(read_series);
         self.servers.series.reset(series);
@@ -238,7 +238,7 @@ impl Oracle {
         self.take_ledgers(change.state);
         match new {
             Some(new) => self.see_entries(&old, &new, Came::Next),
-            // Nobody knows any more which index had which material.
+            // It is not known any more which index had which material.
             None => self.material.retain(|(uid, _), _| *uid != old.uid),
         }
     }
@@ -302,7 +302,7 @@ impl Oracle {
         self.servers.private.push(self.served.elapsed(), private);
     }
 
-    /// A user who takes both the ledger and the key pair leaves nobody who could know of the key: that
+    /// A user who takes both the ledger and the key pair leaves no record that could know of the key: that
     /// revokes it.
     fn forget_what_nothing_tells(&mut self) {
         let ledgers = self.servers.ledgers.current();
@@ -383,6 +383,6 @@ impl Oracle {
 enum Came {
     /// It follows another one.
     Next,
-    /// There was none: what is in it was told by so many key pairs, and has no privilege.
+    /// There was none: its content comes from so many key pairs, and has no privilege.
     Anew { pairs: usize },
 }

@@ -45,8 +45,8 @@ impl Run<'_> {
     /// Whether the goal is reached, as far as the case lets it be.
     pub(crate) fn check(&self, goal: &Goal) -> Result<(), String> {
         goal.check(&self.world).or_else(|missing| match goal {
-            // A ledger that is made anew takes a request for answered: one rotation too few is
-            // better than one that nobody asked for.
+            // A ledger that is made again takes a request for answered: one rotation too few is
+            // better than one that no user asked for.
             Goal::Settled { namespaces, .. } if self.world.has_lost_ledger() => {
                 Goal::Settled { index: 1, namespaces }.check(&self.world)
             }

@@ -1,4 +1,4 @@
-//! Two operators that lead and were told otherwise: the one undoes what the other does.
+//! Two operators that lead with different settings: the one undoes what the other does.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -133,7 +133,7 @@ impl World {
         }
     }
 
-    /// Whether somebody has deleted the ledger.
+    /// Whether a user has deleted the ledger.
     pub(crate) fn has_lost_ledger(&self) -> bool {
         self.has_lost_ledger.load(Ordering::Relaxed)
     }
@@ -173,7 +173,7 @@ pub(crate) fn controller(
     signing_key::run(client, context, synced, std::future::pending()).boxed()
 }
 
-/// What the operator and the token servers of the flows agree upon.
+/// What the operator and the token servers of the flows agree on.
 pub(crate) fn limits() -> TokenLimits {
     TokenLimits {
         max_staleness: SignedDuration::try_from(VIEW_AGE).unwrap(),

@@ -1,7 +1,7 @@
 //! A virtual year of a series that rotates every week: tokens are issued all the time, and every
 //! consumer has to accept each at first sight, and again right before it expires.
 //!
-//! At rest the operator asks for nothing, so it is stopped there and started anew before a key is
+//! At rest the operator asks for nothing, so it is stopped there and started again before a key is
 //! due: a year of renewals of its lease would take longer than everything else together.
 
 use std::collections::{BTreeMap, VecDeque};

@@ -1,4 +1,4 @@
-//! Where a request comes from is what the connection says, whatever the request does; and how much one
+//! Where a request comes from is what the connection says, in spite of its headers; and how much one
 //! source may take.
 
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! Between the small numbers of the model and the types that the operator decides upon.
+//! Between the small numbers of the model and the types that the operator decides on.
 //!
 //! Nothing is decided here: what was observed is spelt out, the production code is asked, and what
 //! it says is turned back.
@@ -45,7 +45,7 @@ pub(crate) struct Look {
 /// A step, in small numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The reason that the user is told.
+    /// The reason in the status.
     Rest(&'static str),
     CreateRecord,
     DeleteRecord(Version),

@@ -8,7 +8,7 @@
 pub(crate) type Version = u8;
 /// No version, no credential.
 pub(crate) const ANY: u8 = 0;
-/// The owner of a Secret that is nobody's `TechnicalUser`.
+/// The owner of a Secret that is no `TechnicalUser`.
 pub(crate) const FOREIGN: u8 = 255;
 /// How many users of the same name may follow each other.
 pub(crate) const USERS: usize = 2;

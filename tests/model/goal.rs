@@ -8,7 +8,7 @@ use crate::replica::Operator;
 use crate::state::{State, end};
 
 pub(crate) fn recover(operator: &Operator, state: &mut State) -> Round {
-    // The collector of Kubernetes may never come; where nobody follows, nobody else does.
+    // The collector of Kubernetes may never come; then no actor removes it.
     if state.world.server.cluster.user.is_none() {
         collect_garbage(&mut state.world.server);
     }

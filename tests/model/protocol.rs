@@ -45,7 +45,7 @@ pub(crate) struct Setting {
     /// Whether a rotation is asked for only once the former is over, or at any time.
     pub(crate) rotates_at_rest: bool,
     /// How many client secrets may be known at once: a bound, since two operators without a lease
-    /// could refuse each other for ever.
+    /// could refuse each other forever.
     pub(crate) most_ids: u8,
     /// Whether client secrets grow old: a period ends, a one-time delivery is over.
     pub(crate) ages: bool,
@@ -58,7 +58,7 @@ pub(crate) struct Setting {
     /// Whether a creation arrives before its verifier ends, if ever, and is then noticed in time. The
     /// API server ends a request after a minute, so only wrong variants go without it.
     pub(crate) bounds_creations: bool,
-    /// Whether nobody does anything for which a second secret of one serial were right.
+    /// Whether no actor does anything for which a second secret of one serial were right.
     pub(crate) one_per_serial: bool,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Setting {
 pub(crate) enum Own {
     Sweep(usize, usize),
     LookForUser(usize),
-    /// An admission policy refuses a reveal, whatever it would have come to.
+    /// An admission policy refuses a reveal, in every state.
     Refuse(usize),
     CollectGarbage,
     CreateUser,

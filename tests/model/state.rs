@@ -52,7 +52,7 @@ pub(crate) enum Then {
     Create { id: u8 },
     /// The client secret is revealed: its verifier becomes current.
     Promote { slot: u8, record: Record, id: u8 },
-    /// Whatever a wrong variant sends.
+    /// A write that only a wrong variant sends.
     Send(Request),
 }
 
@@ -104,7 +104,7 @@ pub(crate) fn canonical(mut state: State) -> State {
     state
 }
 
-/// An overlap passes: whatever has an end has reached it, also in what is held or under way.
+/// An overlap passes: everything with an end has reached it, also in what is held or under way.
 pub(crate) fn end(state: &mut State) {
     for entry in records(state).flat_map(|record| &mut record.entries) {
         if entry.life == Life::Old {
@@ -132,7 +132,7 @@ pub(crate) fn awaits_creation(state: &State) -> bool {
     entries.any(|entry| entry.life == Life::Old && ids.contains(&entry.id))
 }
 
-/// Every record, wherever it is stored, held or under way.
+/// Every record, in every place where it is stored, held or under way.
 pub(crate) fn records(state: &mut State) -> impl Iterator<Item = &mut Record> {
     let stored = state.world.server.cluster.records.iter_mut().flatten();
     let held = state.replicas.iter_mut().filter_map(|replica| match &mut replica.record {

@@ -31,11 +31,11 @@ pub(crate) enum Wrong {
     LostIsSuccess,
     /// A new pending entry replaces the former.
     OnePendingSlot,
-    /// What somebody may have seen goes without an overlap.
+    /// What a reader may have seen goes without an overlap.
     DropDeadPending,
     /// A delivery that may be in flight is taken for dead.
     FenceOmitted,
-    /// A verifier is taken back although nobody said that its client secret was not revealed.
+    /// A verifier is taken back without proof that its client secret was not revealed.
     TakenBackUnanswered,
     /// What is taken back is written without a version.
     TakenBackAtAnyVersion,
@@ -57,7 +57,7 @@ pub(crate) enum Wrong {
     RotateTokenForgotten,
     /// Replaced entries go before their end.
     TidyBeforeEnd,
-    /// A Secret of somebody else is written.
+    /// A Secret of another owner is written.
     ConflictIgnored,
     /// The Secret of a predecessor is written.
     PredecessorTakenOver,
@@ -66,7 +66,7 @@ pub(crate) enum Wrong {
     LeftIsTakenForSure,
     /// What a predecessor left is deleted by name alone.
     CollectAnyVersion,
-    /// Nobody looks who wrote the client secret last.
+    /// The last writer of the client secret is not checked.
     AlterationUnseen,
     /// A suspended user is served.
     SuspensionIgnored,

@@ -21,7 +21,7 @@ impl Disturbance {
         self == Self::LocalClock(YEAR)
     }
 
-    /// Whether somebody undid what the operator had done, so that more secrets are right.
+    /// Whether a user undid what the operator had done, so that more secrets are right.
     pub(crate) fn undoes(self) -> bool {
         matches!(self, Self::Restore | Self::Own(Own::SecretDeleted))
     }

@@ -1,4 +1,4 @@
-//! What is told in Events, whoever lives to tell it.
+//! The Events of every change, also if the operator that made it crashed.
 
 use serde_json::{Value, json};
 use support::faults::Fault;

@@ -253,7 +253,7 @@ fn ignored() -> Flow {
     }
 }
 
-/// What somebody does to the Secret that leaves the client secret as it is.
+/// What a user does to the Secret that leaves the client secret as it is.
 fn around_the_metadata() -> Vec<Flow> {
     let rotate = || Act::Request("rotate", "one");
     let labelled = || Act::Change(json!({"secretTemplate": {"labels": {"team": "shop"}}}));

@@ -23,7 +23,7 @@ fn many_users_follow_their_signing_key_at_twenty_a_second_and_none_is_forgotten(
 
         Act::SigningKey(false).perform(&world);
         follow(&world, "SigningKeyNotFound", Some(MOST_A_SECOND)).await;
-        // It comes back while a few have followed: nobody waits for those that need not go.
+        // It comes back while a few have followed: no caller waits for those that need not go.
         Act::SigningKey(true).perform(&world);
         follow(&world, "Issued", Some(MOST_A_SECOND)).await;
         Act::SigningKey(false).perform(&world);

@@ -30,9 +30,9 @@ pub(crate) enum Mutant {
     PromoteForgetsFormer,
     /// The replaced secret stays current.
     PromoteKeepsFormer,
-    /// A Secret of somebody else is taken for ours.
+    /// A Secret of another owner is taken for ours.
     ConflictIgnored,
-    /// Nobody looks who wrote the client secret last.
+    /// The last writer of the client secret is not checked.
     AlterationUnseen,
     /// The record does not say which requests were answered.
     RequestForgotten,

@@ -52,7 +52,7 @@ struct Reveal {
     hidden_at: Option<Duration>,
     succeeded_at: Option<Duration>,
     was_current: bool,
-    /// Revoked, or its record taken away by somebody else.
+    /// Revoked, or its record taken away by another writer.
     is_void: bool,
 }
 
@@ -107,7 +107,7 @@ impl Oracle {
         self.what_is_visible_is_accepted(change.state);
     }
 
-    /// Everything went back to an earlier state: what was revealed since is nobody's business.
+    /// Everything went back to an earlier state: what was revealed since does not matter.
     pub(crate) fn restored(&mut self, state: View<'_>) {
         self.acts += 1;
         let known: BTreeSet<String> = state

@@ -39,7 +39,7 @@ pub(crate) fn play(flow: &Flow, case: &Case, seed: u64, mutant: Option<Mutant>) 
 }
 
 /// Leaves the goal to one fresh operator, which is the one that comes to rest (I5), where two lead
-/// for ever, as only here, and one of them saw the clocks jump: they say otherwise for as long.
+/// forever, as only here, and one of them saw the clocks jump: they say otherwise for as long.
 pub(crate) async fn before_rest(run: &mut Run<'_>, goal: &Goal) -> bool {
     if run.case.hides_a_jump() && run.case.count(Disturbance::SecondReplica) > 0 {
         run.world.restart(Duration::ZERO);
@@ -89,12 +89,12 @@ impl Case {
     }
 
     /// Whether every clock leaps ahead, perhaps between a decision and the write that carries its
-    /// end: nobody can tell the two instants apart.
+    /// end: no observer can distinguish the two instants.
     fn leaps(&self) -> bool {
         self.disturbances().any(|it| matches!(it, Disturbance::BothClocks(by) if by.is_positive()))
     }
 
-    /// Whether an operator starts after all clocks jumped together, which nobody can notice then.
+    /// Whether an operator starts after all clocks jumped together, which no process can notice then.
     fn hides_a_jump(&self) -> bool {
         let starts = |condition: &Trouble| match condition {
             Trouble::Fault(fault) => fault.kills(),

@@ -9,7 +9,7 @@ use technical_user_operator::domain::oauth::ClaimsProfile;
 
 use crate::world::{SYSTEM, World, until};
 
-/// Whoever may only write ConfigMaps in the operator's namespace must not make tokens valid.
+/// A user with the right to write only ConfigMaps in the operator's namespace must not make tokens valid.
 #[tokio::test(start_paused = true)]
 async fn a_key_that_somebody_adds_to_the_config_map_is_neither_served_nor_believed() {
     let world = World::start().await;
@@ -75,7 +75,7 @@ fn decoded(part: &str) -> String {
     String::from_utf8(URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
 
-/// Most verifiers learn the algorithms once: whoever adds one reads of it where they look first.
+/// Most verifiers learn the algorithms once: a user who adds one reads of it where they look first.
 #[tokio::test(start_paused = true)]
 async fn an_algorithm_that_the_jwks_did_not_have_is_told_in_an_event() {
     let world = World::start().await;

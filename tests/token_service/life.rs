@@ -17,7 +17,7 @@ async fn a_secret_works_the_moment_it_can_be_read_also_where_no_watch_tells() {
     let world = World::start().await;
     let server = world.token_server(ClaimsProfile::Cloud).ready().await;
     world.server.freeze_watches(true);
-    // The operator's own watches stand still too: it is started anew for its list.
+    // The operator's own watches stand still too: it is started again for its list.
     world.kill_operator();
     world.put_user("orders", "billing", &json!({}));
     world.start_operator();

@@ -1,5 +1,5 @@
 //! The token service in virtual time: the contract of its endpoints as a table, the life of clients and
-//! keys as it sees them, outages of half an hour, and requests that nobody would send.
+//! keys as it sees them, outages of half an hour, and requests that no client would send.
 //!
 //! The service and the controllers that feed it are those that ship; only the API server is in memory.
 #![expect(

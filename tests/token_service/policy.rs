@@ -1,4 +1,4 @@
-//! What the installation allows holds for every token, whatever a `TechnicalUser` asks for.
+//! What the installation allows holds for every token, also if a `TechnicalUser` asks for more.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

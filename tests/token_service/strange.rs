@@ -1,4 +1,4 @@
-//! Requests that nobody would send: whatever comes, the answer is one of the RFC, nothing of the
+//! Requests that no client would send: the answer is one of the RFC, nothing of the
 //! request is in it, and nothing but the right client secret gets a token (reference: RFC 6749
 //! section 5).
 
@@ -236,7 +236,7 @@ async fn every_strange_request_gets_an_answer_of_the_rfc() {
         } else {
             refused += 1;
         }
-        // A little time passes, so that nobody is told to slow down for ever.
+        // A little time passes, so that the rate limit ends.
         tokio::time::advance(std::time::Duration::from_millis(2)).await;
     }
 

@@ -96,7 +96,7 @@ pub(crate) struct Answer {
 }
 
 impl Credential {
-    /// With a secret of the same id that nobody issued.
+    /// With a secret of the same id that was never issued.
     pub(crate) fn forged(&self) -> Self {
         let id = self.secret.parse::<ClientSecret>().unwrap().id();
         let secret = ClientSecret::draw(&id, &[5; 64]).unwrap().reveal().to_owned();
@@ -380,7 +380,7 @@ impl TokenServer {
         self
     }
 
-    /// Asks whatever is to be asked.
+    /// Sends the request.
     pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
         self.ask_from(SOURCE, request).await
     }

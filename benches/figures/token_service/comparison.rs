@@ -55,7 +55,7 @@ impl Bench {
     }
 }
 
-/// Medians over many short rounds: whatever else runs on the machine meets all programs alike.
+/// Medians over many short rounds: other load on the machine meets all programs alike.
 fn measured(name: &str, servers: &[TokenServer], request: &[u8]) -> Value {
     for server in servers {
         assert_eq!(Connection::open(server.port).ask(request), 200);

@@ -101,7 +101,7 @@ fn length(answer: &[u8]) -> Option<usize> {
 // === impl Flood ===
 
 impl Flood {
-    /// One connection for each of `requests`. Its threads come last when somebody else wants a core
+    /// One connection for each of `requests`. Its threads come last when another process wants a core
     /// of this machine: they would be on another one.
     pub(crate) fn start(port: u16, requests: Vec<Requests>) -> Self {
         let is_over: &'static AtomicBool = Box::leak(Box::default());

@@ -13,7 +13,7 @@ use crate::{count, wanted};
 
 impl Bench {
     /// A client that exists and one that does not, each with a client secret of the right form whose
-    /// id nobody has: in random order, so that nothing else tells them apart.
+    /// id that does not exist: in random order, so that nothing else tells them apart.
     pub(super) async fn timing(&self) -> Value {
         let server = self.server("timing", &[]).await;
         let clients = [self.good[1].clone(), "tu0000000000000000000000nn".to_owned()];
@@ -101,7 +101,7 @@ fn mean(values: &[f64]) -> (f64, f64) {
     (mean, variance / size)
 }
 
-/// 0 or 1, for ever the same (xorshift64).
+/// 0 or 1, forever the same (xorshift64).
 fn coins() -> impl Iterator<Item = usize> {
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     std::iter::repeat_with(move || {

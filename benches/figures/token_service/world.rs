@@ -62,7 +62,7 @@ impl Credential {
     }
 }
 
-/// The numbered id of a client secret that nobody has.
+/// The numbered id of a client secret that does not exist.
 pub(crate) fn unknown_id(number: u32) -> CredentialId {
     let digits = format!("{number:010}");
     digits.parse().unwrap()

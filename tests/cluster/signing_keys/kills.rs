@@ -152,7 +152,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("--max-access-token-ttl", "5s"),
 ];
 
-/// As the operators are told: a token service has to know the same.
+/// As the operators have it: a token service needs the same value.
 const LIMITS: TokenLimits = TokenLimits {
     max_staleness: SignedDuration::from_secs(5),
     token_lifetime: SignedDuration::from_secs(5),

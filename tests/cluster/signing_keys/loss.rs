@@ -1,4 +1,4 @@
-//! What is left when somebody deletes what the operator keeps, or the series itself.
+//! What is left when a user deletes what the operator keeps, or the series itself.
 
 use kube::ResourceExt;
 use kube::api::{DeleteParams, PropagationPolicy};

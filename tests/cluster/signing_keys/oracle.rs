@@ -1,4 +1,4 @@
-//! What must hold of a series whatever went wrong.
+//! What must hold of a series after every fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

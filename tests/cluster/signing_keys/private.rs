@@ -52,7 +52,7 @@ fn split(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         (usize::from(*length), rest)
     } else {
         let (digits, rest) = rest.split_at_checked(usize::from(*length & 0x7f))?;
-        // Whatever is longer than that is no DER but a number that looks like it.
+        // Longer data is no DER but a number that looks like it.
         let is_plausible = digits.len() <= 2;
         let length = digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit));
         (is_plausible.then_some(length)?, rest)

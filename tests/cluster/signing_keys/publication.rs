@@ -100,7 +100,7 @@ async fn a_namespace_that_cannot_be_written_is_named_and_holds_up_nobody() {
     assert_eq!(field(&foreign, "mine"), "yours");
     assert!(!foreign.labels().contains_key(SIGNING_KEY));
 
-    // What was in the way is gone, and one of ours that somebody made immutable is made anew.
+    // What was in the way is gone, and one of ours that a user made immutable is made again.
     series.patch_map("obstructed-3", json!({"immutable": true})).await;
     series.delete_map("obstructed-1").await;
     series.annotate(ROTATE_REQUESTED_AT, "1").await;
@@ -112,7 +112,7 @@ async fn a_namespace_that_cannot_be_written_is_named_and_holds_up_nobody() {
     assert!(!series.has_map("obstructed-2").await);
 }
 
-/// An admission policy that lets nobody write ConfigMaps there: the operator may, by its rights.
+/// An admission policy that lets no client write ConfigMaps there: the operator may, by its rights.
 async fn refuse_config_maps(series: &Series, namespace: &str) {
     let group = "admissionregistration.k8s.io/v1";
     let name = format!("no-config-maps-{namespace}");
@@ -141,7 +141,7 @@ async fn refuse_config_maps(series: &Series, namespace: &str) {
     until_refused(series, namespace).await;
 }
 
-/// Waits until nobody can make a ConfigMap there.
+/// Waits until no writer can make a ConfigMap there.
 async fn until_refused(series: &Series, namespace: &str) {
     let probe = json!({"metadata": {"name": "probe"}, "data": {}});
     until("refused ConfigMaps", || async {
@@ -221,7 +221,7 @@ async fn a_foreign_config_map_at_home_is_left_alone_and_named() {
     assert!(ready.message.contains(&named), "{}", ready.message);
     series.has_event("ConfigMapConflict").await;
     assert!(condition(&series.object().await, "Stalled").is_some());
-    // Nothing signs that nobody could verify.
+    // No token is signed that no verifier could verify.
     assert_eq!(series.object().await.status.unwrap().active_kid, None);
     assert_eq!(field(&series.map(SYSTEM).await, JWKS_FIELD), "{\"keys\":[]}");
 
@@ -316,7 +316,7 @@ async fn large_config_maps_with_our_label_hold_up_no_revocation() {
     series.says("Ready", "KeyActive").await;
 }
 
-/// Whoever edits a copy all the time is left alone after a few repairs, and no key waits for it.
+/// A user who edits a copy all the time is left alone after a few repairs, and no key waits for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_somebody_edits_all_the_time_holds_up_nobody() {
     let Some(world) = shared().await else { return };

@@ -194,7 +194,7 @@ impl Series {
             .unwrap()
     }
 
-    /// Signs with the private half of that index; whoever has the JWKS can verify it.
+    /// Signs with the private half of that index; a reader of the JWKS can verify it.
     pub(crate) async fn signs(&self, index: u32) {
         let private = self.private(index).await;
         let signature = private.sign(b"token").unwrap();

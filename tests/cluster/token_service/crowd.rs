@@ -38,7 +38,7 @@ async fn whoever_takes_all_connections_takes_no_file_that_the_process_needs() {
         });
     }
 
-    // Every watch has to connect anew, and what is new has to be looked up.
+    // Every watch has to connect again, and what is new has to be looked up.
     control_plane.kill(Process::ApiServer);
     control_plane.restart(Process::ApiServer).await.unwrap();
     let namespace = Namespace::with(control_plane.client().await, "crowd", SYSTEM).await;

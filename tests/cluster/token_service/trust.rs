@@ -1,4 +1,4 @@
-//! An API server that is told of our issuer takes a technical user for a user of its own.
+//! An API server that trusts our issuer accepts a technical user as a user of its own.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -18,7 +18,7 @@ pub use self::healing::{Round, fingerprint};
 pub use self::state::{Action, Budget, CALM, Message, Replica, State, Value};
 pub use stateright::Property;
 
-/// What every setting has, whatever the kind.
+/// What every setting has, for every kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame {
     /// What it is printed under.

@@ -57,7 +57,7 @@ impl Curl {
         let said = post(&self.metadata.introspection_endpoint, Some(&self.user), &form);
         match said["active"].as_bool() {
             Some(true) => Answer::Claims(said),
-            // Nobody is told why (RFC 7662 section 2.2).
+            // The response does not say why (RFC 7662 section 2.2).
             Some(false) => Answer::Refused("expired, forged, unknown or issuer".to_owned()),
             None => Answer::Failed(said.to_string()),
         }

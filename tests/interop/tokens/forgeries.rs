@@ -1,4 +1,4 @@
-//! Tokens that nobody should accept, made out of a good one.
+//! Tokens that no verifier should accept, made out of a good one.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(crate) struct Forgery {
     pub(crate) refused: Option<&'static str>,
 }
 
-/// Forgeries of a token of the series `default`, by somebody who has its private key.
+/// Forgeries of a token of the series `default`, by a user with its private key.
 pub(crate) fn forgeries(token: &str, world: &World) -> Vec<Forgery> {
     let (header, claims) = (part(token, 0), part(token, 1));
     let stolen = world.private_key("default", Algorithm::RS256);

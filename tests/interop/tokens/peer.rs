@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{curl, rust};
 use crate::languages::{GO, Installed, JAVA, Language, NODE, PYTHON};
 
-/// A library for clients, and one for whoever verifies their tokens. It found the token service by
+/// A library for clients, and one for the verifier of their tokens. It found the token service by
 /// itself, from the issuer alone.
 pub(crate) struct Peer {
     /// The name of its `TechnicalUser`.
@@ -111,7 +111,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// The error of RFC 6749, or whatever else the library says.
+    /// The error of RFC 6749, or another text of the library.
     pub(crate) fn token(&mut self, request: Request<'_>) -> Result<String, String> {
         match (self.answers)(&Question::Token(request)) {
             Answer::Token(token) => Ok(token),
@@ -125,7 +125,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// What [`Answer::Refused`] says, or whatever else the library says.
+    /// What [`Answer::Refused`] says, or another text of the library.
     pub(crate) fn verify(&mut self, bearer: Bearer<'_>) -> Result<Value, String> {
         match (self.answers)(&Question::Verify(bearer)) {
             Answer::Claims(claims) => Ok(claims),

@@ -34,7 +34,7 @@ pub(crate) struct World {
     runtime: Runtime,
 }
 
-/// What a client is told when its `TechnicalUser` is ready.
+/// The data of a client when its `TechnicalUser` is ready.
 #[derive(Clone)]
 pub(crate) struct Credential {
     pub(crate) id: String,
@@ -117,7 +117,7 @@ impl World {
         self.annotate(&self.keys(), name, ROTATE_REQUESTED_AT, "once");
     }
 
-    /// A private key of a series, as whoever steals it from the cluster would have it.
+    /// A private key of a series, as an attacker who steals it from the cluster would have it.
     pub(crate) fn private_key(&self, series: &str, algorithm: Algorithm) -> PrivateKey {
         let secrets = Api::<Secret>::namespaced(self.kube.clone(), "technical-user-system");
         let chosen = ListParams::default()

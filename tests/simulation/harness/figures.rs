@@ -158,7 +158,7 @@ impl Figures {
         if !outcome.is_clean() || is_off {
             let wanted = is_off.then_some(baseline.calm.made);
             let story = story(case, outcome, wanted);
-            // At once, so that whoever has no time to wait for the end sees it too.
+            // At once, so that a reader who does not wait for the end sees it too.
             if sums.failures.len() < SHOWN {
                 say(&story);
             }

@@ -1,5 +1,5 @@
 //! Holds the fake API server to the real one: the same random requests to both, and any difference
-//! in code, reason, causes or object is a divergence. A seed names a sequence for ever.
+//! in code, reason, causes or object is a divergence. A seed names a sequence forever.
 
 mod comparison;
 mod content;

@@ -2,7 +2,7 @@
 //! this machine, on loopback, in a folder of their own.
 //!
 //! Each can be killed and started again on the same data. Nothing outlives the test: dropping a [`ControlPlane`]
-//! ends its processes and removes its folder, and so does the death of the test itself, by whatever signal.
+//! ends its processes and removes its folder, and so does the death of the test itself, by any signal.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -119,7 +119,7 @@ impl ControlPlane {
     }
 
     /// Starts the programs, or says loudly that they are absent and returns nothing, for tests to end there. In
-    /// CI, where nobody hears it, that is a failure, as every other error is everywhere.
+    /// CI, where no person reads it, that is a failure, as every other error is everywhere.
     pub async fn start_or_skip(options: Options) -> Option<Self> {
         match Self::start_with(options).await {
             Ok(control_plane) => Some(control_plane),
@@ -262,7 +262,7 @@ impl ControlPlane {
     }
 
     /// Puts the contents of etcd back to what they were: resource versions go backwards, as they do after a
-    /// restored backup. All programs start anew.
+    /// restored backup. All programs start again.
     pub async fn restore(&mut self, snapshot: &Snapshot) -> Result<(), ControlPlaneError> {
         self.children.clear();
         let data = self.plan.etcd_data();

@@ -186,7 +186,7 @@ impl FakeApiServer {
         state.signal.send_modify(|count| *count += 1);
     }
 
-    /// Forgets the history: watches and list pages from earlier versions are told 410.
+    /// Forgets the history: watches and list pages from earlier versions get 410.
     pub fn compact(&self) {
         let mut state = self.locked();
         state.compacted = state.revision;

@@ -256,7 +256,7 @@ where
     Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
 }
 
-/// Sends a request of which nobody sees the answer, and waits until it is answered.
+/// Sends a request of which no reader sees the answer, and waits until it is answered.
 async fn complete<S, B>(inner: S, request: Request<Body>)
 where
     S: Service<Request<Body>, Response = Response<B>>,

@@ -14,7 +14,7 @@ pub trait Replica: Value {
     fn waiting() -> Self;
 }
 
-/// A write in flight. Without a sender it is late: nobody waits for the answer.
+/// A write in flight. Without a sender it is late: no caller waits for the answer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Message<Q, T = ()> {
     /// The replica that waits for the answer.
@@ -42,7 +42,7 @@ pub struct Budget {
     pub refusals: u8,
 }
 
-/// Nothing goes wrong, nobody does anything.
+/// Nothing goes wrong, no actor does anything.
 pub const CALM: Budget =
     Budget { crashes: 0, losses: 0, acts: 0, rotations: 0, restores: 0, refusals: 0 };
 

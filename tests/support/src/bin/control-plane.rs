@@ -24,7 +24,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}", control_plane.kubeconfig().display());
     let (end, ended) = oneshot::channel::<()>();
     std::thread::spawn(move || {
-        // It has no content: whatever ends the read ends the control plane.
+        // It has no content: the end of the read ends the control plane.
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         drop(end);
     });

@@ -1,4 +1,4 @@
-//! One of the two servers, with what its answers have told so far.
+//! One of the two servers, with the content of its responses so far.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,7 +1,7 @@
 //! A process that cannot outlive the test that started it.
 //!
 //! A shell stands between the two. It holds the reading end of a pipe whose writing end is the test's: when the
-//! test is gone, for whatever reason, the pipe ends and the shell kills the program. (The kernel's own means,
+//! test is gone, for any reason, the pipe ends and the shell kills the program. (The kernel's own means,
 //! `PR_SET_PDEATHSIG`, fires at the death of a *thread* and needs unsafe code to set.)
 
 use std::{
@@ -85,7 +85,7 @@ impl Drop for Child {
 
 /// Runs the program, says its process id, and passes on what comes through the pipe. A background job reads the
 /// pipe, since the shell itself waits for the program. Both that job and the program let go of the shell's own
-/// streams, so that nobody who reads those waits for them.
+/// streams, so that no reader of those waits for them.
 const KEEPER: &str = r#"
 log=$1
 shift

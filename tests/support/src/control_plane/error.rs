@@ -17,7 +17,7 @@ pub enum ControlPlaneError {
         /// Where it was looked for.
         folder: PathBuf,
     },
-    /// A program ended although nobody asked it to.
+    /// A program ended without a request.
     #[error("{program} ended before it was ready; its last words:\n{last_words}")]
     Ended {
         /// Which.

@@ -15,7 +15,7 @@ use super::{
     storage::{Clock, Objects, State},
 };
 
-/// Sets up a [`FakeApiServer`]. A clone costs little: whoever starts many servers reads a CRD once.
+/// Sets up a [`FakeApiServer`]. A clone costs little: a test that starts many servers reads a CRD once.
 #[derive(Clone)]
 pub struct Builder {
     resources: Vec<Arc<Resource>>,
@@ -71,7 +71,7 @@ impl Builder {
         self
     }
 
-    /// How many changes watches can replay before they are told 410.
+    /// How many changes watches can replay before they get 410.
     #[must_use]
     pub fn history_limit(mut self, changes: usize) -> Self {
         self.history_limit = changes;

@@ -188,7 +188,7 @@ fn collect(schema: Node<'_>, value: &Value, path: &mut Path, set: &mut FieldSet)
     }
 }
 
-/// What nobody owns, because the server decides it.
+/// What has no owner, because the server decides it.
 pub(crate) fn is_owned_by_clients(path: &Path) -> bool {
     const SERVER: [&str; 8] = [
         "f:name",

@@ -66,7 +66,7 @@ pub(crate) fn fill(resource: &Resource, object: &mut Value) {
     }
 }
 
-/// Drops what an immutable object must not have lost or gained, but nobody sees: empty data.
+/// Drops what an immutable object must not have lost or gained, but no reader sees: empty data.
 pub(crate) fn drop_empty_data(resource: &Resource, object: &mut Value) {
     if resource.custom {
         return;

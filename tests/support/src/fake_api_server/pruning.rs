@@ -9,7 +9,7 @@ use super::{
     schema::{ListType, Node},
 };
 
-/// Removes what the applier wanted last time (`last`), wants no longer, and nobody else owns
+/// Removes what the applier wanted last time (`last`), wants no longer, and has no other owner
 /// (`owned`: everybody's fields, those of the new configuration among them).
 pub(crate) fn prune(schema: Node<'_>, merged: &Value, last: &FieldSet, owned: &FieldSet) -> Value {
     if last.is_empty() {
@@ -24,7 +24,7 @@ pub(crate) fn prune(schema: Node<'_>, merged: &Value, last: &FieldSet, owned: &F
     kept.extend(with_containers(schema, owned));
     let with_owned = remove(schema, merged, &all.difference(&kept).cloned().collect());
 
-    // What goes was the applier's; what nobody owns stays.
+    // What goes was the applier's; what has no owner stays.
     let kept = visible(&with_owned);
     let gone = all.difference(&kept).filter(|path| last.contains(*path)).cloned().collect();
     remove(schema, merged, &gone)

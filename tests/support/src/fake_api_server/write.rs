@@ -253,7 +253,7 @@ fn content(object: &Value) -> Vec<(&String, &Value)> {
     fields.filter(|(name, _)| *name != "metadata" && *name != "status").collect()
 }
 
-/// Whether two objects say the same, whoever wrote it.
+/// Whether two objects say the same, written by any client.
 fn is_same_but_for_owners(left: &Value, right: &Value) -> bool {
     let are_same = |left: &Value, right: &Value, but_for: &str| {
         let left = left.as_object().into_iter().flatten().filter(|(name, _)| *name != but_for);

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 pub enum Form {
     /// As it is.
     Raw,
-    /// Base64 with either alphabet, whatever stands before the secret.
+    /// Base64 with either alphabet, with any text before the secret.
     Base64,
     /// Hexadecimal digits of either case.
     Hex,

@@ -75,7 +75,7 @@ impl Shape {
         }
     }
 
-    /// How a text of this shape that nobody registered is called in the report. The entry id of a
+    /// How a text of this shape that was not registered is called in the report. The entry id of a
     /// client secret is public and says which one it is.
     pub(super) fn label(text: &[u8]) -> String {
         if Self::ClientSecret.fits(text) {
