@@ -11,7 +11,7 @@ programs=${1:-target/debug} # the folder of the two programs
 namespace=technical-user-system
 folder=$(mktemp -d)
 export KUBECACHEDIR=$folder/kubectl
-operator='' control_plane='' client=''
+operator='' control_plane='' client='' guard=''
 
 # === what is printed ===
 
@@ -73,6 +73,8 @@ post() { curl -sS --config <(printf 'user = "%s:%s"\n' "$client_id" "$1") -d "$3
 member() { sed -nE "s/.*\"$1\":\"([^\"]*)\".*/\1/p"; }
 token() { post "$1" token grant_type=client_credentials | member access_token; }
 accepts() { [[ -n $(token "$1") ]]; }
+# No other failure counts: a token service that does not answer refuses nothing.
+rejects() { post "$1" token grant_type=client_credentials | grep -q '"error":"invalid_client"'; }
 is_active() { post "$1" introspect "token=$2" | grep -q '"active":true'; }
 decoded() { local text; text=$(tr -- '-_' '+/'); while ((${#text} % 4)); do text+='='; done; base64 -d <<<"$text"; }
 hex() { decoded | od -An -v -tx1 | tr -d ' \n'; }
@@ -94,11 +96,8 @@ start_cluster() {
     [[ -z $found ]] || fail "technical-user-operator is installed in this cluster: $found. This demonstration deletes what it makes, and leaves what others made."
     return
   fi
-  # It ends when this script does, however that ends: then its standard input ends.
-  mkfifo "$folder/life"
-  "$programs/control-plane" <"$folder/life" >"$folder/kubeconfig-path" 2>"$folder/control-plane.log" &
+  (exec {life}>&-; exec "$programs/control-plane" <"$folder/life" >"$folder/kubeconfig-path" 2>"$folder/control-plane.log") &
   control_plane=$!
-  exec {life}>"$folder/life"
   until [[ -s $folder/kubeconfig-path ]]; do
     kill -0 $control_plane 2>/dev/null || fail "the control plane ended: $(cat "$folder/control-plane.log")"
     sleep 0.1
@@ -113,10 +112,12 @@ start_operator() {
   port=$(free_port) health=$(free_port) metrics=$(free_port)
   issuer=http://127.0.0.1:$port
   # https://api.example.com is the audience of an example.
-  "$programs/technical-user-operator" all-in-one --log-format=text --allow-insecure-issuer --issuer="$issuer" \
+  (exec {life}>&-; exec "$programs/technical-user-operator" all-in-one --log-format=text --allow-insecure-issuer --issuer="$issuer" \
     --allowed-audiences=https://api.example.com --listen="127.0.0.1:$port" --health-listen="127.0.0.1:$health" \
-    --metrics-listen="127.0.0.1:$metrics" >"$folder/operator.log" 2>&1 &
+    --metrics-listen="127.0.0.1:$metrics" >"$folder/operator.log" 2>&1) &
   operator=$!
+  (exec {life}>&-; read -r _ <"$folder/life" || kill $operator) 2>/dev/null &
+  guard=$!
   local attempts=0
   until curl -sf "http://127.0.0.1:$health/readyz" >"$folder/readyz"; do
     if ! kill -0 $operator 2>/dev/null || ((++attempts > 600)); then
@@ -127,20 +128,31 @@ start_operator() {
   note 'technical-user-operator all-in-one: ready'
 }
 
+# Ends a process. After 15 seconds it is killed.
+stop() {
+  local attempts=0
+  kill "$1" || true
+  while kill -0 "$1" && ((++attempts < 150)); do sleep 0.1; done
+  kill -KILL "$1" || true
+  wait "$1" || true
+} 2>/dev/null
+
 # shellcheck disable=SC2317 # called by trap
 end() {
   local status=$?
   trap - EXIT
+  trap '' INT TERM HUP # a second Ctrl-C would leave objects in the cluster
   title 'Everything ends'
-  [[ -z $client ]] || kill "$client" 2>/dev/null || true
+  [[ -z $client ]] || stop "$client"
+  [[ -z $guard ]] || stop "$guard"
   if [[ ${CLUSTER:-local} == current && -n $operator ]]; then
     kubectl delete --ignore-not-found technicalusers.iam.cyoda.com --all --all-namespaces || true
     kubectl delete --ignore-not-found secrets --selector=iam.cyoda.com/managed --all-namespaces || true
     kubectl delete --ignore-not-found -f crds || true
   fi
-  if [[ -n $operator ]]; then kill $operator 2>/dev/null && wait $operator || true; note 'the operator has ended'; fi
+  if [[ -n $operator ]]; then stop "$operator"; note 'the operator has ended'; fi
   if [[ -n $control_plane ]]; then
-    kill $control_plane 2>/dev/null && wait $control_plane || true
+    stop "$control_plane"
     note 'the control plane and its data are gone'
   elif [[ -n $operator ]]; then
     kubectl delete --ignore-not-found namespace $namespace || true
@@ -155,6 +167,9 @@ for program in kubectl curl openssl; do
 done
 trap end EXIT
 trap 'exit 130' INT TERM HUP
+# This script alone has the pipe open for writing. When it ends, also by SIGKILL, what reads the pipe ends too.
+mkfifo "$folder/life"
+exec {life}<>"$folder/life"
 
 title 'A cluster and the operator'
 start_cluster
@@ -181,7 +196,7 @@ record=verifier-$(printf %s "$client_id" | openssl dgst -sha256 -r | cut -d ' ' 
 run kubectl get secret "$record" -n $namespace -o 'go-template={{index .data "record.json" | base64decode}}{{"\n"}}'
 say 'A bcrypt verifier. It accepts the right client secret, and the client secret cannot be computed from it.'
 check 'the token service accepts the client secret' accepts "$first"
-check 'it refuses the client secret with one more character' refuses accepts "${first}x"
+check 'it refuses the client secret with one more character' rejects "${first}x"
 
 title '4. Rotation without a gap'
 request tu/billing rotate-requested-at lastHandledRotateAt
@@ -208,7 +223,7 @@ wait_for condition=Ready tu/billing
 show_credentials
 say 'All client secrets ended at once. Then a new one was issued.'
 for secret in "$first" "$second" "$third"; do
-  check "the token service refuses ${secret:0:13}***" refuses accepts "$secret"
+  check "the token service refuses ${secret:0:13}***" rejects "$secret"
 done
 secret=$(field client_secret)
 check 'it accepts the new one' accepts "$secret"
@@ -263,10 +278,12 @@ masked <<<"   $answer"
 say 'A JWT for five minutes. The client secret goes to the token service and to no other service.'
 token=$(member access_token <<<"$answer")
 signed=${token%.*}
-note "$(cut -d . -f 2 <<<"$token" | decoded)"
+claims=$(cut -d . -f 2 <<<"$token" | decoded)
+note "$claims"
 say 'The client is in `sub`, its tenant in `caas_org_id` (the uid of the namespace), its roles in `user_roles`.'
+check 'the token names the client' test "$(member client_id <<<"$claims")" = "$client_id"
 note "$(post wrong token grant_type=client_credentials)"
-check 'a wrong client secret gets no token' refuses accepts wrong
+check 'a wrong client secret gets no token' rejects wrong
 
 title '13. A verifier needs the JWKS and nothing else'
 run curl -s "$issuer/.well-known/openid-configuration"
@@ -288,15 +305,17 @@ openssl asn1parse -genconf "$folder/key.conf" -noout -out "$folder/key.der"
 printf %s "$signed" >"$folder/signed"
 decoded <<<"${token##*.}" >"$folder/signature"
 show openssl dgst -sha256 -verify key.der -keyform DER -signature signature signed
-(cd "$folder" && openssl dgst -sha256 -verify key.der -keyform DER -signature signature signed) >"$folder/verdict"
+(cd "$folder" && openssl dgst -sha256 -verify key.der -keyform DER -signature signature signed) >"$folder/verdict" 2>&1 || true
 note "$(cat "$folder/verdict")"
 say 'The key is from the JWKS, and OpenSSL verified the token.'
+check 'OpenSSL verifies the token' grep -qx 'Verified OK' "$folder/verdict"
 check 'introspection says that the token is active' is_active "$secret" "$token"
 
 title '14. A client that never stops, while its client secret and its key rotate'
 run kubectl patch tu billing --type=merge -p '{"spec":{"signingKeyRef":{"name":"gateway"}}}'
 (
-  while :; do
+  exec {life}>&-
+  while kill -0 $$ 2>/dev/null; do
     secret=$(field client_secret) || continue
     token=$(token "$secret")
     is_active "$secret" "$token" && echo active || echo refused
@@ -304,7 +323,14 @@ run kubectl patch tu billing --type=merge -p '{"spec":{"signingKeyRef":{"name":"
   done
 ) >"$folder/load" 2>"$folder/load.err" &
 client=$!
-reaches() { until (($(wc -l <"$folder/load") >= $1)); do sleep 0.2; done; }
+reaches() {
+  local started=$SECONDS
+  until (($(wc -l <"$folder/load") >= $1)); do
+    kill -0 $client 2>/dev/null || fail "the client ended: $(masked <"$folder/load.err")"
+    ((SECONDS - started < 60)) || fail 'the client gets no more tokens'
+    sleep 0.2
+  done
+}
 old=$(key gateway Active)
 reaches 10
 request tu/billing rotate-requested-at lastHandledRotateAt
@@ -315,7 +341,7 @@ until new=$(key gateway Active) && [[ -n $new && $new != "$old" ]] && grep -q --
   sleep 0.2
 done
 reaches $(($(wc -l <"$folder/load") + 10))
-kill $client && wait $client 2>/dev/null || true
+stop $client
 client=''
 note "$(wc -l <"$folder/load") tokens, $(grep -c refused "$folder/load" || true) refused, $(sort -u "$folder/kids" | wc -l) keys"
 say 'The previous client secret works for the overlap. The previous key verifies until its last token has expired.'
@@ -327,7 +353,11 @@ run kubectl wait --for=condition=Ready tu --all --timeout=60s
 run kubectl wait --for=condition=Ready sk --all --timeout=60s
 run kubectl get tu -o wide
 run kubectl get iam
-run kubectl get events --field-selector=involvedObject.kind=TechnicalUser,involvedObject.name=billing
+selector=involvedObject.kind=TechnicalUser,involvedObject.name=billing
+run kubectl get events --field-selector=$selector
+for reason in CredentialIssued CredentialRotated CredentialsRevoked; do
+  check "there is an Event $reason" grep -q "$reason" <(kubectl get events --field-selector=$selector)
+done
 
 [[ ${ONCE:-} != 1 ]] || exit 0
 title 'Your turn: all of it stays until Ctrl-C'
@@ -347,4 +377,5 @@ cat <<TEXT
    The log of the operator: $folder/operator.log
    Its metrics: curl http://127.0.0.1:$metrics/metrics
 TEXT
+trap 'exit 0' INT TERM HUP
 wait $operator || fail "the operator ended; the end of its log: $(tail -n 10 "$folder/operator.log")"
