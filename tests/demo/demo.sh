@@ -128,6 +128,12 @@ start_operator() {
   note 'technical-user-operator all-in-one: ready'
 }
 
+# Deletes from the user's cluster, and says what could not be deleted.
+remove() {
+  command kubectl delete --ignore-not-found "$@" >/dev/null 2>"$folder/errors" && return
+  grep -q "doesn't have a resource type" "$folder/errors" || note "not deleted: $* ($(cat "$folder/errors"))"
+}
+
 # Ends a process. After 15 seconds it is killed.
 stop() {
   local attempts=0
@@ -140,22 +146,23 @@ stop() {
 # shellcheck disable=SC2317 # called by trap
 end() {
   local status=$?
+  set +e # what can be removed is removed
   trap - EXIT
   trap '' INT TERM HUP # a second Ctrl-C would leave objects in the cluster
   title 'Everything ends'
   [[ -z $client ]] || stop "$client"
   [[ -z $guard ]] || stop "$guard"
   if [[ ${CLUSTER:-local} == current && -n $operator ]]; then
-    kubectl delete --ignore-not-found technicalusers.iam.cyoda.com --all --all-namespaces || true
-    kubectl delete --ignore-not-found secrets --selector=iam.cyoda.com/managed --all-namespaces || true
-    kubectl delete --ignore-not-found -f crds || true
+    remove technicalusers.iam.cyoda.com --all --all-namespaces
+    remove secrets --selector=iam.cyoda.com/managed --all-namespaces
+    remove -f crds
   fi
   if [[ -n $operator ]]; then stop "$operator"; note 'the operator has ended'; fi
   if [[ -n $control_plane ]]; then
     stop "$control_plane"
     note 'the control plane and its data are gone'
   elif [[ -n $operator ]]; then
-    kubectl delete --ignore-not-found namespace $namespace || true
+    remove namespace $namespace
     note 'what was made in your cluster is gone'
   fi
   rm -rf "$folder"
