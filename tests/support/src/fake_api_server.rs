@@ -2,7 +2,6 @@
 //! answers, request by request, for the kinds and verbs that the operator uses; the conformance
 //! test holds it to that. It must never read the real clock or draw a random number.
 
-mod apply;
 mod builder;
 mod change;
 mod deletion;
@@ -10,12 +9,9 @@ mod failure;
 mod handler;
 mod managed_fields;
 mod object;
-mod ownership;
 mod patching;
-mod pruning;
 mod request;
 mod resource;
-mod schema;
 mod selector;
 mod storage;
 #[cfg(test)]
@@ -24,7 +20,6 @@ mod watch;
 mod write;
 
 use std::{
-    collections::BTreeMap,
     convert::Infallible,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -39,6 +34,7 @@ use kube::client::Body;
 use serde_json::Value;
 use tower::{BoxError, Service};
 
+pub(crate) use self::object::put;
 use self::storage::{Objects, State};
 pub use self::{
     builder::Builder,
@@ -218,20 +214,6 @@ impl FakeApiServer {
         self.locked().log.clone()
     }
 
-    /// Forgets the requests answered so far.
-    pub fn clear_request_log(&self) {
-        self.locked().log.clear();
-    }
-
-    /// How often each verb was asked of each resource.
-    pub fn request_counts(&self) -> BTreeMap<(Verb, String), usize> {
-        let mut counts = BTreeMap::new();
-        for record in &self.locked().log {
-            *counts.entry((record.verb, record.plural.clone())).or_default() += 1;
-        }
-        counts
-    }
-
     /// Number of gets and lists answered.
     pub fn reads(&self) -> usize {
         self.count(|verb| !verb.writes() && verb != Verb::Watch)
@@ -240,11 +222,6 @@ impl FakeApiServer {
     /// Number of writes answered, refused ones among them.
     pub fn writes(&self) -> usize {
         self.count(Verb::writes)
-    }
-
-    /// Number of watches opened.
-    pub fn watches(&self) -> usize {
-        self.count(|verb| verb == Verb::Watch)
     }
 
     fn count(&self, wanted: impl Fn(Verb) -> bool) -> usize {
@@ -279,24 +256,6 @@ impl FakeApiServer {
     /// Creates a namespace.
     pub fn add_namespace(&self, name: &str) {
         self.locked().add_namespace(name);
-    }
-
-    /// Starts the deletion of a namespace: nothing can be created in it any more.
-    pub fn terminate_namespace(&self, name: &str) {
-        let mut state = self.locked();
-        state.terminate_namespace(name, "");
-    }
-
-    /// Ends the deletion of a namespace: its content goes, then the namespace.
-    pub fn finish_namespace(&self, name: &str) {
-        let mut state = self.locked();
-        let content: Vec<_> =
-            state.objects.keys().filter(|key| key.namespace == name).cloned().collect();
-        for key in content {
-            state.remove(&key, "");
-        }
-        let key = State::key(&state.resource("namespaces"), "", name);
-        state.remove(&key, "");
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {

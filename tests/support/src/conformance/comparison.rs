@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::fake_api_server::put;
+
 /// The uids and versions of one server, in the order in which they were first seen.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -38,7 +40,9 @@ impl Names {
         if let (true, Some(metadata)) =
             (is_list, answer.get_mut("metadata").and_then(Value::as_object_mut))
         {
-            metadata.remove("resourceVersion");
+            for field in ["resourceVersion", "continue"] {
+                metadata.remove(field);
+            }
         }
         if is_list && answer["items"] == json!([]) {
             // The real list may hold nothing but what its controllers put there.
@@ -46,7 +50,7 @@ impl Names {
         }
         self.walk(&mut answer);
         if answer["kind"] == "Status" {
-            self.message(&mut answer);
+            Self::without_messages(&mut answer);
         }
         answer
     }
@@ -81,54 +85,20 @@ impl Names {
         }
     }
 
-    /// A text with ranks for uids and versions, or a dash for those that no answer has shown.
-    fn renamed(&self, text: &str) -> Value {
-        let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
-        let mut renamed = String::new();
-        let mut rest = text;
-        while let Some(start) = rest.find(is_part) {
-            let (before, from) = rest.split_at(start);
-            let (word, after) = from.split_at(from.find(|it| !is_part(it)).unwrap_or(from.len()));
-            let is_number = word.chars().all(|letter| letter.is_ascii_digit());
-            let is_version = is_number && before.ends_with('(') && after.starts_with(')');
-            let is_uid = word.len() == 36 && word.matches('-').count() == 4;
-            renamed.push_str(before);
-            renamed.push_str(match (self.uids.get(word), self.versions.get(word)) {
-                (Some(rank), _) if is_uid => rank,
-                (_, Some(rank)) if is_version => rank,
-                _ if is_uid || is_version => "-",
-                _ => word,
-            });
-            rest = after;
-        }
-        renamed.push_str(rest);
-        renamed.into()
-    }
-
-    /// Messages may quote uids, versions and times; what they quote of an object is not compared.
-    fn message(&self, status: &mut Value) {
-        status["message"] = self.renamed(status["message"].as_str().unwrap_or_default());
+    /// Clients branch on code, reason and details, not on messages.
+    fn without_messages(status: &mut Value) {
+        put(status, "message", Value::Null);
         let causes = status.pointer_mut("/details/causes").and_then(Value::as_array_mut);
-        for cause in causes.into_iter().flatten().filter_map(Value::as_object_mut) {
-            for text in cause.values_mut() {
-                *text = self.renamed(text.as_str().unwrap_or_default());
+        let Some(causes) = causes else { return };
+        for cause in causes.iter_mut() {
+            put(cause, "message", Value::Null);
+            if cause["reason"] == "FieldManagerConflict" {
+                put(cause, "field", Value::Null);
             }
         }
-        if let Some((head, errors)) =
-            status["message"].as_str().and_then(|it| it.split_once("errors:\n"))
-        {
-            let mut errors: Vec<&str> = errors.lines().collect();
-            errors.sort_unstable();
-            status["message"] = format!("{head}{}", errors.join("")).into();
-        }
-        // The server lists several causes in the random order of a Go map.
-        let causes = status.pointer_mut("/details/causes").and_then(Value::as_array_mut);
-        if let Some(causes) = causes
-            && causes.len() > 1
-        {
-            causes.sort_by_key(ToString::to_string);
-            status["message"] = "several causes".into();
-        }
+        // The server lists causes in the random order of a Go map, and some of them twice.
+        causes.sort_by_key(ToString::to_string);
+        causes.dedup();
     }
 }
 

@@ -17,13 +17,15 @@ pub(super) struct Kind {
 pub(super) const KINDS: [Kind; 3] = [
     Kind { prefix: "/api/v1", api_version: "v1", kind: "Secret", plural: "secrets" },
     Kind { prefix: "/api/v1", api_version: "v1", kind: "ConfigMap", plural: "configmaps" },
-    Kind {
-        prefix: "/apis/conformance.cyoda.com/v1",
-        api_version: "conformance.cyoda.com/v1",
-        kind: "Probe",
-        plural: "probes",
-    },
+    PROBE,
 ];
+
+const PROBE: Kind = Kind {
+    prefix: "/apis/conformance.cyoda.com/v1",
+    api_version: "conformance.cyoda.com/v1",
+    kind: "Probe",
+    plural: "probes",
+};
 
 /// Which of the known uids or versions a request names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +73,8 @@ impl Iterator for Sequence {
             22..30 => self.read(kind),
             30..35 => self.list(kind),
             35..53 => self.replace(kind),
-            53..72 => self.merge(kind),
-            72..88 => self.apply(kind),
+            53..74 => self.merge(kind),
+            74..88 => self.apply(PROBE),
             _ => self.delete(kind),
         };
         self.sign(&mut step);
@@ -110,16 +112,14 @@ impl Sequence {
         }
     }
 
-    /// The user agent and the field manager.
+    /// Sets the client and the field manager.
     fn sign(&mut self, step: &mut Step) {
         step.agent = self.one_of(&["first/1.0 (x)", "second", "third"]);
-        let writes = step.method != Method::GET;
-        if writes && step.method != Method::DELETE {
-            let is_apply = step.content_type == "application/apply-patch+yaml";
-            if self.chance(40) || (is_apply && self.chance(90)) {
-                let manager = self.one_of(&["first", "second", "fourth"]);
-                step.query.push(("fieldManager", manager.to_owned()));
-            }
+        let writes = step.method != Method::GET && step.method != Method::DELETE;
+        let is_apply = step.content_type == "application/apply-patch+yaml";
+        if is_apply || (writes && self.chance(40)) {
+            let manager = self.one_of(&["first", "second", "fourth"]);
+            step.query.push(("fieldManager", manager.to_owned()));
         }
     }
 
@@ -127,12 +127,6 @@ impl Sequence {
         let mut step = self.base(kind, Method::POST);
         step.body = self.object(kind);
         step.body["metadata"]["name"] = step.name.into();
-        if self.chance(3) {
-            step.body["metadata"]["namespace"] = "elsewhere".into();
-        }
-        if self.chance(4) {
-            step.version = Pick::Stale;
-        }
         if self.chance(4) {
             step.uid = Pick::Foreign;
         }
@@ -151,20 +145,14 @@ impl Sequence {
         let mut step = self.base(kind, Method::GET);
         step.name = "";
         if self.chance(50) {
-            let selector = self.one_of(&[
-                "l=1",
-                "l!=1",
-                "l",
-                "!l",
-                "l in (1,2)",
-                "l notin (1)",
-                "l==2,m=1",
-                "l=1,!m",
-            ]);
+            let selector = self.one_of(&["l=1", "l", "l in (1,2)", "l=2,m=1"]);
             step.query.push(("labelSelector", selector.to_owned()));
         }
         if self.chance(20) {
-            let selector = self.one_of(&["metadata.name=a", "metadata.name!=a", "type=Opaque"]);
+            let selector = match kind.kind {
+                "Secret" => self.one_of(&["metadata.name=a", "metadata.name!=a", "type=Opaque"]),
+                _ => self.one_of(&["metadata.name=a", "metadata.name!=a"]),
+            };
             step.query.push(("fieldSelector", selector.to_owned()));
         }
         step
@@ -173,7 +161,7 @@ impl Sequence {
     fn replace(&mut self, kind: Kind) -> Step {
         let mut step = self.base(kind, Method::PUT);
         step.status = kind.kind == "Probe" && self.chance(35);
-        step.version = self.one_of(&[Pick::Current, Pick::Current, Pick::Stale, Pick::Absent]);
+        step.version = self.one_of(&[Pick::Current, Pick::Current, Pick::Stale]);
         step.uid = self.one_of(&[Pick::Absent, Pick::Current, Pick::Current, Pick::Foreign]);
         step.on_top_of_last = self.chance(50);
         if step.on_top_of_last {
@@ -184,9 +172,6 @@ impl Sequence {
             if kind.kind == "Probe" && self.chance(60) {
                 step.body["status"] = self.status();
             }
-        }
-        if self.chance(2) {
-            step.body["metadata"]["name"] = "c".into();
         }
         step
     }
@@ -205,19 +190,17 @@ impl Sequence {
     fn apply(&mut self, kind: Kind) -> Step {
         let mut step = self.base(kind, Method::PATCH);
         step.content_type = "application/apply-patch+yaml";
-        step.status = kind.kind == "Probe" && self.chance(60);
-        step.body = if step.status { json!({"status": self.status()}) } else { self.object(kind) };
+        step.status = self.chance(70);
+        step.body = if step.status { json!({"status": self.status()}) } else { self.applied() };
         step.body["apiVersion"] = kind.api_version.into();
         step.body["kind"] = kind.kind.into();
         step.body["metadata"]["name"] = step.name.into();
-        if self.chance(60) {
+        if step.status || self.chance(50) {
             step.query.push(("force", "true".to_owned()));
         }
-        if self.chance(15) {
-            step.version = self.one_of(&[Pick::Current, Pick::Stale]);
-        }
-        if self.chance(15) {
-            step.uid = self.one_of(&[Pick::Current, Pick::Foreign]);
+        if step.status {
+            step.version = self.one_of(&[Pick::Absent, Pick::Current, Pick::Stale]);
+            step.uid = self.one_of(&[Pick::Absent, Pick::Current]);
         }
         step
     }

@@ -21,7 +21,6 @@ pub struct Builder {
     resources: Vec<Arc<Resource>>,
     namespaces: Vec<String>,
     clock: Clock,
-    history_limit: usize,
 }
 
 impl fmt::Debug for Builder {
@@ -32,22 +31,19 @@ impl fmt::Debug for Builder {
 
 impl Builder {
     pub(super) fn new() -> Self {
-        let custom = [
-            ("technicalusers", "TechnicalUser", true),
-            ("signingkeys", "SigningKey", false),
-            ("legalentities", "LegalEntity", false),
-        ]
-        .map(|(plural, kind, namespaced)| Resource::without_definition(plural, kind, namespaced));
+        let custom =
+            [("technicalusers", "TechnicalUser", true), ("signingkeys", "SigningKey", false)].map(
+                |(plural, kind, namespaced)| Resource::without_definition(plural, kind, namespaced),
+            );
         let start = Timestamp::new(1_767_225_600, 0).expect("2026-01-01 is a time");
         Self {
             resources: Resource::built_ins().into_iter().chain(custom).map(Arc::new).collect(),
             namespaces: vec!["default".to_owned()],
             clock: Arc::new(move || start),
-            history_limit: 10_000,
         }
     }
 
-    /// Serves the kind of a `CustomResourceDefinition`: defaults, pruning, types and status.
+    /// Serves the kind of a `CustomResourceDefinition`: its defaults and its status.
     #[must_use]
     pub fn crd(mut self, definition: &Value) -> Self {
         for resource in Resource::of_definition(definition) {
@@ -71,13 +67,6 @@ impl Builder {
         self
     }
 
-    /// How many changes watches can replay before they get 410.
-    #[must_use]
-    pub fn history_limit(mut self, changes: usize) -> Self {
-        self.history_limit = changes;
-        self
-    }
-
     /// The server, without objects but the namespaces.
     pub fn build(self) -> FakeApiServer {
         let mut state = State {
@@ -85,7 +74,6 @@ impl Builder {
             objects: Objects::new(),
             revision: 1,
             history: VecDeque::new(),
-            history_limit: self.history_limit,
             compacted: 0,
             frozen_at: None,
             epoch: 0,

@@ -62,7 +62,7 @@ impl<'a> View<'a> {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         };
-        self.objects.get(&key).map(|stored| stored.object.as_ref())
+        self.objects.get(&key).map(AsRef::as_ref)
     }
 
     /// Every object of a resource, by namespace and name.
@@ -81,6 +81,6 @@ impl<'a> View<'a> {
                 move |(key, _)| key.resource.starts_with(&plural)
             })
             .filter(move |(key, _)| key.resource.split('.').next() == Some(plural.as_str()))
-            .map(|(key, stored)| (key, stored.object.as_ref()))
+            .map(|(key, object)| (key, object.as_ref()))
     }
 }

@@ -1,81 +1,79 @@
-//! Deletion.
+//! Deletion, on request and of what has lost its owners.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
 
 use super::{
-    failure::Failure, failure::details, handler::Answer, request::Call, resource::Resource,
-    storage::State,
+    failure::{Failure, details},
+    handler::Answer,
+    request::Call,
+    storage::{Key, State},
 };
 
 impl State {
     pub(crate) fn delete(&mut self, call: &Call) -> Result<Answer, Failure> {
-        let options = options(call)?;
+        let wanted = if call.body.is_empty() { json!({}) } else { call.json()? };
+        let existing = self.existing(call)?;
+        for field in ["uid", "resourceVersion"] {
+            let wanted = &wanted["preconditions"][field];
+            if !wanted.is_null() && *wanted != existing["metadata"][field] {
+                return Err(Failure::other_object(&call.resource, &call.name));
+            }
+        }
         let key = Self::key(&call.resource, &call.namespace, &call.name);
-        let existing = self.objects.get(&key).map(|stored| Arc::clone(&stored.object));
-        let existing = existing.ok_or_else(|| Failure::not_found(&call.resource, &call.name))?;
-        check_preconditions(call, &options["preconditions"], &existing)?;
-        if call.resource.plural == "namespaces" {
-            self.terminate_namespace(&call.name, &call.agent);
-            let object = self.objects.get(&key).map(|stored| Arc::clone(&stored.object));
-            return Ok(Answer::Object(200, object.unwrap_or(existing)));
+        self.delete_stored(&key, &call.agent);
+        if let Some(held) = self.objects.get(&key) {
+            return Ok(Answer::Object(200, Arc::clone(held)));
         }
-        match self.delete_stored(&key, &call.agent) {
-            Some((object, true)) => Ok(Answer::Plain(deleted(&call.resource, &object))),
-            Some((object, false)) => Ok(Answer::Object(200, object)),
-            None => Err(Failure::not_found(&call.resource, &call.name)),
+        let mut details = details(&call.resource, &call.name, &call.resource.plural);
+        details["uid"] = existing["metadata"]["uid"].clone();
+        Ok(Answer::Plain(json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+            "details": details
+        })))
+    }
+
+    /// Deletes objects all of whose owners are gone, until none is left.
+    pub(crate) fn collect_garbage(&mut self) {
+        loop {
+            let metadata = || self.objects.iter().map(|(key, object)| (key, &object["metadata"]));
+            let uids: BTreeSet<&str> =
+                metadata().filter_map(|(_, metadata)| metadata["uid"].as_str()).collect();
+            let is_gone = |owner: &Value| owner["uid"].as_str().is_none_or(|it| !uids.contains(it));
+            let is_orphan = |metadata: &Value| {
+                let owners = metadata["ownerReferences"].as_array().filter(|all| !all.is_empty());
+                metadata["deletionTimestamp"].is_null()
+                    && owners.is_some_and(|owners| owners.iter().all(is_gone))
+            };
+            let orphans: Vec<Key> = metadata()
+                .filter(|(_, metadata)| is_orphan(metadata))
+                .map(|(key, _)| key.clone())
+                .collect();
+            if orphans.is_empty() {
+                return;
+            }
+            for key in orphans {
+                self.delete_stored(&key, "");
+            }
         }
     }
 
-    pub(crate) fn terminate_namespace(&mut self, name: &str, agent: &str) {
-        let key = Self::key(&self.resource("namespaces"), "", name);
-        let Some(stored) = self.objects.get(&key) else {
-            return;
-        };
-        let mut object = stored.object.as_ref().clone();
-        if !object["metadata"]["deletionTimestamp"].is_null() {
-            return;
-        }
-        object["metadata"]["deletionTimestamp"] = self.now().into();
-        object["status"]["phase"] = "Terminating".into();
-        self.store(key, object, agent);
-    }
-}
-
-fn options(call: &Call) -> Result<Value, Failure> {
-    if call.body.is_empty() { Ok(json!({})) } else { call.json() }
-}
-
-/// The body of a successful deletion.
-fn deleted(resource: &Resource, object: &Value) -> Value {
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let mut details = details(resource, name, &resource.plural);
-    details["uid"] = object["metadata"]["uid"].clone();
-    json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": details
-    })
-}
-
-fn check_preconditions(call: &Call, wanted: &Value, existing: &Value) -> Result<(), Failure> {
-    let found = |field: &str| existing["metadata"][field].as_str().unwrap_or_default();
-    let checks = [
-        ("uid", "UID", "The object might have been deleted and then recreated"),
-        ("resourceVersion", "ResourceVersion", "The object might have been modified"),
-    ];
-    for (field, shown, hint) in checks {
-        let Some(wanted) = wanted[field].as_str() else {
-            continue;
-        };
-        let found = found(field);
-        if wanted != found {
-            let text = format!(
-                "the {shown} in the precondition ({wanted}) does not match the {shown} in record \
-                 ({found}). {hint}"
-            );
-            return Err(Failure::other_object(&call.resource, &call.name, &text));
+    /// Deletes at once, or marks as being deleted where finalizers hold the object.
+    fn delete_stored(&mut self, key: &Key, agent: &str) {
+        let Some(existing) = self.objects.get(key) else { return };
+        let metadata = &existing["metadata"];
+        if metadata["finalizers"].as_array().is_none_or(Vec::is_empty) {
+            self.remove(key, agent);
+        } else if metadata["deletionTimestamp"].is_null() {
+            let mut marked = existing.as_ref().clone();
+            let metadata = &mut marked["metadata"];
+            metadata["deletionTimestamp"] = self.now().into();
+            metadata["deletionGracePeriodSeconds"] = 0.into();
+            if let Some(generation) = metadata["generation"].as_i64() {
+                metadata["generation"] = (generation + 1).into();
+            }
+            self.store(key.clone(), marked, agent);
         }
     }
-    Ok(())
 }

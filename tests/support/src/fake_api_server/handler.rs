@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::{
     RequestRecord, ResponseBody,
-    failure::{Attempt, Failure},
+    failure::Failure,
     full_body,
     request::{Call, Verb},
-    storage::{Objects, State},
+    storage::State,
     watch::{Selection, Watch, metadata_of},
 };
 
@@ -48,7 +48,6 @@ pub(crate) fn answer(
             let mut response = Response::new(full_body(&failure.body()));
             *response.status_mut() =
                 http::StatusCode::from_u16(failure.code).expect("codes of failures are valid");
-            response.headers_mut().extend(failure.headers());
             response
         }
     };
@@ -78,18 +77,12 @@ fn check_rights(state: &State, call: &Call) -> Result<(), Failure> {
         return Ok(());
     }
     let verb = call.verb.to_string();
-    let attempt = Attempt {
-        user: &call.agent,
-        verb: &verb,
-        subresource: &call.subresource,
-        namespace: &call.namespace,
-    };
-    Err(Failure::no_right(&call.resource, &call.name, &attempt))
+    Err(Failure::no_right(&call.resource, &call.agent, &verb, &call.namespace))
 }
 
 fn dispatch(state: &mut State, shared: &Arc<Mutex<State>>, call: &Call) -> Result<Answer, Failure> {
     match call.verb {
-        Verb::Get => get(state, call),
+        Verb::Get => state.existing(call).map(|object| Answer::Object(200, object)),
         Verb::List => list(state, call).map(Answer::Plain),
         Verb::Watch => Watch::open(call, state, shared).map(Box::new).map(Answer::Watch),
         Verb::Create => state.create(call),
@@ -115,67 +108,21 @@ fn dress(answer: Answer, metadata_only: bool) -> Response<ResponseBody> {
     }
 }
 
-/// Reads at resourceVersion 0 are answered from the server's watch cache, which may lag.
-fn objects_for(state: &State, call: &Call) -> Result<Option<(Objects, u64)>, Failure> {
-    match call.parameter("resourceVersion") {
-        None => Ok(None),
-        Some("0") => Ok(state.frozen_at.map(|revision| (state.objects_at(revision), revision))),
-        Some(text) => {
-            let wanted: u64 = text.parse().map_err(|_| {
-                Failure::bad_request(format!("invalid resource version \"{text}\""))
-            })?;
-            if wanted > state.revision {
-                return Err(Failure::too_large_version(wanted, state.revision));
-            }
-            if call.parameter("resourceVersionMatch") != Some("Exact") {
-                return Ok(None);
-            }
-            if wanted < state.compacted {
-                return Err(Failure::expired(&format!(
-                    "The resourceVersion for the provided list is too old ({wanted})."
-                )));
-            }
-            Ok(Some((state.objects_at(wanted), wanted)))
-        }
-    }
-}
-
-fn get(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let past = objects_for(state, call)?;
-    let objects = past.as_ref().map_or(&state.objects, |(objects, _)| objects);
-    let key = State::key(&call.resource, &call.namespace, &call.name);
-    let found = objects.get(&key).ok_or_else(|| Failure::not_found(&call.resource, &call.name))?;
-    Ok(Answer::Object(200, Arc::clone(&found.object)))
-}
-
 fn list(state: &State, call: &Call) -> Result<Value, Failure> {
-    let selection = Selection::of(call)?;
     let page = Page::of(call)?;
-    let past = match &page.revision {
-        Some(revision) if *revision < state.compacted => {
-            return Err(Failure::expired(CONTINUE_IS_TOO_OLD));
-        }
-        Some(revision) => Some((state.objects_at(*revision), *revision)),
-        None => objects_for(state, call)?,
-    };
-    let (objects, revision) =
-        past.as_ref().map_or((&state.objects, state.revision), |(all, at)| (all, *at));
-    let all = selection.of_objects(objects);
-    let rest: Vec<_> = all.into_iter().filter(|object| page.is_after(object)).collect();
-    let limit = page.limit.unwrap_or(rest.len());
-    let shown = rest.get(..limit.min(rest.len())).unwrap_or_default();
-    let remaining = rest.len() - shown.len();
-    let mut metadata = json!({"resourceVersion": revision.to_string()});
-    if call.resource.custom && !call.metadata_only {
-        metadata["continue"] = "".into();
+    // A list at resourceVersion 0 is answered from the server's watch cache, which may lag.
+    let cached = state.frozen_at.filter(|_| call.parameter("resourceVersion") == Some("0"));
+    let revision = page.revision.or(cached).unwrap_or(state.revision);
+    if revision < state.compacted {
+        return Err(Failure::expired());
     }
-    if let (Some(last), true) = (shown.last(), remaining > 0) {
+    let objects = state.objects_at(revision);
+    let all = Selection::of(call).of_objects(&objects);
+    let rest: Vec<_> = all.into_iter().filter(|object| page.is_after(object)).collect();
+    let shown = &rest[..page.limit.unwrap_or(rest.len()).min(rest.len())];
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if let Some(last) = shown.last().filter(|_| shown.len() < rest.len()) {
         metadata["continue"] = Page::token(revision, last).into();
-        let unfiltered =
-            ["labelSelector", "fieldSelector"].iter().all(|key| call.parameter(key).is_none());
-        if unfiltered {
-            metadata["remainingItemCount"] = remaining.into();
-        }
     }
     let (api_version, kind) = if call.metadata_only {
         ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList".to_owned())
@@ -242,6 +189,3 @@ impl Page {
         after.is_none_or(|(namespace, name)| Self::position(object) > (namespace, name))
     }
 }
-
-const CONTINUE_IS_TOO_OLD: &str = "The provided continue parameter is too old to display a \
-    consistent list result. You can start a new list without the continue parameter.";

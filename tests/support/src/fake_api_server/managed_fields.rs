@@ -1,4 +1,5 @@
-//! Who owns which field: the rules of structured-merge-diff, as far as clients can see them.
+//! Who owns which field: the rules of structured-merge-diff without schemas. Lists are owned as a whole,
+//! except for owner references and finalizers.
 //!
 //! A field set is a set of paths. Elements are written as in `FieldsV1`: `f:data`, `k:{"uid":"u"}`,
 //! `v:"x"`. A container is a member of its own only where something added it as a whole.
@@ -10,7 +11,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::schema::{ListType, Node};
+use super::{request::Call, storage::State};
 
 pub(crate) type Path = Vec<String>;
 pub(crate) type FieldSet = BTreeSet<Path>;
@@ -34,157 +35,100 @@ impl Owner {
             && self.subresource == other.subresource
             && (self.operation == "Apply" || self.api_version == other.api_version)
     }
-
-    /// The owner in the words of a conflict.
-    pub(crate) fn described(&self) -> String {
-        let mut text = format!("\"{}\"", self.manager);
-        if !self.subresource.is_empty() {
-            text = format!("{text} with subresource \"{}\"", self.subresource);
-        }
-        if self.operation == "Update" {
-            text = format!("{text} using {}", self.api_version);
-        }
-        text
-    }
 }
 
-/// What differs between two objects.
+/// The fields that a write changed.
 #[derive(Debug, Default)]
-pub(crate) struct Comparison {
-    pub(crate) added: FieldSet,
-    pub(crate) modified: FieldSet,
+pub(crate) struct Changes {
+    /// Fields with a new value, and new containers.
+    pub(crate) taken: FieldSet,
     pub(crate) removed: FieldSet,
 }
 
-impl Comparison {
-    /// Compares, leaving out what `is_tracked` does not hold for.
-    pub(crate) fn of(
-        schema: Node<'_>,
-        old: &Value,
-        new: &Value,
-        is_tracked: impl Fn(&Path) -> bool,
-    ) -> Self {
-        let mut comparison = Self::default();
-        comparison.descend(schema, Some(old), Some(new), &mut Vec::new());
-        for set in [&mut comparison.added, &mut comparison.modified, &mut comparison.removed] {
-            set.retain(&is_tracked);
-        }
-        comparison
-    }
+/// Compares, leaving out what `is_tracked` does not hold for.
+pub(crate) fn changes(old: &Value, new: &Value, is_tracked: impl Fn(&Path) -> bool) -> Changes {
+    let mut changes = Changes::default();
+    changes.descend(Some(old), Some(new), &mut Vec::new());
+    changes.taken.retain(&is_tracked);
+    changes.removed.retain(&is_tracked);
+    changes
+}
 
-    /// Whether the field has a new value.
-    pub(crate) fn changes(&self, path: &Path) -> bool {
-        self.modified.contains(path) || self.added.contains(path)
-    }
-
-    fn descend(
-        &mut self,
-        schema: Node<'_>,
-        old: Option<&Value>,
-        new: Option<&Value>,
-        path: &mut Path,
-    ) {
-        let children = match (container(schema, old), container(schema, new)) {
-            (None, None) => None,
-            (old_items, new_items) => {
-                // A leaf turned container, or the other way round, changes as a whole.
-                let is_torn = |value: Option<&Value>, items: &Option<_>| {
-                    value.is_some_and(|value| !value.is_null()) && items.is_none()
-                };
-                let torn = is_torn(old, &old_items) || is_torn(new, &new_items);
-                let old_items = old_items.unwrap_or_default();
-                let new_items = new_items.unwrap_or_default();
-                let both_empty = old_items.is_empty() && new_items.is_empty();
-                (!torn && !both_empty).then_some((old_items, new_items))
-            }
-        };
-        let Some((old_items, new_items)) = children else {
-            match (old, new) {
-                (None, Some(_)) => self.added.insert(path.clone()),
-                (Some(_), None) => self.removed.insert(path.clone()),
-                (Some(old), Some(new)) if old != new => self.modified.insert(path.clone()),
-                _ => false,
-            };
-            return;
-        };
+impl Changes {
+    fn descend(&mut self, old: Option<&Value>, new: Option<&Value>, path: &mut Path) {
+        let (old_items, new_items) = (container(path, old), container(path, new));
+        // A leaf turned container, or the other way round, changes as a whole.
+        let is_torn = (old.is_some() && old_items.is_none() && new_items.is_some())
+            || (new.is_some() && new_items.is_none() && old_items.is_some());
+        let is_leaf = is_torn || (old_items.is_none() && new_items.is_none());
+        let (old_items, new_items) =
+            if is_leaf { Default::default() } else { (old_items, new_items) };
+        let (old_items, new_items) = (old_items.unwrap_or_default(), new_items.unwrap_or_default());
         let names: BTreeSet<&String> = old_items.keys().chain(new_items.keys()).collect();
         for name in names {
-            let (old, new) = (old_items.get(name), new_items.get(name));
-            let child = new.or(old).map_or(Node(None), |(_, schema)| *schema);
             path.push(name.clone());
-            self.descend(child, old.map(|(it, _)| *it), new.map(|(it, _)| *it), path);
+            self.descend(old_items.get(name).copied(), new_items.get(name).copied(), path);
             path.pop();
         }
         match (old, new) {
-            (None, Some(_)) if !path.is_empty() => self.added.insert(path.clone()),
-            (Some(_), None) if !path.is_empty() => self.removed.insert(path.clone()),
+            (None, Some(_)) => self.taken.insert(path.clone()),
+            (Some(_), None) => self.removed.insert(path.clone()),
+            (Some(old), Some(new)) if is_leaf && old != new => self.taken.insert(path.clone()),
             _ => false,
         };
     }
 }
 
-type Children<'a> = BTreeMap<String, (&'a Value, Node<'a>)>;
-
 /// The parts of a value that are owned one by one; nothing for leaves.
-fn container<'a>(schema: Node<'a>, value: Option<&'a Value>) -> Option<Children<'a>> {
-    match value? {
-        Value::Object(fields) if !schema.is_atomic_map() => Some(
-            fields
-                .iter()
-                .map(|(name, child)| (format!("f:{name}"), (child, schema.field(name))))
-                .collect(),
-        ),
-        Value::Array(items) => {
-            let keyed = |item: &Value| element(&schema.list_type(), item);
-            let known: Option<Vec<String>> = items.iter().map(keyed).collect();
-            match schema.list_type() {
-                ListType::Atomic => None,
-                ListType::Set | ListType::Map(_) => {
-                    let items = items.iter().map(|item| (item, schema.items()));
-                    Some(known?.into_iter().zip(items).collect())
-                }
-            }
+fn container<'a>(path: &Path, value: Option<&'a Value>) -> Option<BTreeMap<String, &'a Value>> {
+    let is_metadata = path.len() == 2 && path[0] == "f:metadata";
+    let list = path.last().filter(|_| is_metadata).map(String::as_str);
+    match (list, value?) {
+        (Some("f:ownerReferences"), Value::Array(items)) => {
+            let key = |item: &Value| format!("k:{}", json!({"uid": item["uid"]}));
+            Some(items.iter().map(|item| (key(item), item)).collect())
         }
-        Value::Object(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            None
+        (Some("f:finalizers"), Value::Array(items)) => {
+            Some(items.iter().map(|item| (format!("v:{item}"), item)).collect())
         }
-    }
-}
-
-/// How an item of a list is addressed.
-pub(crate) fn element(list_type: &ListType, item: &Value) -> Option<String> {
-    match list_type {
-        ListType::Atomic => None,
-        ListType::Set => Some(format!("v:{item}")),
-        ListType::Map(keys) => {
-            let named: Map<String, Value> =
-                keys.iter().filter_map(|key| Some((key.clone(), item.get(key)?.clone()))).collect();
-            Some(format!("k:{}", Value::Object(named)))
+        (_, Value::Object(fields)) if !path.last().is_some_and(|name| name.starts_with("k:")) => {
+            Some(fields.iter().map(|(name, child)| (format!("f:{name}"), child)).collect())
         }
+        _ => None,
     }
 }
 
 /// The fields that an applied configuration speaks of.
-pub(crate) fn field_set(schema: Node<'_>, value: &Value) -> FieldSet {
+pub(crate) fn field_set(value: &Value) -> FieldSet {
     let mut set = FieldSet::new();
-    collect(schema, value, &mut Vec::new(), &mut set);
+    collect(value, &mut Vec::new(), &mut set);
     set
 }
 
-fn collect(schema: Node<'_>, value: &Value, path: &mut Path, set: &mut FieldSet) {
-    let Some(children) = container(schema, Some(value)) else {
+fn collect(value: &Value, path: &mut Path, set: &mut FieldSet) {
+    let children = container(path, Some(value)).unwrap_or_default();
+    if children.is_empty() {
         set.insert(path.clone());
+    }
+    for (name, child) in children {
+        path.push(name);
+        collect(child, path, set);
+        path.pop();
+    }
+}
+
+/// Removes a field, and each container that it leaves empty. A container with content stays.
+pub(crate) fn remove(value: &mut Value, path: &[String]) {
+    let (Some((name, below)), Some(fields)) = (path.split_first(), value.as_object_mut()) else {
         return;
     };
-    for (name, (child, child_schema)) in children {
-        let declared = name.strip_prefix("f:").is_some_and(|field| schema.declares(field));
-        let is_empty = child.is_null() || child.as_object().is_some_and(Map::is_empty);
-        path.push(name);
-        collect(child_schema, child, path, set);
-        if !declared || is_empty {
-            set.insert(path.clone());
+    let name = name.trim_start_matches("f:");
+    if let Some(child) = fields.get_mut(name) {
+        remove(child, below);
+        let is_leaf = below.is_empty() && !child.is_object();
+        if is_leaf || child.as_object().is_some_and(Map::is_empty) {
+            fields.remove(name);
         }
-        path.pop();
     }
 }
 
@@ -207,52 +151,49 @@ pub(crate) fn is_owned_by_clients(path: &Path) -> bool {
     }
 }
 
-/// Owners after an update by `actor`, whose own set of fields is ignored: it takes what it changed.
-pub(crate) fn after_update(
-    mut owners: Vec<Owner>,
-    comparison: &Comparison,
-    actor: Owner,
-) -> Vec<Owner> {
-    let taken: FieldSet = comparison.added.union(&comparison.modified).cloned().collect();
-    for owner in &mut owners {
-        owner.fields.retain(|path| !taken.contains(path) && !comparison.removed.contains(path));
+/// Which fields a request can come to own: status through /status alone, the rest elsewhere.
+pub(crate) fn tracked(call: &Call) -> impl Fn(&Path) -> bool + use<> {
+    let (has_status, is_status) = (call.resource.custom, call.is_status());
+    move |path: &Path| {
+        let leads_there = path.first().is_some_and(|name| name == "f:status");
+        is_owned_by_clients(path) && (!has_status || leads_there == is_status)
     }
-    if !taken.is_empty() {
+}
+
+impl State {
+    /// Makes the requester own what differs between `old` and `new`.
+    pub(crate) fn own(&self, call: &Call, old: &Value, new: &mut Value) {
+        let is_reset = new["metadata"]["managedFields"] == json!([{}]);
+        let mut owners = if is_reset { Vec::new() } else { decode(old) };
+        // An object that is not tracked stays so.
+        if owners.is_empty() && !old["metadata"]["uid"].is_null() {
+            return encode(new, owners);
+        }
+        let Changes { taken, removed } = changes(old, new, tracked(call));
+        let actor = self.actor(call, "Update");
+        for owner in &mut owners {
+            owner.fields.retain(|path| !taken.contains(path) && !removed.contains(path));
+        }
         match owners.iter_mut().find(|owner| owner.is(&actor)) {
+            _ if taken.is_empty() => {}
             Some(owner) => {
                 owner.fields.extend(taken);
                 owner.time = actor.time;
             }
             None => owners.push(Owner { fields: taken, ..actor }),
         }
+        owners.retain(|owner| !owner.fields.is_empty());
+        encode(new, owners);
     }
-    owners.retain(|owner| !owner.fields.is_empty());
-    cap_updaters(&mut owners);
-    owners
-}
 
-/// The server merges the oldest updaters into one when there are more than ten.
-fn cap_updaters(owners: &mut Vec<Owner>) {
-    const LIMIT: usize = 10;
-    const BUCKET: &str = "ancient-changes";
-    loop {
-        let mut updaters: Vec<usize> =
-            (0..owners.len()).filter(|index| owners[*index].operation == "Update").collect();
-        if updaters.len() <= LIMIT {
-            return;
-        }
-        updaters.retain(|index| owners[*index].manager != BUCKET);
-        let oldest =
-            updaters.into_iter().min_by(|left, right| owners[*left].time.cmp(&owners[*right].time));
-        let Some(oldest) = oldest else { return };
-        let mut moved = owners.remove(oldest);
-        BUCKET.clone_into(&mut moved.manager);
-        match owners.iter_mut().find(|owner| owner.is(&moved)) {
-            Some(bucket) => {
-                bucket.fields.extend(moved.fields);
-                bucket.time = bucket.time.clone().max(moved.time);
-            }
-            None => owners.push(moved),
+    pub(crate) fn actor(&self, call: &Call, operation: &str) -> Owner {
+        Owner {
+            manager: call.manager(),
+            operation: operation.to_owned(),
+            api_version: call.resource.api_version(),
+            subresource: call.subresource.clone(),
+            time: Some(self.now()),
+            fields: FieldSet::new(),
         }
     }
 }
@@ -326,17 +267,6 @@ pub(crate) fn encode(object: &mut Value, mut owners: Vec<Owner>) {
         })
         .collect();
     metadata.insert("managedFields".to_owned(), entries.into());
-}
-
-/// Keeps the times of `old` where nothing but times differs, so that they alone make no version.
-/// Like the server it compares entry by entry: times that change the order make a version.
-pub(crate) fn keep_times(new: &mut Value, old: &Value) {
-    let timeless = |object: &Value| -> Vec<Owner> {
-        decode(object).into_iter().map(|owner| Owner { time: None, ..owner }).collect()
-    };
-    if timeless(new) == timeless(old) && !old["metadata"]["managedFields"].is_null() {
-        new["metadata"]["managedFields"] = old["metadata"]["managedFields"].clone();
-    }
 }
 
 fn server_order(left: &Owner, right: &Owner) -> Ordering {

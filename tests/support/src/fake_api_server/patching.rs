@@ -1,117 +1,75 @@
-//! PATCH in its two kinds.
+//! PATCH in the two kinds that the operator and its users send.
 
-use std::sync::Arc;
-
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
-    apply::{Application, merge_patch},
-    failure::{Failure, FieldError},
+    failure::Failure,
     handler::Answer,
-    managed_fields,
-    object::{Defaults, decode},
-    ownership::{blank, tracked},
+    managed_fields::{self, FieldSet, Owner},
+    object::{decode, merge_patch},
     request::Call,
-    schema::Node,
-    storage::{State, Stored},
-    write::has_managed_fields,
+    storage::State,
 };
 
 impl State {
     pub(crate) fn patch(&mut self, call: &Call) -> Result<Answer, Failure> {
-        let existing = self.existing(call);
-        if call.content_type == "application/apply-patch+yaml" {
-            return self.apply(call, existing.as_ref());
-        }
         let patch = call.json()?;
-        let existing = existing.ok_or_else(|| Failure::not_found(&call.resource, &call.name))?;
-        let mut object = existing.object.as_ref().clone();
-        if call.content_type != "application/merge-patch+json" {
-            return Err(Failure::unsupported_media_type(&call.content_type));
+        if call.content_type == "application/apply-patch+yaml" {
+            return self.apply(call, &patch);
         }
+        let existing = self.existing(call)?;
+        let mut object = existing.as_ref().clone();
         merge_patch(&mut object, &patch);
-        let object = decode(&call.resource, object, Defaults::Fill)?;
-        self.finish(call, &existing, object, None)
+        self.finish(call, &existing, decode(&call.resource, object), None)
     }
 
-    fn apply(&mut self, call: &Call, existing: Option<&Stored>) -> Result<Answer, Failure> {
-        let resource = &call.resource;
-        let wanted = configuration(call)?;
-        let live = match existing {
-            Some(existing) => existing.object.as_ref().clone(),
-            None if call.is_status() => return Err(Failure::not_found(resource, &call.name)),
-            None => {
-                check_no_uid(call, &wanted)?;
-                blank(call, &wanted)
-            }
+    /// Replaces what the manager applied before. Lists are replaced as a whole.
+    fn apply(&mut self, call: &Call, wanted: &Value) -> Result<Answer, Failure> {
+        let existing = self.existing(call);
+        let live = match &existing {
+            Ok(existing) => existing.as_ref().clone(),
+            Err(absent) if call.is_status() => return Err(absent.clone()),
+            Err(_) => json!({"metadata": {"name": call.name}}),
         };
-        let application = Application {
-            schema: Node(Some(&resource.schema)),
-            live: &live,
-            wanted: &wanted,
-            actor: self.actor(call, "Apply"),
-            force: call.parameter("force") == Some("true"),
-        };
-        let mut owners = managed_fields::decode(&live);
-        if owners.is_empty() {
-            owners = self.before_first_apply(call, &live);
+        let is_tracked = managed_fields::tracked(call);
+        let fields: FieldSet =
+            managed_fields::field_set(wanted).into_iter().filter(&is_tracked).collect();
+        let actor = Owner { fields: fields.clone(), ..self.actor(call, "Apply") };
+        let mut others = managed_fields::decode(&live);
+        if others.is_empty() && existing.is_ok() {
+            let fields = managed_fields::changes(&json!({}), &live, &is_tracked).taken;
+            let manager = "before-first-apply".to_owned();
+            others.push(Owner { manager, fields, ..self.actor(call, "Update") });
         }
-        let (merged, owners) = application.run(owners, tracked(call))?;
-        let mut object = decode(resource, merged.clone(), Defaults::AfterApply)?;
-        let hidden = hidden_metadata(call, &merged, &object);
-        managed_fields::encode(&mut object, owners.clone());
-        let mut answer = match existing {
-            Some(existing) => self.finish(call, existing, object, Some(owners)),
-            None => self.insert(call, object),
-        }?;
-        let key = Self::key(resource, &call.namespace, &call.name);
-        match (self.objects.get_mut(&key), &mut answer) {
-            _ if hidden.is_empty() => {}
-            (Some(stored), _) => stored.is_stored_differently = true,
-            // Released by this apply: the answer does not come from the store, and hides nothing.
-            (None, Answer::Object(_, object)) => {
-                for (field, value) in hidden {
-                    Arc::make_mut(object)["metadata"][field] = value;
-                }
+        let own = others.iter().position(|owner| owner.is(&actor)).map(|at| others.remove(at));
+
+        let mut merged = live.clone();
+        let last = own.iter().flat_map(|own| &own.fields);
+        for path in last.filter(|path| !fields.contains(*path)) {
+            if !others.iter().any(|other| other.fields.contains(path)) {
+                managed_fields::remove(&mut merged, path);
             }
-            (None, Answer::Plain(_) | Answer::Watch(_)) => {}
         }
-        Ok(answer)
+        merge_patch(&mut merged, wanted);
+        let changes = managed_fields::changes(&live, &merged, &is_tracked);
+        for other in &mut others {
+            let before = other.fields.len();
+            other.fields.retain(|path| !changes.taken.contains(path));
+            if other.fields.len() < before && call.parameter("force") != Some("true") {
+                return Err(Failure::apply_conflict());
+            }
+            other.fields.retain(|path| !changes.removed.contains(path));
+        }
+        // An apply that changes no value leaves the time alone.
+        let is_idle = changes.taken.is_empty() && changes.removed.is_empty();
+        let time = if is_idle { own.and_then(|own| own.time) } else { actor.time.clone() };
+        let owners = others.into_iter().chain([Owner { time, ..actor }]);
+        let owners: Vec<Owner> = owners.filter(|owner| !owner.fields.is_empty()).collect();
+        let mut object = decode(&call.resource, merged);
+        if let Ok(existing) = existing {
+            return self.finish(call, &existing, object, Some(owners));
+        }
+        managed_fields::encode(&mut object, owners);
+        self.insert(call, object)
     }
-}
-
-/// What an apply says.
-fn configuration(call: &Call) -> Result<Value, Failure> {
-    if call.parameter("fieldManager").is_none() {
-        let error = FieldError::required("fieldManager", "is required for apply patch");
-        return Err(Failure::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
-    }
-    let wanted = decode(&call.resource, call.json()?, Defaults::Leave)?;
-    if has_managed_fields(&wanted) {
-        return Err(Failure::bad_request("metadata.managedFields must be nil"));
-    }
-    Ok(wanted)
-}
-
-/// An apply that names a uid cannot create.
-fn check_no_uid(call: &Call, wanted: &Value) -> Result<(), Failure> {
-    let Some(uid) = wanted["metadata"]["uid"].as_str() else {
-        return Ok(());
-    };
-    let text = format!(
-        "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-    );
-    Err(Failure::conflict(&call.resource, &call.name, &text))
-}
-
-/// Empty metadata of a custom kind: it is stored, but not shown.
-fn hidden_metadata(call: &Call, merged: &Value, shown: &Value) -> Vec<(&'static str, Value)> {
-    if !call.resource.custom || call.is_status() {
-        return Vec::new();
-    }
-    ["labels", "annotations", "finalizers", "ownerReferences"]
-        .into_iter()
-        .filter(|field| shown["metadata"].get(field).is_none())
-        .filter_map(|field| Some((field, merged["metadata"].get(field)?.clone())))
-        .collect()
 }

@@ -125,16 +125,12 @@ impl Call {
 
     /// The name under which changed fields are owned.
     pub(crate) fn manager(&self) -> String {
-        let named = self.parameter("fieldManager").unwrap_or(&self.agent);
-        if named.is_empty() { "unknown".to_owned() } else { named.to_owned() }
+        self.parameter("fieldManager").unwrap_or(&self.agent).to_owned()
     }
 
     pub(crate) fn json(&self) -> Result<Value, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            Failure::bad_request(format!(
-                "{} in version \"{}\" cannot be handled as a {}: {error}",
-                self.resource.kind, self.resource.version, self.resource.kind
-            ))
+            Failure::bad_request(format!("the body is no {}: {error}", self.resource.kind))
         })
     }
 }
@@ -155,11 +151,7 @@ impl Target {
             _ => return Err(Failure::no_such_path()),
         };
         let (namespace, rest) = match rest {
-            ["namespaces", namespace, rest @ ..]
-                if !rest.is_empty() && !matches!(rest, ["status" | "finalize"]) =>
-            {
-                (*namespace, rest)
-            }
+            ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
             other => ("", other),
         };
         let (plural, name, subresource) = match rest {
@@ -174,8 +166,7 @@ impl Target {
                 resource.group == group && resource.version == version && resource.plural == plural
             })
             .ok_or_else(Failure::no_such_path)?;
-        let known =
-            subresource.is_empty() || (subresource == "status" && resource.status_subresource);
+        let known = subresource.is_empty() || (subresource == "status" && resource.custom);
         let addressed = namespace.is_empty() || resource.namespaced;
         let complete = name.is_empty() || !resource.namespaced || !namespace.is_empty();
         if !known || !addressed || !complete {

@@ -24,15 +24,6 @@ pub(crate) struct Key {
     pub(crate) name: String,
 }
 
-/// One stored object, as readers see it.
-#[derive(Debug, Clone)]
-pub(crate) struct Stored {
-    pub(crate) object: Arc<Value>,
-    /// What is stored is not what is shown, as with a default status: the next write stores the
-    /// object, even when it changes nothing else.
-    pub(crate) is_stored_differently: bool,
-}
-
 /// A change that watches can replay.
 #[derive(Debug, Clone)]
 pub(crate) struct Recorded {
@@ -42,8 +33,12 @@ pub(crate) struct Recorded {
     pub(crate) new: Option<Arc<Value>>,
 }
 
-pub(crate) type Objects = BTreeMap<Key, Stored>;
+/// Every stored object, as readers see it.
+pub(crate) type Objects = BTreeMap<Key, Arc<Value>>;
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How many changes watches can replay.
+const HISTORY: usize = 10_000;
 
 /// The whole server, under one lock.
 pub(crate) struct State {
@@ -51,7 +46,6 @@ pub(crate) struct State {
     pub(crate) objects: Objects,
     pub(crate) revision: u64,
     pub(crate) history: VecDeque<Recorded>,
-    pub(crate) history_limit: usize,
     /// Changes up to this revision can no longer be replayed.
     pub(crate) compacted: u64,
     /// Watches show nothing newer than this.
@@ -105,15 +99,14 @@ impl State {
         let revision = self.next_revision();
         object["metadata"]["resourceVersion"] = revision.to_string().into();
         let object = Arc::new(object);
-        let stored = Stored { object: Arc::clone(&object), is_stored_differently: false };
-        let old = self.objects.insert(key.clone(), stored).map(|stored| stored.object);
+        let old = self.objects.insert(key.clone(), Arc::clone(&object));
         self.record(Recorded { revision, key, old, new: Some(Arc::clone(&object)) }, agent);
         object
     }
 
     /// Removes the object and returns what was stored.
     pub(crate) fn remove(&mut self, key: &Key, agent: &str) -> Option<Arc<Value>> {
-        let old = self.objects.remove(key)?.object;
+        let old = self.objects.remove(key)?;
         let revision = self.next_revision();
         let recorded =
             Recorded { revision, key: key.clone(), old: Some(Arc::clone(&old)), new: None };
@@ -138,10 +131,10 @@ impl State {
         }
         self.hooks = hooks;
         self.history.push_back(recorded);
-        while self.history.len() > self.history_limit {
-            if let Some(dropped) = self.history.pop_front() {
-                self.compacted = dropped.revision;
-            }
+        if self.history.len() > HISTORY
+            && let Some(dropped) = self.history.pop_front()
+        {
+            self.compacted = dropped.revision;
         }
         self.signal.send_modify(|count| *count += 1);
     }
@@ -152,9 +145,7 @@ impl State {
         for recorded in self.history.iter().rev().take_while(|past| past.revision > revision) {
             match &recorded.old {
                 Some(old) => {
-                    let object = Arc::clone(old);
-                    let stored = Stored { object, is_stored_differently: false };
-                    objects.insert(recorded.key.clone(), stored);
+                    objects.insert(recorded.key.clone(), Arc::clone(old));
                 }
                 None => {
                     objects.remove(&recorded.key);
@@ -164,23 +155,16 @@ impl State {
         objects
     }
 
-    /// Refuses content in a namespace that is absent or going.
+    /// Refuses content in a namespace that is absent.
     pub(crate) fn check_namespace(
         &self,
         resource: &Resource,
         namespace: &str,
-        name: &str,
     ) -> Result<(), Failure> {
-        if !resource.namespaced {
-            return Ok(());
-        }
         let namespaces = self.resource("namespaces");
-        let found = self.objects.get(&Self::key(&namespaces, "", namespace));
-        let Some(found) = found else {
+        if resource.namespaced && !self.objects.contains_key(&Self::key(&namespaces, "", namespace))
+        {
             return Err(Failure::not_found(&namespaces, namespace));
-        };
-        if found.object["status"]["phase"] == "Terminating" {
-            return Err(Failure::terminating(resource, name, namespace));
         }
         Ok(())
     }
@@ -219,60 +203,5 @@ impl State {
             "status": {"phase": "Active"}
         });
         self.store(Self::key(&namespaces, "", name), object, "");
-    }
-
-    /// Deletes objects all of whose owners are gone, until none is left.
-    pub(crate) fn collect_garbage(&mut self) {
-        loop {
-            let uids: std::collections::BTreeSet<String> = self
-                .objects
-                .values()
-                .filter_map(|stored| stored.object["metadata"]["uid"].as_str().map(str::to_owned))
-                .collect();
-            let orphans: Vec<Key> = self
-                .objects
-                .iter()
-                .filter(|(_, stored)| {
-                    let metadata = &stored.object["metadata"];
-                    let owners = metadata["ownerReferences"].as_array();
-                    owners.is_some_and(|owners| {
-                        !owners.is_empty()
-                            && metadata["deletionTimestamp"].is_null()
-                            && owners.iter().all(|owner| {
-                                owner["uid"].as_str().is_none_or(|uid| !uids.contains(uid))
-                            })
-                    })
-                })
-                .map(|(key, _)| key.clone())
-                .collect();
-            if orphans.is_empty() {
-                return;
-            }
-            for key in orphans {
-                self.delete_stored(&key, "");
-            }
-        }
-    }
-
-    /// Deletes at once, or marks as being deleted where finalizers hold the object. Returns the
-    /// object as it was stored last, and whether it is gone.
-    pub(crate) fn delete_stored(&mut self, key: &Key, agent: &str) -> Option<(Arc<Value>, bool)> {
-        let existing = Arc::clone(&self.objects.get(key)?.object);
-        let held = existing["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty());
-        if !held {
-            self.remove(key, agent);
-            return Some((existing, true));
-        }
-        if !existing["metadata"]["deletionTimestamp"].is_null() {
-            return Some((existing, false));
-        }
-        let mut marked = existing.as_ref().clone();
-        let metadata = &mut marked["metadata"];
-        metadata["deletionTimestamp"] = self.now().into();
-        metadata["deletionGracePeriodSeconds"] = 0.into();
-        if let Some(generation) = metadata["generation"].as_i64() {
-            metadata["generation"] = (generation + 1).into();
-        }
-        Some((self.store(key.clone(), marked, agent), false))
     }
 }

@@ -2,12 +2,6 @@
 
 mod history;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering::Relaxed},
-};
-
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Error,
@@ -87,37 +81,6 @@ async fn a_stale_replacement_is_refused_and_an_idle_one_changes_nothing() {
     assert_eq!(idle.metadata.resource_version, first.metadata.resource_version);
     assert_ne!(second.metadata.resource_version, first.metadata.resource_version);
     assert_eq!(code(&refused.unwrap_err()), (409, "Conflict".to_owned()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn older_times_make_no_version_unless_they_change_the_order_of_writers() {
-    let seconds = Arc::new(AtomicI64::new(0));
-    let time = Arc::clone(&seconds);
-    let server = FakeApiServer::builder()
-        .clock(Arc::new(move || Timestamp::from_second(time.load(Relaxed)).unwrap()))
-        .build();
-    let other: Api<Secret> = Api::namespaced(server.client_as("z"), "default");
-    let label = Patch::Merge(json!({"metadata": {"labels": {"l": "1"}}}));
-    let mut is_same = Vec::new();
-
-    for (name, has_two_writers) in [("x", false), ("y", true)] {
-        let api = secrets(&server);
-        let mut early = api.create(&PostParams::default(), &named(name)).await.unwrap();
-        if has_two_writers {
-            early = other.patch(name, &PatchParams::default(), &label).await.unwrap();
-        }
-        seconds.fetch_add(10, Relaxed);
-        for value in ["Mg==", "MQ=="] {
-            let change = Patch::Merge(json!({"data": {"a": value}}));
-            api.patch(name, &PatchParams::default(), &change).await.unwrap();
-        }
-        let late = api.get(name).await.unwrap();
-        early.metadata.resource_version = late.metadata.resource_version.clone();
-        let after = api.replace(name, &PostParams::default(), &early).await.unwrap();
-        is_same.push(after == late);
-    }
-
-    assert_eq!(is_same, [true, false]);
 }
 
 #[tokio::test(start_paused = true)]

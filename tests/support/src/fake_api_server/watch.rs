@@ -44,18 +44,15 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    pub(crate) fn of(call: &Call) -> Result<Self, Failure> {
-        let selector = Selector::parse(
-            &call.resource,
-            call.parameter("labelSelector"),
-            call.parameter("fieldSelector"),
-        )?;
-        Ok(Self {
+    pub(crate) fn of(call: &Call) -> Self {
+        let selector =
+            Selector::parse(call.parameter("labelSelector"), call.parameter("fieldSelector"));
+        Self {
             resource: Arc::clone(&call.resource),
             namespace: call.namespace.clone(),
             selector,
             metadata_only: call.metadata_only,
-        })
+        }
     }
 
     /// The selected objects, by namespace and name.
@@ -67,7 +64,7 @@ impl Selection {
                 key.resource == first.resource
                     && (self.namespace.is_empty() || key.namespace == self.namespace)
             })
-            .map(|(_, stored)| &stored.object)
+            .map(|(_, object)| object)
             .filter(|object| self.selector.matches(object))
             .collect()
     }
@@ -135,7 +132,7 @@ impl Watch {
         state: &State,
         shared: &Arc<Mutex<State>>,
     ) -> Result<Self, Failure> {
-        let selection = Selection::of(call)?;
+        let selection = Selection::of(call);
         // Watches without a limit are ended by the real server after 30 to 60 minutes.
         let seconds = call.number("timeoutSeconds").unwrap_or(1800);
         let bookmarks = call.parameter("allowWatchBookmarks") == Some("true");
@@ -219,12 +216,8 @@ impl Watch {
             return;
         }
         if self.cursor < state.compacted {
-            let failure = Failure::expired(&format!(
-                "too old resource version: {} ({})",
-                self.cursor,
-                state.compacted + 1
-            ));
-            self.pending.push_back(line(&json!({"type": "ERROR", "object": failure.body()})));
+            let body = Failure::expired().body();
+            self.pending.push_back(line(&json!({"type": "ERROR", "object": body})));
             self.ended = true;
             return;
         }

@@ -129,19 +129,6 @@ async fn a_finalizer_holds_what_is_being_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_terminating_namespace_refuses_new_content_and_says_why() {
-    let server = FakeApiServer::builder().namespace("n").build();
-    server.terminate_namespace("n");
-    let api: Api<Secret> = Api::namespaced(server.client(), "n");
-
-    let refused = api.create(&PostParams::default(), &named("x")).await.unwrap_err();
-
-    let Error::Api(status) = refused else { panic!("not an answer") };
-    let causes = status.details.unwrap().causes;
-    assert_eq!((status.code, causes[0].reason.as_str()), (403, "NamespaceTerminating"));
-}
-
-#[tokio::test(start_paused = true)]
 async fn rights_and_quotas_are_refused_in_the_words_of_the_server() {
     let server = FakeApiServer::builder().build();
     server.forbid("technical-user-operator", Verb::Create, "secrets");
