@@ -127,7 +127,8 @@ fn carry_over(call: &Call, new: &mut Value, old: &Value) {
     }
 }
 
-/// Refuses another uid, another type of Secret, and other data of an object that says so.
+/// Refuses another uid, another type of Secret, other data of an immutable object, and new finalizers of an object
+/// that is being deleted.
 fn check_immutable(call: &Call, new: &Value, old: &Value) -> Result<(), Failure> {
     let mut causes = Vec::new();
     if new["metadata"]["uid"] != old["metadata"]["uid"] {
@@ -140,6 +141,12 @@ fn check_immutable(call: &Call, new: &Value, old: &Value) -> Result<(), Failure>
         let fields = ["immutable", "data", "binaryData"].into_iter();
         let changed = fields.filter(|field| new[field] != old[field]);
         causes.extend(changed.map(|field| ("FieldValueForbidden", field)));
+    }
+    let finalizers = |object: &Value| object["metadata"]["finalizers"].as_array().cloned();
+    let known = finalizers(old).unwrap_or_default();
+    let is_going = !old["metadata"]["deletionTimestamp"].is_null();
+    if is_going && finalizers(new).is_some_and(|all| all.iter().any(|it| !known.contains(it))) {
+        causes.push(("FieldValueForbidden", "metadata.finalizers"));
     }
     if causes.is_empty() {
         Ok(())
