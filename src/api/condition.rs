@@ -34,7 +34,7 @@ pub struct Condition {
         regex(pattern = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
     )]
     pub reason: String,
-    /// A sentence for people that says what is the matter and what to do about it.
+    /// A message that describes the problem and the remedy.
     #[schemars(length(max = 32768))]
     pub message: String,
 }

@@ -234,7 +234,7 @@ impl<C: Reconciler> ControllerRuntime<C> {
                 let wait = self.queue.paced(key, wait).min(resync);
                 let began = Instant::now();
                 self.queue.add(key, Trigger::LiveReconcile, began + wait);
-                // A wrong clock that was put right may bring nearer what seemed far.
+                // After a clock is corrected, a scheduled time may be nearer than before.
                 self.queue.add(key, Trigger::CacheCheck, began + CACHE_CHECK_INTERVAL);
                 true
             }

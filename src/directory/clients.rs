@@ -1,4 +1,4 @@
-//! The clients: users, their verifier records, and the namespaces that say whose they are.
+//! The clients: users, their verifier records, and the namespaces, whose uids are the tenants.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
@@ -18,7 +18,7 @@ pub(super) use self::user::User;
 
 mod user;
 
-/// A client, and what proves a request to be its own.
+/// A client with its verifiers.
 #[derive(Debug)]
 pub struct RegisteredClient {
     /// The client.
@@ -27,7 +27,7 @@ pub struct RegisteredClient {
     pub owner: Arc<Owner>,
     /// The counters of its requests.
     pub traces: Arc<ClientCounters>,
-    /// Which of the watches of users tells of it.
+    /// The watch of users that delivers it.
     pub(super) scope: usize,
     verifiers: Box<[(CredentialId, Entry, Arc<VerifiedSecretCache>)]>,
 }
@@ -63,7 +63,7 @@ pub struct VerifiedSecretCache {
     turn: OnceLock<Arc<Mutex<()>>>,
 }
 
-/// Everything that the watches received of clients.
+/// All clients that the watches delivered.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     users: Store<Key, User>,
@@ -267,7 +267,7 @@ impl Clients {
         kinds.into_iter().filter(|(_, is_synced)| !is_synced).map(|(kind, _)| kind).collect()
     }
 
-    /// Which watch of users covers that namespace.
+    /// The watch of users that covers that namespace.
     pub(super) fn scope(&self, namespace: &str) -> usize {
         self.scopes.iter().position(|scope| scope == namespace).unwrap_or_default()
     }
@@ -283,7 +283,7 @@ impl Clients {
     }
 
     pub(super) fn apply_user(&mut self, watch: usize, event: WatchEvent<Key, Option<User>>) {
-        // One that cannot be read is none.
+        // A record that cannot be read counts as absent.
         let event = match event {
             WatchEvent::Apply(key, Some(user)) => WatchEvent::Apply(key, self.shared(user)),
             WatchEvent::Apply(key, None) | WatchEvent::Delete(key) => WatchEvent::Delete(key),
@@ -376,7 +376,7 @@ impl Clients {
     }
 }
 
-/// Longer than a watch is behind, as a rule.
+/// Longer than the usual delay of a watch.
 const LOOKED_UP_TTL: Duration = Duration::from_mins(5);
 const MAX_LOOKED_UP: usize = 1000;
 

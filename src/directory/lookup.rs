@@ -192,12 +192,12 @@ async fn look_up(
     sought: LookupKey,
     places: Arc<Semaphore>,
 ) -> LookupResult {
-    let looking = async {
+    let lookup = async {
         // A closed semaphore: the process ends.
         let _permit = places.acquire().await.map_err(|_| TOO_LATE)?;
         observe(&client, &directory, &sought).await
     };
-    tokio::time::timeout(TIMEOUT, looking).await.unwrap_or(Err(TOO_LATE))
+    tokio::time::timeout(TIMEOUT, lookup).await.unwrap_or(Err(TOO_LATE))
 }
 
 async fn observe(

@@ -1,7 +1,6 @@
 //! The operator as a process of its own, as it runs in a cluster.
 
 use std::ffi::OsString;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use support::control_plane::child::Child;
@@ -99,7 +98,7 @@ async fn get(port: u16, path: &str) -> Option<String> {
 }
 
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    support::control_plane::free_port().unwrap()
 }
 
 /// How many lines of a log contain that text.

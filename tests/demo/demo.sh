@@ -83,7 +83,7 @@ hex() { decoded | od -An -v -tx1 | tr -d ' \n'; }
 
 free_port() {
   local port
-  while port=$((20000 + RANDOM % 20000)); (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+  while port=$((20000 + RANDOM % 10000)); (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
   echo "$port"
 }
 

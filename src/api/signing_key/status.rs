@@ -92,7 +92,7 @@ pub struct JwksStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyStatus {
-    /// The key id, an RFC 7638 thumbprint: what the header of its tokens says.
+    /// The `kid` in the header of its tokens: an RFC 7638 thumbprint.
     #[schemars(length(min = 1, max = 64))]
     pub kid: String,
     /// The number of the key in its series.

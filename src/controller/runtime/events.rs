@@ -27,7 +27,7 @@ async fn record_one<K: Kind>(object: &K, event: &Event, context: &Context) {
     let regarding = ObjectRef::of(object);
     let now = context.cluster.now().latest();
     let name = event_name(regarding.name, now, event.reason);
-    // The API server wants the Events of what has no namespace there.
+    // The API server expects the Events of cluster-scoped objects there.
     let namespace = if regarding.namespace.is_empty() { "default" } else { regarding.namespace };
     let at_seconds = format!("{now:.0}");
     // In the form of v1: `kubectl describe` sorts by the timestamps that events.k8s.io refuses.

@@ -262,7 +262,7 @@ impl LeaderElector {
 // === impl Sighting ===
 
 impl ObservedRecord {
-    /// Keeps what this replica wrote: it leads.
+    /// This replica is the leader: keeps the Lease that it wrote.
     fn is_acquired(&mut self, lease: Lease) -> bool {
         self.mine = Some(lease);
         true

@@ -62,7 +62,7 @@ pub(crate) struct Action {
     /// Whether it had to undo a change of another program to labels, annotations, URLs, a JWKS or the
     /// status.
     pub(crate) has_repaired: bool,
-    /// Whether it is blocked by something that only another reconcile can see end.
+    /// Whether its cause is one whose end only another reconcile can see.
     pub(crate) is_blocked: bool,
 }
 
@@ -135,8 +135,8 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
         self.tasks.get(key).is_some_and(|task| task.is_running)
     }
 
-    /// Whether `key` waits behind a barrier and its users ask what they asked before: then events tell of
-    /// what the operator wrote itself, and another reconcile would be refused as well.
+    /// Whether `key` waits behind a barrier and its spec has not changed. Then watch events come from the
+    /// operator's own writes, and another reconcile would be refused as well.
     pub(crate) fn holds(&self, key: &K, demand: Option<u32>) -> bool {
         let task = self.tasks.get(key);
         task.is_some_and(|it| {
@@ -151,8 +151,8 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
         }
     }
 
-    /// Checks `key` once the watches have caught up with a reconcile: ever more rarely where they do
-    /// not, since they may stand still, or never tell of what is in the way.
+    /// Checks `key` once the watches have caught up with a reconcile. If they do not, the checks become
+    /// rarer, because a watch may stand still or may never deliver the object that blocks.
     pub(crate) fn schedule_cache_check(&mut self, key: &K, now: Instant) {
         let Some(task) = self.tasks.get_mut(key) else {
             return;
@@ -163,8 +163,7 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
     }
 
     /// How long a failing object waits for its next reconcile, if that is longer than `wait`: the
-    /// reconciles of
-    /// all of them take a bounded rate.
+    /// reconciles of all of them have a bounded rate.
     pub(crate) fn paced(&self, key: &K, wait: Duration) -> Duration {
         if self.troubled.contains(key) { wait.max(self.pace()) } else { wait }
     }
@@ -200,7 +199,7 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
             }
             Err(retry) => {
                 // A right that is missing after an outage of the API server was not missing all the
-                // while: it refuses everybody until it has read its own roles.
+                // while: it refuses every client until it has read its own roles.
                 let kind = discriminant(retry);
                 let is_same = task.failed_with.replace(kind) == Some(kind);
                 task.failures = if is_same { task.failures.saturating_add(1) } else { 1 };
@@ -211,7 +210,7 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
         };
         let mut quiet = min_interval(task.failures.max(task.repairs.saturating_sub(FREE_REPAIRS)));
         if let Err(Retry::After(wait)) = outcome {
-            // The server said when; no event makes it earlier.
+            // The server named the time; no event makes it earlier.
             quiet = quiet.max((*wait).min(MAX_DELAY));
         }
         task.backoff_until = now.checked_add(quiet);
@@ -260,7 +259,7 @@ impl<K: Clone + Display + Ord> WorkQueue<K> {
 
     fn elect(&mut self, barrier: &Barrier, now: Instant) {
         if let Some(Probe { key, wait }) = self.barriers.next_probe(barrier) {
-            // A little later for some, so that a thousand namespaces do not try as one.
+            // A little later for some, so that a thousand namespaces do not try at once.
             self.add(&key, Trigger::LiveReconcile, now + wait + jitter(&key, wait / 10));
         }
     }
@@ -336,7 +335,7 @@ impl Task {
 fn delay(retry: &Retry, failures: u32, key: &impl Display) -> Option<Duration> {
     let spaced = |first: Duration, most: Duration| {
         let full = doubled(first, failures.saturating_sub(1), most);
-        // Between three quarters and all of it, so that a crowd does not come back as one.
+        // Between three quarters and all of it, so that many objects do not come back at once.
         full.saturating_sub(jitter(key, full / 4))
     };
     match retry {
@@ -367,7 +366,7 @@ fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
     first.saturating_mul(2_u32.saturating_pow(times.min(20))).min(most)
 }
 
-/// How long the watches may take to tell of what was just written.
+/// How long the watches may take to deliver a write.
 const BASE_DELAY: Duration = Duration::from_millis(250);
 
 /// How long the waits grow to.

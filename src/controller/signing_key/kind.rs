@@ -138,7 +138,7 @@ impl Reconciler for SigningKeys {
                 bootstrap(&context).await;
             }
             if let Err(error) = sweep(&leftovers, &context).await {
-                tracing::warn!(%error, "what SigningKeys left behind was not swept");
+                tracing::warn!(%error, "objects of deleted SigningKeys were not removed");
             }
         };
         Some(tasks.boxed())

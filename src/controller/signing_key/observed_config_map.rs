@@ -1,4 +1,4 @@
-//! A ConfigMap that may hold a JWKS, and what it is to a `SigningKey`.
+//! A ConfigMap that may hold a JWKS, and its relation to a `SigningKey`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ pub(super) struct ObservedConfigMap {
 }
 
 impl ObservedConfigMap {
-    /// With what it holds.
+    /// With its content.
     pub(super) fn of(map: &ConfigMap) -> Option<Self> {
         let found = Self::of_metadata(&map.metadata)?;
         let (digest, kids) = content(map, found.labelled.is_some() && found.ownership.is_some());
@@ -36,7 +36,7 @@ impl ObservedConfigMap {
         Some(Self { published, ..found })
     }
 
-    /// By its metadata alone: what it holds is not known.
+    /// By its metadata alone: its content is not known.
     pub(super) fn of_metadata(metadata: &ObjectMeta) -> Option<Self> {
         let place =
             ConfigMapRef { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
@@ -85,7 +85,7 @@ impl ObservedConfigMap {
     pub(super) fn seen_by(&self, series: &Series) -> ConfigMapState {
         let Some(ownership) = &self.ownership else {
             // In its own namespace the operator knows its own labels: owners get lost when a
-            // SigningKey is deleted without what it owns, or in a restore.
+            // SigningKey is deleted without its dependents, or in a restore.
             let is_home = self.place.namespace == series.operator_namespace;
             let is_ours = is_home && self.labelled.as_ref() == Some(&series.name);
             return match (is_ours, self.is_going) {

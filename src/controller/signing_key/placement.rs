@@ -1,7 +1,7 @@
-//! The JWKS ConfigMaps of a series: where they are, and what each is to the series.
+//! The JWKS ConfigMaps of a series: their namespaces, and the relation of each to the series.
 //!
-//! Anybody may put a label on a ConfigMap. So no list finds them: each is read by its name, where the
-//! selector wants one and where a watch on metadata showed one that this series owns.
+//! Every user may put a label on a ConfigMap. So they are not listed by a label. Each is read by its name in the
+//! namespaces of the selector, and in those where a watch on metadata showed one that this series owns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -83,7 +83,7 @@ async fn elsewhere(
     let operator_namespace = place_in(&series.operator_namespace, series);
     let known = memory.known.iter().filter(|it| **it != operator_namespace).cloned().collect();
     let mut found = read_all((known, Extent::Metadata), series, memory, context).await?;
-    // Afterwards: what was published before a namespace was selected is not too much.
+    // After the list of namespaces: a ConfigMap in a namespace that was selected just now is not surplus.
     let namespaces = namespaces(object, series, context).await?;
     let wanted = namespaces.wanted.iter().map(|namespace| place_in(namespace, series));
     let wanted = wanted.filter(|place| *place != operator_namespace).collect();
@@ -139,7 +139,7 @@ async fn read(
     let outcome = match extent {
         Extent::Metadata => metadata(at, context).await,
         Extent::Whole => match whole(at, limit, context).await {
-            // The right fields are in it once they are written: what else it holds is not read.
+            // Its other fields are not read. A write puts the right ones into it.
             Err(ApiError { kind: ApiErrorKind::Oversized, .. }) => metadata(at, context).await,
             outcome => outcome,
         },
@@ -176,7 +176,7 @@ fn too_slow() -> ApiError {
     ApiError { operation, kind: ApiErrorKind::NoAnswer(NoAnswer::Timeout), culprit: None }
 }
 
-/// Where the JWKS shall be, by a live list. A namespace that is being deleted needs none.
+/// The namespaces that should have the JWKS, by a live list. A namespace that is being deleted needs none.
 async fn namespaces(
     object: &SigningKey,
     series: &Series,
@@ -194,7 +194,7 @@ async fn namespaces(
     Ok(Namespaces::of(series, selected))
 }
 
-/// Where the JWKS shall be, and where nothing can be done any more.
+/// The namespaces that should have the JWKS, and those that are being deleted.
 #[derive(Debug)]
 pub(super) struct Namespaces {
     wanted: BTreeSet<String>,
@@ -216,7 +216,7 @@ impl Namespaces {
     }
 }
 
-/// Sorts what was found into what is wanted and what is too much.
+/// Separates wanted and surplus ConfigMaps.
 pub(super) fn placed(
     mut found: BTreeMap<ConfigMapRef, ConfigMapState>,
     series: &Series,
@@ -280,7 +280,7 @@ const CONCURRENCY: usize = 8;
 /// leave the JWKS in the operator's namespace within it.
 const TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Nothing that etcd takes is larger, not even as JSON with every character escaped.
+/// No object in etcd is larger, not even as JSON with every character escaped.
 const MAX_BYTES_OWN: usize = 16 << 20;
 
 /// Sixty-four keys of 4096 bits, twice, make a tenth of that.

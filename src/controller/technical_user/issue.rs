@@ -15,8 +15,8 @@ use crate::domain::technical_user::{Issue, User, status};
 use crate::kubernetes::client::{ConditionalPatch, ObjectRef};
 use crate::kubernetes::codec::version_of;
 
-/// Registers, reveals, promotes. Each step is taken only after a 2xx of the one before; whatever
-/// else happens, the client secret is forgotten and the next observation shows how far it came.
+/// Registers, reveals, promotes. Each step is taken only after a 2xx of the one before. After any
+/// other response the client secret is forgotten, and the next observation shows which steps succeeded.
 pub(super) async fn issue_secret(
     issue: Issue,
     (object, user): (&TechnicalUser, &User),

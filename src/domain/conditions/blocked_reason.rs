@@ -114,7 +114,7 @@ impl BlockedReason {
                 let quota = quota.as_ref().map(|it| format!("ResourceQuota {namespace}/{it}"));
                 let quota = quota.unwrap_or_else(|| format!("A quota of namespace {namespace}"));
                 format!(
-                    "{quota} leaves no room for {}. Raise the quota, or delete something that it \
+                    "{quota} does not allow another object like {}. Raise the quota, or delete something that it \
                      counts.",
                     operation.object()
                 )
@@ -144,7 +144,7 @@ impl BlockedReason {
                  program: metadata.managedFields names it."
             ),
             Self::WriteConflict { object: None } => {
-                "Another program keeps changing the objects that the operator writes for it. Find \
+                "Another program keeps changing the objects that the operator writes for this resource. Find \
                  that program: their metadata.managedFields name it."
                     .to_owned()
             }

@@ -29,6 +29,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use tempfile::TempDir;
 
 pub use self::error::ControlPlaneError;
+pub use self::ports::free_port;
 use self::{child::Child, error::because, plan::Plan, ports::Ports, sweeper::Sweeper};
 
 pub mod child;

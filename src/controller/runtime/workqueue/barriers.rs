@@ -157,7 +157,7 @@ impl<K> Default for Group<K> {
 }
 
 impl<K: Clone + Ord> Group<K> {
-    /// Everybody has a turn: what stops one object may be gone for another.
+    /// Each object has a turn: the cause that blocks one object may not block another.
     fn elect(&mut self) -> Option<K> {
         let after = self.last.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let next = self.waiting.range((after, Bound::Unbounded)).next();

@@ -1,9 +1,11 @@
 //! Free ports on loopback.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{Ipv4Addr, TcpListener},
     ops::Range,
+    sync::{Mutex, PoisonError},
 };
 
 /// One port for each thing that listens.
@@ -29,16 +31,31 @@ impl Ports {
     }
 }
 
+/// A port for a program that a test starts: free now, and given once in this process.
+///
+/// # Errors
+/// Nearly all ports are taken.
+pub fn free_port() -> io::Result<u16> {
+    port(&bind()?)
+}
+
 fn bind() -> io::Result<TcpListener> {
     let mut outcome = Err(io::ErrorKind::AddrInUse.into());
     for _ in 0..ATTEMPTS {
-        outcome = TcpListener::bind((Ipv4Addr::LOCALHOST, rand::random_range(PORTS)));
+        let port = rand::random_range(PORTS);
+        if !GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+            continue;
+        }
+        outcome = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
         if outcome.is_ok() {
             break;
         }
     }
     outcome
 }
+
+/// Programs that are about to start do not listen yet.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 fn port(listener: &TcpListener) -> io::Result<u16> {
     Ok(listener.local_addr()?.port())
